@@ -1,0 +1,128 @@
+"""The one thing that is saved to disk: demonstrations, replay, videos and reward data start here."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roboreward_gym.errors import InvalidEpisode
+from roboreward_gym.scoring import Clip, ProgressScore, check_task
+
+FORMAT = "roboreward-episode-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One episode, as it was executed.
+
+    Attributes:
+        frames: `(T+1, H, W, 3)` uint8 RGB, the reset frame first.
+        states: `(T+1, D)` float32 state of the robot.
+        actions: `(T, A)` float32, the actions that were *executed*.
+        env_rewards: `(T,)` float32 of the environment, kept apart from any score.
+        terminated: The environment reached an end of its own.
+        truncated: The time limit, or another outer stop, ended the episode.
+        task: The command.
+        fps: Control rate in [Hz].
+        seed: Seed of the reset, if known.
+        score: What a judge said, once one has.
+    """
+
+    frames: np.ndarray
+    states: np.ndarray
+    actions: np.ndarray
+    env_rewards: np.ndarray
+    terminated: bool
+    truncated: bool
+    task: str
+    fps: float
+    seed: int | None = None
+    score: ProgressScore | None = None
+
+    def __post_init__(self) -> None:
+        steps = len(self.actions)
+        for name, length in (("frames", steps + 1), ("states", steps + 1), ("env_rewards", steps)):
+            if len(getattr(self, name)) != length:
+                raise InvalidEpisode(
+                    f"Expected {length} {name} for {steps} actions, got {len(getattr(self, name))}. "
+                    "An episode holds the reset frame and one more per step."
+                )
+        if steps == 0:
+            raise InvalidEpisode("Expected at least one executed action, got none.")
+        for name in ("states", "actions"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise InvalidEpisode(f"Expected finite {name}, got NaN or infinity.")
+        check_task(self.task)
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @property
+    def clip(self) -> Clip:
+        """What a judge sees of this episode."""
+        return Clip(self.frames, self.task, self.fps)
+
+    def save(self, path: Path) -> None:
+        """Write one compressed `.npz`, without pickle; the file appears whole or not at all."""
+        meta: dict[str, Any] = {
+            "format": FORMAT,
+            "terminated": self.terminated,
+            "truncated": self.truncated,
+            "task": self.task,
+            "fps": self.fps,
+            "seed": self.seed,
+            "score": _score_to_json(self.score),
+        }
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez_compressed(
+                file,
+                frames=self.frames,
+                states=self.states,
+                actions=self.actions,
+                env_rewards=self.env_rewards,
+                meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
+            )
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Episode":
+        """Read what `save` wrote.
+
+        Raises:
+            InvalidEpisode: The file is cut short or is no episode.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                meta = json.loads(bytes(data["meta"]))
+                arrays = {k: data[k] for k in ("frames", "states", "actions", "env_rewards")}
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+            raise InvalidEpisode(
+                f"Expected an episode in {path}, got {error}. Delete the file and record it again."
+            ) from error
+        if meta.pop("format", None) != FORMAT:
+            raise InvalidEpisode(f"Expected format {FORMAT!r} in {path}; it was written by another version.")
+        return cls(**arrays, **{**meta, "score": _score_from_json(meta["score"])})
+
+
+def _score_to_json(score: ProgressScore | None) -> dict[str, Any] | None:
+    if score is None:
+        return None
+    probabilities = None if score.probabilities is None else [float(p) for p in score.probabilities]
+    return {
+        "level": score.level,
+        "probabilities": probabilities,
+        "off_format": score.off_format,
+        "text": score.text,
+        "manifest": dict(score.manifest),
+    }
+
+
+def _score_from_json(data: dict[str, Any] | None) -> ProgressScore | None:
+    if data is None:
+        return None
+    p = data["probabilities"]
+    return ProgressScore(**{**data, "probabilities": None if p is None else np.asarray(p)})

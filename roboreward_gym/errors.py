@@ -1,0 +1,43 @@
+"""Errors of the plugin: each message says what was expected, what was got and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RoboRewardError(Exception):
+    """Base class of every error that this project raises on purpose."""
+
+
+class InvalidClip(RoboRewardError, ValueError):
+    """Frames, task or frame rate that no reward model may be asked about."""
+
+
+class InvalidScore(RoboRewardError, ValueError):
+    """A score whose parts contradict one another or lie out of range."""
+
+
+class InvalidEpisode(RoboRewardError, ValueError):
+    """Arrays of an episode that do not fit together, or a file that is not an episode."""
+
+
+class NoFrames(RoboRewardError, TypeError):
+    """The environment gives no RGB frames, so that nothing can be filmed."""
+
+
+class RewardModelFailure(RoboRewardError, RuntimeError):
+    """The reward model raised, or returned something that is not a readable score."""
+
+
+class WeightsError(RoboRewardError, OSError):
+    """Weights that are missing, corrupt or not of the expected kind."""
+
+
+class UnknownName(RoboRewardError, LookupError):
+    """A name that is not among the known ones; suggests the closest."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        known = sorted(known)
+        closest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f" Did you mean {closest[0]!r}?" if closest else ""
+        super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")

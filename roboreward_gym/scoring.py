@@ -1,0 +1,136 @@
+"""What a reward model sees and says: the vocabulary that every package of this project shares."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from roboreward_gym.errors import InvalidClip, InvalidScore
+
+LEVELS = (1, 2, 3, 4, 5)
+"""Progress levels of the RoboReward rubric: 1 no success ... 5 perfect completion."""
+
+PROBABILITY_TOLERANCE = 1e-3
+
+
+def check_task(task: object) -> str:
+    """Return the task text, or raise `InvalidClip` if it is empty or no text."""
+    if not isinstance(task, str):
+        raise InvalidClip(f"Expected the task as text, got {type(task).__name__}. Pass the command.")
+    if not task.strip():
+        raise InvalidClip("Expected a command, got an empty task. Say what the robot was told to do.")
+    return task
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """All that a judge ever sees of an episode; a person and a model see the same.
+
+    Attributes:
+        frames: `(T, H, W, 3)` uint8 RGB, T >= 1, in order of time, the last one the final state.
+        task: The command the robot was given, one sentence.
+        fps: Frames per second of `frames`, in [Hz], > 0.
+
+    Raises:
+        InvalidClip: Wrong shape, dtype, an empty task or an impossible frame rate.
+    """
+
+    frames: np.ndarray
+    task: str
+    fps: float
+
+    def __post_init__(self) -> None:
+        frames = self.frames
+        if not isinstance(frames, np.ndarray):
+            raise InvalidClip(f"Expected frames as a NumPy array, got {type(frames).__name__}.")
+        if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+            raise InvalidClip(
+                f"Expected frames of shape (T, H, W, 3) with T >= 1, got {frames.shape}. "
+                "Film at least one RGB frame, channels last."
+            )
+        if frames.dtype != np.uint8:
+            raise InvalidClip(f"Expected uint8 frames in 0..255, got {frames.dtype}. Convert them.")
+        check_task(self.task)
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise InvalidClip(f"Expected a frame rate above 0 Hz, got {self.fps}.")
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the clip in [s], as frames over frame rate."""
+        return len(self.frames) / self.fps
+
+
+@dataclass(frozen=True, eq=False)
+class ProgressScore:
+    """A judge's answer about one clip.
+
+    Attributes:
+        level: 1..5, or None when the answer was unreadable. Never guessed.
+        probabilities: `(5,)` float probabilities of the levels 1..5, or None if the judge gives none.
+        off_format: Probability mass outside the five digits, in [0, 1].
+        text: The answer as text, for logs.
+        manifest: What was fed to which model (ids, hashes, frame indices, sizes, versions).
+
+    Raises:
+        InvalidScore: Out of range, not normalised, or a readable level without finite numbers.
+    """
+
+    level: int | None
+    probabilities: np.ndarray | None = None
+    off_format: float = 0.0
+    text: str = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.level is not None and self.level not in LEVELS:
+            raise InvalidScore(f"Expected a level in 1..5 or None, got {self.level!r}.")
+        if not 0.0 <= self.off_format <= 1.0 + PROBABILITY_TOLERANCE:
+            raise InvalidScore(f"Expected off_format in [0, 1], got {self.off_format}.")
+        if self.probabilities is not None:
+            p = np.asarray(self.probabilities)
+            if p.shape != (5,) or not np.isfinite(p).all() or (p < 0).any():
+                raise InvalidScore(f"Expected five finite probabilities >= 0, got {p}.")
+            if abs(float(p.sum()) - 1.0) > PROBABILITY_TOLERANCE:
+                raise InvalidScore(f"Expected probabilities that sum to 1, got {float(p.sum()):.4f}.")
+
+    @property
+    def readable(self) -> bool:
+        """Whether the judge gave a level."""
+        return self.level is not None
+
+    @property
+    def expected(self) -> float:
+        """Mean level under the probabilities; the level itself without them; NaN if unreadable."""
+        if self.level is None:
+            return math.nan
+        if self.probabilities is None:
+            return float(self.level)
+        return float(np.dot(self.probabilities, LEVELS))
+
+    @property
+    def success_probability(self) -> float:
+        """Probability of level 5; NaN if unreadable."""
+        if self.level is None:
+            return math.nan
+        if self.probabilities is None:
+            return float(self.level == LEVELS[-1])
+        return float(self.probabilities[-1])
+
+    @property
+    def entropy(self) -> float:
+        """Entropy of the probabilities in [nat]; NaN without probabilities."""
+        if self.level is None or self.probabilities is None:
+            return math.nan
+        p = np.asarray(self.probabilities, dtype=np.float64)
+        return float(-np.sum(p[p > 0] * np.log(p[p > 0])))
+
+
+@runtime_checkable
+class RewardModel(Protocol):
+    """Anything that can judge episodes: a VLM, a server, a person, a test fake."""
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        """Judge each clip; same order, same length. A list of one is the single case."""
+        ...
