@@ -1,0 +1,39 @@
+"""One thread a worker, no network, OpenGL without a screen: set before anything heavy is imported."""
+
+import os
+import random
+import sys
+
+import numpy as np
+import pytest
+
+from robots.gl import choose_gl
+
+# Two workers of two threads each on two cores spend their time on waiting for one another.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+choose_gl()
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test starts from the same global seeds, whatever ran before it in its worker."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: TID251 - libraries that draw from the global state start from it too
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `gpu` where there is no CUDA device."""
+    marked = [item for item in items if "gpu" in item.keywords]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

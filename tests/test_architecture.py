@@ -1,0 +1,108 @@
+"""Who may import whom: the table of docs/architecture.md, held on every import statement."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MAY_IMPORT = {
+    "roboreward_gym": set(),
+    "reward_models": {"roboreward_gym"},
+    "robots": {"roboreward_gym"},
+    "policies": {"roboreward_gym"},
+    "experiments": {"roboreward_gym", "reward_models", "robots", "policies"},
+}
+
+FOREIGN = {
+    "reward_models": {"mujoco", "diffusers", "rclpy"},
+    "robots": {"torch", "transformers", "diffusers"},
+    "policies": {"transformers", "mujoco", "rclpy"},
+}
+"""Libraries that belong to a sibling: needing one is a sign that code lies in the wrong package."""
+
+PLUGIN_NEEDS = {"roboreward_gym", "numpy", "gymnasium"}
+
+
+def imported_names(source: str, package: str) -> Iterator[tuple[int, str]]:
+    """Line and top-level name of each import, also inside functions and by `gym.make("robots:...")`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = package if node.level else (node.module or "")
+            yield node.lineno, module.partition(".")[0]
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            target = node.args[0].value
+            if called in {"import_module", "__import__"} and isinstance(target, str):
+                yield node.lineno, target.partition(".")[0]
+            elif called == "make" and isinstance(target, str) and ":" in target:
+                yield node.lineno, target.partition(":")[0].partition(".")[0]
+
+
+def violations(root: Path) -> list[str]:
+    """Each import that crosses the table, as `file:line imports name`."""
+    found = []
+    for package, allowed in MAY_IMPORT.items():
+        forbidden = (set(MAY_IMPORT) | {"tests", "benchmarks"}) - allowed - {package}
+        forbidden |= FOREIGN.get(package, set())
+        for path in sorted((root / package).rglob("*.py")):
+            for line, name in imported_names(path.read_text(encoding="utf-8"), package):
+                stranger = package == "roboreward_gym" and name not in (
+                    PLUGIN_NEEDS | sys.stdlib_module_names
+                )
+                if name in forbidden or stranger:
+                    found.append(f"{path.relative_to(root)}:{line} imports {name}")
+    return found
+
+
+def test_no_import_crosses_the_table() -> None:
+    assert violations(ROOT) == []
+
+
+def test_every_package_of_the_table_has_modules() -> None:
+    assert [package for package in MAY_IMPORT if not list((ROOT / package).glob("*.py"))] == []
+
+
+@pytest.mark.parametrize(
+    ("package", "source", "name"),
+    [
+        ("policies", "import reward_models.nano", "reward_models"),
+        ("policies", "def f():\n    from robots.widowx import WidowXEnv", "robots"),
+        ("policies", "import gymnasium as gym\ngym.make('robots:WidowXDrawer-v0')", "robots"),
+        ("reward_models", "from policies import dsrl", "policies"),
+        (
+            "reward_models",
+            "import importlib\nimportlib.import_module('experiments.run')",
+            "experiments",
+        ),
+        ("robots", "import torch", "torch"),
+        ("robots", "from experiments.config import named", "experiments"),
+        ("roboreward_gym", "from reward_models import nano", "reward_models"),
+        ("roboreward_gym", "import PIL.Image", "PIL"),
+        ("experiments", "from tests.fakes import FakeRewardModel", "tests"),
+    ],
+)
+def test_a_crossing_import_is_caught(tmp_path: Path, package: str, source: str, name: str) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "module.py").write_text(source)
+    line = source.count("\n") + 1
+    assert violations(tmp_path) == [f"{package}/module.py:{line} imports {name}"]
+
+
+@pytest.mark.parametrize(
+    ("package", "source"),
+    [
+        ("experiments", "import robots, policies, reward_models, torch"),
+        ("robots", "from .gl import choose_gl\nimport mujoco"),
+        ("roboreward_gym", "import json\nimport numpy\nfrom gymnasium import spaces"),
+    ],
+)
+def test_what_the_table_allows_passes(tmp_path: Path, package: str, source: str) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "module.py").write_text(source)
+    assert violations(tmp_path) == []

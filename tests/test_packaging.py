@@ -1,0 +1,145 @@
+"""What a wheel, a checkout and a clean clone promise."""
+
+import ast
+import importlib
+import importlib.util
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("roboreward_gym", "reward_models", "robots", "policies", "experiments")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+MACHINE = re.compile(
+    r"https?://[^\s\"'/]+/(?:[^\s\"']*/)?(simple|packages)/|(?<![\w.~])/(root|work|farm|home|opt)/[\w.]"
+)
+"""An address of a package registry, or a path that exists on one machine only."""
+
+WEIGHTS = (".safetensors", ".npz", ".npy", ".bin", ".pt")
+MAX_WEIGHTS_BYTES = 20_000_000
+
+
+def tracked() -> list[Path]:
+    """Files that are committed or about to be, as a clean clone would have them."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def home_of(name: str) -> Path:
+    """Where an import of `name` would come from."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None, f"Nothing is called {name}."
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
+    return Path(str(places[0])).resolve()
+
+
+@pytest.mark.parametrize("name", [*PACKAGES, "tests"])
+def test_each_name_resolves_inside_this_checkout(name: str) -> None:
+    home = home_of(name)
+    assert home.is_relative_to(ROOT), (
+        f"`import {name}` finds {home}, not this checkout ({ROOT}). Uninstall that distribution, or "
+        "take its folder off PYTHONPATH (a sourced ROS overlay puts one there)."
+    )
+
+
+def test_the_wheel_holds_the_library_only() -> None:
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert wheel == ["roboreward_gym", "reward_models"]
+
+
+def test_the_core_needs_numpy_and_gymnasium_only() -> None:
+    needed = {re.match(r"[\w-]+", d)[0] for d in PROJECT["project"]["dependencies"]}
+    assert needed == {"numpy", "gymnasium"}
+
+
+def test_entry_points_name_things_that_exist() -> None:
+    group = PROJECT["project"]["entry-points"]["roboreward_gym.reward_models"]
+    for target in group.values():
+        module, _, attribute = target.partition(":")
+        assert hasattr(importlib.import_module(module), attribute), target
+
+
+def test_the_version_is_one() -> None:
+    import roboreward_gym
+
+    assert roboreward_gym.__version__ == PROJECT["project"]["version"]
+
+
+def test_the_wheel_stays_parsable_by_python_3_10() -> None:
+    for package in ("roboreward_gym", "reward_models"):
+        for path in (ROOT / package).rglob("*.py"):
+            ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 10))
+
+
+def test_python_version_file_selects_3_12() -> None:
+    assert (ROOT / ".python-version").read_text().strip() == "3.12"
+
+
+def test_constraints_are_exact_versions_only() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    wrong = [line for line in lines if not re.fullmatch(r"#.*|[a-z0-9-]+==[\w.]+", line)]
+    assert wrong == []
+
+
+def test_every_tool_the_checks_run_is_pinned_once() -> None:
+    constraints = (ROOT / "constraints.txt").read_text().split()
+    pinned = [d for d in PROJECT["project"]["optional-dependencies"]["dev"] if "==" in d]
+    assert {d.partition("==")[0] for d in pinned} == {"ruff", "ty"}
+    assert set(pinned) <= set(constraints)
+
+
+def test_no_file_names_a_machine_path_or_a_registry() -> None:
+    found = []
+    for path in tracked():
+        if path.suffix in {".png", ".mp4", ".gif", ".stl", ".ico", *WEIGHTS}:
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if MACHINE.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}")
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text", ["see /" + "root/x", "'/" + "work/main'", "https:/" + "/pypi.example.org/simple/"]
+)
+def test_machine_paths_are_recognised(text: str) -> None:
+    assert MACHINE.search(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["runs/demo/report.html", "a/b/work/c", "https://example.org/home"]
+)
+def test_ordinary_paths_are_not_machine_paths(text: str) -> None:
+    assert not MACHINE.search(text)
+
+
+def test_shipped_weights_stay_under_20_mb() -> None:
+    sizes = {str(p.relative_to(ROOT)): p.stat().st_size for p in tracked() if p.suffix in WEIGHTS}
+    assert sum(sizes.values()) < MAX_WEIGHTS_BYTES, sizes
+
+
+def test_make_targets_the_readme_names_exist() -> None:
+    named = set(re.findall(r"\bmake ([a-z]+)\b", code_of((ROOT / "README.md").read_text())))
+    assert {"demo", "test"} <= named
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert named <= targets
+
+
+def test_modules_the_documents_run_exist() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "\n".join(document.read_text(encoding="utf-8") for document in documents)
+    ours = "|".join([*PACKAGES, "benchmarks"])
+    named = set(re.findall(rf"python -m ((?:{ours})(?:\.\w+)*)", text))
+    missing = [n for n in named if not (ROOT / (n.replace(".", "/") + ".py")).is_file()]
+    assert named
+    assert missing == []
+
+
+def code_of(markdown: str) -> str:
+    """The parts of a document set as code, where a word after `make` is a target."""
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", markdown, flags=re.DOTALL))
