@@ -43,11 +43,11 @@ $(STAMP): pyproject.toml constraints.txt .python-version
 	@touch $@
 
 demo: $(STAMP) ## Run the main job: a simulated WidowX learns from a VLM's reward (6 minutes)
-	@$(BIN)/python -m robots.gl
+	@$(BIN)/python -c 'from robots.gl import main; main()'
 	@$(BIN)/python -m experiments.demo $(ARGS)
 
 test: $(STAMP) ## Run all tests
-	@$(BIN)/python -m robots.gl
+	@$(BIN)/python -c 'from robots.gl import main; main()'
 	$(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)
 
 check: $(STAMP) ## Lint and type-check

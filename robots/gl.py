@@ -1,6 +1,6 @@
 """Choosing how MuJoCo draws, before it is imported: on a screen, by EGL without one, or not at all.
 
-`python -m robots.gl` says what works here. Without OpenGL the arm is drawn by ray shading.
+Without OpenGL the arm is drawn by ray shading; `diagnose` then says what to install.
 """
 
 import ctypes
@@ -102,7 +102,3 @@ def main() -> None:
     report = diagnose()
     if not report.works:
         sys.stderr.write(report.message + "\n")
-
-
-if __name__ == "__main__":
-    main()
