@@ -1,0 +1,78 @@
+"""Pictures for the report: film strips and videos, as bytes that fit into one HTML file."""
+
+import base64
+import io
+from fractions import Fraction
+
+import numpy as np
+
+STRIP_FRAMES = 6
+STRIP_GAP = 2
+JPEG_QUALITY = 85
+
+
+def spread(count: int, wanted: int) -> np.ndarray:
+    """Indices of `wanted` frames spread evenly over `count`, first and last included."""
+    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(int))
+
+
+def film_strip(frames: np.ndarray, wanted: int = STRIP_FRAMES, width: int = 160) -> np.ndarray:
+    """Lay frames of an episode side by side.
+
+    Args:
+        frames: `(T, H, W, 3)` uint8.
+        wanted: Frames in the strip.
+        width: Width of one frame in [px].
+
+    Returns:
+        `(h, w, 3)` uint8, white between the frames.
+    """
+    import cv2
+
+    chosen = frames[spread(len(frames), wanted)]
+    height = round(width * frames.shape[1] / frames.shape[2])
+    gap = np.full((height, STRIP_GAP, 3), 255, np.uint8)
+    parts: list[np.ndarray] = []
+    for frame in chosen:
+        parts += [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), gap]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    """Encode `(H, W, 3)` uint8 RGB as JPEG."""
+    import cv2
+
+    done, data = cv2.imencode(
+        ".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    if not done:
+        raise ValueError(f"Expected an RGB image that JPEG can hold, got shape {image.shape}.")
+    return data.tobytes()
+
+
+def video(frames: np.ndarray, fps: float, hold_s: float = 1.0) -> bytes:
+    """Encode an episode as H.264 in MP4, the kind every browser plays.
+
+    Args:
+        frames: `(T, H, W, 3)` uint8, H and W even.
+        fps: Frames per second.
+        hold_s: How long the last frame stands still, because there the outcome is seen, in [s].
+    """
+    import av
+
+    hold = np.repeat(frames[-1:], round(hold_s * fps), axis=0)
+    buffer = io.BytesIO()
+    with av.open(buffer, mode="w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "20", "preset": "veryfast", "threads": "1"}
+        for frame in np.concatenate([frames, hold]):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Bytes as a `data:` address, for example with kind `image/png`."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

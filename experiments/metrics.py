@@ -1,0 +1,108 @@
+"""Numbers that an experiment is judged by: success with its interval, reward against truth."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LEVELS = 5
+Z_95 = 1.959963984540054
+"""Two-sided 95 % point of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of successes, with the 95 % Wilson score interval.
+
+    Wilson and not the textbook interval, because ours are shares near 0 or 1 of few episodes.
+    """
+
+    successes: int
+    total: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.successes <= self.total or self.total == 0:
+            raise ValueError(
+                f"Expected 0 <= successes <= total and total > 0, got {self.successes} of "
+                f"{self.total}. Evaluate at least one episode."
+            )
+
+    @property
+    def value(self) -> float:
+        """Share in [0, 1]."""
+        return self.successes / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end of the 95 % interval, in [0, 1]."""
+        n, p, z2 = self.total, self.value, Z_95**2
+        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = Z_95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{100 * self.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def success_rate(successes: Iterable[bool]) -> Rate:
+    """Count successes."""
+    flags = list(successes)
+    return Rate(sum(map(bool, flags)), len(flags))
+
+
+def confusion(truth: Sequence[float], judged: Sequence[float]) -> np.ndarray:
+    """Count episodes by true level (row) and judged level (column).
+
+    Episodes without both numbers (NaN: not judged, or the truth is hidden) are left out, so the
+    sum tells how many were compared.
+
+    Returns:
+        `(5, 5)` int64.
+    """
+    counts = np.zeros((LEVELS, LEVELS), dtype=np.int64)
+    for true_level, judged_level in zip(truth, judged, strict=True):
+        if math.isfinite(true_level) and math.isfinite(judged_level):
+            counts[round(true_level) - 1, round(judged_level) - 1] += 1
+    return counts
+
+
+def false_positive_rate(counts: np.ndarray) -> float:
+    """Share of the truly unfinished episodes (truth below 5) that were judged 5.
+
+    NaN when every episode was a true success: then nothing could have been a false positive.
+    """
+    negatives = int(counts[:-1].sum())
+    return float(counts[:-1, -1].sum()) / negatives if negatives else math.nan
+
+
+def false_negative_rate(counts: np.ndarray) -> float:
+    """Share of the true successes that were judged below 5; NaN without true successes."""
+    positives = int(counts[-1].sum())
+    return float(counts[-1, :-1].sum()) / positives if positives else math.nan
+
+
+def mean_absolute_error(counts: np.ndarray) -> float:
+    """Mean distance of judged from true level over all compared episodes; NaN without any."""
+    total = int(counts.sum())
+    distance = np.abs(np.subtract.outer(np.arange(LEVELS), np.arange(LEVELS)))
+    return float((counts * distance).sum()) / total if total else math.nan
+
+
+def binned_mean(values: Sequence[float], width: int) -> list[tuple[int, float]]:
+    """Means of consecutive blocks, for a learning curve one can read.
+
+    Args:
+        values: One number per episode; NaN is left out of its block.
+        width: Episodes per block; the last block may be shorter.
+
+    Returns:
+        `(episodes so far, mean)` per block; the mean is NaN if the block holds no number.
+    """
+    blocks = []
+    for start in range(0, len(values), width):
+        block = np.asarray(values[start : start + width], dtype=np.float64)
+        finite = block[np.isfinite(block)]
+        blocks.append((start + len(block), float(finite.mean()) if len(finite) else math.nan))
+    return blocks

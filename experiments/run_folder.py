@@ -1,0 +1,109 @@
+"""The folder of one run: its config, what its phases have finished, and its clock."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from roboreward_gym.errors import RoboRewardError
+
+
+class RunFolderError(RoboRewardError, OSError):
+    """A run folder that belongs to another run, or is not in the state that was asked for."""
+
+
+class RunFolder:
+    """Opens a run folder; the same config may continue it, another one may not.
+
+    Args:
+        path: The folder; made if missing.
+        config: JSON-able description of the run, kept in `config.json`.
+        resume: Continue what is there. Without it, a folder that holds a run is refused, so that
+            no run is overwritten or mixed with another by accident.
+
+    Raises:
+        RunFolderError: The folder holds a run already, or one of another config.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any], *, resume: bool) -> None:
+        self.path = path
+        saved = path / "config.json"
+        if saved.exists():
+            self._check_same(read_json(saved), config)
+            if not resume:
+                raise RunFolderError(
+                    f"Expected an empty run folder, got {path}, which holds this run already. "
+                    "Add --resume to continue it, or choose another folder with --out."
+                )
+        elif path.exists() and any(path.iterdir()):
+            raise RunFolderError(
+                f"Expected an empty or new run folder, got {path}, which holds other files. "
+                "Choose another folder with --out."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(saved, config)
+
+    def _check_same(self, saved: Any, config: dict[str, Any]) -> None:
+        config = json.loads(json.dumps(config))  # as it would be read back: tuples become lists
+        if saved == config:
+            return
+        saved = saved if isinstance(saved, dict) else {}
+        names = [k for k in sorted(saved | config) if saved.get(k) != config.get(k)]
+        differences = "; ".join(
+            f"{k}: expected {config.get(k)!r}, got {saved.get(k)!r}" for k in names
+        )
+        raise RunFolderError(
+            f"The run folder {self.path} was made with another config ({differences}). "
+            "Use the config it was made with, or choose another folder with --out."
+        )
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def minutes(self) -> float:
+        """Wall time spent in all sessions of this run, in [min]."""
+        clock = self / "clock.json"
+        return float(read_json(clock)["seconds"]) / 60 if clock.exists() else 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add the time spent inside to the run's clock, also when it is interrupted."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = 60 * self.minutes + time.monotonic() - begin
+            write_json(self / "clock.json", {"seconds": round(seconds, 3)})
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        RunFolderError: The file is cut short or no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise RunFolderError(
+            f"Expected JSON in {path}, got {error}. Delete the file, or start in a new folder."
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that appears whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    partial.replace(path)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON-lines file; none if missing. A line cut short by a kill at the end is dropped."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    # Only what a newline closes was written whole.
+    return [json.loads(line) for line in lines[:-1] if line]
