@@ -68,7 +68,7 @@ def diagnose(timeout_s: float = 60.0) -> GLReport:
         )
     except subprocess.TimeoutExpired:
         return GLReport(
-            works=False, backend=backend, message=_advice(f"no picture within {timeout_s:g} s")
+            works=False, backend=backend, message=advice(f"no picture within {timeout_s:g} s")
         )
     if probe.returncode == 0:
         message = f"MuJoCo draws with OpenGL (MUJOCO_GL={backend or 'unset'})."
@@ -77,7 +77,7 @@ def diagnose(timeout_s: float = 60.0) -> GLReport:
     return GLReport(
         works=False,
         backend=backend,
-        message=_advice(lines[-1] if lines else f"exit {probe.returncode}"),
+        message=advice(lines[-1] if lines else f"exit {probe.returncode}"),
     )
 
 
@@ -89,7 +89,8 @@ def _loads(library: str) -> bool:
     return True
 
 
-def _advice(reason: str) -> str:
+def advice(reason: str) -> str:
+    """What to install when `reason` kept MuJoCo from drawing."""
     return (
         f"MuJoCo cannot draw with OpenGL here ({reason}). Pictures come from the slower ray shading "
         "instead. For OpenGL without a screen on Debian or Ubuntu: "

@@ -1,0 +1,41 @@
+"""The seam between the environment and a robot: simulated now, real later, fake in tests."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class ArmReading:
+    """What the joints say now: `joints` `(6,)` [rad], `gripper` opening in 0..1."""
+
+    joints: np.ndarray
+    gripper: float
+
+
+class Arm(Protocol):
+    """Six position-controlled joints, a gripper and a camera. Constructors move nothing.
+
+    Callers pass only targets that went through `robots.safety`; `move` blocks for one control period.
+    """
+
+    def reset(self, joints: np.ndarray, gripper: float) -> None:
+        """Bring the arm to `joints` `(6,)` [rad] and `gripper` 0..1 before an episode."""
+        ...
+
+    def read(self) -> ArmReading:
+        """Measured joints and gripper."""
+        ...
+
+    def move(self, joints: np.ndarray, gripper: float) -> None:
+        """Drive towards `joints` `(6,)` [rad] and `gripper` 0..1 for one control period."""
+        ...
+
+    def camera(self) -> np.ndarray:
+        """The newest image, `(H, W, 3)` uint8 RGB; the caller may keep it."""
+        ...
+
+    def close(self) -> None:
+        """Release the connection; may be called twice."""
+        ...

@@ -1,0 +1,160 @@
+"""The WidowX environment: clock, spaces, safety and episode logic, over any `Arm`."""
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from robots import safety
+from robots.arm import Arm
+from robots.kinematics import Kinematics
+from robots.layout import (
+    ACTION_DIM,
+    CONTROL_HZ,
+    GRIPPER_DOWN,
+    MAX_STEP_M,
+    MAX_STEP_RAD,
+    STATE_DIM,
+    euler_from_rotation,
+    rotated,
+    rotation_from_euler,
+)
+from robots.tasks.scene import Scene, check_command
+
+START_POSITION = np.array([0.24, 0.0, 0.20])  # [m]
+START_JITTER_M = 0.015
+NEUTRAL_JOINTS = np.array([0.0, -0.5, 0.6, 0.0, 1.4, 0.0])
+"""Joints [rad] from which inverse kinematics starts at every reset, so that the elbow bends the same way."""
+
+Observation = dict[str, np.ndarray]
+
+
+class WidowXEnv(gym.Env[Observation, np.ndarray]):
+    """5 Hz delta end-effector control of a WidowX 250S; see `robots.layout` for state and action.
+
+    Like the real robot it cannot know whether it succeeded: it never terminates, and a time limit truncates.
+    The reward (1.0 while the true state is a success) and every `truth/...` entry of `info` are ground truth of
+    the simulation, for oracle baselines and reports only.
+
+    Args:
+        arm: Where actions go and images come from.
+        scene: Objects, commands and truth; simulation only.
+        task: The command of every episode; `reset(options={"task": ...})` changes it for one episode.
+        look: "train" leaves out the held-out colours and camera poses, "test" uses only those, "any" all.
+        image: False leaves the image out of observations, for physics without a camera.
+        render_mode: "rgb_array" or None.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+
+    def __init__(
+        self,
+        arm: Arm,
+        scene: Scene,
+        task: str,
+        *,
+        look: str = "any",
+        image: bool = True,
+        render_mode: str | None = None,
+        limits: safety.SafetyLimits | None = None,
+    ) -> None:
+        if look not in ("train", "test", "any"):
+            raise ValueError(f"Expected look 'train', 'test' or 'any', got {look!r}.")
+        self.arm, self.scene = arm, scene
+        self.task = self._default_task = check_command(task, scene.commands)
+        self.commands = scene.commands
+        self.render_mode = render_mode
+        self._look, self._with_image = look, image
+        self._limits = limits or safety.SafetyLimits()
+        self._kinematics = Kinematics()
+        self._image: np.ndarray | None = None
+        self._position, self._euler = START_POSITION.copy(), np.zeros(3)
+        self._joints, self._gripper = NEUTRAL_JOINTS.copy(), 1.0
+        spaces: dict[str, gym.Space] = {
+            "state": gym.spaces.Box(-np.inf, np.inf, (STATE_DIM,), np.float32)
+        }
+        if image:
+            spaces["image"] = gym.spaces.Box(0, 255, (*arm.image_size, 3), np.uint8)
+        self.observation_space = gym.spaces.Dict(spaces)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Shuffle the scene by seed and bring the arm to its start."""
+        super().reset(seed=seed)
+        task = (options or {}).get("task", self._default_task)
+        self.task = check_command(task, self.commands)
+        self.scene.reset(self.np_random, self.task, self._look)
+        position = START_POSITION + self.np_random.uniform(-START_JITTER_M, START_JITTER_M, 3)
+        safety.check_pose(position, self._limits)
+        joints = self._kinematics.inverse(position, GRIPPER_DOWN, NEUTRAL_JOINTS, iterations=100)
+        if joints is None:
+            raise safety.UnreachablePose(f"Expected a reachable start, found no joints for {position}.")
+        self._position, self._euler = position, np.zeros(3)
+        self._joints, self._gripper = joints, 1.0
+        self.arm.reset(joints, self._gripper)
+        self._image = None
+        self.scene.observe()
+        return self._observation(), self._info(np.zeros(ACTION_DIM, np.float32))
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Move for one control period of 0.2 s."""
+        executed = self._execute(safety.check_action(action))
+        self.scene.observe()
+        info = self._info(executed)
+        return self._observation(), info["truth/success"], False, False, info
+
+    def render(self) -> np.ndarray | None:
+        """The camera image of this step, the same as in the observation."""
+        return self._camera() if self.render_mode == "rgb_array" else None
+
+    def level(self, task: str) -> int:
+        """True rubric level 1..5 of the state now, for any command of the scene."""
+        return self.scene.level(task)
+
+    def close(self) -> None:
+        """Release the arm."""
+        self.arm.close()
+
+    @property
+    def target(self) -> np.ndarray:
+        """Position `(3,)` [m] that the next delta is added to."""
+        return self._position.copy()
+
+    def _execute(self, action: np.ndarray) -> np.ndarray:
+        """Send a checked action; returns `(7,)` float32, what was executed after all limits."""
+        rotation = rotated(rotation_from_euler(self._euler), action[3:6] * MAX_STEP_RAD)
+        position, euler = safety.clamp_pose(
+            self._position + action[:3] * MAX_STEP_M, euler_from_rotation(rotation), self._limits
+        )
+        found = self._kinematics.inverse(position, rotation_from_euler(euler), self._joints)
+        joints = safety.safe_joints(found, self._joints, self._limits)
+        if joints is None:  # hold: the target stays where it was
+            position, euler, joints = self._position, self._euler, self._joints
+        executed = np.concatenate(
+            [(position - self._position) / MAX_STEP_M, (euler - self._euler) / MAX_STEP_RAD, action[6:]]
+        )
+        self._position, self._euler, self._joints = position, euler, joints
+        self._gripper = float((action[6] + 1.0) / 2.0)
+        self.arm.move(joints, self._gripper)
+        self._image = None
+        return np.clip(executed, -1.0, 1.0).astype(np.float32)
+
+    def _observation(self) -> Observation:
+        reading = self.arm.read()
+        position, rotation = self._kinematics.forward(reading.joints)
+        state = np.concatenate([position, euler_from_rotation(rotation), [reading.gripper]])
+        observation = {"state": state.astype(np.float32)}
+        if self._with_image:
+            observation["image"] = self._camera().copy()
+        return observation
+
+    def _camera(self) -> np.ndarray:
+        if self._image is None:
+            self._image = self.arm.camera()
+        return self._image
+
+    def _info(self, executed: np.ndarray) -> dict[str, Any]:
+        level = self.scene.level(self.task)
+        return {"action": executed, "truth/level": float(level), "truth/success": float(level == 5)}
