@@ -1,0 +1,137 @@
+"""Everything a run needs to go on, in one safetensors file: tensors as such, the rest as JSON.
+
+No pickle: a checkpoint can be read by anyone without running code. One file, renamed into place, so
+that an interruption leaves the previous checkpoint whole.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import save_file
+
+from policies.errors import RunMismatch
+from roboreward_gym.errors import WeightsError
+
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def save_checkpoint(path: Path, state: Any) -> None:
+    """Write nested dicts and lists of tensors, arrays, numbers, texts and None, whole or not at all."""
+    tensors: dict[str, torch.Tensor] = {}
+    structure = json.dumps(_pack(state, tensors))
+    partial = path.with_name(f"{path.name}.partial")
+    save_file(tensors, partial, metadata={"structure": structure})
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> Any:
+    """Read what `save_checkpoint` wrote, equal to the bit.
+
+    Raises:
+        WeightsError: The file is missing, cut short or no checkpoint.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            structure = json.loads((file.metadata() or {})["structure"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise WeightsError(
+            f"Expected a checkpoint in {path}, got: {error}. Delete the run folder and start again."
+        ) from error
+    return _unpack(structure, tensors)
+
+
+def _pack(node: Any, tensors: dict[str, torch.Tensor]) -> list[Any]:
+    name = str(len(tensors))
+    match node:
+        case torch.Tensor():
+            tensors[name] = node.detach().clone().contiguous()
+            return ["tensor", name]
+        case np.ndarray():
+            tensors[name] = torch.from_numpy(node.copy())
+            return ["array", name]
+        case dict():
+            return ["dict", [[key, _pack(value, tensors)] for key, value in node.items()]]
+        case list() | tuple():
+            return [type(node).__name__, [_pack(value, tensors) for value in node]]
+        case None | bool() | int() | float() | str():
+            return ["value", node]
+    raise TypeError(
+        f"Expected tensors, arrays, numbers, texts or None to save, got {type(node).__name__}."
+    )
+
+
+def _unpack(node: list[Any], tensors: dict[str, torch.Tensor]) -> Any:
+    kind, content = node
+    match kind:
+        case "tensor":
+            return tensors[content]
+        case "array":
+            return tensors[content].numpy()
+        case "dict":
+            return {key: _unpack(value, tensors) for key, value in content}
+        case "list":
+            return [_unpack(value, tensors) for value in content]
+        case "tuple":
+            return tuple(_unpack(value, tensors) for value in content)
+    return content
+
+
+def open_run(run_dir: Path, config: Any, *, resume: bool) -> Any | None:
+    """Make or re-enter a run folder; the checkpoint to go on from, if there is one.
+
+    Args:
+        run_dir: Folder of the run.
+        config: Frozen dataclass, saved as `config.json` in a new folder.
+        resume: Go on with the run that is there.
+
+    Returns:
+        What `save_checkpoint` wrote, or None for a fresh start.
+
+    Raises:
+        RunMismatch: The folder holds a run, and `resume` is False or its config is another.
+        WeightsError: The checkpoint is corrupt.
+    """
+    wanted = json.loads(json.dumps(asdict(config), default=str))
+    path = run_dir / CONFIG
+    if path.exists():
+        found = json.loads(path.read_text())
+        different = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))
+        if different:
+            pairs = ", ".join(f"{k} {found.get(k)!r} (now {wanted.get(k)!r})" for k in different)
+            raise RunMismatch(
+                f"Expected the config that {run_dir} was made with; it has {pairs}. "
+                "Choose another run folder, or the old config."
+            )
+        if not resume:
+            raise RunMismatch(
+                f"Expected a new run folder, got {run_dir}, which holds a run. Resume it."
+            )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{CONFIG}.partial")
+    partial.write_text(json.dumps(wanted, indent=2) + "\n")
+    partial.replace(path)
+    checkpoint = run_dir / CHECKPOINT
+    return load_checkpoint(checkpoint) if checkpoint.exists() else None
+
+
+def keep_lines(path: Path, count: int) -> None:
+    """Cut a metrics file back to its first `count` lines, those that the checkpoint knows about."""
+    lines = path.read_text().splitlines(keepends=True)[:count] if path.exists() else []
+    path.write_text("".join(lines))
+
+
+def append_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Add one JSON line; NaN, which JSON lacks, becomes null."""
+    clean = {
+        k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in metrics.items()
+    }
+    with path.open("a") as file:
+        file.write(json.dumps(clean) + "\n")

@@ -1,0 +1,232 @@
+"""Behaviour cloning of the base policy: `python -m policies.pretrain --demos DIR --out DIR`.
+
+The image encoder and the denoiser learn together; the encoder also learns to point at the landmarks
+that the simulator labelled. Several diffusion steps are drawn per image, because on a CPU an image
+costs four times as much as the denoising of one chunk.
+"""
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from diffusers import DDPMScheduler
+from torch import Tensor
+from tqdm import trange
+
+from policies.checkpoint import (
+    CHECKPOINT,
+    METRICS,
+    append_metrics,
+    keep_lines,
+    open_run,
+    save_checkpoint,
+)
+from policies.demos import Demos
+from policies.diffusion import SCHEDULER, training_loss
+from policies.policy import DiffusionPolicy, PolicyConfig
+from policies.vision import IMAGE_SIZE, augment, landmark_loss
+
+POLICY = "policy"
+"""Folder of the finished policy inside a run."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """What decides a pre-training run."""
+
+    demos: Path
+    """Folder of demonstrations, see `policies.demos.Demos`."""
+    out: Path
+    """Run folder; the policy appears in `policy/`."""
+    steps: int = 2500
+    """Optimiser steps."""
+    seed: int = 0
+    """Of weights, order, augmentation and noise."""
+    batch: int = 64
+    """Images per step."""
+    draws: int = 4
+    """Diffusion steps drawn per image."""
+    lr: float = 1e-3
+    """Peak learning rate, cosine to zero."""
+    warm_up: int = 100
+    """Steps of linear rise of the learning rate."""
+    weight_decay: float = 1e-4
+    """Of AdamW."""
+    ema: float = 0.999
+    """Decay of the averaged weights, which are what is saved and evaluated."""
+    landmark_weight: float = 0.1
+    """Weight of the landmark loss beside the diffusion loss."""
+    shift: int = 4
+    """Largest random shift of an image in [px]."""
+    held_out: float = 0.05
+    """Part of the episodes kept out of training, to measure on."""
+    save_at: tuple[int, ...] = ()
+    """Steps after which the policy is also saved as `step-N/`: half-trained policies."""
+    save_every: int = 250
+    """Steps between checkpoints that `--resume` goes on from, and between measurements."""
+    policy: PolicyConfig = PolicyConfig()
+    """Sizes; landmarks, task and fps are taken from the demonstrations."""
+
+
+class Trainer:
+    """The state of a pre-training run, and one step of it."""
+
+    def __init__(self, config: PretrainConfig, demos: Demos) -> None:
+        self.config = config
+        self.demos = demos
+        self.images = np.asarray(demos.images)  # into memory: random reads from disk would dominate
+        self.train_rows, self.test_rows = demos.split(config.held_out)
+        names, fps = demos.names, float(demos.fps)
+        sizes = replace(config.policy, landmarks=names, task=demos.task, fps=fps)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.policy = DiffusionPolicy(sizes)
+        self.policy.state_normalizer.fit(np.asarray(demos.states)[self.train_rows])
+        self.policy.action_normalizer.fit(np.asarray(demos.actions)[self.train_rows])
+        self.average = copy.deepcopy(self.policy).requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            self.policy.parameters(),
+            config.lr,
+            (0.9, 0.99),
+            weight_decay=config.weight_decay,
+            foreach=True,
+        )
+        self.scheduler = DDPMScheduler(**SCHEDULER)
+        self.rng = np.random.default_rng(config.seed)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.step = 0
+
+    def update(self) -> dict[str, float]:
+        """One optimiser step on a random batch; returns its losses."""
+        c = self.config
+        rows = np.sort(self.rng.choice(self.train_rows, c.batch))
+        images, landmarks = augment(
+            self.images[rows], np.asarray(self.demos.landmarks)[rows], c.shift, self.rng
+        )
+        actions, mask = self._chunks(rows)
+        features, points, logits = self.policy.look(torch.from_numpy(images), self._states(rows))
+        repeat = [part.repeat_interleave(c.draws, 0) for part in (actions, mask, features)]
+        cloning = training_loss(self.policy.denoiser, self.scheduler, *repeat, self.generator)
+        pointing = (
+            landmark_loss(points, logits, torch.from_numpy(landmarks)) if landmarks.size else None
+        )
+        loss = cloning if pointing is None else cloning + c.landmark_weight * pointing
+        for group in self.optimiser.param_groups:
+            rise = min(1.0, (self.step + 1) / c.warm_up)
+            group["lr"] = c.lr * rise * 0.5 * (1 + math.cos(math.pi * self.step / c.steps))
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0, foreach=True)
+        self.optimiser.step()
+        self.step += 1
+        self._follow()
+        shown = 0.0 if pointing is None else float(pointing.detach())
+        return {"diffusion_loss": float(cloning.detach()), "landmark_loss": shown}
+
+    @torch.no_grad()
+    def measure(self, most: int = 256) -> dict[str, float]:
+        """Averaged policy on held-out episodes: error of normalised actions, landmark error in [px]."""
+        rows = self.test_rows if len(self.test_rows) else self.train_rows
+        rows = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)) + rows[0]
+        actions, mask = self._chunks(rows)
+        features, points, _ = self.average.look(
+            torch.from_numpy(self.images[rows]), self._states(rows)
+        )
+        noise = torch.randn(actions.shape, generator=torch.Generator().manual_seed(0))
+        guess = self.average.sampler.sample(self.average.denoiser, noise, features)
+        error = (((guess - actions) ** 2).mean(-1) * mask).sum() / mask.sum()
+        landmarks = torch.from_numpy(np.asarray(self.demos.landmarks)[rows])
+        size = torch.tensor(IMAGE_SIZE[::-1])
+        off = ((points[:, : landmarks.shape[1], :2] + 1) / 2 - landmarks[..., :2]) * size
+        present = landmarks[..., 2]
+        pixels = (off.norm(dim=-1) * present).sum() / present.sum().clamp(min=1.0)
+        return {"action_error": float(error), "landmark_px": float(pixels)}
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs to go on to the bit."""
+        return {
+            "policy": self.policy.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "generator": self.generator.get_state(),
+            "step": self.step,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.policy.load_state_dict(state["policy"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.rng.bit_generator.state = state["rng"]
+        self.generator.set_state(state["generator"])
+        self.step = state["step"]
+
+    def _states(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.asarray(self.demos.states)[rows].astype(np.float32))
+
+    def _chunks(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        actions, mask = self.demos.chunks(rows, self.policy.chunk)
+        normalised = self.policy.action_normalizer.normalize(torch.from_numpy(actions))
+        return normalised.clamp(-1.0, 1.0), torch.from_numpy(mask)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        # Early averages must forget the random start, hence the rising decay.
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.policy.parameters()), 1 - decay
+        )
+
+
+def pretrain(config: PretrainConfig, *, resume: bool = False) -> DiffusionPolicy:
+    """Train, save the policy in `config.out / "policy"` and return it.
+
+    Raises:
+        InvalidDemos: The demonstrations cannot be read.
+        RunMismatch: The run folder holds another run, or one that was not asked to resume.
+    """
+    demos = Demos.load(config.demos)
+    state = open_run(config.out, config, resume=resume)
+    trainer = Trainer(config, demos)
+    if state is not None:
+        trainer.restore(state)
+    keep_lines(config.out / METRICS, trainer.step // config.save_every)
+    bar = trange(
+        trainer.step, config.steps, initial=trainer.step, total=config.steps, desc="cloning"
+    )
+    for _ in bar:
+        losses = trainer.update()
+        bar.set_postfix({key: f"{value:.3f}" for key, value in losses.items()}, refresh=False)
+        if trainer.step in config.save_at:
+            trainer.average.save(config.out / f"step-{trainer.step}")
+        if trainer.step % config.save_every == 0:
+            append_metrics(
+                config.out / METRICS, {"step": trainer.step, **losses, **trainer.measure()}
+            )
+            save_checkpoint(config.out / CHECKPOINT, trainer.state())
+    save_checkpoint(config.out / CHECKPOINT, trainer.state())
+    trainer.average.save(config.out / POLICY)
+    return DiffusionPolicy.load(config.out / POLICY)
+
+
+def main(config: PretrainConfig, *, resume: bool = False, threads: int = 2) -> None:
+    """Clone the behaviour of demonstrations.
+
+    Args:
+        config: What decides the run.
+        resume: Go on with an interrupted run.
+        threads: CPU threads.
+    """
+    torch.set_num_threads(threads)
+    policy = pretrain(config, resume=resume)
+    print(f"{sum(p.numel() for p in policy.parameters()):,} parameters in {config.out / POLICY}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

@@ -1,0 +1,90 @@
+"""The denoiser: a small diffusion transformer over an action chunk, conditioned by adaLN-Zero."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """Self-attention and MLP whose norms and gates are set by the condition (Peebles & Xie 2023)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width)
+        )
+        self.modulation = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """`x` (B, chunk, width), `condition` (B, width) after its activation."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)[:, None].chunk(
+            6, -1
+        )
+        x = x + gate1 * self._attend(self.norm(x) * (1 + scale1) + shift1)
+        return x + gate2 * self.mlp(self.norm(x) * (1 + scale2) + shift2)
+
+    def _attend(self, x: Tensor) -> Tensor:
+        batch, chunk, width = x.shape
+        qkv = self.qkv(x).view(batch, chunk, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, chunk, width / heads)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.out(mixed.transpose(1, 2).reshape(batch, chunk, width))
+
+
+class DiffusionTransformer(nn.Module):
+    """Predicts from a noisy action chunk, its diffusion step and the features of the observation.
+
+    Every output is zero before training: gates and the last layer start at zero.
+    """
+
+    def __init__(
+        self, *, features: int, action_dim: int, chunk: int, width: int, layers: int, heads: int
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Linear(action_dim, width)
+        self.position = nn.Parameter(0.02 * torch.randn(chunk, width))
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.condition = nn.Sequential(
+            nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, action_dim)
+        for layer in (self.modulation, self.out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        rate = torch.exp(-math.log(10_000) * torch.arange(width // 2) / (width // 2))
+        self.register_buffer("rate", rate, persistent=False)
+
+    def forward(self, noisy: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        """One prediction.
+
+        Args:
+            noisy: `(B, chunk, action_dim)`.
+            step: `(B,)` diffusion step, 0 = nearly clean.
+            condition: `(B, width)` from `embed_condition`; the same for all denoising steps.
+
+        Returns:
+            `(B, chunk, action_dim)`, in the parametrisation that it was trained for.
+        """
+        angle = step[:, None].float() * self.rate
+        time = self.time(torch.cat([angle.sin(), angle.cos()], -1))
+        joint = F.silu(time + condition)
+        x = self.embed(noisy) + self.position
+        for block in self.blocks:
+            x = block(x, joint)
+        shift, scale = self.modulation(joint)[:, None].chunk(2, -1)
+        return self.out(self.norm(x) * (1 + scale) + shift)
+
+    def embed_condition(self, features: Tensor) -> Tensor:
+        """`(B, features)` to `(B, width)`, once per chunk."""
+        return self.condition(features)
