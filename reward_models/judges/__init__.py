@@ -1,0 +1,1 @@
+"""Other judges behind the same `RewardModel` protocol, one module each."""
