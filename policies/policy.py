@@ -174,4 +174,4 @@ class DiffusionPolicy(nn.Module):
                 f"Expected a policy ({CONFIG} and {WEIGHTS}) in {folder}, got: {error}. "
                 "Train one with `python -m policies.pretrain`, or fetch the file again."
             ) from error
-        return policy.eval().requires_grad_(False)
+        return policy.eval().requires_grad_(requires_grad=False)

@@ -7,7 +7,7 @@ costs four times as much as the denoising of one chunk.
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class PretrainConfig:
     """Of weights, order, augmentation and noise."""
     batch: int = 64
     """Images per step."""
-    draws: int = 4
+    draws: int = 2
     """Diffusion steps drawn per image."""
     lr: float = 1e-3
     """Peak learning rate, cosine to zero."""
@@ -69,7 +69,7 @@ class PretrainConfig:
     """Steps after which the policy is also saved as `step-N/`: half-trained policies."""
     save_every: int = 250
     """Steps between checkpoints that `--resume` goes on from, and between measurements."""
-    policy: PolicyConfig = PolicyConfig()
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
     """Sizes; landmarks, task and fps are taken from the demonstrations."""
 
 
@@ -88,7 +88,7 @@ class Trainer:
             self.policy = DiffusionPolicy(sizes)
         self.policy.state_normalizer.fit(np.asarray(demos.states)[self.train_rows])
         self.policy.action_normalizer.fit(np.asarray(demos.actions)[self.train_rows])
-        self.average = copy.deepcopy(self.policy).requires_grad_(False)
+        self.average = copy.deepcopy(self.policy).requires_grad_(requires_grad=False)
         self.optimiser = torch.optim.AdamW(
             self.policy.parameters(),
             config.lr,
