@@ -10,22 +10,10 @@ from typing import Any, SupportsFloat
 
 import gymnasium as gym
 
-from experiments.config import CONSTANT, TRUTH, ExperimentConfig
-from roboreward_gym import Clip, ProgressScore, RewardModel, VLMRewardWrapper
-
-TRUTH_KEYS = ("truth/success", "truth/level")
-CONSTANT_LEVEL = 3
-
-
-class ConstantReward:
-    """Says the same of every episode: the control arm, from which nothing can be learned."""
-
-    def __init__(self, level: int = CONSTANT_LEVEL) -> None:
-        self.level = level
-
-    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-        """Answer `level`, whatever the clip shows."""
-        return [ProgressScore(self.level, text=f"constant {self.level}") for _ in clips]
+from experiments.config import CONSTANT, TRUTH
+from reward_models.judges.controls import ConstantReward
+from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
+from roboreward_gym.wrapper import VLMRewardWrapper
 
 
 class TrueLevel:
@@ -65,11 +53,6 @@ def _hide(info: dict[str, Any]) -> dict[str, Any]:
     return {**info, **{key: math.nan for key in info if key.startswith("truth/")}}
 
 
-def make_env(env_id: str) -> gym.Env:
-    """The bare environment, with frames; its own reward is the truth."""
-    return gym.make(env_id, render_mode="rgb_array")
-
-
 def reward_model_for(name: str, env: gym.Env) -> RewardModel | str:
     """The judge of an arm; a name that is not ours is left to the plugin to resolve."""
     if name == TRUTH:
@@ -77,18 +60,17 @@ def reward_model_for(name: str, env: gym.Env) -> RewardModel | str:
     return ConstantReward() if name == CONSTANT else name
 
 
-def with_reward(env: gym.Env, config: ExperimentConfig) -> VLMRewardWrapper:
-    """Wrap `env` so that its reward is that of the configured arm."""
-    judge = reward_model_for(config.reward_model, env)
-    return VLMRewardWrapper(env, judge, reward_map=config.reward_map)
-
-
-def training_env(config: ExperimentConfig, *, blind: bool = False) -> VLMRewardWrapper:
-    """The environment the learner sees.
+def judged_env(
+    env_id: str, reward_model: str, reward_map: str = "progress", *, blind: bool = False
+) -> VLMRewardWrapper:
+    """Make an environment whose reward is that of an arm.
 
     Args:
-        config: The experiment.
-        blind: Hide the truth from info too; then it cannot be reported either.
+        env_id: Environment to make; its own reward is the truth.
+        reward_model: Name of a judge, or `TRUTH` or `CONSTANT`.
+        reward_map: From the score to the reward.
+        blind: Hide the truth from `info` too; then it cannot even be reported.
     """
-    env = make_env(config.env_id)
-    return with_reward(BlindTruth(env) if blind else env, config)
+    env = gym.make(env_id, render_mode="rgb_array")
+    env = BlindTruth(env) if blind else env
+    return VLMRewardWrapper(env, reward_model_for(reward_model, env), reward_map=reward_map)

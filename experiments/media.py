@@ -42,9 +42,7 @@ def jpeg(image: np.ndarray) -> bytes:
     """Encode `(H, W, 3)` uint8 RGB as JPEG."""
     import cv2
 
-    done, data = cv2.imencode(
-        ".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
+    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
         raise ValueError(f"Expected an RGB image that JPEG can hold, got shape {image.shape}.")
     return data.tobytes()

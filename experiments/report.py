@@ -1,174 +1,117 @@
-"""Write the report of a run: one HTML file that needs no other file and no network."""
+"""Write `report.html` of a finished run: videos, curves, confusion, film strips, config.
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+python -m experiments.report runs/toy-on-towel-nano-seed0
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import numpy as np
+import torch
+import tyro
 
-from experiments import plots
-from experiments.media import data_uri, film_strip, jpeg, video
-from experiments.metrics import Rate, false_positive_rate, mean_absolute_error
-from experiments.results import Training
-from roboreward_gym.scoring import ProgressScore
+from experiments.config import CONSTANT, NANO, TRUTH, ExperimentConfig
+from experiments.evaluate import Contestant, Evaluation, Player
+from experiments.page import Film, Group, Page
+from experiments.phases import Finished, contestant, reopen, steering_of
+from experiments.run_folder import RunFolder
+from experiments.strips import load_strips, telling
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+REWARD_WORDS = {
+    TRUTH: "the simulator's truth (oracle arm)",
+    CONSTANT: "a constant score (control arm)",
+    NANO: "the scores of roboreward-nano, which saw the film of each episode and the command",
+}
 
 
-@dataclass(frozen=True)
-class Strip:
-    """An episode as one picture, with what the judge and the simulator say about it.
+def write_report(
+    config: ExperimentConfig, folder: RunFolder, finished: Finished, groups: Sequence[Group] = ()
+) -> Path:
+    """Write the page of a finished run into its folder.
 
-    Attributes:
-        image: JPEG of some frames side by side.
-        task: The command that was judged.
-        judged: Judged level, 1..5; None if unreadable.
-        probability: The judge's probability of level 5, if it gives one.
-        level: True level, 1..5; None if unknown.
-        note: Which episode this is.
+    Args:
+        config: The experiment.
+        folder: Its run folder.
+        finished: What came out.
+        groups: Film strips to show before those of the training episodes.
     """
-
-    image: bytes
-    task: str
-    judged: int | None
-    probability: float | None
-    level: int | None
-    note: str = ""
-
-    @classmethod
-    def of(
-        cls, frames: np.ndarray, task: str, score: ProgressScore, level: float, note: str = ""
-    ) -> "Strip":
-        """Make the strip of an episode's `(T, H, W, 3)` uint8 frames."""
-        probability = score.success_probability
-        return cls(
-            image=jpeg(film_strip(frames)),
-            task=task,
-            judged=score.level,
-            probability=probability if math.isfinite(probability) else None,
-            level=round(level) if math.isfinite(level) else None,
-            note=note,
-        )
-
-
-@dataclass(frozen=True)
-class Group:
-    """Strips under one heading."""
-
-    title: str
-    note: str
-    strips: Sequence[Strip]
+    films, note = films_of(config, folder, finished.base, finished.final)
+    chosen = telling(load_strips(folder / "strips"))
+    training = Group(
+        "Training episodes and what the judge said",
+        "Of each kind (judged 5 though unfinished, judged below 5 though finished, rightly judged) up "
+        "to three, spread evenly over the run.",
+        chosen,
+    )
+    page = Page(
+        title=f"{chosen[0].task.capitalize() if chosen else config.name}: learned from a judge",
+        lead=(
+            f"A diffusion policy for the simulated WidowX, fine-tuned in "
+            f"{len(finished.training)} episodes by {REWARD_WORDS.get(config.reward_model, f'the scores of {config.reward_model}')}."
+        ),
+        base=finished.base.rate,
+        final=finished.final.rate,
+        training=finished.training,
+        films=films,
+        film_note=note,
+        groups=[*groups, training],
+        table=table(config, finished.record),
+    )
+    return page.write(folder / "report.html")
 
 
-@dataclass(frozen=True, eq=False)
-class Film:
-    """An episode to be shown as a video; frames `(T, H, W, 3)` uint8, rate in [Hz]."""
-
-    frames: np.ndarray
-    fps: float
-    caption: str
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """All that is shown about one run.
-
-    Attributes:
-        title: Heading.
-        lead: What was done, in one or two sentences.
-        base: Success of the base policy.
-        final: Success of the fine-tuned policy.
-        training: The training episodes.
-        films: Videos, before and after.
-        film_note: Which episodes the videos show and how they were chosen.
-        groups: Film strips.
-        table: Config and provenance, name to value.
-    """
-
-    title: str
-    lead: str
-    base: Rate
-    final: Rate
-    training: Training
-    films: Sequence[Film]
-    film_note: str
-    groups: Sequence[Group]
-    table: Mapping[str, Any]
-
-    def write(self, path: Path) -> Path:
-        """Write the HTML file; return its path."""
-        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-        page = environment.from_string(TEMPLATE.read_text()).render(self._context())
-        partial = path.with_suffix(".partial")
-        partial.write_text(page)
-        return partial.replace(path)
-
-    def _context(self) -> dict[str, Any]:
-        training, counts = self.training, self.training.confusion
-        curve = (training.judged, training.success, self.base, self.final)
-        return {
-            "title": self.title,
-            "lead": self.lead,
-            "numbers": self._numbers(counts),
-            "videos": [_video(film) for film in self.films],
-            "video_note": self.film_note,
-            "curve": _figure(lambda palette: plots.learning_curve(palette, *curve)),
-            "bars": _figure(lambda p: plots.success_bars(p, self.base, self.final)),
-            "confusion": _figure(lambda palette: plots.confusion_map(palette, counts)),
-            "confusion_note": _confusion_note(counts),
-            "groups": [
-                {"title": g.title, "note": g.note, "strips": [_strip(s) for s in g.strips]}
-                for g in self.groups
-                if g.strips
-            ],
-            "table": self.table,
-        }
-
-    def _numbers(self, counts: np.ndarray) -> list[dict[str, str]]:
-        rate = false_positive_rate(counts)
-        gain = 100 * (self.final.value - self.base.value)
-        return [
-            _number("base", f"{100 * self.base.value:.0f} %", "base success", self.base),
-            _number("tuned", f"{100 * self.final.value:.0f} %", "fine-tuned success", self.final),
-            {"kind": "tuned", "value": f"{gain:+.0f}", "label": "points gained"},
-            {
-                "kind": "judged",
-                "value": f"{100 * rate:.1f} %" if math.isfinite(rate) else "–",
-                "label": "of unfinished training episodes were judged 5",
-            },
-        ]
+def films_of(
+    config: ExperimentConfig, folder: RunFolder, base: Evaluation, final: Evaluation
+) -> tuple[list[Film], str]:
+    """Play one start before and after again, with the camera kept, and say how it was chosen."""
+    pairs = list(zip(base.outcomes, final.outcomes, strict=False))
+    better = [b.seed for b, f in pairs if f.success and not b.success]
+    worse = [b.seed for b, f in pairs if b.success and not f.success]
+    seed = (better or [b.seed for b, _ in pairs])[0]
+    note = (
+        f"The same start, played by both; the first of the {len(better)} of {len(pairs)} evaluation "
+        f"episodes that turned from failure to success ({len(worse)} turned the other way)."
+        if better
+        else f"The first evaluation episode; none of {len(pairs)} turned from failure to success."
+    )
+    before = _film(contestant(config), seed, "Before: base policy")
+    after = _film(contestant(config, steering_of(folder)), seed, "After: fine-tuned policy")
+    return [before, after], note
 
 
-def _number(kind: str, value: str, label: str, rate: Rate) -> dict[str, str]:
-    low, high = (100 * end for end in rate.interval)
-    detail = f"{rate.successes} of {rate.total}, 95 % interval {low:.0f} to {high:.0f}"
-    return {"kind": kind, "value": value, "label": f"{label} ({detail})"}
-
-
-def _confusion_note(counts: np.ndarray) -> str:
-    total = int(counts.sum())
-    if not total:
-        return "No training episode has both a score and a truth."
-    error = mean_absolute_error(counts)
-    return f"All {total} training episodes; the judge is off by {error:.2f} levels on average."
-
-
-def _figure(draw: Callable[[plots.Palette], bytes]) -> dict[str, str]:
+def table(config: ExperimentConfig, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Config and provenance, name to text."""
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    commit = record["git_commit"] + (" with uncommitted changes" if record["git_dirty"] else "")
     return {
-        "light": data_uri(draw(plots.LIGHT), "image/png"),
-        "dark": data_uri(draw(plots.DARK), "image/png"),
+        "Experiment": f"{config.name}, seed {config.seed}",
+        "Environment": config.env_id,
+        "Base policy": config.policy.as_posix(),
+        "Reward": f"{config.reward_model}, mapped by {config.reward_map}",
+        "Training episodes": record["training_episodes"],
+        "Evaluation episodes": f"{record['base_episodes']} before, {record['final_episodes']} after",
+        "Fine-tuner": ", ".join(f"{k}={v}" for k, v in vars(config.learner).items()),
+        "Wall time": f"{record['minutes']:.1f} min",
+        "Commit": commit,
+        "Versions": f"python {record['python']}, {versions}",
     }
 
 
-def _video(film: Film) -> dict[str, str]:
-    return {
-        "source": data_uri(video(film.frames, film.fps), "video/mp4"),
-        "caption": film.caption,
-    }
+def _film(who: Contestant, seed: int, words: str) -> Film:
+    with closing(Player(who)) as player:
+        outcome = player.play(seed)
+        clip, score = player.film
+    caption = f"{words}. Judged {score.level}, truth {outcome.level:.0f}."
+    return Film(clip.frames, clip.fps, caption)
 
 
-def _strip(strip: Strip) -> dict[str, Any]:
-    return {**vars(strip), "image": data_uri(strip.image, "image/jpeg")}
+def main(run: tyro.conf.Positional[Path]) -> None:
+    """Write the report of the finished run in this folder again."""
+    torch.set_num_threads(1)
+    config, folder, finished = reopen(run)
+    print(write_report(config, folder, finished))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,117 @@
+"""The named experiments: one task and one source of reward each.
+
+Seeds are split so that evaluation episodes are never seen in training: see `training_seed` and
+`evaluation_seeds`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from policies.dsrl import DsrlConfig
+
+from roboreward_gym.errors import RoboRewardError, UnknownName
+
+TRUTH = "truth"
+"""Reward model name of the oracle arm; reads the simulator's state."""
+CONSTANT = "constant"
+"""Reward model name of the control arm; says the same of every episode."""
+NANO = "roboreward-nano"
+
+BLOCK = 100_000
+"""Seeds set aside for one run, for training and for evaluation each."""
+RUNS = 1_000
+TRAINING_SEEDS = range(1_000_000_000, 1_000_000_000 + RUNS * BLOCK)
+EVALUATION_SEEDS = range(1_500_000_000, 1_500_000_000 + RUNS * BLOCK)
+"""Disjoint from the seeds of training and from those of demonstrations and reward data, which lie
+below one milliard; all fit into 31 bits."""
+SHOWCASE_SEEDS = range(1_700_000_000, 1_700_000_000 + BLOCK)
+"""For the scripted episodes that show a judge at work."""
+
+
+class InvalidConfig(RoboRewardError, ValueError):
+    """A config whose values are out of range."""
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One experiment: fine-tune a base policy on one task with one source of reward."""
+
+    name: str
+    """Name of the experiment, the first part of its result file's name."""
+    env_id: str
+    """Gymnasium id of the environment."""
+    policy: Path
+    """Folder of the base policy."""
+    reward_model: str = NANO
+    """Name of the judge, or `truth` (oracle arm) or `constant` (control arm)."""
+    reward_map: str = "progress"
+    """From the judge's score to the reward; see `roboreward_gym.rewards`."""
+    training_episodes: int = 300
+    """Episodes of fine-tuning."""
+    base_episodes: int = 200
+    """Evaluation episodes before training."""
+    final_episodes: int = 200
+    """Evaluation episodes after training."""
+    seed: int = 0
+    """Seed of the run: of its start states, its noise and its networks."""
+    dsrl: DsrlConfig = field(default_factory=DsrlConfig)
+    """The fine-tuner's settings; `episodes`, `seed` and the first reset seed are set from here."""
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Self:
+        """Build from what a run folder's `config.json` says; entries that are not ours are left out."""
+        ours = {f.name: plain[f.name] for f in dataclasses.fields(cls)}
+        return cls(**{**ours, "policy": Path(ours["policy"]), "dsrl": DsrlConfig(**ours["dsrl"])})
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < RUNS:
+            raise InvalidConfig(f"Expected a seed in 0..{RUNS - 1}, got {self.seed}.")
+        for name in ("training_episodes", "base_episodes", "final_episodes"):
+            if not 1 <= getattr(self, name) <= BLOCK:
+                raise InvalidConfig(f"Expected {name} in 1..{BLOCK}, got {getattr(self, name)}.")
+
+
+def training_seeds(run: int) -> range:
+    """Reset seeds that training in run `run` may use."""
+    return TRAINING_SEEDS[run * BLOCK : (run + 1) * BLOCK]
+
+
+def evaluation_seeds(run: int, episodes: int) -> range:
+    """Reset seeds of run `run`'s evaluations; the same before and after, so they can be paired."""
+    return EVALUATION_SEEDS[run * BLOCK :][:episodes]
+
+
+def _task(task: str, env_id: str, **shared: object) -> dict[str, ExperimentConfig]:
+    policy = Path("policies/weights") / task
+    arms = {"nano": NANO, "oracle": TRUTH, "constant": CONSTANT}
+    return {
+        f"{task}-{arm}": ExperimentConfig(f"{task}-{arm}", env_id, policy, model, **shared)
+        for arm, model in arms.items()
+    }
+
+
+CONFIGS: dict[str, ExperimentConfig] = {
+    **_task("toy-on-towel", "robots:WidowXToyOnTowel-v0", training_episodes=300),
+    **_task("drawer", "robots:WidowXDrawer-v0", training_episodes=300),
+}
+DEMO = dataclasses.replace(
+    CONFIGS["toy-on-towel-nano"],
+    name="demo",
+    training_episodes=120,
+    base_episodes=60,
+    final_episodes=60,
+)
+
+
+def get_config(name: str, *, seed: int = 0) -> ExperimentConfig:
+    """Return a named experiment.
+
+    Raises:
+        UnknownName: No experiment of that name; suggests the closest.
+    """
+    if name not in CONFIGS:
+        raise UnknownName("experiment", name, CONFIGS)
+    return dataclasses.replace(CONFIGS[name], seed=seed)

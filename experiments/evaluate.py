@@ -1,0 +1,247 @@
+"""Measure how often a policy succeeds, by the simulator's truth; resumable and reproducible.
+
+    python -m experiments.evaluate --policy policies/weights/toy-on-towel
+
+Every episode is seeded by itself (start state and noise), so its outcome depends neither on the
+episodes before it nor on how many processes share the work.
+"""
+
+import json
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+import torch
+import tyro
+from policies.dsrl import NoisePolicy
+from policies.player import GaussianNoise, evaluate
+from tqdm import tqdm
+
+from experiments.arms import judged_env
+from experiments.config import CONSTANT, evaluation_seeds
+from experiments.metrics import Rate, confusion, success_rate
+from experiments.run_folder import read_lines
+from policies.policy import DiffusionPolicy
+from roboreward_gym.scoring import Clip, ProgressScore
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What is evaluated, described so that another process can build it.
+
+    Attributes:
+        env_id: Environment to play in.
+        policy: Folder of the diffusion policy.
+        steering: Folder of the fine-tuned noise policy; None plays Gaussian noise: the base policy.
+        judge: Reward model that is asked about every episode, for the report only.
+    """
+
+    env_id: str
+    policy: Path
+    steering: Path | None = None
+    judge: str = CONSTANT
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one evaluation episode ended.
+
+    Attributes:
+        seed: Seed of the episode.
+        success: By the simulator's truth, in the last state.
+        level: True level, 1..5.
+        judged: Level the judge gave.
+        steps: Steps in the environment.
+    """
+
+    seed: int
+    success: bool
+    level: float
+    judged: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcomes of all seeds, in their order."""
+
+    outcomes: tuple[Outcome, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a complete file of outcomes, ordered by seed."""
+        return cls(
+            tuple(sorted((Outcome(**line) for line in read_lines(path)), key=lambda o: o.seed))
+        )
+
+    @property
+    def rate(self) -> Rate:
+        """Success rate with its interval."""
+        return success_rate(o.success for o in self.outcomes)
+
+
+class Player:
+    """A contestant, built: plays one seeded episode at a time and keeps its film."""
+
+    def __init__(self, contestant: Contestant) -> None:
+        self.env = judged_env(contestant.env_id, contestant.judge)
+        self.policy = DiffusionPolicy.load(contestant.policy)
+        steering = contestant.steering
+        self.noise = GaussianNoise() if steering is None else NoisePolicy.load(steering)
+
+    def play(self, seed: int) -> Outcome:
+        """Play the episode of `seed`."""
+        (record,) = evaluate(self.env, self.policy, self.noise, [seed])
+        return Outcome(
+            seed=seed,
+            success=record.info["truth/success"] == 1.0,
+            level=record.info["truth/level"],
+            judged=record.info["roboreward/level"],
+            steps=record.env_steps,
+        )
+
+    @property
+    def film(self) -> tuple[Clip, ProgressScore]:
+        """Frames of the episode that was played last, and what the judge said of it."""
+        return self.env.last_clip, self.env.last_score
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self.env.close()
+
+
+class EvaluationFile:
+    """Outcomes on disk, one line each, so that an interrupted evaluation loses nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.outcomes = {line["seed"]: Outcome(**line) for line in read_lines(path)}
+
+    def __enter__(self) -> Self:
+        # Written anew, because a kill may have cut the last line short.
+        self._file = self.path.open("w")
+        for outcome in self.outcomes.values():
+            self._write(outcome)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an outcome; it is on disk when this returns."""
+        self.outcomes[outcome.seed] = outcome
+        self._write(outcome)
+
+    def _write(self, outcome: Outcome) -> None:
+        self._file.write(json.dumps(asdict(outcome)) + "\n")
+        self._file.flush()
+
+
+def evaluate_contestant(
+    contestant: Contestant,
+    seeds: Sequence[int],
+    path: Path,
+    *,
+    workers: int = 1,
+    label: str = "evaluate",
+) -> Evaluation:
+    """Play the episodes of `seeds` that `path` does not hold yet.
+
+    Args:
+        contestant: Who plays.
+        seeds: One episode each.
+        path: JSON-lines file of outcomes; made, or continued.
+        workers: Processes that share the episodes; the outcomes do not depend on it.
+        label: Name of the progress bar.
+    """
+    with EvaluationFile(path) as done:
+        missing = [seed for seed in seeds if seed not in done.outcomes]
+        known = len(seeds) - len(missing)
+        with tqdm(total=len(seeds), initial=known, desc=label, unit="ep") as bar:
+            successes = sum(done.outcomes[s].success for s in seeds if s in done.outcomes)
+            for outcome in _play_all(contestant, missing, workers):
+                done.add(outcome)
+                successes += outcome.success
+                bar.set_postfix_str(f"{successes} successes", refresh=False)
+                bar.update()
+        return Evaluation(tuple(done.outcomes[seed] for seed in seeds))
+
+
+def _play_all(contestant: Contestant, seeds: Sequence[int], workers: int) -> Iterator[Outcome]:
+    if workers <= 1 or len(seeds) < 2 * workers:
+        if seeds:
+            with closing(Player(contestant)) as player:
+                yield from map(player.play, seeds)
+        return
+    # Spawned, not forked: OpenGL contexts and torch's threads do not survive a fork.
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), _start_worker, (contestant,)
+    )
+    try:
+        for future in as_completed([pool.submit(_play, seed) for seed in seeds]):
+            yield future.result()
+    finally:
+        # An interrupt waits for the episodes in flight only, not for all that were handed out.
+        pool.shutdown(cancel_futures=True)
+
+
+_player: Player
+"""The contestant of this worker process."""
+
+
+def _start_worker(contestant: Contestant) -> None:
+    global _player
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers in order
+    torch.set_num_threads(1)
+    _player = Player(contestant)
+
+
+def _play(seed: int) -> Outcome:
+    return _player.play(seed)
+
+
+@dataclass(frozen=True)
+class EvaluateArgs:
+    """Measure how often a policy succeeds."""
+
+    policy: Path
+    """Folder of the diffusion policy."""
+    env: str = "robots:WidowXToyOnTowel-v0"
+    """Environment to play in."""
+    steering: Path | None = None
+    """Folder of a fine-tuned noise policy; without it the base policy is evaluated."""
+    judge: str = CONSTANT
+    """Reward model that judges every episode as well, for a confusion table."""
+    episodes: int = 200
+    """How many."""
+    seed: int = 0
+    """Which of the disjoint blocks of evaluation seeds."""
+    workers: int = 1
+    """Processes that share the work."""
+    out: Path | None = None
+    """JSON-lines file of outcomes, continued if it exists; without it nothing is kept."""
+
+
+def main(args: EvaluateArgs) -> None:
+    """Evaluate and print."""
+    torch.set_num_threads(1)
+    contestant = Contestant(args.env, args.policy, args.steering, args.judge)
+    seeds = evaluation_seeds(args.seed, args.episodes)
+    with TemporaryDirectory() as scratch:
+        out = args.out or Path(scratch) / "outcomes.jsonl"
+        evaluation = evaluate_contestant(contestant, seeds, out, workers=args.workers)
+    print(f"success {evaluation.rate} in {args.episodes} episodes")
+    if args.judge != CONSTANT:
+        outcomes = evaluation.outcomes
+        print("true level (row) against judged level (column):")
+        print(confusion([o.level for o in outcomes], [o.judged for o in outcomes]))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(EvaluateArgs))

@@ -1,0 +1,167 @@
+"""The phases of an experiment, each of which keeps what it has finished in the run folder."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from policies.dsrl import train
+
+from experiments.arms import judged_env
+from experiments.config import ExperimentConfig, evaluation_seeds
+from experiments.evaluate import Contestant, Evaluation, evaluate_contestant
+from experiments.results import Training, provenance, summarize
+from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
+from experiments.strips import Strip
+from policies.policy import WEIGHTS, DiffusionPolicy
+from roboreward_gym.errors import WeightsError
+from roboreward_gym.wrapper import VLMRewardWrapper
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: its phases, and the record that was written of it."""
+
+    base: Evaluation
+    final: Evaluation
+    training: Training
+    record: dict[str, Any]
+
+
+def open_run(config: ExperimentConfig, path: Path, *, resume: bool) -> RunFolder:
+    """Open the folder of a run; the base policy's weights count as part of its config."""
+    return RunFolder(path, description(config), resume=resume)
+
+
+def description(config: ExperimentConfig) -> dict[str, Any]:
+    """All that the outcome of a run depends on, JSON-able."""
+    weights = config.policy / WEIGHTS
+    if not weights.exists():
+        raise WeightsError(
+            f"Expected a base policy in {config.policy}, got no {WEIGHTS}. "
+            "Train one with `python -m policies.pretrain`."
+        )
+    plain = {**dataclasses.asdict(config), "policy": config.policy.as_posix()}
+    return {**plain, "policy_sha256": sha256(weights.read_bytes()).hexdigest()}
+
+
+def run(
+    config: ExperimentConfig,
+    folder: RunFolder,
+    *,
+    workers: int = 1,
+    log: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Finished:
+    """Do what is left of a run: base evaluation, fine-tuning, final evaluation, record.
+
+    The truth is used for the two evaluations and for what is reported of training, and nowhere else.
+
+    Args:
+        config: The experiment.
+        folder: Its open run folder.
+        workers: Processes that share evaluation episodes.
+        log: Called with each training episode's metrics.
+    """
+    with folder.timed():
+        base = evaluate_base(config, folder, workers=workers)
+    with folder.timed():
+        training = fine_tune(config, folder, log=log)
+    with folder.timed():
+        final = evaluate_final(config, folder, workers=workers)
+    record = {
+        "config": config.name,
+        "seed": config.seed,
+        "reward_model": config.reward_model,
+        "reward_map": config.reward_map,
+        **summarize(base.rate, final.rate, training),
+        "minutes": round(folder.minutes, 2),
+        **provenance(),
+    }
+    write_json(folder / "result.json", record)
+    return Finished(base, final, training, record)
+
+
+def reopen(path: Path) -> tuple[ExperimentConfig, RunFolder, Finished]:
+    """Open the folder of a finished run again.
+
+    Raises:
+        RunFolderError: There is no finished run in `path`.
+    """
+    if not (path / "result.json").exists():
+        raise RunFolderError(
+            f"Expected a finished run in {path}, got no result.json. Finish it with --resume."
+        )
+    config = ExperimentConfig.from_json(read_json(path / "config.json"))
+    folder = open_run(config, path, resume=True)
+    base, final = (Evaluation.load(folder / name) for name in ("base.jsonl", "final.jsonl"))
+    record = read_json(folder / "result.json")
+    return config, folder, Finished(base, final, load_training(folder), record)
+
+
+def contestant(config: ExperimentConfig, steering: Path | None = None) -> Contestant:
+    """The base policy, or with `steering` the fine-tuned one."""
+    return Contestant(config.env_id, config.policy, steering, config.reward_model)
+
+
+def evaluate_base(config: ExperimentConfig, folder: RunFolder, *, workers: int = 1) -> Evaluation:
+    """Success of the base policy."""
+    seeds = evaluation_seeds(config.seed, config.base_episodes)
+    return evaluate_contestant(
+        contestant(config), seeds, folder / "base.jsonl", workers=workers, label="base policy"
+    )
+
+
+def evaluate_final(config: ExperimentConfig, folder: RunFolder, *, workers: int = 1) -> Evaluation:
+    """Success of the fine-tuned policy, from the same starts as the base policy's."""
+    seeds = evaluation_seeds(config.seed, config.final_episodes)
+    return evaluate_contestant(
+        contestant(config, steering_of(folder)),
+        seeds,
+        folder / "final.jsonl",
+        workers=workers,
+        label="fine-tuned policy",
+    )
+
+
+def steering_of(folder: RunFolder) -> Path:
+    """Folder of the run's fine-tuned noise policy."""
+    return folder / "training" / "best"
+
+
+def fine_tune(
+    config: ExperimentConfig,
+    folder: RunFolder,
+    *,
+    log: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Training:
+    """Train, or finish training; the reward of the arm is all that the learner is told."""
+    env = judged_env(config.env_id, config.reward_model, config.reward_map)
+    policy = DiffusionPolicy.load(config.policy)
+
+    def on_episode(line: Mapping[str, Any]) -> None:
+        keep_strip(folder, env, line)
+        if log is not None:
+            log(line)
+
+    run_dir = folder / "training"
+    resume = (run_dir / "config.json").exists()
+    train(env, policy, config.learner, run_dir=run_dir, resume=resume, on_episode=on_episode)
+    env.close()
+    return load_training(folder)
+
+
+def load_training(folder: RunFolder) -> Training:
+    """What the fine-tuner logged."""
+    return Training.from_metrics(read_lines(folder / "training" / "metrics.jsonl"))
+
+
+def keep_strip(folder: RunFolder, env: VLMRewardWrapper, line: Mapping[str, Any]) -> None:
+    """Save the film strip of the training episode that has just been judged, for the report."""
+    clip, score, number = env.last_clip, env.last_score, line["episode"]
+    if clip is not None and score is not None:
+        strip = Strip.of(
+            clip.frames, clip.task, score, line["truth/level"], f"training episode {number}"
+        )
+        strip.save(folder / "strips" / f"{number:06d}")

@@ -1,0 +1,119 @@
+"""Run an experiment: evaluate the base policy, fine-tune it with a judge's reward, evaluate again.
+
+    python -m experiments.run toy-on-towel-nano --seed 0
+    python -m experiments.run toy-on-towel-nano --seed 0 --resume
+
+Each phase keeps what it has finished in the run folder, so a run can be stopped at any moment.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from tyro.conf import OmitArgPrefixes
+
+from experiments.config import CONFIGS, ExperimentConfig, get_config
+from experiments.phases import open_run, run
+from experiments.report import write_report
+from experiments.results import RESULTS
+from experiments.run_folder import write_json
+from roboreward_gym.errors import RoboRewardError
+
+INTERRUPTED = 130
+"""Exit status of a program that was stopped by Ctrl-C, as shells report it."""
+
+
+@dataclass(frozen=True)
+class RunArgs:
+    """Evaluate the base policy, fine-tune it with a judge's reward, evaluate again."""
+
+    experiment: OmitArgPrefixes[ExperimentConfig]
+    resume: bool = False
+    """Continue the run in the run folder."""
+    out: Path | None = None
+    """Run folder; by default `runs/<config>-seed<S>`."""
+    threads: int = 1
+    """Threads of torch; with 1, two runs share two cores well."""
+    workers: int = 1
+    """Processes that share the evaluation episodes."""
+    wandb: bool = False
+    """Log training to Weights & Biases as well (extra `wandb`)."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.out or Path("runs") / f"{self.experiment.name}-seed{self.experiment.seed}"
+
+
+def parse(argv: list[str]) -> RunArgs:
+    """Read `<experiment> [--option ...]`; the experiment's values are the defaults of the options.
+
+    Raises:
+        UnknownName: No such experiment.
+    """
+    if not argv or argv[0].startswith("-"):
+        print(
+            f"usage: python -m experiments.run EXPERIMENT [options]\nEXPERIMENT: {', '.join(CONFIGS)}"
+        )
+        raise SystemExit(0 if argv[:1] == ["--help"] else 2)
+    default = RunArgs(get_config(argv[0]))
+    return tyro.cli(RunArgs, default=default, args=argv[1:], prog=f"experiments.run {argv[0]}")
+
+
+def publish(
+    config: ExperimentConfig, record: Mapping[str, Any], results: Path = RESULTS
+) -> Path | None:
+    """Write the result file of a named experiment; of one with changed options there is none."""
+    if config != get_config(config.name, seed=config.seed):
+        return None
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"{config.name}-seed{config.seed}.json"
+    write_json(path, dict(record))
+    return path
+
+
+def main(argv: list[str]) -> int:
+    """Run, say what came out and where it is; returns the exit status."""
+    args = parse(argv)
+    torch.set_num_threads(args.threads)
+    config, path = args.experiment, args.folder
+    folder = open_run(config, path, resume=args.resume)
+    try:
+        log = wandb_log(config, path) if args.wandb else None
+        finished = run(config, folder, workers=args.workers, log=log)
+        page = write_report(config, folder, finished)
+    except KeyboardInterrupt:
+        words = [word for word in argv if word != "--resume"]
+        print(
+            f"\nStopped; nothing is lost. Continue with:\n  python -m experiments.run {' '.join(words)} --resume"
+        )
+        return INTERRUPTED
+    print(f"base        {finished.base.rate}")
+    print(f"fine-tuned  {finished.final.rate}")
+    print(f"report      {page}")
+    published = publish(config, finished.record)
+    print(f"result      {published or path / 'result.json'}")
+    return 0
+
+
+def wandb_log(config: ExperimentConfig, path: Path) -> Callable[[Mapping[str, Any]], None]:
+    """Log each training episode to Weights & Biases, in a run named after the run folder."""
+    import wandb
+
+    run = wandb.init(
+        project="roboreward-gym", name=path.name, id=path.name, resume="allow",
+        config=dataclasses.asdict(config),
+    )  # fmt: skip
+    return lambda line: run.log(dict(line), step=int(line["episode"]))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except RoboRewardError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
