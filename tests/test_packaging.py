@@ -2,9 +2,11 @@
 
 import ast
 import importlib
-import importlib.util
+import importlib.metadata
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -30,21 +32,45 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
-def home_of(name: str) -> Path:
-    """Where an import of `name` would come from."""
-    spec = importlib.util.find_spec(name)
-    assert spec is not None, f"Nothing is called {name}."
-    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
-    return Path(str(places[0])).resolve()
-
-
-@pytest.mark.parametrize("name", [*PACKAGES, "tests"])
-def test_each_name_resolves_inside_this_checkout(name: str) -> None:
-    home = home_of(name)
-    assert home.is_relative_to(ROOT), (
-        f"`import {name}` finds {home}, not this checkout ({ROOT}). Uninstall that distribution, or "
-        "take its folder off PYTHONPATH (a sourced ROS overlay puts one there)."
+def home_of(name: str, directory: Path, extra_path: str = "") -> Path:
+    """Where a fresh interpreter, started in `directory`, finds `name`."""
+    code = (
+        "import importlib.util as u, sys; s = u.find_spec(sys.argv[1]); "
+        "print(s and (s.origin or s.submodule_search_locations[0]))"
     )
+    environment = {**os.environ, "PYTHONPATH": extra_path or os.environ.get("PYTHONPATH", "")}
+    command = [sys.executable, "-c", code, name]
+    result = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, check=True
+    )
+    return Path(result.stdout.strip()).resolve()
+
+
+def complaint(name: str, home: Path) -> str:
+    """Empty if `home` lies in this checkout; else who is in the way, and what to do."""
+    if home.is_relative_to(ROOT):
+        return ""
+    return (
+        f"`import {name}` finds {home}, not this checkout ({ROOT}). Uninstall that distribution, take "
+        "its folder off PYTHONPATH (a sourced ROS overlay puts one there), or, if the checkout was "
+        "moved, run `make clean setup`."
+    )
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_each_name_resolves_inside_this_checkout(name: str, tmp_path: Path) -> None:
+    # From the checkout's root ours always wins, and under pytest too; elsewhere an intruder would.
+    installed = bool(list(importlib.metadata.entry_points(group="roboreward_gym.reward_models")))
+    home = home_of(name, tmp_path if installed else ROOT)
+    assert complaint(name, home) == ""
+
+
+def test_an_intruder_is_named(tmp_path: Path) -> None:
+    intruder = tmp_path / "overlay" / "robots"
+    intruder.mkdir(parents=True)
+    (intruder / "__init__.py").touch()
+    home = home_of("robots", tmp_path, extra_path=str(intruder.parent))
+    assert str(intruder) in complaint("robots", home)
 
 
 def test_the_wheel_holds_the_library_only() -> None:
