@@ -47,8 +47,8 @@ def home_of(name: str, directory: Path, extra_path: str = "") -> Path:
 
 
 def complaint(name: str, home: Path) -> str:
-    """Empty if `home` lies in this checkout; else who is in the way, and what to do."""
-    if home.is_relative_to(ROOT):
+    """Empty if `home` is our folder; else who is in the way, and what to do."""
+    if home.is_relative_to(ROOT / name):  # not just ROOT: `.venv` lies in there
         return ""
     return (
         f"`import {name}` finds {home}, not this checkout ({ROOT}). Uninstall that distribution, take "
