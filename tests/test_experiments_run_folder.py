@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines
+
+CONFIG = {"name": "toy", "seed": 0, "betas": (0.9, 0.99)}
+
+
+def test_config_lies_in_the_folder(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run", CONFIG, resume=False)
+    assert read_json(tmp_path / "run" / "config.json")["seed"] == 0
+
+
+def test_same_config_resumes(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run", CONFIG, resume=False)
+    RunFolder(tmp_path / "run", CONFIG, resume=True)
+
+
+def test_a_run_is_not_overwritten_by_accident(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run", CONFIG, resume=False)
+    with pytest.raises(RunFolderError, match="--resume"):
+        RunFolder(tmp_path / "run", CONFIG, resume=False)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_another_config_is_refused_with_the_difference(tmp_path: Path, resume: bool) -> None:  # noqa: FBT001
+    RunFolder(tmp_path / "run", CONFIG, resume=False)
+    with pytest.raises(RunFolderError, match="seed: expected 1, got 0"):
+        RunFolder(tmp_path / "run", {**CONFIG, "seed": 1}, resume=resume)
+
+
+def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("important")
+    with pytest.raises(RunFolderError, match="other files"):
+        RunFolder(tmp_path, CONFIG, resume=True)
+
+
+def test_corrupt_config_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"name": ')
+    with pytest.raises(RunFolderError, match=r"Expected JSON in .*config\.json"):
+        RunFolder(tmp_path, CONFIG, resume=True)
+
+
+def test_clock_adds_up_over_interrupted_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([0.0, 60.0, 1000.0, 1030.0])
+    monkeypatch.setattr("experiments.run_folder.time.monotonic", lambda: next(now))
+    folder = RunFolder(tmp_path / "run", CONFIG, resume=False)
+    with pytest.raises(KeyboardInterrupt), folder.timed():
+        raise KeyboardInterrupt
+    again = RunFolder(tmp_path / "run", CONFIG, resume=True)
+    with again.timed():
+        pass
+    assert again.minutes == 1.5
+
+
+def test_line_cut_short_by_a_kill_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text(json.dumps({"a": 1}) + "\n" + '{"a": ')
+    assert read_lines(path) == [{"a": 1}]
+
+
+def test_missing_lines_are_none(tmp_path: Path) -> None:
+    assert read_lines(tmp_path / "lines.jsonl") == []
