@@ -2,16 +2,29 @@
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from roboreward_gym.errors import InvalidEpisode
-from roboreward_gym.scoring import Clip, ProgressScore, check_task
+from roboreward_gym.errors import InvalidClip, InvalidEpisode
+from roboreward_gym.scoring import Clip, ProgressScore
 
 FORMAT = "roboreward-episode-1"
+ARRAYS = ("frames", "states", "actions", "env_rewards")
+
+# What a file that is cut short, damaged, or something else altogether makes NumPy and json raise.
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +65,21 @@ class Episode:
                 )
         if steps == 0:
             raise InvalidEpisode("Expected at least one executed action, got none.")
+        for name, dimensions in (("states", 2), ("actions", 2), ("env_rewards", 1)):
+            if getattr(self, name).ndim != dimensions:
+                raise InvalidEpisode(
+                    f"Expected {name} with {dimensions} dimensions, got shape "
+                    f"{getattr(self, name).shape}. Put time first."
+                )
         for name in ("states", "actions"):
             if not np.isfinite(getattr(self, name)).all():
-                raise InvalidEpisode(f"Expected finite {name}, got NaN or infinity.")
-        check_task(self.task)
+                raise InvalidEpisode(
+                    f"Expected finite {name}, got NaN or infinity. Record the episode again."
+                )
+        try:
+            Clip(self.frames, self.task, self.fps)
+        except InvalidClip as error:
+            raise InvalidEpisode(f"An episode has to be a clip as well. {error}") from error
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -76,16 +100,11 @@ class Episode:
             "seed": self.seed,
             "score": _score_to_json(self.score),
         }
-        partial = path.with_suffix(".partial")
+        header = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:
-            np.savez_compressed(
-                file,
-                frames=self.frames,
-                states=self.states,
-                actions=self.actions,
-                env_rewards=self.env_rewards,
-                meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
-            )
+            np.savez_compressed(file, meta=header, **arrays)
         partial.replace(path)
 
     @classmethod
@@ -96,16 +115,18 @@ class Episode:
             InvalidEpisode: The file is cut short or is no episode.
         """
         try:
-            with np.load(path, allow_pickle=False) as data:
+            # Opened here, because NumPy leaves the files it opened open where they are damaged.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
                 meta = json.loads(bytes(data["meta"]))
-                arrays = {k: data[k] for k in ("frames", "states", "actions", "env_rewards")}
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+                arrays = {name: data[name] for name in ARRAYS}
+            if meta.pop("format") != FORMAT:
+                raise InvalidEpisode(f"It was written by another version than {FORMAT!r}.")
+            return cls(**arrays, **{**meta, "score": _score_from_json(meta["score"])})
+        except UNREADABLE as error:
             raise InvalidEpisode(
-                f"Expected an episode in {path}, got {error}. Delete the file and record it again."
+                f"Expected an episode in {path}, got {type(error).__name__}: {error} "
+                "Delete the file and record it again."
             ) from error
-        if meta.pop("format", None) != FORMAT:
-            raise InvalidEpisode(f"Expected format {FORMAT!r} in {path}; it was written by another version.")
-        return cls(**arrays, **{**meta, "score": _score_from_json(meta["score"])})
 
 
 def _score_to_json(score: ProgressScore | None) -> dict[str, Any] | None:
@@ -113,9 +134,9 @@ def _score_to_json(score: ProgressScore | None) -> dict[str, Any] | None:
         return None
     probabilities = None if score.probabilities is None else [float(p) for p in score.probabilities]
     return {
-        "level": score.level,
+        "level": None if score.level is None else int(score.level),
         "probabilities": probabilities,
-        "off_format": score.off_format,
+        "off_format": float(score.off_format),
         "text": score.text,
         "manifest": dict(score.manifest),
     }
@@ -124,5 +145,7 @@ def _score_to_json(score: ProgressScore | None) -> dict[str, Any] | None:
 def _score_from_json(data: dict[str, Any] | None) -> ProgressScore | None:
     if data is None:
         return None
-    p = data["probabilities"]
-    return ProgressScore(**{**data, "probabilities": None if p is None else np.asarray(p)})
+    fields: dict[str, Any] = dict(data)
+    if fields["probabilities"] is not None:
+        fields["probabilities"] = np.asarray(fields["probabilities"])
+    return ProgressScore(**fields)

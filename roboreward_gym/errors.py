@@ -41,3 +41,23 @@ class UnknownName(RoboRewardError, LookupError):
         closest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f" Did you mean {closest[0]!r}?" if closest else ""
         super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
+
+
+class InvalidRewardModel(RoboRewardError, TypeError):
+    """Something that is no reward model was passed, or made by a factory, as one."""
+
+
+class RewardModelUnavailable(RoboRewardError, ImportError):
+    """A reward model that is known by name but cannot be loaded on this machine."""
+
+
+class InvalidSetting(RoboRewardError, ValueError):
+    """A setting out of its range."""
+
+
+class NotPortable(RoboRewardError, TypeError):
+    """An environment spec that names an object which only lived in the process that wrote it."""
+
+
+class NoEpisode(RoboRewardError, RuntimeError):
+    """A call that needs an episode in another state than the present one."""

@@ -18,9 +18,13 @@ PROBABILITY_TOLERANCE = 1e-3
 def check_task(task: object) -> str:
     """Return the task text, or raise `InvalidClip` if it is empty or no text."""
     if not isinstance(task, str):
-        raise InvalidClip(f"Expected the task as text, got {type(task).__name__}. Pass the command.")
+        raise InvalidClip(
+            f"Expected the task as text, got {type(task).__name__}. Pass the command."
+        )
     if not task.strip():
-        raise InvalidClip("Expected a command, got an empty task. Say what the robot was told to do.")
+        raise InvalidClip(
+            "Expected a command, got an empty task. Say what the robot was told to do."
+        )
     return task
 
 
@@ -84,7 +88,8 @@ class ProgressScore:
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.level is not None and self.level not in LEVELS:
+        whole = isinstance(self.level, int | np.integer) and not isinstance(self.level, bool)
+        if self.level is not None and not (whole and self.level in LEVELS):
             raise InvalidScore(f"Expected a level in 1..5 or None, got {self.level!r}.")
         if not 0.0 <= self.off_format <= 1.0 + PROBABILITY_TOLERANCE:
             raise InvalidScore(f"Expected off_format in [0, 1], got {self.off_format}.")
@@ -93,7 +98,9 @@ class ProgressScore:
             if p.shape != (5,) or not np.isfinite(p).all() or (p < 0).any():
                 raise InvalidScore(f"Expected five finite probabilities >= 0, got {p}.")
             if abs(float(p.sum()) - 1.0) > PROBABILITY_TOLERANCE:
-                raise InvalidScore(f"Expected probabilities that sum to 1, got {float(p.sum()):.4f}.")
+                raise InvalidScore(
+                    f"Expected probabilities that sum to 1, got {float(p.sum()):.4f}."
+                )
 
     @property
     def readable(self) -> bool:

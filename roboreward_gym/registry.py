@@ -1,0 +1,123 @@
+"""Reward models by name, each loaded once in a process.
+
+A name travels where a model of some gigabytes must not: through `gym.make(env.spec)`, configs and
+result files. Any installed package can add one, as an entry point that names a function without
+arguments (or a class) in its `pyproject.toml`::
+
+    [project.entry-points."roboreward_gym.reward_models"]
+    my-judge = "my_package.judge:load"
+"""
+
+import threading
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+
+from roboreward_gym.errors import InvalidRewardModel, RewardModelUnavailable, UnknownName
+from roboreward_gym.scoring import RewardModel
+
+GROUP = "roboreward_gym.reward_models"
+
+RewardModelFactory = Callable[[], RewardModel]
+
+# Reentrant, because one model's factory may ask for another one by name.
+_lock = threading.RLock()
+_factories: dict[str, RewardModelFactory] = {}
+_loaded: dict[str, RewardModel] = {}
+
+
+def register_reward_model(name: str, factory: RewardModelFactory, *, replace: bool = False) -> None:
+    """Make a reward model known by name in this process; it is loaded when first asked for.
+
+    Args:
+        name: The name; it wins over an entry point of the same name.
+        factory: Called without arguments, at most once.
+        replace: Allow that the name is taken, and forget the model loaded under it.
+
+    Raises:
+        InvalidRewardModel: The name is taken, or the factory cannot be called.
+    """
+    if not isinstance(name, str) or not name:
+        raise InvalidRewardModel(f"Expected a name of at least one letter, got {name!r}.")
+    if not callable(factory):
+        raise InvalidRewardModel(
+            f"Expected a function that makes the reward model {name!r}, got "
+            f"{type(factory).__name__}. For a model at hand pass `lambda: model`."
+        )
+    with _lock:
+        if name in _factories and not replace:
+            raise InvalidRewardModel(
+                f"Expected a free name, got {name!r}, which is registered. Pass replace=True."
+            )
+        _factories[name] = factory
+        _loaded.pop(name, None)
+
+
+def reward_model_names() -> list[str]:
+    """Every name that can be asked for, sorted."""
+    with _lock:
+        return sorted({*_factories, *(point.name for point in entry_points(group=GROUP))})
+
+
+def load_reward_model(name: str) -> RewardModel:
+    """Return the reward model of that name, the same object each time.
+
+    Raises:
+        UnknownName: Nobody offers it; suggests the closest.
+        RewardModelUnavailable: It is offered, but what it needs is not installed.
+        InvalidRewardModel: Its factory made something that cannot score.
+    """
+    with _lock:
+        if name not in _loaded:
+            _loaded[name] = check_reward_model(_make(name))
+        return _loaded[name]
+
+
+def release_reward_model(name: str) -> None:
+    """Drop the cached model, so that its memory is free once nobody uses it; it stays known."""
+    with _lock:
+        _loaded.pop(name, None)
+
+
+def as_reward_model(reward_model: RewardModel | str) -> RewardModel:
+    """Resolve a name, or check that an object can score."""
+    if isinstance(reward_model, str):
+        return load_reward_model(reward_model)
+    return check_reward_model(reward_model)
+
+
+def check_reward_model(candidate: object) -> RewardModel:
+    """Return the object, or raise `InvalidRewardModel` if it has no `score` method."""
+    if isinstance(candidate, type):
+        raise InvalidRewardModel(
+            f"Expected a reward model, got the class {candidate.__name__}. Pass an instance of it."
+        )
+    if not isinstance(candidate, RewardModel):
+        raise InvalidRewardModel(
+            "Expected a name or an object with score(clips) -> list[ProgressScore], got "
+            f"{type(candidate).__name__}."
+        )
+    return candidate
+
+
+def _make(name: str) -> object:
+    point = None if name in _factories else _entry_point(name)
+    try:
+        return _factories[name]() if point is None else point.load()()
+    except (ImportError, AttributeError) as error:
+        place = "its factory" if point is None else repr(point.value)
+        raise RewardModelUnavailable(
+            f"Expected reward model {name!r} from {place}, got {type(error).__name__}: {error}. "
+            "Install what it needs, or reinstall the package that offers it."
+        ) from error
+
+
+def _entry_point(name: str) -> EntryPoint:
+    points = {point.value: point for point in entry_points(group=GROUP) if point.name == name}
+    if not points:
+        raise UnknownName("reward model", name, reward_model_names())
+    if len(points) > 1:
+        raise RewardModelUnavailable(
+            f"Expected one reward model {name!r}, got several: {', '.join(sorted(points))}. "
+            "Uninstall one of the packages, or call register_reward_model with the one you mean."
+        )
+    return next(iter(points.values()))

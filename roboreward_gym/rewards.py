@@ -1,0 +1,78 @@
+"""From a score of 1..5 to the number that the learner sees.
+
+Named maps are text, so that they travel through configs and environment specs:
+`progress`, `expected_progress`, `binary` or `binary@4`, `minus_one` or `minus_one@4`, `level`.
+Hyphens may stand for underscores.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from roboreward_gym.errors import InvalidScore, UnknownName
+from roboreward_gym.scoring import LEVELS, ProgressScore
+
+RewardMap = Callable[[ProgressScore], float]
+
+SPAN = LEVELS[-1] - LEVELS[0]
+SUCCESS = LEVELS[-1]
+
+
+def progress(score: ProgressScore) -> float:
+    """Level 1..5 as 0, 0.25, 0.5, 0.75, 1."""
+    return (level(score) - LEVELS[0]) / SPAN
+
+
+def expected_progress(score: ProgressScore) -> float:
+    """Mean level under the judge's probabilities, as 0..1; finer than `progress`."""
+    level(score)
+    return (score.expected - LEVELS[0]) / SPAN
+
+
+def binary(score: ProgressScore, threshold: int = SUCCESS) -> float:
+    """1 from level `threshold` on, else 0."""
+    return float(level(score) >= threshold)
+
+
+def minus_one(score: ProgressScore, threshold: int = SUCCESS) -> float:
+    """0 from level `threshold` on, else -1, as DSRL's robot experiments use it."""
+    return binary(score, threshold) - 1.0
+
+
+def level(score: ProgressScore) -> float:
+    """The level itself, 1..5."""
+    if score.level is None:
+        raise InvalidScore(
+            f"Expected a readable score, got {score.text!r}. An unreadable answer has no reward."
+        )
+    return float(score.level)
+
+
+_PLAIN: dict[str, RewardMap] = {
+    "progress": progress,
+    "expected_progress": expected_progress,
+    "level": level,
+}
+_AT_THRESHOLD: dict[str, Callable[..., float]] = {"binary": binary, "minus_one": minus_one}
+
+
+def as_reward_map(name: str | RewardMap) -> RewardMap:
+    """Return the map of that name; a function is returned as it is.
+
+    Raises:
+        UnknownName: No such map, or a threshold that is not in 2..5.
+    """
+    if not isinstance(name, str):
+        if callable(name):
+            return name
+        raise UnknownName("reward map", repr(name), _names())
+    base, at, threshold = name.replace("-", "_").partition("@")
+    if not at and base in _PLAIN:
+        return _PLAIN[base]
+    if base not in _AT_THRESHOLD or (at and threshold not in map(str, LEVELS[1:])):
+        raise UnknownName("reward map", name, _names())
+    return partial(_AT_THRESHOLD[base], threshold=int(threshold or SUCCESS))
+
+
+def _names() -> list[str]:
+    thresholds = [f"{name}@{n}" for name in _AT_THRESHOLD for n in LEVELS[1:]]
+    return [*_PLAIN, *_AT_THRESHOLD, *thresholds]

@@ -1,0 +1,158 @@
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from roboreward_gym import (
+    InvalidRewardModel,
+    RewardModelUnavailable,
+    UnknownName,
+    load_reward_model,
+    register_reward_model,
+    registry,
+    release_reward_model,
+    reward_model_names,
+)
+from tests.fakes import FakeRewardModel
+
+MODULE = """
+class Judge:
+    def score(self, clips):
+        return []
+
+def needs_more():
+    import a_package_that_is_not_installed
+
+not_a_factory = object
+"""
+ENTRY_POINTS = """
+[roboreward_gym.reward_models]
+packaged-judge = installed_judges:Judge
+gone-judge = installed_judges:Gone
+lost-judge = no_such_module_anywhere:load
+bare-judge = installed_judges:needs_more
+empty-judge = installed_judges:not_a_factory
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_factories", {})
+    monkeypatch.setattr(registry, "_loaded", {})
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A distribution with entry points, as pip would have laid it down."""
+    (tmp_path / "installed_judges.py").write_text(MODULE)
+    install(tmp_path, "installed-judges", ENTRY_POINTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("installed_judges", None)
+
+
+def install(site: Path, distribution: str, entry_points: str) -> None:
+    folder = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(entry_points)
+
+
+def test_an_installed_entry_point_is_loaded_once(installed: Path) -> None:
+    judge = load_reward_model("packaged-judge")
+    assert type(judge).__name__ == "Judge"
+    assert load_reward_model("packaged-judge") is judge
+    assert "packaged-judge" in reward_model_names()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone-judge", "AttributeError"),
+        ("lost-judge", "no_such_module_anywhere"),
+        ("bare-judge", "a_package_that_is_not_installed.*Install what it needs"),
+    ],
+)
+def test_a_broken_entry_point_says_what_is_missing(
+    installed: Path, name: str, message: str
+) -> None:
+    with pytest.raises(RewardModelUnavailable, match=message):
+        load_reward_model(name)
+
+
+def test_an_entry_point_that_makes_no_judge_is_refused(installed: Path) -> None:
+    with pytest.raises(InvalidRewardModel, match="got object"):
+        load_reward_model("empty-judge")
+
+
+def test_a_name_offered_twice_is_refused(installed: Path) -> None:
+    install(
+        installed, "rival", "[roboreward_gym.reward_models]\npackaged-judge = rival_judges:Judge\n"
+    )
+    with pytest.raises(RewardModelUnavailable, match=r"several.*rival_judges"):
+        load_reward_model("packaged-judge")
+
+
+def test_unknown_name_suggests_the_closest() -> None:
+    register_reward_model("my-judge", FakeRewardModel)
+    with pytest.raises(UnknownName, match="Did you mean 'my-judge'"):
+        load_reward_model("my-jugde")
+
+
+def test_registered_factories_are_called_once_and_on_demand() -> None:
+    made = []
+    register_reward_model("lazy", lambda: made.append(1) or FakeRewardModel())
+    assert made == []
+    assert load_reward_model("lazy") is load_reward_model("lazy")
+    assert made == [1]
+
+
+def test_release_forgets_the_model_and_not_the_name() -> None:
+    register_reward_model("big", FakeRewardModel)
+    first = load_reward_model("big")
+    release_reward_model("big")
+    release_reward_model("never loaded")
+    assert load_reward_model("big") is not first
+
+
+def test_a_taken_name_needs_replace() -> None:
+    register_reward_model("judge", lambda: FakeRewardModel(1))
+    first = load_reward_model("judge")
+    with pytest.raises(InvalidRewardModel, match="replace=True"):
+        register_reward_model("judge", FakeRewardModel)
+    register_reward_model("judge", FakeRewardModel, replace=True)
+    assert load_reward_model("judge") is not first
+
+
+def test_what_is_no_name_or_no_factory_is_refused() -> None:
+    with pytest.raises(InvalidRewardModel, match="name"):
+        register_reward_model("", FakeRewardModel)
+    with pytest.raises(InvalidRewardModel, match="lambda"):
+        register_reward_model("judge", FakeRewardModel())  # ty: ignore[invalid-argument-type]
+
+
+def test_threads_that_ask_at_once_share_one_model() -> None:
+    def slow_factory() -> FakeRewardModel:
+        time.sleep(0.02)
+        return FakeRewardModel()
+
+    register_reward_model("shared", slow_factory)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(load_reward_model("shared"))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert len(set(map(id, found))) == 1
+
+
+def test_a_factory_may_ask_for_another_model() -> None:
+    register_reward_model("inner", FakeRewardModel)
+    register_reward_model("outer", lambda: load_reward_model("inner"))
+    assert load_reward_model("outer") is load_reward_model("inner")
