@@ -1,8 +1,9 @@
 """Behaviour cloning of the base policy: `python -m policies.pretrain --demos DIR --out DIR`.
 
-The image encoder and the denoiser learn together; the encoder also learns to point at the landmarks
-that the simulator labelled. Several diffusion steps are drawn per image, because on a CPU an image
-costs four times as much as the denoising of one chunk.
+First the image encoder and the denoiser learn together; the encoder also learns to point at the
+landmarks that the simulator labelled. Then the encoder is frozen, as it will be during reinforcement
+learning, the features of every frame are computed once, and only the denoiser goes on: on a CPU an
+image costs four times as much as the denoising of one chunk.
 """
 
 import copy
@@ -43,14 +44,18 @@ class PretrainConfig:
     """Folder of demonstrations, see `policies.demos.Demos`."""
     out: Path
     """Run folder; the policy appears in `policy/`."""
-    steps: int = 2500
-    """Optimiser steps."""
+    steps: int = 4000
+    """Optimiser steps in all."""
+    vision_steps: int = 800
+    """Steps after which the image encoder is frozen and its features are computed once."""
     seed: int = 0
     """Of weights, order, augmentation and noise."""
     batch: int = 64
-    """Images per step."""
+    """Images per step while the encoder learns."""
     draws: int = 2
-    """Diffusion steps drawn per image."""
+    """Diffusion steps drawn per image; with the encoder frozen a batch is `batch * draws` frames."""
+    feature_noise: float = 0.02
+    """Standard deviation of noise on frozen features, as fractions of half the image."""
     lr: float = 1e-3
     """Peak learning rate, cosine to zero."""
     warm_up: int = 100
@@ -100,33 +105,79 @@ class Trainer:
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
+        self.features: Tensor | None = None  # (N, F) once the encoder is frozen
 
     def update(self) -> dict[str, float]:
         """One optimiser step on a random batch; returns its losses."""
+        c = self.config
+        if self.step >= c.vision_steps and self.features is None:
+            self._freeze_vision()
+        losses = self._frozen_losses() if self.features is not None else self._joint_losses()
+        for group in self.optimiser.param_groups:
+            group["lr"] = c.lr * self._schedule()
+        self.optimiser.zero_grad()
+        sum(losses.values(), start=torch.zeros(())).backward()
+        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0, foreach=True)
+        self.optimiser.step()
+        self.step += 1
+        self._follow()
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _schedule(self) -> float:
+        """Fraction of the peak learning rate: a linear rise and a cosine, for each stage anew."""
+        first = self.step < self.config.vision_steps
+        begin = 0 if first else self.config.vision_steps
+        end = min(self.config.vision_steps, self.config.steps) if first else self.config.steps
+        rise = min(1.0, (self.step - begin + 1) / self.config.warm_up)
+        return rise * 0.5 * (1 + math.cos(math.pi * (self.step - begin) / (end - begin)))
+
+    def _joint_losses(self) -> dict[str, Tensor]:
+        """Encoder and denoiser on augmented images."""
         c = self.config
         rows = np.sort(self.rng.choice(self.train_rows, c.batch))
         images, landmarks = augment(
             self.images[rows], np.asarray(self.demos.landmarks)[rows], c.shift, self.rng
         )
-        actions, mask = self._chunks(rows)
         features, points, logits = self.policy.look(torch.from_numpy(images), self._states(rows))
-        repeat = [part.repeat_interleave(c.draws, 0) for part in (actions, mask, features)]
-        cloning = training_loss(self.policy.denoiser, self.scheduler, *repeat, self.generator)
-        pointing = (
-            landmark_loss(points, logits, torch.from_numpy(landmarks)) if landmarks.size else None
+        repeat = [part.repeat_interleave(c.draws, 0) for part in (*self._chunks(rows), features)]
+        losses = {
+            "diffusion_loss": training_loss(
+                self.policy.denoiser, self.scheduler, *repeat, self.generator
+            )
+        }
+        if landmarks.size:
+            pointing = landmark_loss(points, logits, torch.from_numpy(landmarks))
+            losses["landmark_loss"] = c.landmark_weight * pointing
+        return losses
+
+    def _frozen_losses(self) -> dict[str, Tensor]:
+        """Denoiser alone on cached features."""
+        c = self.config
+        rows = np.sort(self.rng.choice(self.train_rows, c.batch * c.draws))
+        features = self.features[rows]
+        noise = c.feature_noise * torch.randn(features.shape, generator=self.generator)
+        loss = training_loss(
+            self.policy.denoiser,
+            self.scheduler,
+            *self._chunks(rows),
+            features + noise,
+            self.generator,
         )
-        loss = cloning if pointing is None else cloning + c.landmark_weight * pointing
-        for group in self.optimiser.param_groups:
-            rise = min(1.0, (self.step + 1) / c.warm_up)
-            group["lr"] = c.lr * rise * 0.5 * (1 + math.cos(math.pi * self.step / c.steps))
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0, foreach=True)
-        self.optimiser.step()
-        self.step += 1
-        self._follow()
-        shown = 0.0 if pointing is None else float(pointing.detach())
-        return {"diffusion_loss": float(cloning.detach()), "landmark_loss": shown}
+        return {"diffusion_loss": loss}
+
+    @torch.no_grad()
+    def _freeze_vision(self) -> None:
+        """Take the averaged encoder for good and look at every frame once."""
+        self.policy.vision.load_state_dict(self.average.vision.state_dict())
+        for parameter in self.policy.vision.parameters():
+            parameter.requires_grad_(requires_grad=False)
+            parameter.grad = None  # AdamW would go on decaying parameters that have a gradient
+        chunks = np.array_split(np.arange(len(self.images)), max(1, len(self.images) // 256))
+        looks = [
+            self.policy.look(torch.from_numpy(self.images[rows]), self._states(rows))[0]
+            for rows in chunks
+        ]
+        self.features = torch.cat(looks)
 
     @torch.no_grad()
     def measure(self, most: int = 256) -> dict[str, float]:

@@ -1,0 +1,165 @@
+"""Play chunks of actions in any Gymnasium env, and remember what a learner needs of an episode."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+IMAGE = "image"
+STATE = "state"
+LOGGED = ("truth/", "roboreward/")
+"""Prefixes of the `info` scalars copied into a record, for reports only."""
+
+
+class Policy(Protocol):
+    """A deterministic decoder, such as `policies.policy.DiffusionPolicy`."""
+
+    chunk: int
+    action_dim: int
+    feature_dim: int
+
+    def encode(self, images: np.ndarray, states: np.ndarray) -> Tensor:
+        """`(B, H, W, 3)` uint8 and `(B, S)` to features `(B, F)`."""
+        ...
+
+    def decode(self, features: Tensor, noise: Tensor) -> Tensor:
+        """Features `(B, F)` and noise `(B, chunk, A)` to actions `(B, chunk, A)`."""
+        ...
+
+
+class NoiseSource(Protocol):
+    """Chooses the noise that a chunk is decoded from."""
+
+    def __call__(self, features: Tensor, elapsed: int, generator: torch.Generator) -> Tensor:
+        """Noise `(1, chunk, A)` for features `(1, F)`, `elapsed` env steps into the episode."""
+        ...
+
+
+@dataclass(frozen=True)
+class BaseNoise:
+    """Standard normal noise: the base policy, as it was cloned."""
+
+    chunk: int
+    action_dim: int
+
+    def __call__(self, features: Tensor, elapsed: int, generator: torch.Generator) -> Tensor:
+        """Noise `(1, chunk, A)`, whatever the features."""
+        return torch.randn((1, self.chunk, self.action_dim), generator=generator)
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeRecord:
+    """One episode at the rate of chunks.
+
+    Attributes:
+        features: `(C+1, F)` float32 before each chunk, and of the last observation.
+        noise: `(C, chunk, A)` float32 that each chunk was decoded from.
+        executed: `(C,)` int64 env steps done of each chunk; the last one may be cut.
+        rewards: `(T,)` float32 of each env step, as the env gave them to the learner.
+        terminated: The env reached an end of its own.
+        truncated: A time limit, or another outer stop, ended the episode.
+        seed: Of the reset.
+        logged: Scalars of the last `info` under `truth/` and `roboreward/`. For reports: a learner
+            that read them would cheat.
+    """
+
+    features: Tensor
+    noise: Tensor
+    executed: np.ndarray
+    rewards: np.ndarray
+    terminated: bool
+    truncated: bool
+    seed: int
+    logged: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    @property
+    def reward(self) -> float:
+        """What the last step paid: the judge's verdict. NaN if the episode could not be judged."""
+        return float(self.rewards[-1])
+
+
+def play(
+    env: gym.Env[Any, Any],
+    policy: Policy,
+    noise_source: NoiseSource,
+    *,
+    seed: int,
+    generator: torch.Generator,
+) -> EpisodeRecord:
+    """Play one episode to its end; the same seed and generator state give the same record.
+
+    The observation is a dict of `image` `(H, W, 3)` uint8 and `state` `(S,)`. It is encoded once per
+    chunk. A chunk is cut where the episode ends: no action is sent to an env that is done.
+    """
+    observation, info = env.reset(seed=seed)
+    features = [_encode(policy, observation)]
+    noises: list[Tensor] = []
+    executed: list[int] = []
+    rewards: list[float] = []
+    terminated = truncated = False
+    while not (terminated or truncated):
+        noise = noise_source(features[-1], len(rewards), generator)
+        before = len(rewards)
+        for action in policy.decode(features[-1], noise)[0].numpy():
+            observation, reward, terminated, truncated, info = env.step(_clip(env, action))
+            rewards.append(float(reward))
+            if terminated or truncated:
+                break
+        noises.append(noise)
+        executed.append(len(rewards) - before)
+        features.append(_encode(policy, observation))
+    return EpisodeRecord(
+        features=torch.cat(features),
+        noise=torch.cat(noises),
+        executed=np.asarray(executed),
+        rewards=np.asarray(rewards, np.float32),
+        terminated=bool(terminated),
+        truncated=bool(truncated),
+        seed=seed,
+        logged={key: float(info[key]) for key in info if key.startswith(LOGGED)},
+    )
+
+
+def evaluate(
+    env: gym.Env[Any, Any],
+    policy: Policy,
+    noise_source: NoiseSource,
+    seeds: Iterable[int],
+    *,
+    description: str | None = None,
+) -> list[EpisodeRecord]:
+    """Play one episode per seed.
+
+    Each episode draws its noise from its own seed, so that a result does not depend on which other
+    episodes were played, and two policies are compared on equal scenes and equal luck.
+
+    Args:
+        env: Any env that `play` can play.
+        policy: The decoder.
+        noise_source: `BaseNoise`, or what a fine-tuner learned.
+        seeds: Of the resets.
+        description: Text of a progress bar; none without.
+    """
+    bar = tqdm(list(seeds), desc=description, disable=description is None)
+    return [
+        play(env, policy, noise_source, seed=seed, generator=torch.Generator().manual_seed(seed))
+        for seed in bar
+    ]
+
+
+def _encode(policy: Policy, observation: dict[str, np.ndarray]) -> Tensor:
+    return policy.encode(observation[IMAGE][None], observation[STATE][None])
+
+
+def _clip(env: gym.Env[Any, Any], action: np.ndarray) -> np.ndarray:
+    # A decoder may leave the box by a rounding error, which strict envs refuse.
+    space = env.action_space
+    return np.clip(action, space.low, space.high) if isinstance(space, gym.spaces.Box) else action
