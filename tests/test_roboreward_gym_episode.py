@@ -29,7 +29,7 @@ def make(steps: int = 3, **changes: Any) -> Episode:
         None,
         ProgressScore(None, text="what?"),
         ProgressScore(
-            np.int64(4),  # ty: ignore[invalid-argument-type]
+            np.int64(4),
             np.array([0.0, 0.0, 0.1, 0.6, 0.3]),
             0.01,
             "ANSWER: 4",

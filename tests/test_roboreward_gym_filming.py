@@ -122,10 +122,10 @@ def test_wrong_observation_path_tells_what_there_is(source: str, message: str) -
 )
 def test_a_frame_that_is_no_rgb_image_is_refused(frame: object, message: str) -> None:
     with pytest.raises(NoFrames, match=message):
-        FrameSource(lambda env, observation: frame).shoot(PaintedEnv(), None)  # ty: ignore[invalid-argument-type]
+        FrameSource(lambda env, observation: frame).shoot(PaintedEnv(), None)
 
 
 @pytest.mark.parametrize("source", ["", 3, None])
 def test_impossible_frame_source_is_refused(source: object) -> None:
     with pytest.raises(NoFrames, match="observation key"):
-        FrameSource(source)  # ty: ignore[invalid-argument-type]
+        FrameSource(source)

@@ -91,12 +91,12 @@ def test_bugs_and_interrupts_pass_as_they_are(bug: BaseException) -> None:
 @pytest.mark.parametrize("judge", [3, None, FakeRewardModel, object()])
 def test_what_cannot_score_is_refused(judge: object) -> None:
     with pytest.raises(InvalidRewardModel, match="Expected"):
-        Judging(judge)  # ty: ignore[invalid-argument-type]
+        Judging(judge)
     with pytest.raises(InvalidRewardModel, match="Expected"):
-        Judging(FakeRewardModel(), judge)  # ty: ignore[invalid-argument-type]
+        Judging(FakeRewardModel(), judge)
 
 
 @pytest.mark.parametrize("retries", [-1, 1.5, True, "2"])
 def test_impossible_retries_are_refused(retries: object) -> None:
     with pytest.raises(InvalidSetting, match="retries"):
-        Judging(FakeRewardModel(), "retry", retries)  # ty: ignore[invalid-argument-type]
+        Judging(FakeRewardModel(), "retry", retries)

@@ -84,4 +84,4 @@ def test_spec_with_an_object_is_never_copied_and_refused_by_name(
     assert outer.spec is not None
     json.loads(outer.spec.to_json())
     with pytest.raises(NotPortable, match=name):
-        gym.make(env.spec)  # ty: ignore[invalid-argument-type]
+        gym.make(env.spec)

@@ -131,7 +131,7 @@ def test_what_is_no_name_or_no_factory_is_refused() -> None:
     with pytest.raises(InvalidRewardModel, match="name"):
         register_reward_model("", FakeRewardModel)
     with pytest.raises(InvalidRewardModel, match="lambda"):
-        register_reward_model("judge", FakeRewardModel())  # ty: ignore[invalid-argument-type]
+        register_reward_model("judge", FakeRewardModel())
 
 
 def test_threads_that_ask_at_once_share_one_model() -> None:

@@ -54,4 +54,4 @@ def test_closest_map_is_suggested() -> None:
 def test_a_function_is_its_own_map_and_other_things_are_refused() -> None:
     assert as_reward_map(math.isnan) is math.isnan
     with pytest.raises(UnknownName, match="reward map '3'"):
-        as_reward_map(3)  # ty: ignore[invalid-argument-type]
+        as_reward_map(3)

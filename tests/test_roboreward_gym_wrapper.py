@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -127,6 +128,19 @@ def test_the_task_judged_is_that_of_the_episode_filmed() -> None:
     assert [clip.task for clip in judge.clips] == ["first", "second"]
 
 
+def test_a_task_that_is_drawn_at_the_reset_is_the_one_judged() -> None:
+    class NewTaskEachTime(PaintedEnv):
+        def reset(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+            self.task = f"task {self.episode + 1}"
+            return super().reset(**options)
+
+    judge = FakeRewardModel()
+    env = VLMRewardWrapper(NewTaskEachTime(1), judge)
+    play(env)
+    play(env)
+    assert [clip.task for clip in judge.clips] == ["task 1", "task 2"]
+
+
 def test_task_can_be_text_or_a_function_of_the_env() -> None:
     judge = FakeRewardModel()
     play(VLMRewardWrapper(PaintedEnv(1), judge, "open the drawer"))
@@ -137,7 +151,7 @@ def test_task_can_be_text_or_a_function_of_the_env() -> None:
 @pytest.mark.parametrize("task", ["", "  ", 3])
 def test_impossible_task_is_refused_at_construction(task: object) -> None:
     with pytest.raises(InvalidClip, match="Expected"):
-        VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), task)  # ty: ignore[invalid-argument-type]
+        VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), task)
 
 
 def test_empty_task_of_the_env_is_refused_before_the_first_step() -> None:
@@ -204,6 +218,16 @@ def test_a_failed_judge_does_not_lose_the_episode() -> None:
     assert env.last_score is not None
 
 
+def test_the_score_of_an_earlier_episode_is_not_taken_for_that_of_a_failed_one() -> None:
+    levels = iter([5, None])
+    env = VLMRewardWrapper(PaintedEnv(1), FakeRewardModel(lambda clip: next(levels)))
+    play(env)
+    assert env.last_score is not None
+    with pytest.raises(RewardModelFailure, match="unreadable"):
+        play(env)
+    assert env.last_score is None
+
+
 def test_rescore_takes_a_second_opinion() -> None:
     env = VLMRewardWrapper(PaintedEnv(3), FakeRewardModel(1))
     assert play(env)[-1][1] == 0.0
@@ -262,7 +286,7 @@ def test_long_episodes_are_held_and_rendered_sparsely() -> None:
 @pytest.mark.parametrize("fps", [0, -1.0, math.inf, math.nan, True, "fast"])
 def test_impossible_frame_rate_is_refused(fps: object) -> None:
     with pytest.raises(InvalidSetting, match=r"\[Hz\]|Hz"):
-        VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), fps=fps)  # ty: ignore[invalid-argument-type]
+        VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), fps=fps)
 
 
 def test_missing_frame_rate_is_refused_and_can_be_passed() -> None:
@@ -278,7 +302,7 @@ def test_missing_frame_rate_is_refused_and_can_be_passed() -> None:
 @pytest.mark.parametrize("max_frames", [1, 0, 2.5, True])
 def test_impossible_max_frames_is_refused(max_frames: object) -> None:
     with pytest.raises(InvalidSetting, match="max_frames"):
-        VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), max_frames=max_frames)  # ty: ignore[invalid-argument-type]
+        VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), max_frames=max_frames)
 
 
 def test_unknown_names_are_refused_at_construction() -> None:
