@@ -17,6 +17,10 @@ ACTION_DIM = 7
 MAX_STEP_M = 0.05  # BridgeData V2's action bounds
 MAX_STEP_RAD = 0.25
 
+STATE_LOW = np.array([-1.0, -1.0, -1.0, -np.pi, -np.pi, -np.pi, 0.0], np.float32)
+STATE_HIGH = np.array([1.0, 1.0, 1.0, np.pi, np.pi, np.pi, 1.0], np.float32)
+"""Bounds of the observation space: the arm is 0.7 m long."""
+
 ARM_JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
 JOINT_LOWER = np.array([-3.14158, -1.88496, -2.14675, -3.14158, -1.74533, -3.14158])  # [rad], vendor
 JOINT_UPPER = np.array([3.14158, 1.98968, 1.60570, 3.14158, 2.14675, 3.14158])  # [rad], vendor

@@ -15,6 +15,8 @@ from robots.layout import (
     MAX_STEP_M,
     MAX_STEP_RAD,
     STATE_DIM,
+    STATE_HIGH,
+    STATE_LOW,
     euler_from_rotation,
     rotated,
     rotation_from_euler,
@@ -71,7 +73,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self._position, self._euler = START_POSITION.copy(), np.zeros(3)
         self._joints, self._gripper = NEUTRAL_JOINTS.copy(), 1.0
         spaces: dict[str, gym.Space] = {
-            "state": gym.spaces.Box(-np.inf, np.inf, (STATE_DIM,), np.float32)
+            "state": gym.spaces.Box(STATE_LOW, STATE_HIGH, (STATE_DIM,), np.float32)
         }
         if image:
             spaces["image"] = gym.spaces.Box(0, 255, (*arm.image_size, 3), np.uint8)
