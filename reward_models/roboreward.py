@@ -166,16 +166,16 @@ def prepare(
         ],
     }
     return processor(
-        text=[render_prompt(processor, clip.task) + ANSWER_PREFIX for clip in clips],
+        text=[render_chat(processor, build_prompt(clip.task)) + ANSWER_PREFIX for clip in clips],
         videos=[torch.from_numpy(clip.frames.transpose(0, 3, 1, 2).copy()) for clip in clips],
         text_kwargs={"padding": True, "padding_side": "left", "return_tensors": "pt"},
         videos_kwargs=videos_kwargs,
     )
 
 
-def render_prompt(processor: Qwen3VLProcessor, task: str) -> str:
-    """Return the chat up to and including the start of the assistant's turn."""
-    content = [{"type": "text", "text": build_prompt(task)}, {"type": "video"}]
+def render_chat(processor: Qwen3VLProcessor, question: str) -> str:
+    """Return one user turn, text then video, up to and including the start of the assistant's."""
+    content = [{"type": "text", "text": question}, {"type": "video"}]
     messages = [{"role": "user", "content": content}]
     return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
