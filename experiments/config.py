@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from policies.dsrl import DsrlConfig
+from tyro.conf import Suppress
 
+from policies.dsrl import DsrlConfig
 from roboreward_gym.errors import RoboRewardError, UnknownName
 
 TRUTH = "truth"
@@ -39,7 +40,7 @@ class InvalidConfig(RoboRewardError, ValueError):
 class ExperimentConfig:
     """One experiment: fine-tune a base policy on one task with one source of reward."""
 
-    name: str
+    name: Suppress[str]
     """Name of the experiment, the first part of its result file's name."""
     env_id: str
     """Gymnasium id of the environment."""
@@ -58,7 +59,17 @@ class ExperimentConfig:
     seed: int = 0
     """Seed of the run: of its start states, its noise and its networks."""
     dsrl: DsrlConfig = field(default_factory=DsrlConfig)
-    """The fine-tuner's settings; `episodes`, `seed` and the first reset seed are set from here."""
+    """The fine-tuner's settings; `learner` sets episodes and seeds from the fields above."""
+
+    @property
+    def learner(self) -> DsrlConfig:
+        """The fine-tuner's settings, with the episodes and seeds of this run."""
+        return dataclasses.replace(
+            self.dsrl,
+            episodes=self.training_episodes,
+            seed=self.seed,
+            first_env_seed=training_seeds(self.seed).start,
+        )
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:

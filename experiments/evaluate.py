@@ -19,14 +19,14 @@ from typing import Self
 
 import torch
 import tyro
-from policies.dsrl import NoisePolicy
-from policies.player import GaussianNoise, evaluate
 from tqdm import tqdm
 
 from experiments.arms import judged_env
 from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import Rate, confusion, success_rate
 from experiments.run_folder import read_lines
+from policies.dsrl import NoisePolicy
+from policies.player import BaseNoise, NoiseSource, evaluate
 from policies.policy import DiffusionPolicy
 from roboreward_gym.scoring import Clip, ProgressScore
 
@@ -38,7 +38,7 @@ class Contestant:
     Attributes:
         env_id: Environment to play in.
         policy: Folder of the diffusion policy.
-        steering: Folder of the fine-tuned noise policy; None plays Gaussian noise: the base policy.
+        steering: File of the fine-tuned noise policy; None plays Gaussian noise: the base policy.
         judge: Reward model that is asked about every episode, for the report only.
     """
 
@@ -92,18 +92,17 @@ class Player:
     def __init__(self, contestant: Contestant) -> None:
         self.env = judged_env(contestant.env_id, contestant.judge)
         self.policy = DiffusionPolicy.load(contestant.policy)
-        steering = contestant.steering
-        self.noise = GaussianNoise() if steering is None else NoisePolicy.load(steering)
+        self.noise = _noise(contestant.steering, self.policy)
 
     def play(self, seed: int) -> Outcome:
         """Play the episode of `seed`."""
         (record,) = evaluate(self.env, self.policy, self.noise, [seed])
         return Outcome(
             seed=seed,
-            success=record.info["truth/success"] == 1.0,
-            level=record.info["truth/level"],
-            judged=record.info["roboreward/level"],
-            steps=record.env_steps,
+            success=record.logged["truth/success"] == 1.0,
+            level=record.logged["truth/level"],
+            judged=record.logged["roboreward/level"],
+            steps=len(record),
         )
 
     @property
@@ -114,6 +113,12 @@ class Player:
     def close(self) -> None:
         """Free the renderer."""
         self.env.close()
+
+
+def _noise(steering: Path | None, policy: DiffusionPolicy) -> NoiseSource:
+    if steering is None:
+        return BaseNoise(policy.chunk, policy.action_dim)
+    return NoisePolicy.load(steering)
 
 
 class EvaluationFile:
@@ -215,7 +220,7 @@ class EvaluateArgs:
     env: str = "robots:WidowXToyOnTowel-v0"
     """Environment to play in."""
     steering: Path | None = None
-    """Folder of a fine-tuned noise policy; without it the base policy is evaluated."""
+    """File of a fine-tuned noise policy; without it the base policy is evaluated."""
     judge: str = CONSTANT
     """Reward model that judges every episode as well, for a confusion table."""
     episodes: int = 200

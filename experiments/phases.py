@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-
-from policies.dsrl import train
 
 from experiments.arms import judged_env
 from experiments.config import ExperimentConfig, evaluation_seeds
@@ -15,9 +14,13 @@ from experiments.evaluate import Contestant, Evaluation, evaluate_contestant
 from experiments.results import Training, provenance, summarize
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
 from experiments.strips import Strip
+from policies.dsrl import BEST, train
+from policies.player import EpisodeRecord
 from policies.policy import WEIGHTS, DiffusionPolicy
 from roboreward_gym.errors import WeightsError
 from roboreward_gym.wrapper import VLMRewardWrapper
+
+Log = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def run(
     folder: RunFolder,
     *,
     workers: int = 1,
-    log: Callable[[Mapping[str, Any]], None] | None = None,
+    blind: bool = False,
+    log: Log | None = None,
 ) -> Finished:
     """Do what is left of a run: base evaluation, fine-tuning, final evaluation, record.
 
@@ -62,12 +66,13 @@ def run(
         config: The experiment.
         folder: Its open run folder.
         workers: Processes that share evaluation episodes.
+        blind: Hide the truth from training altogether; then only the evaluations report it.
         log: Called with each training episode's metrics.
     """
     with folder.timed():
         base = evaluate_base(config, folder, workers=workers)
     with folder.timed():
-        training = fine_tune(config, folder, log=log)
+        training = fine_tune(config, folder, blind=blind, log=log)
     with folder.timed():
         final = evaluate_final(config, folder, workers=workers)
     record = {
@@ -126,29 +131,32 @@ def evaluate_final(config: ExperimentConfig, folder: RunFolder, *, workers: int 
 
 
 def steering_of(folder: RunFolder) -> Path:
-    """Folder of the run's fine-tuned noise policy."""
-    return folder / "training" / "best"
+    """File of the run's fine-tuned noise policy: the best one, by the judge's reward alone."""
+    return folder / "training" / BEST
 
 
 def fine_tune(
-    config: ExperimentConfig,
-    folder: RunFolder,
-    *,
-    log: Callable[[Mapping[str, Any]], None] | None = None,
+    config: ExperimentConfig, folder: RunFolder, *, blind: bool = False, log: Log | None = None
 ) -> Training:
-    """Train, or finish training; the reward of the arm is all that the learner is told."""
-    env = judged_env(config.env_id, config.reward_model, config.reward_map)
+    """Train, or finish training; the reward of the arm is all that the learner is told.
+
+    Args:
+        config: The experiment.
+        folder: Its open run folder.
+        blind: Hide the truth from the reports too; what is learned must not change by that.
+        log: Called with each training episode's metrics.
+    """
+    env = judged_env(config.env_id, config.reward_model, config.reward_map, blind=blind)
     policy = DiffusionPolicy.load(config.policy)
 
-    def on_episode(line: Mapping[str, Any]) -> None:
-        keep_strip(folder, env, line)
+    def on_episode(number: int, record: EpisodeRecord, metrics: dict[str, Any]) -> None:
+        keep_strip(folder, env, number, record)
         if log is not None:
-            log(line)
+            log(metrics)
 
-    run_dir = folder / "training"
-    resume = (run_dir / "config.json").exists()
-    train(env, policy, config.learner, run_dir=run_dir, resume=resume, on_episode=on_episode)
-    env.close()
+    with closing(env):
+        run_dir = folder / "training"
+        train(env, policy, config.learner, run_dir=run_dir, resume=True, on_episode=on_episode)
     return load_training(folder)
 
 
@@ -157,11 +165,12 @@ def load_training(folder: RunFolder) -> Training:
     return Training.from_metrics(read_lines(folder / "training" / "metrics.jsonl"))
 
 
-def keep_strip(folder: RunFolder, env: VLMRewardWrapper, line: Mapping[str, Any]) -> None:
+def keep_strip(
+    folder: RunFolder, env: VLMRewardWrapper, number: int, record: EpisodeRecord
+) -> None:
     """Save the film strip of the training episode that has just been judged, for the report."""
-    clip, score, number = env.last_clip, env.last_score, line["episode"]
+    clip, score = env.last_clip, env.last_score
     if clip is not None and score is not None:
-        strip = Strip.of(
-            clip.frames, clip.task, score, line["truth/level"], f"training episode {number}"
-        )
+        level, note = record.logged["truth/level"], f"training episode {number + 1}"
+        strip = Strip.of(clip.frames, clip.task, score, level, note)
         strip.save(folder / "strips" / f"{number:06d}")

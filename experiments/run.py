@@ -8,17 +8,16 @@ Each phase keeps what it has finished in the run folder, so a run can be stopped
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import tyro
-from tyro.conf import OmitArgPrefixes
 
 from experiments.config import CONFIGS, ExperimentConfig, get_config
-from experiments.phases import open_run, run
+from experiments.phases import Log, open_run, run
 from experiments.report import write_report
 from experiments.results import RESULTS
 from experiments.run_folder import write_json
@@ -32,7 +31,7 @@ INTERRUPTED = 130
 class RunArgs:
     """Evaluate the base policy, fine-tune it with a judge's reward, evaluate again."""
 
-    experiment: OmitArgPrefixes[ExperimentConfig]
+    experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
     resume: bool = False
     """Continue the run in the run folder."""
     out: Path | None = None
@@ -41,6 +40,9 @@ class RunArgs:
     """Threads of torch; with 1, two runs share two cores well."""
     workers: int = 1
     """Processes that share the evaluation episodes."""
+    blind: bool = False
+    """Hide the truth from training altogether, not only from the learner: a check that it learns
+    the same; the report then lacks the truth of the training episodes."""
     wandb: bool = False
     """Log training to Weights & Biases as well (extra `wandb`)."""
 
@@ -85,7 +87,7 @@ def main(argv: list[str]) -> int:
     folder = open_run(config, path, resume=args.resume)
     try:
         log = wandb_log(config, path) if args.wandb else None
-        finished = run(config, folder, workers=args.workers, log=log)
+        finished = run(config, folder, workers=args.workers, blind=args.blind, log=log)
         page = write_report(config, folder, finished)
     except KeyboardInterrupt:
         words = [word for word in argv if word != "--resume"]
@@ -96,12 +98,12 @@ def main(argv: list[str]) -> int:
     print(f"base        {finished.base.rate}")
     print(f"fine-tuned  {finished.final.rate}")
     print(f"report      {page}")
-    published = publish(config, finished.record)
+    published = None if args.blind else publish(config, finished.record)
     print(f"result      {published or path / 'result.json'}")
     return 0
 
 
-def wandb_log(config: ExperimentConfig, path: Path) -> Callable[[Mapping[str, Any]], None]:
+def wandb_log(config: ExperimentConfig, path: Path) -> Log:
     """Log each training episode to Weights & Biases, in a run named after the run folder."""
     import wandb
 

@@ -1,0 +1,302 @@
+"""A whole experiment on a tiny environment: phases, resumption, honesty, evaluation."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from experiments import evaluate, phases
+from experiments.config import CONFIGS, ExperimentConfig
+from experiments.evaluate import Contestant, Evaluation, Player, evaluate_contestant
+from experiments.phases import Finished, fine_tune, open_run, run
+from experiments.report import write_report
+from experiments.run import INTERRUPTED, main, parse, publish
+from experiments.run_folder import RunFolder, RunFolderError
+from policies.dsrl import BEST, DsrlConfig
+from policies.policy import DiffusionPolicy, PolicyConfig
+from roboreward_gym.errors import UnknownName, WeightsError
+from roboreward_gym.registry import register_reward_model
+from roboreward_gym.scoring import Clip, ProgressScore
+
+ENV_ID = "Slider-v0"
+STEPS = 10
+TINY = PolicyConfig(maps=2, vision_width=4, width=16, layers=1, heads=1, sample_steps=2)
+
+
+class Slider(gym.Env):
+    """Push a bar of light to the right; the picture shows how far it went."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
+    task = "push it to the right"
+    observation_space = gym.spaces.Dict(
+        {
+            "image": gym.spaces.Box(0, 255, (96, 128, 3), np.uint8),
+            "state": gym.spaces.Box(-np.inf, np.inf, (7,), np.float32),
+        }
+    )
+    action_space = gym.spaces.Box(-1, 1, (7,), np.float32)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self.place = float(self.np_random.uniform(0.2, 0.4))
+        return self.observe(), self.truth()
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+        self.place = float(np.clip(self.place + 0.1 * action[0], 0, 1))
+        truth = self.truth()
+        return self.observe(), truth["truth/success"], False, False, truth
+
+    def level(self, task: str) -> int:
+        return 1 + min(4, int(5 * self.place))
+
+    def truth(self) -> dict[str, float]:
+        level = self.level(self.task)
+        return {"truth/level": float(level), "truth/success": float(level == 5)}
+
+    def render(self) -> np.ndarray:
+        image = np.zeros((96, 128, 3), np.uint8)
+        image[:, : round(128 * self.place)] = 255
+        return image
+
+    def observe(self) -> dict[str, np.ndarray]:
+        state = np.full(7, self.place, np.float32)
+        return {"image": self.render(), "state": state}
+
+
+class LightMeter:
+    """Judges by how much of the last frame is lit."""
+
+    def score(self, clips: list[Clip]) -> list[ProgressScore]:
+        return [ProgressScore(1 + round(4 * clip.frames[-1].mean() / 255)) for clip in clips]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _slider() -> Iterator[None]:
+    gym.register(ENV_ID, entry_point=Slider, max_episode_steps=STEPS)
+    register_reward_model("light-meter", LightMeter, replace=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    del gym.registry[ENV_ID]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("policy")
+    DiffusionPolicy(TINY).save(folder)
+    learner = DsrlConfig(
+        warm_up_episodes=3, warm_up_updates=4, updates_per_chunk=2, batch=8, width=16, layers=1,
+        window=2, save_every=2, clock=STEPS,
+    )  # fmt: skip
+    return ExperimentConfig(
+        "slider", ENV_ID, folder, "light-meter",
+        training_episodes=6, base_episodes=3, final_episodes=3, dsrl=learner,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(
+    config: ExperimentConfig, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunFolder, Finished]:
+    folder = open_run(config, tmp_path_factory.mktemp("runs") / "run", resume=False)
+    return folder, run(config, folder)
+
+
+def learned(folder: RunFolder) -> bytes:
+    return (folder / "training" / BEST).read_bytes()
+
+
+def without_truth(folder: RunFolder) -> list[dict[str, Any]]:
+    lines = (folder / "training" / "metrics.jsonl").read_text().splitlines()
+    keep = lambda key: not key.startswith("truth/") and key != "roboreward/env_reward"  # noqa: E731
+    return [{k: v for k, v in json.loads(line).items() if keep(k)} for line in lines]
+
+
+def test_record_of_a_run_holds_what_is_promised(finished: tuple[RunFolder, Finished]) -> None:
+    _, done = finished
+    promised = {
+        "config", "seed", "reward_model", "base_success", "base_episodes", "final_success",
+        "final_episodes", "training_episodes", "false_positive_rate", "minutes", "git_commit",
+    }  # fmt: skip
+    assert done.record.keys() >= promised
+    assert (done.record["training_episodes"], done.record["final_episodes"]) == (6, 3)
+    assert done.training.confusion.sum() == 6
+    assert done.record["minutes"] > 0
+
+
+def test_base_and_fine_tuned_policy_start_from_the_same_states(
+    finished: tuple[RunFolder, Finished],
+) -> None:
+    _, done = finished
+    assert [o.seed for o in done.base.outcomes] == [o.seed for o in done.final.outcomes]
+
+
+def test_learning_is_the_same_to_the_bit_when_the_truth_is_hidden(
+    config: ExperimentConfig, finished: tuple[RunFolder, Finished], tmp_path: Path
+) -> None:
+    folder, done = finished
+    blind = open_run(config, tmp_path / "blind", resume=False)
+    training = fine_tune(config, blind, blind=True)
+    assert np.isnan(training.success).all()
+    assert np.isnan(training.level).all()
+    assert learned(blind) == learned(folder)
+    assert without_truth(blind) == without_truth(folder)
+    assert training.reward == done.training.reward
+
+
+def test_learning_differs_when_the_reward_does(
+    config: ExperimentConfig, finished: tuple[RunFolder, Finished], tmp_path: Path
+) -> None:
+    other = dataclasses.replace(config, reward_model="constant")
+    folder = open_run(other, tmp_path / "constant", resume=False)
+    assert set(fine_tune(other, folder).reward) == {0.5}
+    assert learned(folder) != learned(finished[0])
+
+
+@pytest.mark.parametrize("stop", ["base", "training", "final"])
+def test_interrupted_run_resumes_to_the_same_result(
+    config: ExperimentConfig,
+    finished: tuple[RunFolder, Finished],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: str,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = open_run(config, tmp_path / "run", resume=False)
+    with monkeypatch.context() as patch:
+        if stop == "training":
+            count = iter(range(100))
+            stop_late = lambda *_: interrupt() if next(count) == 4 else None  # noqa: E731
+            patch.setattr(phases, "keep_strip", stop_late)
+        else:
+            write = evaluate.EvaluationFile.add
+
+            def add_then_stop(file: evaluate.EvaluationFile, outcome: evaluate.Outcome) -> None:
+                write(file, outcome)
+                if file.path.stem == stop and len(file.outcomes) == 2:
+                    interrupt()
+
+            patch.setattr(evaluate.EvaluationFile, "add", add_then_stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, folder)
+    again = run(config, open_run(config, tmp_path / "run", resume=True))
+    whole_folder, whole = finished
+    assert again.base == whole.base
+    assert again.final == whole.final
+    assert learned(folder) == learned(whole_folder)
+    assert again.training == whole.training
+
+
+def test_finished_run_is_not_played_again(
+    config: ExperimentConfig,
+    finished: tuple[RunFolder, Finished],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, done = finished
+    monkeypatch.setattr(Slider, "step", None)
+    again = run(config, open_run(config, folder.path, resume=True))
+    assert again.final == done.final
+
+
+def test_other_base_weights_are_another_run(config: ExperimentConfig, tmp_path: Path) -> None:
+    weights = tmp_path / "policy"
+    mine = dataclasses.replace(config, policy=weights)
+    for seed, raises in ((0, nullcontext()), (1, pytest.raises(RunFolderError, match="sha256"))):
+        torch.manual_seed(seed)
+        DiffusionPolicy(TINY).save(weights)
+        with raises:
+            open_run(mine, tmp_path / "run", resume=True)
+
+
+def test_missing_base_policy_says_how_to_make_one(config: ExperimentConfig, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"policies\.pretrain"):
+        open_run(dataclasses.replace(config, policy=tmp_path), tmp_path / "run", resume=False)
+
+
+def test_report_of_a_run_is_written_beside_it(
+    config: ExperimentConfig, finished: tuple[RunFolder, Finished]
+) -> None:
+    folder, done = finished
+    text = write_report(config, folder, done).read_text()
+    assert text.count("<video") == 2
+    assert "training episode 1" in text
+    again_config, _, again = phases.reopen(folder.path)
+    assert again_config == config
+    assert (again.base, again.final) == (done.base, done.final)
+
+
+def test_unfinished_run_has_no_report(config: ExperimentConfig, tmp_path: Path) -> None:
+    open_run(config, tmp_path / "run", resume=False)
+    with pytest.raises(RunFolderError, match=r"no result\.json"):
+        phases.reopen(tmp_path / "run")
+
+
+def test_outcome_does_not_depend_on_the_episodes_before(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    who = Contestant(ENV_ID, config.policy, judge="light-meter")
+    forth = evaluate_contestant(who, [1, 2, 3], tmp_path / "forth.jsonl")
+    back = evaluate_contestant(who, [3, 2, 1], tmp_path / "back.jsonl")
+    assert forth.outcomes == back.outcomes[::-1]
+    assert Evaluation.load(tmp_path / "back.jsonl") == forth
+
+
+def test_player_keeps_the_film_of_its_last_episode(config: ExperimentConfig) -> None:
+    player = Player(Contestant(ENV_ID, config.policy, judge="light-meter"))
+    outcome = player.play(5)
+    clip, score = player.film
+    assert len(clip.frames) == outcome.steps + 1 == STEPS + 1
+    assert score.level == outcome.judged
+
+
+def test_experiment_with_changed_options_is_not_published(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CONFIGS, "slider", config)
+    changed = dataclasses.replace(config, training_episodes=7)
+    assert publish(changed, {}, tmp_path) is None
+    path = publish(dataclasses.replace(config, seed=3), {"seed": 3}, tmp_path)
+    assert path == tmp_path / "slider-seed3.json"
+
+
+def test_options_change_the_named_experiment() -> None:
+    args = parse(["drawer-nano", "--seed", "2", "--dsrl.gamma", "0.9", "--training-episodes", "5"])
+    assert args.experiment.learner.gamma == 0.9
+    assert (args.experiment.seed, args.experiment.learner.episodes) == (2, 5)
+    assert args.folder == Path("runs/drawer-nano-seed2")
+
+
+def test_unknown_experiment_is_refused_before_anything_runs() -> None:
+    with pytest.raises(UnknownName, match="toy-on-towel-nano"):
+        main(["toy-on-towel-nan", "--seed", "0"])
+
+
+def test_stopped_program_says_how_to_continue(
+    config: ExperimentConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(CONFIGS, "slider", config)
+    monkeypatch.setattr("experiments.run.run", interrupt)
+    out = os.fspath(tmp_path / "run")
+    assert main(["slider", "--out", out]) == INTERRUPTED
+    assert f"python -m experiments.run slider --out {out} --resume" in capsys.readouterr().out
