@@ -46,6 +46,7 @@ from policies.checkpoint import (
 )
 from policies.player import EpisodeRecord, Policy, play
 from policies.replay import Batch, Ending, EndRule, Replay, Transitions
+from policies.steering import add_clock, cosine_basis, join_noise, split_noise
 from roboreward_gym.errors import WeightsError
 
 BEST = "best.safetensors"
@@ -255,35 +256,6 @@ def make_noise_policy(
     actor = Actor(inputs, config.steered * action_dim, config, generator)
     basis = cosine_basis(config.steered, chunk)
     return NoisePolicy(actor, basis, action_dim, config.clock, config.rest_scale)
-
-
-def cosine_basis(steered: int, chunk: int) -> Tensor:
-    """`(steered, chunk)` orthonormal rows: slow cosines, or single time steps if all are steered."""
-    if steered == chunk:
-        return torch.eye(chunk)
-    angle = math.pi / chunk * (torch.arange(chunk) + 0.5) * torch.arange(steered)[:, None]
-    return F.normalize(angle.cos(), dim=1)
-
-
-def join_noise(steered: Tensor, rest: Tensor, basis: Tensor) -> Tensor:
-    """Put steered coordinates `(B, steered * A)` into noise `(B, chunk, A)`.
-
-    The basis is orthonormal: standard normal coordinates and rest give standard normal noise.
-    """
-    noise = basis.T @ steered.view(len(steered), len(basis), -1)
-    return noise + (rest - basis.T @ (basis @ rest)) if rest.numel() else noise
-
-
-def split_noise(noise: Tensor, basis: Tensor) -> Tensor:
-    """Steered coordinates `(B, steered * A)` of noise `(B, chunk, A)`."""
-    return (basis @ noise).flatten(1)
-
-
-def add_clock(features: Tensor, elapsed: Tensor, clock: int) -> Tensor:
-    """Append the time into the episode, in units of `clock` env steps and centred."""
-    if clock == 0:
-        return features
-    return torch.cat([features, 2.0 * elapsed[:, None].float() / clock - 1.0], 1)
 
 
 def to_transitions(

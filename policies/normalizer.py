@@ -11,6 +11,9 @@ SMALLEST_HALF_RANGE = 1e-3
 class Normalizer(nn.Module):
     """Per-dimension min/max to [-1, 1] and back; saved with the policy's weights."""
 
+    centre: Tensor
+    half_range: Tensor
+
     def __init__(self, size: int) -> None:
         super().__init__()
         self.register_buffer("centre", torch.zeros(size))

@@ -161,7 +161,8 @@ class DiffusionPolicy(nn.Module):
                 raise WeightsError(
                     f"Expected the fields {sorted(known)} in {folder / CONFIG}, got {data}."
                 )
-            policy = cls(PolicyConfig(**{**data, "landmarks": tuple(data["landmarks"])}))
+            landmarks = tuple(data.pop("landmarks"))
+            policy = cls(PolicyConfig(landmarks=landmarks, **data))
             state = {key: value.float() for key, value in load_file(folder / WEIGHTS).items()}
             policy.load_state_dict(state)
         except (

@@ -112,7 +112,8 @@ class Trainer:
         c = self.config
         if self.step >= c.vision_steps and self.features is None:
             self._freeze_vision()
-        losses = self._frozen_losses() if self.features is not None else self._joint_losses()
+        frozen = self.features
+        losses = self._joint_losses() if frozen is None else self._frozen_losses(frozen)
         for group in self.optimiser.param_groups:
             group["lr"] = c.lr * self._schedule()
         self.optimiser.zero_grad()
@@ -150,11 +151,11 @@ class Trainer:
             losses["landmark_loss"] = c.landmark_weight * pointing
         return losses
 
-    def _frozen_losses(self) -> dict[str, Tensor]:
+    def _frozen_losses(self, cached: Tensor) -> dict[str, Tensor]:
         """Denoiser alone on cached features."""
         c = self.config
         rows = np.sort(self.rng.choice(self.train_rows, c.batch * c.draws))
-        features = self.features[rows]
+        features = cached[rows]
         noise = c.feature_noise * torch.randn(features.shape, generator=self.generator)
         loss = training_loss(
             self.policy.denoiser,
@@ -170,7 +171,7 @@ class Trainer:
         """Take the averaged encoder for good and look at every frame once."""
         self.policy.vision.load_state_dict(self.average.vision.state_dict())
         for parameter in self.policy.vision.parameters():
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad = False
             parameter.grad = None  # AdamW would go on decaying parameters that have a gradient
         chunks = np.array_split(np.arange(len(self.images)), max(1, len(self.images) // 256))
         looks = [

@@ -45,6 +45,8 @@ class DiffusionTransformer(nn.Module):
     Every output is zero before training: gates and the last layer start at zero.
     """
 
+    rate: Tensor
+
     def __init__(
         self, *, features: int, action_dim: int, chunk: int, width: int, layers: int, heads: int
     ) -> None:

@@ -56,6 +56,9 @@ class LandmarkNet(nn.Module):
     about the whole scene, which tells two equal drawers apart.
     """
 
+    grid: Tensor
+    pixel_grid: Tensor
+
     def __init__(self, maps: int, width: int = 32) -> None:
         super().__init__()
         self.stem = nn.Conv2d(5, width, 8, STRIDE, (8 - STRIDE) // 2)
