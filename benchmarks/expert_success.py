@@ -1,0 +1,54 @@
+"""How often the scripted experts succeed: `python -m benchmarks.expert_success`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from robots.experts import ScriptedExpert
+
+RESULTS = Path(__file__).parent / "results" / "expert_success.json"
+IDS = ("robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0")
+TWO_DRAWERS_STEPS = 48
+
+
+@dataclass(frozen=True)
+class ExpertSuccessConfig:
+    """What to count."""
+
+    seeds: int = 100
+    """Episodes per command."""
+    all_commands: bool = False
+    """Also the commands that are not the environment's own task."""
+
+
+def succeeds(env: gym.Env, task: str, seed: int) -> bool:
+    """Play one episode to its time limit; whether it ends in a success."""
+    env.reset(seed=seed, options={"task": task})
+    expert = ScriptedExpert(env.unwrapped, task, np.random.default_rng(seed))
+    steps = TWO_DRAWERS_STEPS if "both" in task else env.spec.max_episode_steps
+    for _ in range(steps):
+        _, _, _, _, info = env.unwrapped.step(expert.act())
+    return bool(info["truth/success"])
+
+
+def main(config: ExpertSuccessConfig) -> None:
+    """Count, print and save."""
+    rates = {}
+    for env_id in IDS:
+        env = gym.make(env_id, image=False)
+        own = env.unwrapped.task
+        for task in env.unwrapped.commands if config.all_commands else (own,):
+            wins = [succeeds(env, task, seed) for seed in tqdm(range(config.seeds), desc=task)]
+            rates[task] = sum(wins) / config.seeds
+            print(f"{task}: {rates[task]:.0%} of {config.seeds} seeds")
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"seeds": config.seeds, "success": rates}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(ExpertSuccessConfig, description=__doc__))
