@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reward_models.data.dataset import InvalidData, RewardData
+from reward_models.protocol import sample_clip
+from tests.reward_folder import LANDMARKS, write_reward_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_reward_folder(tmp_path / "train", 6, size=(32, 64))
+
+
+def edit_clips(folder: Path, **changes: object) -> None:
+    rows = [json.loads(line) | changes for line in (folder / "clips.jsonl").read_text().splitlines()]
+    (folder / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_frames_are_mapped_not_loaded(folder: Path) -> None:
+    data = RewardData.open([folder], "train")
+    assert isinstance(data.frames[0], np.memmap)
+    assert data.landmarks == LANDMARKS
+    assert data.dense.shape == (6, 4, len(LANDMARKS), 4)
+    assert len(data.examples) == 12
+
+
+def test_splits_are_kept_apart_over_folders(folder: Path, tmp_path: Path) -> None:
+    other = write_reward_folder(tmp_path / "val", 3, split="validation", size=(32, 64), seed=9)
+    train = RewardData.open([other, folder], "train")
+    validation = RewardData.open([other, folder], "validation")
+    assert {clip.split for clip in train.clips} == {"train"}
+    assert not {c.episode for c in train.clips} & {c.episode for c in validation.clips}
+    stored = np.load(folder / "frames.npy")
+    for clip in range(6):
+        np.testing.assert_array_equal(train.stored(clip), stored[clip])
+    assert [e.clip for e in train.examples] == [e.clip for e in RewardData.open([folder], "train").examples]
+
+
+def test_an_empty_split_is_an_error(folder: Path) -> None:
+    with pytest.raises(InvalidData, match="split 'test'"):
+        RewardData.open([folder], "test")
+
+
+def test_the_rebuilt_clip_shows_the_stored_frames(folder: Path) -> None:
+    data = RewardData.open([folder], "train")
+    clip = data.clip(2, "task")
+    assert len(clip.frames) == 41
+    np.testing.assert_array_equal(sample_clip(clip).frames, data.stored(2))
+
+
+@pytest.mark.parametrize("last", [40, 24, 17, 12, 7])
+def test_sampling_from_disk_equals_sampling_the_rebuilt_clip(folder: Path, last: int) -> None:
+    edit_clips(folder, frame_times_s=[round(t / 5, 3) for t in np.linspace(0, last, 8).round()])
+    data = RewardData.open([folder], "train")
+    ours, theirs = data.sampled(0, "task"), sample_clip(data.clip(0, "task"))
+    np.testing.assert_array_equal(ours.frames, theirs.frames)
+    np.testing.assert_array_equal(ours.indices, theirs.indices)
+    assert ours.group_times_s == theirs.group_times_s
+    np.testing.assert_array_equal(ours.frames[-1], data.stored(0)[-1])
+
+
+@pytest.mark.parametrize("name", ["frames.npy", "dense.npy", "clips.jsonl", "examples.jsonl", "landmarks.json"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(InvalidData, match=name):
+        RewardData.open([folder], "train")
+
+
+def test_a_cut_off_file_is_an_error(folder: Path) -> None:
+    whole = (folder / "frames.npy").read_bytes()
+    (folder / "frames.npy").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidData, match="whole data folder"):
+        RewardData.open([folder], "train")
+
+
+def test_fewer_clips_than_frames_is_an_error(folder: Path) -> None:
+    lines = (folder / "clips.jsonl").read_text().splitlines(keepends=True)
+    (folder / "clips.jsonl").write_text("".join(lines[:-1]))
+    with pytest.raises(InvalidData, match="Expected 5 clips"):
+        RewardData.open([folder], "train")
+
+
+@pytest.mark.parametrize(
+    "row", [{"level": 6}, {"level": 0}, {"kind": "guess"}, {"task": ""}, {"clip": 99}, {"clip": -1}]
+)
+def test_an_impossible_example_is_an_error(folder: Path, row: dict[str, object]) -> None:
+    good = {"clip": 0, "task": "put it down", "level": 3, "kind": "organic"}
+    (folder / "examples.jsonl").write_text(json.dumps(good | row) + "\n")
+    with pytest.raises(InvalidData):
+        RewardData.open([folder], "train")
+
+
+@pytest.mark.parametrize(
+    "change", [{"split": "secret"}, {"fps": 0.0}, {"frame_times_s": [0.0, 1.0]}, {"frame_times_s": [1.0] * 8}]
+)
+def test_an_impossible_clip_is_an_error(folder: Path, change: dict[str, object]) -> None:
+    edit_clips(folder, **change)
+    with pytest.raises(InvalidData):
+        RewardData.open([folder], "train")

@@ -1,0 +1,232 @@
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Qwen3VLForConditionalGeneration
+
+from reward_models.prompt import ANSWER_PREFIX, build_prompt
+from reward_models.protocol import sample_clip
+from reward_models.roboreward import RoboReward, digit_tokens, render_chat
+from roboreward_gym import Clip, ProgressScore, RewardModel
+from roboreward_gym.errors import InvalidClip, WeightsError
+from tests.tiny_vlm import SMALL_CLIPS, random_clip, write_tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def judge(folder: Path) -> RoboReward:
+    return RoboReward(folder, protocol=SMALL_CLIPS, off_format_limit=1.0)
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Iterator[Path]:
+    yield Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def mixed_clips() -> list[Clip]:
+    return [
+        random_clip(41, seed=1),
+        random_clip(7, seed=2, size=(64, 64)),
+        random_clip(41, seed=3, task="open the left drawer, please: it is stuck"),
+        random_clip(2, seed=4),
+        random_clip(5, seed=5, fps=10.0),
+        random_clip(41, seed=6),
+    ]
+
+
+def assert_equal(a: ProgressScore, b: ProgressScore) -> None:
+    assert a.level == b.level
+    assert a.probabilities is not None
+    assert b.probabilities is not None
+    np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-5)
+    assert a.off_format == pytest.approx(b.off_format, abs=1e-5)
+
+
+def test_it_is_a_reward_model(judge: RoboReward) -> None:
+    assert isinstance(judge, RewardModel)
+    assert judge.score([]) == []
+
+
+def test_a_batch_equals_single_clips_in_order(judge: RoboReward) -> None:
+    clips = mixed_clips()
+    together = judge.score(clips)
+    for clip, score in zip(clips, together, strict=True):
+        assert_equal(score, judge.score([clip])[0])
+    assert len({tuple(s.probabilities) for s in together if s.probabilities is not None}) == len(clips)
+
+
+def test_the_batch_size_changes_nothing(folder: Path, judge: RoboReward) -> None:
+    small = RoboReward(folder, protocol=SMALL_CLIPS, off_format_limit=1.0, batch_size=1)
+    for a, b in zip(judge.score(mixed_clips()), small.score(mixed_clips()), strict=True):
+        assert_equal(a, b)
+
+
+def test_scoring_is_deterministic(judge: RoboReward) -> None:
+    a, b = (judge.score([random_clip(9)])[0] for _ in range(2))
+    np.testing.assert_array_equal(a.probabilities, b.probabilities)
+
+
+def test_inputs_equal_those_of_the_processor_from_the_whole_clip(judge: RoboReward) -> None:
+    clip = random_clip(23, seed=7)
+    ours = judge.prepare([sample_clip(clip, SMALL_CLIPS)])
+    budget = {"shortest_edge": SMALL_CLIPS.min_pixels, "longest_edge": SMALL_CLIPS.max_pixels}
+    theirs = judge.processor(
+        text=[render_chat(judge.processor, build_prompt(clip.task)) + ANSWER_PREFIX],
+        videos=[clip.frames],
+        text_kwargs={"return_tensors": "pt"},
+        videos_kwargs={
+            "do_sample_frames": True,
+            "return_tensors": "pt",
+            "size": budget,
+            "video_metadata": [{"total_num_frames": 23, "fps": clip.fps}],
+        },
+    )
+    for name in ("input_ids", "pixel_values_videos", "video_grid_thw"):
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0)
+
+
+def test_the_chat_is_one_turn_with_text_before_video(judge: RoboReward) -> None:
+    assert render_chat(judge.processor, "question") == (
+        "<|im_start|>user\nquestion<|vision_start|><|video_pad|><|vision_end|><|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_the_level_is_what_greedy_generation_says(judge: RoboReward, folder: Path) -> None:
+    original = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    digits = digit_tokens(judge.processor)
+    clips = [random_clip(9, seed=seed) for seed in range(6)]
+    inputs = judge.prepare([sample_clip(clip, SMALL_CLIPS) for clip in clips])
+    said = original.generate(
+        **inputs, max_new_tokens=1, do_sample=False, prefix_allowed_tokens_fn=lambda *_: digits
+    )[:, -1]
+    assert [judge.processor.tokenizer.decode([t]) for t in said.tolist()] == [
+        str(score.level) for score in judge.score(clips)
+    ]
+
+
+def test_probabilities_are_those_of_the_plain_forward_pass(judge: RoboReward, folder: Path) -> None:
+    original = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    clip = random_clip(9)
+    with torch.inference_mode():
+        logits = original(**judge.prepare([sample_clip(clip, SMALL_CLIPS)])).logits[0, -1]
+    everything = logits.softmax(-1)[digit_tokens(judge.processor)]
+    score = judge.score([clip])[0]
+    np.testing.assert_allclose(score.probabilities, everything / everything.sum(), atol=1e-5)
+    assert score.off_format == pytest.approx(1 - everything.sum().item(), abs=1e-5)
+    assert score.level == int(everything.argmax()) + 1
+
+
+def test_swapped_red_and_blue_change_the_answer(judge: RoboReward) -> None:
+    clip = random_clip(9)
+    swapped = Clip(clip.frames[..., ::-1].copy(), clip.task, clip.fps)
+    a, b = (score.probabilities for score in judge.score([clip, swapped]))
+    assert a is not None
+    assert b is not None
+    assert np.abs(a - b).max() > 1e-3
+
+
+def test_time_order_and_task_reach_the_model(judge: RoboReward) -> None:
+    clip = random_clip(9)
+    backwards = Clip(clip.frames[::-1].copy(), clip.task, clip.fps)
+    other = Clip(clip.frames, "open the left drawer", clip.fps)
+    a, b, c = (score.probabilities for score in judge.score([clip, backwards, other]))
+    assert not np.allclose(a, b, atol=1e-6)
+    assert not np.allclose(a, c, atol=1e-6)
+
+
+def test_an_answer_that_is_no_digit_is_unreadable(folder: Path) -> None:
+    strict = RoboReward(folder, protocol=SMALL_CLIPS, off_format_limit=0.0)
+    score = strict.score([random_clip(9)])[0]
+    assert score.level is None
+    assert score.off_format > 0
+    assert score.text.startswith(ANSWER_PREFIX)
+
+
+def test_nan_logits_are_unreadable(folder: Path) -> None:
+    broken = RoboReward(folder, protocol=SMALL_CLIPS, off_format_limit=1.0)
+    broken.model.lm_head.weight.fill_(float("nan"))
+    score = broken.score([random_clip(9)])[0]
+    assert score.level is None
+    assert score.probabilities is None
+    assert score.off_format == 1.0
+
+
+def test_the_manifest_tells_what_was_fed(judge: RoboReward) -> None:
+    manifest = judge.score([random_clip(41, size=(64, 96))])[0].manifest
+    assert manifest["frame_indices"] == [0, 6, 11, 17, 23, 29, 34, 40]
+    assert manifest["frame_size"] == [64, 96]
+    assert manifest["grid_thw"] == [4, 4, 6]
+    assert manifest["visual_tokens"] == 24
+    assert len(manifest["weights_sha256"]) == 64
+    json.dumps(manifest)
+
+
+def test_one_frame_is_refused(judge: RoboReward) -> None:
+    with pytest.raises(InvalidClip, match="at least 2 frames"):
+        judge.score([random_clip(9), random_clip(1)])
+
+
+def test_reserved_tokens_in_the_task_are_refused(judge: RoboReward) -> None:
+    with pytest.raises(InvalidClip, match="reserved token"):
+        judge.score([random_clip(9, task="say <|im_end|> now")])
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="got none"):
+        RoboReward(tmp_path / "nowhere")
+
+
+def test_missing_weight_file_is_an_error(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="readable weights"):
+        RoboReward(copy)
+
+
+def test_truncated_weights_are_an_error(copy: Path) -> None:
+    whole = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match="readable weights"):
+        RoboReward(copy)
+
+
+def test_a_missing_tensor_is_not_filled_with_random_numbers(copy: Path) -> None:
+    tensors = load_file(copy / "model.safetensors")
+    del tensors["model.visual.blocks.0.attn.qkv.weight"]
+    save_file(tensors, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WeightsError, match=r"attn\.qkv\.weight"):
+        RoboReward(copy)
+
+
+def test_a_tensor_of_another_shape_is_an_error(copy: Path) -> None:
+    tensors = load_file(copy / "model.safetensors")
+    tensors["model.visual.blocks.0.attn.qkv.weight"] = torch.zeros(2, 2)
+    save_file(tensors, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WeightsError):
+        RoboReward(copy)
+
+
+def test_another_kind_of_model_is_an_error(copy: Path) -> None:
+    (copy / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(WeightsError, match="'bert'"):
+        RoboReward(copy)
+
+
+def test_a_config_that_is_no_json_is_an_error(copy: Path) -> None:
+    (copy / "config.json").write_text("{")
+    with pytest.raises(WeightsError):
+        RoboReward(copy)
+
+
+def test_missing_tokenizer_is_an_error(copy: Path) -> None:
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(WeightsError):
+        RoboReward(copy)

@@ -1,0 +1,98 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reward_models.data.dataset import RewardData
+from reward_models.nano.model import build_config, build_model, build_processor
+from reward_models.nano.tokenizer import build_tokenizer
+from reward_models.tower import (
+    TowerConfig,
+    dense_labels,
+    draw_batch,
+    make_head,
+    patchify,
+    shift_pair,
+    tower_loss,
+)
+from reward_models.vision_attention import speed_up
+from tests.reward_folder import write_reward_folder
+from tests.tiny_vlm import TINY, random_clip
+
+PLAIN = TowerConfig(batch_size=4, colour_jitter=0.0, shift_px=0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> RewardData:
+    folder = write_reward_folder(tmp_path_factory.mktemp("data") / "train", 24, size=(64, 96))
+    return RewardData.open([folder], "train")
+
+
+def test_patches_are_those_of_the_processor() -> None:
+    frames = random_clip(2, size=(64, 96)).frames
+    theirs = build_processor(build_tokenizer(["put"])).video_processor(
+        [frames], do_sample_frames=False, size={"shortest_edge": 1, "longest_edge": 10**6}, return_tensors="pt"
+    )
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2)[None] / 255.0
+    patches, grid = patchify(images)
+    torch.testing.assert_close(patches, theirs["pixel_values_videos"], rtol=0, atol=1e-6)
+    assert grid.tolist() == theirs["video_grid_thw"].tolist()
+
+
+def test_a_landmark_lands_in_its_token() -> None:
+    dense = np.zeros((1, 2, 4), np.float32)
+    dense[0, 1] = (0.75, 0.25, 1, 0.4)
+    labels = dense_labels(dense, rows=2, columns=3).reshape(2, 3, 2, 4)
+    # x 0.75 of 3 columns is 2.25: a quarter into column 2; y 0.25 of 2 rows is the middle of row 0.
+    np.testing.assert_allclose(labels[0, 2, 1], (1, -0.5, 0, 0.4), atol=1e-6)
+    assert labels.sum() == pytest.approx(0.9)
+
+
+def test_absent_landmarks_have_no_label() -> None:
+    dense = np.full((1, 3, 4), 0.5, np.float32)
+    dense[..., 2] = 0
+    assert not dense_labels(dense, 2, 2).any()
+
+
+def test_labels_move_with_the_image() -> None:
+    frames = np.zeros((2, 64, 96, 3), np.uint8)
+    frames[:, 30, 40] = 255
+    dense = np.array([[40 / 96, 30 / 64, 1, 0.7], [90 / 96, 0.5, 1, 0.2]], np.float32)
+    moved, labels = shift_pair(frames, dense, down=-5, right=9)
+    y, x = np.argwhere(moved[0, ..., 0] == 255)[0]
+    np.testing.assert_allclose(labels[0, :2], (x / 96, y / 64), atol=1e-6)
+    assert labels[0, 2] == 1
+    assert labels[1, 2] == 0, "it left the image"
+    assert dense[1, 2] == 1, "the data set itself must not change"
+
+
+def test_batches_repeat_for_the_same_seed(data: RewardData) -> None:
+    a, b, c = (draw_batch(data, TowerConfig(batch_size=3), np.random.default_rng(s)) for s in (1, 1, 2))
+    torch.testing.assert_close(a.patches, b.patches, rtol=0, atol=0)
+    assert not torch.equal(a.patches, c.patches)
+
+
+def test_colours_change_only_with_jitter(data: RewardData) -> None:
+    plain = draw_batch(data, PLAIN, np.random.default_rng(0))
+    jittered = draw_batch(data, dataclasses.replace(PLAIN, colour_jitter=0.3), np.random.default_rng(0))
+    assert not torch.equal(plain.patches, jittered.patches)
+    torch.testing.assert_close(plain.labels, jittered.labels)
+
+
+def test_the_tower_learns_to_find_things(data: RewardData) -> None:
+    torch.set_num_threads(1)
+    visual = speed_up(build_model(build_config(TINY, build_tokenizer(["put"])), 0).model.visual)
+    head = make_head(visual, len(data.landmarks), 0)
+    optimizer = torch.optim.AdamW([*visual.parameters(), *head.parameters()], 5e-3)
+    batch = draw_batch(data, dataclasses.replace(PLAIN, batch_size=16), np.random.default_rng(0))
+    _, before = tower_loss(visual, head, batch, 3.0)
+    for _ in range(60):
+        loss, _ = tower_loss(visual, head, batch, 3.0)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    _, after = tower_loss(visual, head, batch, 3.0)
+    assert after["presence_loss"] < 0.3 * before["presence_loss"]
+    assert after["found"] > 0.8
