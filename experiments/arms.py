@@ -5,7 +5,7 @@ only the answers differ. The truth enters the learner in one place only: `TrueLe
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -24,11 +24,11 @@ class TrueLevel:
     """
 
     def __init__(self, env: gym.Env) -> None:
-        self._env = env.unwrapped
+        self._level: Callable[[str], int] = env.get_wrapper_attr("level")
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         """Answer with the true level of the present state for each clip's command."""
-        return [ProgressScore(self._env.level(clip.task), text="truth") for clip in clips]
+        return [ProgressScore(self._level(clip.task), text="truth") for clip in clips]
 
 
 class BlindTruth(gym.Wrapper):

@@ -74,8 +74,9 @@ class ExperimentConfig:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
         """Build from what a run folder's `config.json` says; entries that are not ours are left out."""
-        ours = {f.name: plain[f.name] for f in dataclasses.fields(cls)}
-        return cls(**{**ours, "policy": Path(ours["policy"]), "dsrl": DsrlConfig(**ours["dsrl"])})
+        ours: dict[str, Any] = {f.name: plain[f.name] for f in dataclasses.fields(cls)}
+        ours["policy"], ours["dsrl"] = Path(ours["policy"]), DsrlConfig(**ours["dsrl"])
+        return cls(**ours)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < RUNS:
@@ -95,7 +96,7 @@ def evaluation_seeds(run: int, episodes: int) -> range:
     return EVALUATION_SEEDS[run * BLOCK :][:episodes]
 
 
-def _task(task: str, env_id: str, **shared: object) -> dict[str, ExperimentConfig]:
+def _task(task: str, env_id: str, **shared: Any) -> dict[str, ExperimentConfig]:
     policy = Path("policies/weights") / task
     arms = {"nano": NANO, "oracle": TRUTH, "constant": CONSTANT}
     return {

@@ -28,6 +28,7 @@ from experiments.run_folder import read_lines
 from policies.dsrl import NoisePolicy
 from policies.player import BaseNoise, NoiseSource, evaluate
 from policies.policy import DiffusionPolicy
+from roboreward_gym.errors import NoEpisode
 from roboreward_gym.scoring import Clip, ProgressScore
 
 
@@ -108,7 +109,10 @@ class Player:
     @property
     def film(self) -> tuple[Clip, ProgressScore]:
         """Frames of the episode that was played last, and what the judge said of it."""
-        return self.env.last_clip, self.env.last_score
+        clip, score = self.env.last_clip, self.env.last_score
+        if clip is None or score is None:
+            raise NoEpisode("Expected an episode to show, got none. Play one first.")
+        return clip, score
 
     def close(self) -> None:
         """Free the renderer."""

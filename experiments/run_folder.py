@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class RunFolder:
         return float(read_json(clock)["seconds"]) / 60 if clock.exists() else 0.0
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
+    def timed(self) -> Generator[None]:
         """Add the time spent inside to the run's clock, also when it is interrupted."""
         begin = time.monotonic()
         try:

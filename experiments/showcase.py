@@ -4,14 +4,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import gymnasium as gym
 import numpy as np
 
 from experiments.arms import judged_env
 from experiments.config import CONSTANT, SHOWCASE_SEEDS
 from experiments.strips import Strip
 from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
+from roboreward_gym.wrapper import VLMRewardWrapper
 from robots.experts import ScriptedExpert, Style
+from robots.widowx import WidowXEnv
 
 CUT = 0.45
 """Share of an episode that its truncated version keeps."""
@@ -90,9 +91,10 @@ def strips(shown: list[Exhibit], scores: list[ProgressScore]) -> list[Strip]:
     ]
 
 
-def _perform(env: gym.Env, seed: int, style: Style) -> Scene:
+def _perform(env: VLMRewardWrapper, seed: int, style: Style) -> Scene:
     env.reset(seed=seed)
     world = env.unwrapped
+    assert isinstance(world, WidowXEnv), "scripts know the simulated WidowX only"
     expert = ScriptedExpert(world, world.task, np.random.default_rng(seed), style)
     levels = {command: [world.level(command)] for command in world.commands}
     ended = False
@@ -101,6 +103,7 @@ def _perform(env: gym.Env, seed: int, style: Style) -> Scene:
         ended = terminated or truncated
         for command in levels:
             levels[command].append(world.level(command))
+    assert env.last_clip is not None
     return Scene(env.last_clip, {command: np.array(track) for command, track in levels.items()})
 
 

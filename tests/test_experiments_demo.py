@@ -1,0 +1,94 @@
+"""The demo on the real environment, with a tiny policy and a judge that costs nothing."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments import demo, showcase
+from experiments.config import DEMO, NANO
+from experiments.run import INTERRUPTED
+from policies.policy import DiffusionPolicy, PolicyConfig
+from roboreward_gym.registry import register_reward_model
+from roboreward_gym.scoring import Clip, ProgressScore
+
+pytest.importorskip("mujoco")
+
+
+class Shortsighted:
+    """Judges by how much the last frame differs from the first."""
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        changed = [abs(c.frames[-1].astype(int) - c.frames[0]).mean() for c in clips]
+        return [ProgressScore(1 + min(4, int(change / 4))) for change in changed]
+
+
+@pytest.fixture(autouse=True)
+def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    torch.manual_seed(0)
+    sizes = PolicyConfig(maps=2, vision_width=4, width=16, layers=1, heads=1, sample_steps=2)
+    DiffusionPolicy(sizes).save(tmp_path / "policy")
+    short = dataclasses.replace(DEMO, policy=tmp_path / "policy", env_id="robots:WidowXDrawer-v0")
+    monkeypatch.setattr(demo, "DEMO", short)
+    register_reward_model(NANO, Shortsighted, replace=True)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def small_demo(path: Path, *, resume: bool = False) -> demo.DemoArgs:
+    return demo.DemoArgs(
+        resume=resume, out=path, training_episodes=2, evaluation_episodes=1, workers=1, threads=1
+    )
+
+
+def test_demo_stops_and_resumes_to_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "demo"
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.phases.evaluate_final", interrupt)
+        assert demo.main(small_demo(out)) == INTERRUPTED
+    assert "--training-episodes 2" in capsys.readouterr().out
+    assert demo.main(small_demo(out, resume=True)) == 0
+    said = capsys.readouterr().out
+    assert "same film, other command" in said
+    assert "base        " in said
+    assert "judged 5 though unfinished" in said
+    assert f"Report: {out / 'report.html'}" in said
+    text = (out / "report.html").read_text()
+    assert "The judge at work" in text
+    assert text.count("<video") == 2
+
+
+def test_second_demo_keeps_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    out.mkdir()
+    (out / "report.html").write_text("mine")
+    demo.set_aside(out)
+    assert not out.exists()
+    assert (tmp_path / "demo-1" / "report.html").read_text() == "mine"
+    assert "demo-1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("env_id", ["robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0"])
+def test_exhibits_are_what_they_say(env_id: str) -> None:
+    success, counterfactual, truncated, clumsy = showcase.exhibits(env_id)
+    assert success.level == 5
+    assert counterfactual.level < 5
+    assert counterfactual.clip.task != success.clip.task
+    assert (counterfactual.clip.frames == success.clip.frames).all()
+    assert truncated.level < 5
+    assert len(truncated.clip.frames) < len(success.clip.frames)
+    assert clumsy.level < 5
+
+
+def test_unreadable_answer_is_named_in_the_table() -> None:
+    (exhibit, *_) = showcase.exhibits("robots:WidowXDrawer-v0")
+    text = showcase.table([exhibit], [ProgressScore(None)])
+    assert "unreadable" in text.splitlines()[2]
