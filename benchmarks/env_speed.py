@@ -49,7 +49,9 @@ def main(config: EnvSpeedConfig) -> None:
         for image in (True, False):
             env = gym.make(env_id, image=image)
             env.reset(seed=0)
-            samples = [steps_per_second(env, config, config.seed + i) for i in range(config.repeats)]
+            samples = [
+                steps_per_second(env, config, config.seed + i) for i in range(config.repeats)
+            ]
             name = f"{env_id.removeprefix('robots:')} {'with' if image else 'without'} camera"
             rates[name] = round(statistics.median(samples), 1)
             print(f"{name}: {rates[name]} steps/s")

@@ -10,10 +10,11 @@ import tyro
 from tqdm import tqdm
 
 from robots.experts import ScriptedExpert
+from robots.widowx import widowx
 
 RESULTS = Path(__file__).parent / "results" / "expert_success.json"
 IDS = ("robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0")
-TWO_DRAWERS_STEPS = 48
+STEPS, TWO_DRAWERS_STEPS = 40, 48
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class ExpertSuccessConfig:
 def succeeds(env: gym.Env, task: str, seed: int) -> bool:
     """Play one episode to its time limit; whether it ends in a success."""
     env.reset(seed=seed, options={"task": task})
-    expert = ScriptedExpert(env.unwrapped, task, np.random.default_rng(seed))
-    steps = TWO_DRAWERS_STEPS if "both" in task else env.spec.max_episode_steps
+    expert = ScriptedExpert(widowx(env), task, np.random.default_rng(seed))
+    steps = TWO_DRAWERS_STEPS if "both" in task else STEPS
     for _ in range(steps):
-        _, _, _, _, info = env.unwrapped.step(expert.act())
+        _, _, _, _, info = widowx(env).step(expert.act())
     return bool(info["truth/success"])
 
 
@@ -41,8 +42,8 @@ def main(config: ExpertSuccessConfig) -> None:
     rates = {}
     for env_id in IDS:
         env = gym.make(env_id, image=False)
-        own = env.unwrapped.task
-        for task in env.unwrapped.commands if config.all_commands else (own,):
+        own, commands = widowx(env).task, widowx(env).commands
+        for task in commands if config.all_commands else (own,):
             wins = [succeeds(env, task, seed) for seed in tqdm(range(config.seeds), desc=task)]
             rates[task] = sum(wins) / config.seeds
             print(f"{task}: {rates[task]:.0%} of {config.seeds} seeds")

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from policies.vision import downsample
 from robots.experts import ScriptedExpert, Style
 from robots.layout import CONTROL_HZ, LANDMARKS
+from robots.widowx import widowx
 
 SceneName = Literal["toy", "drawer"]
 ENV_IDS: Mapping[SceneName, str] = {
@@ -64,7 +65,7 @@ def record_episode(scene: SceneName, seed: int) -> Rows:
     env = _env(scene)
     rng = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
-    base = env.unwrapped
+    base = widowx(env)
     chances = {task: p for task, p in MIXTURE[scene].items() if base.scene.askable(task)}
     weights = np.array(list(chances.values()))
     task = str(rng.choice(list(chances), p=weights / weights.sum()))

@@ -22,10 +22,11 @@ from tqdm import tqdm
 
 from experiments.demonstrations import ENV_IDS, SceneName
 from policies.policy import DiffusionPolicy
+from roboreward_gym.errors import RoboRewardError
 from robots.experts import ScriptedExpert, Style
 from robots.layout import ACTION_DIM, CONTROL_HZ, LANDMARKS
-from robots.widowx import Observation, WidowXEnv
-from roboreward_gym.errors import RoboRewardError
+from robots.mujoco_arm import MujocoArm
+from robots.widowx import Observation, WidowXEnv, widowx
 
 FRAMES = 8
 """Frames per clip: what RoboReward's protocol takes from any episode of four seconds or more."""
@@ -121,7 +122,7 @@ def play(config: RewardDataConfig, scene: SceneName, seed: int) -> tuple[str, st
     rng = np.random.default_rng(seed)
     chances = CLONED if config.policy else SCRIPTED
     source = str(rng.choice(list(chances), p=list(chances.values())))
-    env = _env(scene, "test" if config.split == "test" else "train", bool(config.policy))
+    env, arm = _stage(config, scene)
     task = str(rng.choice(env.commands))
     observation, _ = env.reset(seed=seed, options={} if config.policy else {"task": task})
     if config.policy:
@@ -132,24 +133,33 @@ def play(config: RewardDataConfig, scene: SceneName, seed: int) -> tuple[str, st
         actor = RandomMotion(rng)
     else:
         actor = ScriptedExpert(env, task, rng, styled(source, rng))
-    moments = [_moment(env)]
+    moments = [_moment(env, arm)]
     steps = HORIZON[scene] + (16 if "both" in task else 0)
     for _ in range(steps):
         observation, *_ = env.step(cloned.act(observation) if config.policy else actor.act())
-        moments.append(_moment(env))
+        moments.append(_moment(env, arm))
     snapshots, landmarks, levels, captions = zip(*moments, strict=True)
     by_task = {t: [level[t] for level in levels] for t in env.commands if env.scene.askable(t)}
     return source, task, Truth(np.stack(snapshots), np.stack(landmarks), by_task, list(captions))
 
 
-def _moment(env: WidowXEnv) -> tuple[np.ndarray, np.ndarray, dict[str, int], str]:
+def _moment(env: WidowXEnv, arm: MujocoArm) -> tuple[np.ndarray, np.ndarray, dict[str, int], str]:
     levels = {task: env.level(task) for task in env.commands}
-    return env.arm.data.qpos.copy(), env.scene.landmarks(), levels, env.scene.caption()
+    return arm.data.qpos.copy(), env.scene.landmarks(), levels, env.scene.caption()
+
+
+def _stage(config: RewardDataConfig, scene: SceneName) -> tuple[WidowXEnv, MujocoArm]:
+    """The environment of a scene and the arm whose simulation is replayed for the camera."""
+    look = "test" if config.split == "test" else "train"
+    env = _env(scene, look, image=bool(config.policy))
+    if not isinstance(env.arm, MujocoArm):
+        raise TypeError(f"Expected a simulated arm, got {type(env.arm).__name__}.")
+    return env, env.arm
 
 
 @cache
-def _env(scene: SceneName, look: str, image: bool) -> WidowXEnv:  # noqa: FBT001
-    return gym.make(ENV_IDS[scene], look=look, image=image).unwrapped
+def _env(scene: SceneName, look: str, *, image: bool) -> WidowXEnv:
+    return widowx(gym.make(ENV_IDS[scene], look=look, image=image))
 
 
 @cache
@@ -173,7 +183,7 @@ def clips_of(
         and round(kept * total) >= FRAMES
     ):
         lengths[kept] = round(kept * total)
-    arm = _env(scene, "test" if config.split == "test" else "train", bool(config.policy)).arm
+    _, arm = _stage(config, scene)
     clips = []
     for part, length in lengths.items():
         at = np.linspace(0, length - 1, FRAMES).round().astype(int)
@@ -216,7 +226,7 @@ def _examples(
         yield {"task": other, "level": level[other], "kind": "counterfactual"}
 
 
-def _pictures(arm: Any, snapshots: np.ndarray) -> np.ndarray:  # noqa: ANN401
+def _pictures(arm: Any, snapshots: np.ndarray) -> np.ndarray:
     """Render `(N, nq)` snapshots to `(N, H, W, 3)`; the episode's look is still set."""
     frames = []
     for qpos in snapshots:

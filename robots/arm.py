@@ -20,6 +20,9 @@ class Arm(Protocol):
     Callers pass only targets that went through `robots.safety`; `move` blocks for one control period.
     """
 
+    image_size: tuple[int, int]
+    """Height and width of the camera's images in pixels."""
+
     def reset(self, joints: np.ndarray, gripper: float) -> None:
         """Bring the arm to `joints` `(6,)` [rad] and `gripper` 0..1 before an episode."""
         ...

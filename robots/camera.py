@@ -46,9 +46,22 @@ class RayCamera:
         rays = np.ascontiguousarray(rays @ data.cam_xmat[self._id].reshape(3, 3).T)
         n = len(rays)
         geom, distance, normal = np.full(n, -1, np.int32), np.zeros(n), np.zeros(3 * n)
-        visible = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # the geom groups that OpenGL shows by default
+        visible = np.array(
+            [1, 1, 1, 0, 0, 0], np.uint8
+        )  # the geom groups that OpenGL shows by default
         mujoco.mj_multiRay(
-            model, data, data.cam_xpos[self._id], rays.ravel(), visible, 1, -1, geom, distance, normal, n, FAR_M
+            model,
+            data,
+            data.cam_xpos[self._id],
+            rays.ravel(),
+            visible,
+            1,
+            -1,
+            geom,
+            distance,
+            normal,
+            n,
+            FAR_M,
         )
         normal = normal.reshape(-1, 3)
         facing = np.clip(-(normal * rays).sum(axis=1), 0.0, 1.0)
@@ -66,7 +79,9 @@ class RayCamera:
         """Nothing to free."""
 
 
-def make_camera(model: mujoco.MjModel, height: int, width: int, camera: str) -> GlCamera | RayCamera:
+def make_camera(
+    model: mujoco.MjModel, height: int, width: int, camera: str
+) -> GlCamera | RayCamera:
     """An OpenGL camera, or the ray-casting one with a warning that names the missing packages."""
     if height < 16 or width < 16:
         raise CameraError(f"Expected an image of at least 16x16 pixels, got {height}x{width}.")

@@ -12,11 +12,14 @@ import numpy as np
 from robots.layout import ACTION_DIM, MAX_STEP_M
 from robots.tasks.drawer import DRAWERS, DrawerScene
 from robots.tasks.scene import Scene, check_command
+from robots.tasks.toy import ToyScene
 from robots.widowx import WidowXEnv
 
 OPEN, CLOSED = 1.0, -1.0
 HOVER_M, CARRY_M, GRASP_M, RELEASE_M = 0.11, 0.13, 0.023, 0.04
-HOOK_M, HOOK_BEHIND_M, PULL_M = 0.062, 0.024, 0.125
+FORWARD = np.array([1.0, 0.0, 0.0])
+HOOK_M, PULL_M, BEFORE_M = 0.062, 0.125, 0.045
+HOOK_BEHIND, EASE = 0.024 * FORWARD, 0.02 * FORWARD
 ARRIVED_M = 0.006
 
 
@@ -51,7 +54,9 @@ class Waypoint:
 class ScriptedExpert:
     """Acts for one episode of one task; make a new one after each reset."""
 
-    def __init__(self, env: WidowXEnv, task: str, rng: np.random.Generator, style: Style | None = None) -> None:
+    def __init__(
+        self, env: WidowXEnv, task: str, rng: np.random.Generator, style: Style | None = None
+    ) -> None:
         check_command(task, env.commands)
         self._env, self._rng, self._style = env, rng, style or Style()
         plan = list(_waypoints(env.scene, task))
@@ -77,7 +82,9 @@ class ScriptedExpert:
             action[:3] = offset * min(1.0, largest / max(distance, 1e-9)) / MAX_STEP_M
             if distance <= max(ARRIVED_M, largest):
                 self._arrive(waypoint)
-        action[:3] += self._rng.normal(0.0, self._style.action_noise, 3) if self._style.action_noise else 0.0
+        action[:3] += (
+            self._rng.normal(0.0, self._style.action_noise, 3) if self._style.action_noise else 0.0
+        )
         action[6] = self._last_gripper
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
@@ -89,7 +96,11 @@ class ScriptedExpert:
         self._waited = 0
 
     def _sloppy(self, waypoint: Waypoint) -> Waypoint:
-        error = np.append(self._rng.normal(0.0, self._style.aim_error_m, 2), 0.0) if self._style.aim_error_m else 0
+        error = (
+            np.append(self._rng.normal(0.0, self._style.aim_error_m, 2), 0.0)
+            if self._style.aim_error_m
+            else 0
+        )
         return Waypoint(waypoint.position + error, waypoint.gripper, waypoint.wait)
 
     def _drop(self, plan: list[Waypoint]) -> list[Waypoint]:
@@ -97,24 +108,26 @@ class ScriptedExpert:
         if self._rng.random() >= self._style.drop_probability:
             return plan
         at = int(self._rng.integers(1, len(plan)))
-        return [Waypoint(w.position, OPEN if i >= at else w.gripper, w.wait) for i, w in enumerate(plan)]
+        return [
+            Waypoint(w.position, OPEN if i >= at else w.gripper, w.wait) for i, w in enumerate(plan)
+        ]
 
 
 def _waypoints(scene: Scene, task: str) -> Iterator[Waypoint]:
     words = task.split()
-    if words[0] == "put":
-        toy = scene.now.toys[words[2]].position
-        target = getattr(scene.now, words[-1])[:2]
+    if isinstance(scene, ToyScene):
+        toy = scene.now.toys[words[2] if words[0] == "put" else words[-1]].position
         yield from _grasp(toy)
-        yield from _place(target)
-    elif words[0] == "pick":
-        toy = scene.now.duck.position if isinstance(scene, DrawerScene) else scene.now.toys[words[-1]].position
-        yield from _grasp(toy)
-        yield Waypoint(_at(toy, CARRY_M), CLOSED, wait=3)
-    else:
+        yield from _place(getattr(scene.now, words[-1])) if words[0] == "put" else _lift(toy)
+    elif isinstance(scene, DrawerScene):
+        if words[0] == "pick":
+            yield from _grasp(scene.now.duck.position)
+            yield from _lift(scene.now.duck.position)
         for drawer in DRAWERS:
             if drawer in words or "both" in words:
                 yield from (_pull if words[0] == "open" else _push)(scene, drawer)
+    else:
+        raise TypeError(f"Expected a scene with scripted experts, got {type(scene).__name__}.")
 
 
 def _at(xy: np.ndarray, z: float) -> np.ndarray:
@@ -128,6 +141,10 @@ def _grasp(toy: np.ndarray) -> Iterator[Waypoint]:
     yield Waypoint(_at(toy, CARRY_M), CLOSED)
 
 
+def _lift(toy: np.ndarray) -> Iterator[Waypoint]:
+    yield Waypoint(_at(toy, CARRY_M), CLOSED, wait=3)
+
+
 def _place(target: np.ndarray) -> Iterator[Waypoint]:
     yield Waypoint(_at(target, CARRY_M), CLOSED)
     yield Waypoint(_at(target, RELEASE_M), CLOSED, wait=1)
@@ -137,23 +154,22 @@ def _place(target: np.ndarray) -> Iterator[Waypoint]:
 
 def _pull(scene: DrawerScene, drawer: str) -> Iterator[Waypoint]:
     handle = scene.handle(drawer)
-    hook = handle + [HOOK_BEHIND_M, 0.0, 0.0]
-    back = handle - [PULL_M - scene.now.opened[drawer], 0.0, 0.0]
+    hook = handle + HOOK_BEHIND
+    back = handle - FORWARD * (PULL_M - scene.now.opened[drawer])
     yield Waypoint(_at(hook, 0.15), CLOSED)
     yield Waypoint(_at(hook, HOOK_M), CLOSED, wait=1)
     yield Waypoint(_at(back, HOOK_M), CLOSED, wait=1)
-    yield Waypoint(_at(back + [0.02, 0, 0], HOOK_M), CLOSED)
-    yield Waypoint(_at(back + [0.02, 0, 0], 0.15), CLOSED)
+    yield Waypoint(_at(back + EASE, HOOK_M), CLOSED)
+    yield Waypoint(_at(back + EASE, 0.15), CLOSED)
 
 
 def _push(scene: DrawerScene, drawer: str) -> Iterator[Waypoint]:
     handle = scene.handle(drawer)
-    before = handle - [0.045, 0.0, 0.0]
-    shut = handle + [scene.now.opened[drawer] - 0.012, 0.0, 0.0]
+    before = handle - FORWARD * BEFORE_M
+    shut = handle + FORWARD * (scene.now.opened[drawer] - 0.012)
     before[0] = max(before[0], 0.12)
     yield Waypoint(_at(before, 0.15), CLOSED)
     yield Waypoint(_at(before, HOOK_M), CLOSED, wait=1)
     yield Waypoint(_at(shut, HOOK_M), CLOSED, wait=2)
     yield Waypoint(_at(before, HOOK_M), CLOSED)
     yield Waypoint(_at(before, 0.15), CLOSED)
-

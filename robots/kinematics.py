@@ -19,7 +19,9 @@ class Kinematics:
     def __init__(self) -> None:
         self._model = mujoco.MjModel.from_xml_path(str(ARM_XML))
         self._configuration = mink.Configuration(self._model)
-        self._task = mink.FrameTask("ee", "site", position_cost=1.0, orientation_cost=0.3, lm_damping=1e-4)
+        self._task = mink.FrameTask(
+            "ee", "site", position_cost=1.0, orientation_cost=0.3, lm_damping=1e-4
+        )
         self._limits = [mink.ConfigurationLimit(self._model)]
         self._site = self._model.site("ee").id
 

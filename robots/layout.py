@@ -22,7 +22,9 @@ STATE_HIGH = np.array([1.0, 1.0, 1.0, np.pi, np.pi, np.pi, 1.0], np.float32)
 """Bounds of the observation space: the arm is 0.7 m long."""
 
 ARM_JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
-JOINT_LOWER = np.array([-3.14158, -1.88496, -2.14675, -3.14158, -1.74533, -3.14158])  # [rad], vendor
+JOINT_LOWER = np.array(
+    [-3.14158, -1.88496, -2.14675, -3.14158, -1.74533, -3.14158]
+)  # [rad], vendor
 JOINT_UPPER = np.array([3.14158, 1.98968, 1.60570, 3.14158, 2.14675, 3.14158])  # [rad], vendor
 JOINT_VELOCITY = np.pi  # [rad/s], vendor, every arm joint
 FINGER_CLOSED_M, FINGER_OPEN_M = 0.015, 0.037  # centre to one finger, vendor
@@ -56,4 +58,6 @@ def finger_from_gripper(gripper: float) -> float:
 
 def gripper_from_finger(finger_m: float) -> float:
     """Opening in 0..1 for a finger joint [m]."""
-    return float(np.clip((finger_m - FINGER_CLOSED_M) / (FINGER_OPEN_M - FINGER_CLOSED_M), 0.0, 1.0))
+    return float(
+        np.clip((finger_m - FINGER_CLOSED_M) / (FINGER_OPEN_M - FINGER_CLOSED_M), 0.0, 1.0)
+    )

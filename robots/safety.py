@@ -42,7 +42,9 @@ class SafetyLimits:
 
     def __post_init__(self) -> None:
         if not (self.box_low < self.box_high).all():
-            raise UnreachablePose(f"Expected box_low < box_high, got {self.box_low} and {self.box_high}.")
+            raise UnreachablePose(
+                f"Expected box_low < box_high, got {self.box_low} and {self.box_high}."
+            )
 
 
 def check_action(action: np.ndarray) -> np.ndarray:
@@ -55,13 +57,19 @@ def check_action(action: np.ndarray) -> np.ndarray:
     if action.shape != (ACTION_DIM,):
         raise InvalidAction(f"Expected an action of shape ({ACTION_DIM},), got {action.shape}.")
     if not np.isfinite(action).all():
-        raise InvalidAction(f"Expected finite actions in [-1, 1], got {action}. The arm holds; check the policy.")
+        raise InvalidAction(
+            f"Expected finite actions in [-1, 1], got {action}. The arm holds; check the policy."
+        )
     return np.clip(action, -1.0, 1.0)
 
 
 def check_pose(position: np.ndarray, limits: SafetyLimits) -> None:
     """Raise `UnreachablePose` if a position `(3,)` [m] asked for by a person lies outside the box."""
-    if not np.isfinite(position).all() or (position < limits.box_low).any() or (position > limits.box_high).any():
+    if (
+        not np.isfinite(position).all()
+        or (position < limits.box_low).any()
+        or (position > limits.box_high).any()
+    ):
         raise UnreachablePose(
             f"Expected a position between {limits.box_low} and {limits.box_high} m, got {position}. "
             "Choose another pose, or widen SafetyLimits if the workspace allows it."
@@ -76,7 +84,9 @@ def clamp_pose(
     return np.clip(position, limits.box_low, limits.box_high), np.clip(euler, -bound, bound)
 
 
-def safe_joints(joints: np.ndarray | None, current: np.ndarray, limits: SafetyLimits) -> np.ndarray | None:
+def safe_joints(
+    joints: np.ndarray | None, current: np.ndarray, limits: SafetyLimits
+) -> np.ndarray | None:
     """Joints `(6,)` [rad] that may be commanded for one control period, or None: hold.
 
     Args:

@@ -14,7 +14,7 @@ IMAGE_SIZE = (192, 256)
 def make_toy_on_towel(
     task: str = "put the duck on the towel",
     image_size: tuple[int, int] = IMAGE_SIZE,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> WidowXEnv:
     """Two toys, a towel and a plate; `kwargs` go to `WidowXEnv`."""
     arm = MujocoArm("toy", image_size=tuple(image_size))
@@ -24,7 +24,7 @@ def make_toy_on_towel(
 def make_drawer(
     task: str = "open the left drawer",
     image_size: tuple[int, int] = IMAGE_SIZE,
-    **kwargs: Any,  # noqa: ANN401
+    **kwargs: Any,
 ) -> WidowXEnv:
     """A cabinet with two drawers and a duck; `kwargs` go to `WidowXEnv`."""
     arm = MujocoArm("drawer", image_size=tuple(image_size))

@@ -21,6 +21,7 @@ from robots.layout import (
     rotated,
     rotation_from_euler,
 )
+from robots.tasks.look import Split
 from robots.tasks.scene import Scene, check_command
 
 START_POSITION = np.array([0.24, 0.0, 0.20])  # [m]
@@ -55,7 +56,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         scene: Scene,
         task: str,
         *,
-        look: str = "any",
+        look: Split = "any",
         image: bool = True,
         render_mode: str | None = None,
         limits: safety.SafetyLimits | None = None,
@@ -77,7 +78,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         }
         if image:
             spaces["image"] = gym.spaces.Box(0, 255, (*arm.image_size, 3), np.uint8)
-        self.observation_space = gym.spaces.Dict(spaces)
+        self.observation_space: gym.spaces.Dict = gym.spaces.Dict(spaces)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
 
     def reset(
@@ -92,7 +93,9 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         safety.check_pose(position, self._limits)
         joints = self._kinematics.inverse(position, GRIPPER_DOWN, NEUTRAL_JOINTS, iterations=100)
         if joints is None:
-            raise safety.UnreachablePose(f"Expected a reachable start, found no joints for {position}.")
+            raise safety.UnreachablePose(
+                f"Expected a reachable start, found no joints for {position}."
+            )
         self._position, self._euler = position, np.zeros(3)
         self._joints, self._gripper = joints, 1.0
         self.arm.reset(joints, self._gripper)
@@ -135,7 +138,11 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         if joints is None:  # hold: the target stays where it was
             position, euler, joints = self._position, self._euler, self._joints
         executed = np.concatenate(
-            [(position - self._position) / MAX_STEP_M, (euler - self._euler) / MAX_STEP_RAD, action[6:]]
+            [
+                (position - self._position) / MAX_STEP_M,
+                (euler - self._euler) / MAX_STEP_RAD,
+                action[6:],
+            ]
         )
         self._position, self._euler, self._joints = position, euler, joints
         self._gripper = float((action[6] + 1.0) / 2.0)
@@ -160,3 +167,15 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
     def _info(self, executed: np.ndarray) -> dict[str, Any]:
         level = self.scene.level(self.task)
         return {"action": executed, "truth/level": float(level), "truth/success": float(level == 5)}
+
+
+def widowx(env: gym.Env[Any, Any]) -> WidowXEnv:
+    """The WidowX environment inside any wrappers.
+
+    Raises:
+        TypeError: There is another environment inside.
+    """
+    inner = env.unwrapped
+    if not isinstance(inner, WidowXEnv):
+        raise TypeError(f"Expected a WidowX environment, got {type(inner).__name__}.")
+    return inner

@@ -88,7 +88,9 @@ def test_lifting_needs_height_and_grasp_for_two_steps() -> None:
     assert pick_level(start, start, slipped) == 1
 
 
-@pytest.mark.parametrize(("opened", "expected"), [(0, 1), (0.02, 2), (0.04, 3), (0.06, 4), (0.09, 5)])
+@pytest.mark.parametrize(
+    ("opened", "expected"), [(0, 1), (0.02, 2), (0.04, 3), (0.06, 4), (0.09, 5)]
+)
 def test_drawer_levels_follow_the_opening(opened: float, expected: int) -> None:
     assert open_level(opened, opened) == expected
 

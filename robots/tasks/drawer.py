@@ -64,13 +64,18 @@ class DrawerScene:
 
     def __init__(self, arm: MujocoArm) -> None:
         self._arm = arm
-        self.start = self.before = self.now = None
+        self._fresh = True
+        self.start = self.before = self.now = self._read()
 
     def reset(self, rng: np.random.Generator, task: str, split: look.Split) -> None:
         """Place cabinet and duck; colours, light and camera follow `split`."""
         check_command(task, self.commands)
         arm = self._arm
-        arm.model.body("cabinet").pos = [0.48 + rng.uniform(-0.015, 0.015), rng.uniform(-0.015, 0.015), 0.0]
+        arm.model.body("cabinet").pos = [
+            0.48 + rng.uniform(-0.015, 0.015),
+            rng.uniform(-0.015, 0.015),
+            0.0,
+        ]
         side = rng.choice([-1.0, 1.0])
         duck = np.array([rng.uniform(0.20, 0.30), side * rng.uniform(0.165, 0.19), REST_Z["duck"]])
         place_toy(arm, "duck", duck, rng.uniform(-0.35, 0.35))
@@ -93,13 +98,15 @@ class DrawerScene:
             },
         )
         look.set_light_and_camera(arm.model, rng, split)
-        self.start = self.before = self.now = None
+        self._fresh = True
 
     def observe(self) -> None:
         """Note the state now; the first call after a reset is the start."""
         state = self._read()
-        self.before, self.now = self.now or state, state
-        self.start = self.start or state
+        if self._fresh:
+            self.start = self.now = state
+            self._fresh = False
+        self.before, self.now = self.now, state
 
     def level(self, task: str) -> int:
         """Rubric level of the state now for any command of the scene."""
@@ -121,9 +128,12 @@ class DrawerScene:
     def caption(self) -> str:
         """How far each drawer is open, where the duck is, what the gripper does."""
         drawers = [
-            f"the {d} drawer is {WORDS[open_level(now, now) - 1]}" for d, now in self.now.opened.items()
+            f"the {d} drawer is {WORDS[open_level(now, now) - 1]}"
+            for d, now in self.now.opened.items()
         ]
-        lifted = self.now.duck.held and self.now.duck.position[2] - self.start.duck.position[2] > 0.008
+        lifted = (
+            self.now.duck.held and self.now.duck.position[2] - self.start.duck.position[2] > 0.008
+        )
         duck = "is in the gripper" if lifted else "is on the table"
         return " . ".join([*drawers, f"the duck {duck}", gripper_words(self.now.opening)])
 

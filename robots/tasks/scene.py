@@ -1,12 +1,13 @@
 """What a scene offers the environment; the truth it tells is for reports, never for a learner that must not know."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from robots.tasks.look import Split
 from roboreward_gym.errors import UnknownName
+from robots.mujoco_arm import MujocoArm
+from robots.tasks.look import Split
 
 LEVEL_NAMES = {
     1: "no success",
@@ -20,7 +21,10 @@ LEVEL_NAMES = {
 class Scene(Protocol):
     """Objects on the table, the commands that make sense for them, and the truth about each command."""
 
-    commands: tuple[str, ...]
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Every command whose truth the scene knows."""
+        ...
 
     def reset(self, rng: np.random.Generator, task: str, split: Split) -> None:
         """Place and paint everything; the start must leave `task` undone."""
@@ -63,7 +67,7 @@ def check_command(task: str, commands: tuple[str, ...]) -> str:
     return task
 
 
-def read_toy(arm: Any, name: str) -> Toy:
+def read_toy(arm: MujocoArm, name: str) -> Toy:
     """State of a free body of the scene."""
     body = arm.model.body(name)
     joint = arm.model.joint(body.jntadr[0])
@@ -73,7 +77,7 @@ def read_toy(arm: Any, name: str) -> Toy:
     )
 
 
-def place_toy(arm: Any, name: str, position: np.ndarray, yaw: float) -> None:
+def place_toy(arm: MujocoArm, name: str, position: np.ndarray, yaw: float) -> None:
     """Put a free body at `position` `(3,)` [m], upright, turned by `yaw` [rad], at rest."""
     joint = arm.model.joint(arm.model.body(name).jntadr[0])
     q, v = joint.qposadr[0], joint.dofadr[0]

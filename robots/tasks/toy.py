@@ -57,7 +57,7 @@ def put_level(start: ToyState, before: ToyState, now: ToyState, toy: str, target
 
     def perfect(state: ToyState) -> bool:
         it = state.toys[toy]
-        return (
+        return bool(
             outside_m(state, toy, target) == 0.0
             and it.position[2] - REST_Z[toy] < RESTING_M
             and not it.held
@@ -88,7 +88,8 @@ class ToyScene:
 
     def __init__(self, arm: MujocoArm) -> None:
         self._arm = arm
-        self.start = self.before = self.now = None
+        self._fresh = True
+        self.start = self.before = self.now = self._read()
 
     def reset(self, rng: np.random.Generator, task: str, split: look.Split) -> None:
         """Shuffle things over the slots; colours, light and camera follow `split`."""
@@ -114,13 +115,15 @@ class ToyScene:
             },
         )
         look.set_light_and_camera(arm.model, rng, split)
-        self.start = self.before = self.now = None
+        self._fresh = True
 
     def observe(self) -> None:
         """Note the state now; the first call after a reset is the start."""
         state = self._read()
-        self.before, self.now = self.now or state, state
-        self.start = self.start or state
+        if self._fresh:
+            self.start = self.now = state
+            self._fresh = False
+        self.before, self.now = self.now, state
 
     def level(self, task: str) -> int:
         """Rubric level of the state now for any command of the scene."""
@@ -143,7 +146,10 @@ class ToyScene:
         state = self.now
         points = {
             "gripper": (state.gripper, state.opening),
-            **{t: (state.toys[t].position, (state.toys[t].position[2] - REST_Z[t]) / 0.15) for t in TOYS},
+            **{
+                t: (state.toys[t].position, (state.toys[t].position[2] - REST_Z[t]) / 0.15)
+                for t in TOYS
+            },
             "towel": (np.array([*state.towel[:2], 0.0]), 0.0),
             "plate": (np.array([*state.plate[:2], 0.0]), 0.0),
         }
