@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from roboreward_gym.errors import UnknownName
-from roboreward_gym.scoring import LEVELS, RewardModel
 from tqdm import tqdm
 
 from reward_models import nano
@@ -24,6 +22,8 @@ from reward_models.data.dataset import RewardData, Split
 from reward_models.judges.controls import ConstantReward
 from reward_models.metrics import summarize
 from reward_models.roboreward import RoboReward
+from roboreward_gym.errors import UnknownName
+from roboreward_gym.scoring import LEVELS, RewardModel
 
 NAMED: Mapping[str, Callable[[], RewardModel]] = {
     nano.NAME: nano.load,
@@ -52,7 +52,9 @@ class BenchmarkConfig:
     """CPU threads."""
 
 
-def measure(judge: RewardModel, data: RewardData, *, limit: int | None = None, batch_size: int = 16) -> dict[str, Any]:
+def measure(
+    judge: RewardModel, data: RewardData, *, limit: int | None = None, batch_size: int = 16
+) -> dict[str, Any]:
     """Ask about every example and compare with the truth.
 
     Args:
@@ -72,7 +74,9 @@ def measure(judge: RewardModel, data: RewardData, *, limit: int | None = None, b
     with tqdm(total=len(examples), desc="scoring", unit="clip") as bar:
         for start in range(0, len(examples), batch_size):
             batch = examples[start : start + batch_size]
-            for i, score in enumerate(judge.score([data.clip(e.clip, e.task) for e in batch]), start):
+            for i, score in enumerate(
+                judge.score([data.clip(e.clip, e.task) for e in batch]), start
+            ):
                 off_format[i] = score.off_format
                 if score.level is not None:
                     levels[i] = score.level

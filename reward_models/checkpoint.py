@@ -6,22 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from roboreward_gym.errors import WeightsError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from roboreward_gym.errors import WeightsError
 
-def save_state(path: Path, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
+
+def save_state(
+    path: Path, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> None:
     """Write parameters, optimizer moments and the step."""
     tensors = {
-        f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()
+        f"{name}/{key}": value
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
     }
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
+        tensors |= {
+            f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()
+        }
     partial = path.with_suffix(".partial")
     # Copies, because safetensors refuses tied weights that share their memory.
-    save_file({k: v.detach().clone() for k, v in tensors.items()}, partial, {"step": json.dumps(step)})
+    save_file(
+        {k: v.detach().clone() for k, v in tensors.items()}, partial, {"step": json.dumps(step)}
+    )
     partial.replace(path)
 
 

@@ -7,11 +7,11 @@ pass: `CachedTower` takes the tower's place in the model and hands out stored fe
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from roboreward_gym.errors import WeightsError
 from torch import nn
 from tqdm import tqdm
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
@@ -22,6 +22,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
 
 from reward_models.data.dataset import RewardData
 from reward_models.protocol import MERGE, OFFICIAL, Protocol
+from roboreward_gym.errors import WeightsError
 
 INDEX = "index.json"
 
@@ -64,16 +65,19 @@ class FeatureCache:
     group_times_s: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        lengths = self.grids.prod(1) // MERGE**2
-        if lengths.sum() != len(self.values):
+        if self._ends[-1] != len(self.values):
             raise WeightsError(
-                f"Expected {lengths.sum()} cached tokens, got {len(self.values)}. Delete the cache folder."
+                f"Expected {self._ends[-1]} cached tokens, got {len(self.values)}. "
+                "Delete the cache folder."
             )
-        object.__setattr__(self, "_ends", np.cumsum(lengths))
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum(self.grids.prod(1) // MERGE**2)
 
     def read(self, clip: int) -> np.ndarray:
         """Return `(tokens of the clip, width)` float16."""
-        end = int(self._ends[clip])  # ty: ignore[unresolved-attribute]
+        end = int(self._ends[clip])
         return self.values[end - int(self.grids[clip].prod()) // MERGE**2 : end]
 
     @classmethod
@@ -130,7 +134,9 @@ def cache_features(
     (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
     cache = FeatureCache.open(folder, key)
     if cache is None:
-        raise WeightsError(f"Expected to read back the cache just written in {folder}. Is the disk full?")
+        raise WeightsError(
+            f"Expected to read back the cache just written in {folder}. Is the disk full?"
+        )
     return cache
 
 

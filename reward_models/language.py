@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from roboreward_gym.scoring import LEVELS
 from torch.nn import functional as F
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
@@ -19,6 +18,7 @@ from reward_models.features import FeatureCache
 from reward_models.prompt import ANSWER_PREFIX, build_prompt
 from reward_models.protocol import MERGE
 from reward_models.roboreward import digit_tokens, render_chat
+from roboreward_gym.scoring import LEVELS
 
 DESCRIBE = "Describe the final state."
 LOCATE = "Locate in the final state:"
@@ -184,11 +184,16 @@ class TurnSampler:
         config = self._config
         rng = np.random.default_rng((self._seed, step))
         late = min(1.0, 2 * step / config.steps)
-        describe, locate = (a + (b - a) * late for a, b in (config.describe_share, config.locate_share))
+        describe, locate = (
+            a + (b - a) * late for a, b in (config.describe_share, config.locate_share)
+        )
         kinds = rng.choice(3, size=config.batch_size, p=(describe, locate, 1 - describe - locate))
         drawn = rng.choice(len(self._examples), size=config.batch_size, p=self._chances)
         clips = rng.choice(self._clips, size=config.batch_size)
-        make: tuple[Callable[[int], Turn], ...] = (self._describe, lambda clip: self._locate(clip, rng))
+        make: tuple[Callable[[int], Turn], ...] = (
+            self._describe,
+            lambda clip: self._locate(clip, rng),
+        )
         return [
             score_turn(self._examples[example], self._end) if kind == 2 else make[kind](int(clip))
             for kind, example, clip in zip(kinds, drawn, clips, strict=True)

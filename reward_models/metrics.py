@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from roboreward_gym.errors import InvalidScore
 from roboreward_gym.scoring import LEVELS
 

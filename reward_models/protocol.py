@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
 from roboreward_gym.errors import InvalidClip
 from roboreward_gym.scoring import Clip
 
@@ -96,12 +97,16 @@ def sample_clip(clip: Clip, protocol: Protocol = OFFICIAL) -> SampledClip:
             "(height x width). Render larger images."
         )
     if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
-        raise InvalidClip(f"Expected an aspect ratio up to {MAX_ASPECT_RATIO}, got {height}x{width}.")
+        raise InvalidClip(
+            f"Expected an aspect ratio up to {MAX_ASPECT_RATIO}, got {height}x{width}."
+        )
     indices = protocol.frame_indices(total, clip.fps)
     return SampledClip(clip.frames[indices], indices, total, clip.fps, clip.task)
 
 
-def resized_size(n_frames: int, height: int, width: int, protocol: Protocol = OFFICIAL) -> tuple[int, int]:
+def resized_size(
+    n_frames: int, height: int, width: int, protocol: Protocol = OFFICIAL
+) -> tuple[int, int]:
     """Return the (height, width) in pixels that frames are resized to, to fit the pixel budget."""
     t = math.ceil(n_frames / TEMPORAL_PATCH) * TEMPORAL_PATCH
     h, w = (round(side / TOKEN_PIXELS) * TOKEN_PIXELS for side in (height, width))
@@ -113,7 +118,5 @@ def resized_size(n_frames: int, height: int, width: int, protocol: Protocol = OF
         )
     elif t * h * w < protocol.min_pixels:
         beta = math.sqrt(protocol.min_pixels / (n_frames * height * width))
-        h, w = (
-            math.ceil(side * beta / TOKEN_PIXELS) * TOKEN_PIXELS for side in (height, width)
-        )
+        h, w = (math.ceil(side * beta / TOKEN_PIXELS) * TOKEN_PIXELS for side in (height, width))
     return h, w

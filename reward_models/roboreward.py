@@ -12,17 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
-from roboreward_gym.errors import InvalidClip, WeightsError
-from roboreward_gym.scoring import LEVELS, Clip, ProgressScore
 from safetensors import SafetensorError
 from transformers import BatchFeature, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from reward_models.prompt import ANSWER_PREFIX, DIGITS, build_prompt, prompt_sha256
 from reward_models.protocol import OFFICIAL, Protocol, SampledClip, sample_clip
 from reward_models.vision_attention import speed_up
+from roboreward_gym.errors import InvalidClip, WeightsError
+from roboreward_gym.scoring import LEVELS, Clip, ProgressScore
 
 MODEL_TYPE = "qwen3_vl"
 
@@ -61,7 +60,7 @@ class RoboReward:
         if dtype is None and device == "cpu":
             dtype = torch.float32
         self.model, self.processor = load_checkpoint(folder, dtype)
-        self.model.to(device).eval().requires_grad_(False)
+        self.model.to(device).eval().requires_grad_(requires_grad=False)
         speed_up(self.model.model.visual)
         self.batch_size = batch_size
         self.protocol = protocol
@@ -212,7 +211,9 @@ def load_checkpoint(
     advice = "Point to a complete Qwen3-VL checkpoint folder, or fetch it again."
     config = folder / "config.json"
     if not config.is_file():
-        raise WeightsError(f"Expected a checkpoint with {config.name} in {folder}, got none. {advice}")
+        raise WeightsError(
+            f"Expected a checkpoint with {config.name} in {folder}, got none. {advice}"
+        )
     try:
         model_type = json.loads(config.read_text(encoding="utf-8")).get("model_type")
         if model_type != MODEL_TYPE:
@@ -230,7 +231,9 @@ def load_checkpoint(
     except WeightsError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise WeightsError(f"Expected readable weights in {folder}, got: {error}. {advice}") from error
+        raise WeightsError(
+            f"Expected readable weights in {folder}, got: {error}. {advice}"
+        ) from error
     missing = sorted(report["missing_keys"])
     if missing:
         # transformers would go on with random numbers in their place.

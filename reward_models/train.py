@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import tyro
-from roboreward_gym.errors import WeightsError
 from torch import nn
 from tqdm import tqdm
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
@@ -42,6 +41,7 @@ from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.roboreward import load_checkpoint
 from reward_models.tower import TowerConfig, draw_batch, make_head, tower_loss
 from reward_models.vision_attention import speed_up
+from roboreward_gym.errors import WeightsError
 
 GRADIENT_NORM = 1.0
 
@@ -86,7 +86,9 @@ def train(config: TrainConfig) -> None:
     if config.stage != "language" and config.tower_from is None:
         train_tower(config, data, base)
     if config.stage != "tower":
-        train_language(config, data, base if config.tower_from is None else config.tower_from / "base")
+        train_language(
+            config, data, base if config.tower_from is None else config.tower_from / "base"
+        )
 
 
 def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
@@ -173,7 +175,11 @@ def optimize(
         optimizer.step()
         optimizer.zero_grad()
         for name, value in {"loss": loss.item(), **parts}.items():
-            averages[name] = value if math.isnan(averages.get(name, math.nan)) else 0.95 * averages[name] + 0.05 * value
+            averages[name] = (
+                value
+                if math.isnan(averages.get(name, math.nan))
+                else 0.95 * averages[name] + 0.05 * value
+            )
         bar.set_postfix({name: f"{value:.3f}" for name, value in averages.items()})
         done = step + 1
         if done % config.checkpoint_every == 0 or done == schedule.steps:
@@ -203,7 +209,10 @@ def learning_rate(schedule: TowerConfig | LanguageConfig, step: int) -> float:
 
 
 def _cache(
-    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, data: RewardData, base: Path
+    model: Qwen3VLForConditionalGeneration,
+    processor: Qwen3VLProcessor,
+    data: RewardData,
+    base: Path,
 ) -> FeatureCache:
     """Features of one split, kept beside the tower that made them."""
     split = data.clips[0].split
@@ -229,7 +238,9 @@ def _remember(config: TrainConfig) -> None:
     if path.is_file():
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(text)
         # The stage only says how far to go.
-        changed = sorted(k for k in now if k not in ("stage", "threads") and before.get(k) != now[k])
+        changed = sorted(
+            k for k in now if k not in ("stage", "threads") and before.get(k) != now[k]
+        )
         if changed:
             raise WeightsError(
                 f"Expected the configuration that {config.out} was begun with, got other values of "

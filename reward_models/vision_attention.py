@@ -54,7 +54,9 @@ class BatchedVisionAttention(nn.Module):
             attended = torch.cat([self._attend(*part) for part in parts])
         return self.proj(attended)
 
-    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, length: int) -> torch.Tensor:
+    def _attend(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, length: int
+    ) -> torch.Tensor:
         """`(frames * length, heads, head size)` three times to `(frames * length, hidden)`."""
         q, k, v = (x.unflatten(0, (-1, length)).transpose(1, 2) for x in (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v, scale=self.scaling)

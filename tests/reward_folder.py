@@ -13,7 +13,12 @@ FPS = 5.0
 
 
 def write_reward_folder(
-    folder: Path, clips: int, *, split: str = "train", size: tuple[int, int] = (64, 96), seed: int = 0
+    folder: Path,
+    clips: int,
+    *,
+    split: str = "train",
+    size: tuple[int, int] = (64, 96),
+    seed: int = 0,
 ) -> Path:
     """Write `clips` clips with two questions each, in the layout of `reward_models.data.dataset`."""
     rng = np.random.default_rng(seed)
@@ -40,8 +45,18 @@ def write_reward_folder(
         )
         kind = "original" if level == 5 else "organic"
         examples += [
-            {"clip": clip, "task": f"put the {moved} one on the towel", "level": level, "kind": kind},
-            {"clip": clip, "task": f"put the {still} one on the towel", "level": 1, "kind": "counterfactual"},
+            {
+                "clip": clip,
+                "task": f"put the {moved} one on the towel",
+                "level": level,
+                "kind": kind,
+            },
+            {
+                "clip": clip,
+                "task": f"put the {still} one on the towel",
+                "level": 1,
+                "kind": "counterfactual",
+            },
         ]
     np.save(folder / "frames.npy", np.stack(frames))
     np.save(folder / "dense.npy", np.stack(dense))

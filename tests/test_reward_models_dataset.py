@@ -15,7 +15,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def edit_clips(folder: Path, **changes: object) -> None:
-    rows = [json.loads(line) | changes for line in (folder / "clips.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) | changes for line in (folder / "clips.jsonl").read_text().splitlines()
+    ]
     (folder / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -36,7 +38,9 @@ def test_splits_are_kept_apart_over_folders(folder: Path, tmp_path: Path) -> Non
     stored = np.load(folder / "frames.npy")
     for clip in range(6):
         np.testing.assert_array_equal(train.stored(clip), stored[clip])
-    assert [e.clip for e in train.examples] == [e.clip for e in RewardData.open([folder], "train").examples]
+    assert [e.clip for e in train.examples] == [
+        e.clip for e in RewardData.open([folder], "train").examples
+    ]
 
 
 def test_an_empty_split_is_an_error(folder: Path) -> None:
@@ -62,7 +66,9 @@ def test_sampling_from_disk_equals_sampling_the_rebuilt_clip(folder: Path, last:
     np.testing.assert_array_equal(ours.frames[-1], data.stored(0)[-1])
 
 
-@pytest.mark.parametrize("name", ["frames.npy", "dense.npy", "clips.jsonl", "examples.jsonl", "landmarks.json"])
+@pytest.mark.parametrize(
+    "name", ["frames.npy", "dense.npy", "clips.jsonl", "examples.jsonl", "landmarks.json"]
+)
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(InvalidData, match=name):
@@ -94,7 +100,13 @@ def test_an_impossible_example_is_an_error(folder: Path, row: dict[str, object])
 
 
 @pytest.mark.parametrize(
-    "change", [{"split": "secret"}, {"fps": 0.0}, {"frame_times_s": [0.0, 1.0]}, {"frame_times_s": [1.0] * 8}]
+    "change",
+    [
+        {"split": "secret"},
+        {"fps": 0.0},
+        {"frame_times_s": [0.0, 1.0]},
+        {"frame_times_s": [1.0] * 8},
+    ],
 )
 def test_an_impossible_clip_is_an_error(folder: Path, change: dict[str, object]) -> None:
     edit_clips(folder, **change)

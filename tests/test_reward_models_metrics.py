@@ -3,7 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from reward_models.metrics import calibration_error, confusion_matrix, false_positive_rate, summarize
+from reward_models.metrics import (
+    calibration_error,
+    confusion_matrix,
+    false_positive_rate,
+    summarize,
+)
 from roboreward_gym.errors import InvalidScore
 
 TRUTH = np.array([5, 5, 1, 1, 1, 4])

@@ -5,7 +5,14 @@ from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VL
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
 from reward_models.allocator import keep_freed_memory
-from reward_models.nano.model import NanoSize, build_config, build_model, build_processor, describe, save
+from reward_models.nano.model import (
+    NanoSize,
+    build_config,
+    build_model,
+    build_processor,
+    describe,
+    save,
+)
 from reward_models.nano.tokenizer import build_tokenizer
 from tests.tiny_vlm import TINY, WORDS
 

@@ -24,7 +24,14 @@ def test_the_fixed_prompt_is_short(tokenizer: Qwen2Tokenizer) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["put the duck", "Zoë's 日本語 \t\n\n 12345", "trust us, users", INSTRUCTION, "<|im_end|> ANSWER", "🦆"],
+    [
+        "put the duck",
+        "Zoë's 日本語 \t\n\n 12345",
+        "trust us, users",
+        INSTRUCTION,
+        "<|im_end|> ANSWER",
+        "🦆",
+    ],
 )
 def test_any_text_comes_back(tokenizer: Qwen2Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text), clean_up_tokenization_spaces=False) == text

@@ -1,6 +1,5 @@
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from reward_models.protocol import sample_clip
 from reward_models.roboreward import RoboReward, digit_tokens, render_chat
 from roboreward_gym import Clip, ProgressScore, RewardModel
 from roboreward_gym.errors import InvalidClip, WeightsError
-from tests.tiny_vlm import SMALL_CLIPS, random_clip, write_tiny_checkpoint
+from tests.tiny_vlm import SMALL_CLIPS, probabilities_of, random_clip, write_tiny_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +27,8 @@ def judge(folder: Path) -> RoboReward:
 
 
 @pytest.fixture
-def copy(folder: Path, tmp_path: Path) -> Iterator[Path]:
-    yield Path(shutil.copytree(folder, tmp_path / "copy"))
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
 
 
 def mixed_clips() -> list[Clip]:
@@ -45,9 +44,7 @@ def mixed_clips() -> list[Clip]:
 
 def assert_equal(a: ProgressScore, b: ProgressScore) -> None:
     assert a.level == b.level
-    assert a.probabilities is not None
-    assert b.probabilities is not None
-    np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-5)
+    np.testing.assert_allclose(probabilities_of(a), probabilities_of(b), atol=1e-5)
     assert a.off_format == pytest.approx(b.off_format, abs=1e-5)
 
 
@@ -61,7 +58,9 @@ def test_a_batch_equals_single_clips_in_order(judge: RoboReward) -> None:
     together = judge.score(clips)
     for clip, score in zip(clips, together, strict=True):
         assert_equal(score, judge.score([clip])[0])
-    assert len({tuple(s.probabilities) for s in together if s.probabilities is not None}) == len(clips)
+    assert len({tuple(s.probabilities) for s in together if s.probabilities is not None}) == len(
+        clips
+    )
 
 
 def test_the_batch_size_changes_nothing(folder: Path, judge: RoboReward) -> None:
@@ -120,7 +119,8 @@ def test_probabilities_are_those_of_the_plain_forward_pass(judge: RoboReward, fo
         logits = original(**judge.prepare([sample_clip(clip, SMALL_CLIPS)])).logits[0, -1]
     everything = logits.softmax(-1)[digit_tokens(judge.processor)]
     score = judge.score([clip])[0]
-    np.testing.assert_allclose(score.probabilities, everything / everything.sum(), atol=1e-5)
+    expected = everything / everything.sum()
+    np.testing.assert_allclose(probabilities_of(score), expected.numpy(), atol=1e-5)
     assert score.off_format == pytest.approx(1 - everything.sum().item(), abs=1e-5)
     assert score.level == int(everything.argmax()) + 1
 
@@ -128,9 +128,7 @@ def test_probabilities_are_those_of_the_plain_forward_pass(judge: RoboReward, fo
 def test_swapped_red_and_blue_change_the_answer(judge: RoboReward) -> None:
     clip = random_clip(9)
     swapped = Clip(clip.frames[..., ::-1].copy(), clip.task, clip.fps)
-    a, b = (score.probabilities for score in judge.score([clip, swapped]))
-    assert a is not None
-    assert b is not None
+    a, b = (probabilities_of(score) for score in judge.score([clip, swapped]))
     assert np.abs(a - b).max() > 1e-3
 
 
@@ -138,7 +136,7 @@ def test_time_order_and_task_reach_the_model(judge: RoboReward) -> None:
     clip = random_clip(9)
     backwards = Clip(clip.frames[::-1].copy(), clip.task, clip.fps)
     other = Clip(clip.frames, "open the left drawer", clip.fps)
-    a, b, c = (score.probabilities for score in judge.score([clip, backwards, other]))
+    a, b, c = (probabilities_of(score) for score in judge.score([clip, backwards, other]))
     assert not np.allclose(a, b, atol=1e-6)
     assert not np.allclose(a, c, atol=1e-6)
 

@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +32,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> RewardData:
 def test_patches_are_those_of_the_processor() -> None:
     frames = random_clip(2, size=(64, 96)).frames
     theirs = build_processor(build_tokenizer(["put"])).video_processor(
-        [frames], do_sample_frames=False, size={"shortest_edge": 1, "longest_edge": 10**6}, return_tensors="pt"
+        [frames],
+        do_sample_frames=False,
+        size={"shortest_edge": 1, "longest_edge": 10**6},
+        return_tensors="pt",
     )
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)[None] / 255.0
     patches, grid = patchify(images)
@@ -69,14 +71,18 @@ def test_labels_move_with_the_image() -> None:
 
 
 def test_batches_repeat_for_the_same_seed(data: RewardData) -> None:
-    a, b, c = (draw_batch(data, TowerConfig(batch_size=3), np.random.default_rng(s)) for s in (1, 1, 2))
+    a, b, c = (
+        draw_batch(data, TowerConfig(batch_size=3), np.random.default_rng(s)) for s in (1, 1, 2)
+    )
     torch.testing.assert_close(a.patches, b.patches, rtol=0, atol=0)
     assert not torch.equal(a.patches, c.patches)
 
 
 def test_colours_change_only_with_jitter(data: RewardData) -> None:
     plain = draw_batch(data, PLAIN, np.random.default_rng(0))
-    jittered = draw_batch(data, dataclasses.replace(PLAIN, colour_jitter=0.3), np.random.default_rng(0))
+    jittered = draw_batch(
+        data, dataclasses.replace(PLAIN, colour_jitter=0.3), np.random.default_rng(0)
+    )
     assert not torch.equal(plain.patches, jittered.patches)
     torch.testing.assert_close(plain.labels, jittered.labels)
 

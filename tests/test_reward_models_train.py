@@ -2,6 +2,7 @@ import dataclasses
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,7 +67,9 @@ def test_the_language_stage_leaves_the_tower_alone(run: Path) -> None:
     visual = [name for name in before if "visual" in name]
     assert visual
     assert all(torch.equal(before[name], after[name]) for name in visual)
-    assert any(not torch.equal(before[name], after[name]) for name in before if "visual" not in name)
+    assert any(
+        not torch.equal(before[name], after[name]) for name in before if "visual" not in name
+    )
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(
@@ -78,7 +81,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     right = module.language_loss
     calls = []
 
-    def stop_at_the_fourth_step(*args: object) -> object:
+    def stop_at_the_fourth_step(*args: Any) -> object:
         calls.append(args)
         # Validation asks for a loss too: two examples fit one batch, after the second step.
         if len(calls) == 4:
@@ -95,7 +98,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_another_run_can_lend_its_tower(run: Path, folders: tuple[Path, ...], tmp_path: Path) -> None:
+def test_another_run_can_lend_its_tower(
+    run: Path, folders: tuple[Path, ...], tmp_path: Path
+) -> None:
     language = LanguageConfig(steps=2, batch_size=2, negatives=False)
     out = tmp_path / "no-negatives"
     train(config_for(folders, out, tower_from=run, language=language))
@@ -109,9 +114,13 @@ def test_a_folder_of_another_configuration_is_refused(run: Path, folders: tuple[
         train(config_for(folders, run, seed=7))
 
 
-def test_data_without_validation_is_enough(folders: tuple[Path, ...], tmp_path: Path, run: Path) -> None:
+def test_data_without_validation_is_enough(
+    folders: tuple[Path, ...], tmp_path: Path, run: Path
+) -> None:
     out = tmp_path / "run"
-    train(config_for(folders[:1], out, tower_from=run, language=LanguageConfig(steps=1, batch_size=2)))
+    train(
+        config_for(folders[:1], out, tower_from=run, language=LanguageConfig(steps=1, batch_size=2))
+    )
     assert (out / "model" / "config.json").is_file()
 
 
@@ -135,7 +144,9 @@ def test_state_survives_the_disk(tmp_path: Path) -> None:
     assert load_state(path, {"m": other}, restored) == 7
     torch.testing.assert_close(other.weight, module.weight)
     moments = [s["exp_avg"] for s in restored.state_dict()["state"].values()]
-    assert [m.tolist() for m in moments] == [s["exp_avg"].tolist() for s in optimizer.state.values()]
+    assert [m.tolist() for m in moments] == [
+        s["exp_avg"].tolist() for s in optimizer.state.values()
+    ]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other model"])

@@ -8,7 +8,9 @@ from tests.tiny_vlm import TINY, enliven
 
 
 @pytest.mark.parametrize(
-    "grid", [[[4, 4, 6]], [[2, 4, 6], [3, 4, 6]], [[2, 4, 6], [1, 2, 4]]], ids=["one", "equal", "mixed"]
+    "grid",
+    [[[4, 4, 6]], [[2, 4, 6], [3, 4, 6]], [[2, 4, 6], [1, 2, 4]]],
+    ids=["one", "equal", "mixed"],
 )
 def test_output_equals_the_original_tower(grid: list[list[int]]) -> None:
     model = build_model(build_config(TINY, build_tokenizer(["put"])), seed=0)

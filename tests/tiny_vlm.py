@@ -10,14 +10,29 @@ from reward_models.language import DESCRIBE, LOCATE
 from reward_models.nano.model import NanoSize, build_config, build_model, build_processor, save
 from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.protocol import Protocol
-from roboreward_gym import Clip
+from roboreward_gym import Clip, ProgressScore
 
 TINY = NanoSize(
     vision_width=16, vision_depth=1, vision_heads=2, width=32, depth=2, heads=2, expansion=2
 )
 SMALL_CLIPS = Protocol(min_pixels=1)
 """Official sampling, without enlarging small frames: fewer tokens, quicker tests."""
-WORDS = "put the duck on towel open left drawer red green blue one off is".split()
+WORDS = [
+    "put",
+    "the",
+    "duck",
+    "on",
+    "towel",
+    "open",
+    "left",
+    "drawer",
+    "red",
+    "green",
+    "blue",
+    "one",
+    "off",
+    "is",
+]
 TASK = "put the duck on the towel"
 
 
@@ -39,9 +54,20 @@ def enliven(model: Qwen3VLForConditionalGeneration) -> None:
 
 
 def random_clip(
-    frames: int, *, size: tuple[int, int] = (32, 64), task: str = TASK, fps: float = 5.0, seed: int = 0
+    frames: int,
+    *,
+    size: tuple[int, int] = (32, 64),
+    task: str = TASK,
+    fps: float = 5.0,
+    seed: int = 0,
 ) -> Clip:
     """Coarse coloured noise, another for each seed."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (frames, size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
     return Clip(coarse.repeat(8, 1).repeat(8, 2), task, fps)
+
+
+def probabilities_of(score: ProgressScore) -> np.ndarray:
+    """`(5,)` probabilities of a readable score."""
+    assert score.probabilities is not None
+    return score.probabilities

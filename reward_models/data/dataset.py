@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from roboreward_gym.errors import RoboRewardError
-from roboreward_gym.scoring import LEVELS, Clip
 
 from reward_models.protocol import OFFICIAL, Protocol, SampledClip
+from roboreward_gym.errors import RoboRewardError
+from roboreward_gym.scoring import LEVELS, Clip
 
 Split = Literal["train", "validation", "test"]
 Kind = Literal["original", "counterfactual", "truncated", "organic"]
@@ -77,7 +77,9 @@ class Example:
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS or self.kind not in KINDS or not self.task:
-            raise InvalidData(f"Expected a task, a level in 1..5 and a kind among {KINDS}, got {self}.")
+            raise InvalidData(
+                f"Expected a task, a level in 1..5 and a kind among {KINDS}, got {self}."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,9 @@ class RewardData:
         """
         parts = [_Folder.open(folder) for folder in folders]
         if len({part.landmarks for part in parts}) > 1:
-            raise InvalidData("Expected folders with the same landmarks. Collect them with one version.")
+            raise InvalidData(
+                "Expected folders with the same landmarks. Collect them with one version."
+            )
         clips, examples, rows, dense = [], [], [], []
         for number, part in enumerate(parts):
             new = {}
@@ -120,10 +124,14 @@ class RewardData:
                     rows.append((number, row))
                     dense.append(part.dense[row])
             examples += [
-                Example(new[e.clip], e.task, e.level, e.kind) for e in part.examples if e.clip in new
+                Example(new[e.clip], e.task, e.level, e.kind)
+                for e in part.examples
+                if e.clip in new
             ]
         if not clips:
-            raise InvalidData(f"Expected clips of split {split!r} in {[str(f) for f in folders]}, got none.")
+            raise InvalidData(
+                f"Expected clips of split {split!r} in {[str(f) for f in folders]}, got none."
+            )
         return cls(
             clips=tuple(clips),
             examples=tuple(examples),
@@ -168,7 +176,9 @@ class _Folder:
                 clips=tuple(_rows(folder / "clips.jsonl", ClipInfo)),
                 examples=tuple(_rows(folder / "examples.jsonl", Example)),
                 dense=np.load(folder / "dense.npy", allow_pickle=False),
-                landmarks=tuple(json.loads((folder / "landmarks.json").read_text(encoding="utf-8"))),
+                landmarks=tuple(
+                    json.loads((folder / "landmarks.json").read_text(encoding="utf-8"))
+                ),
                 frames=np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False),
             )
         except (OSError, EOFError, KeyError, TypeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+
 from roboreward_gym.errors import InvalidScore
 from roboreward_gym.scoring import LEVELS, Clip, ProgressScore
 

@@ -115,9 +115,7 @@ def build_model(config: Qwen3VLConfig, seed: int) -> Qwen3VLForConditionalGenera
         return Qwen3VLForConditionalGeneration(config)
 
 
-def save(
-    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, folder: Path
-) -> None:
+def save(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, folder: Path) -> None:
     """Write a complete Hugging Face folder with weights in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     half = Qwen3VLForConditionalGeneration(model.config).to(torch.float16)
@@ -131,5 +129,3 @@ def describe(model: Qwen3VLForConditionalGeneration) -> dict[str, int]:
     total = sum(p.numel() for p in model.parameters())
     vision = sum(p.numel() for p in model.model.visual.parameters())
     return {"parameters": total, "vision_parameters": vision, "language_parameters": total - vision}
-
-
