@@ -77,10 +77,14 @@ class DDIM:
     """
 
     def __init__(self, sample_steps: int) -> None:
+        if TRAIN_STEPS % sample_steps:
+            # Otherwise the noise level that a step leaves is not the one that the next step expects.
+            raise ValueError(
+                f"Expected a divisor of {TRAIN_STEPS} sample steps, got {sample_steps}."
+            )
         levels = alphas_cumprod()
-        stride = TRAIN_STEPS / sample_steps
-        steps = [round(TRAIN_STEPS - i * stride) - 1 for i in range(sample_steps)]
-        self.steps = torch.tensor(steps)
+        steps = range(TRAIN_STEPS - 1, -1, -(TRAIN_STEPS // sample_steps))
+        self.steps = torch.tensor(list(steps))
         now = levels[self.steps]
         after = torch.cat([now[1:], torch.ones(1)])
         self.coefficients = torch.stack(

@@ -280,5 +280,10 @@ def main(config: PretrainConfig, *, resume: bool = False, threads: int = 2) -> N
     print(f"{sum(p.numel() for p in policy.parameters()):,} parameters in {config.out / POLICY}")
 
 
+def command_line(arguments: list[str] | None = None) -> None:
+    """`python -m policies.pretrain`; `arguments` instead of those of the process."""
+    tyro.cli(main, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+
+
 if __name__ == "__main__":
-    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))
+    command_line()

@@ -1,0 +1,73 @@
+"""A toy that noise can steer: a decoder with two modes and an env that rewards one of them."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+CHUNK, ACTIONS, FEATURES = 4, 2, 3
+
+
+class TwoModes:
+    """Decodes slow positive noise to a step right and slow negative noise to a step left."""
+
+    chunk = CHUNK
+    action_dim = ACTIONS
+    feature_dim = FEATURES
+
+    def __init__(self) -> None:
+        self.decoded = 0
+
+    def encode(self, images: np.ndarray, states: np.ndarray) -> Tensor:
+        return torch.from_numpy(states[:, :FEATURES].astype(np.float32))
+
+    def decode(self, features: Tensor, noise: Tensor) -> Tensor:
+        self.decoded += 1
+        slow = noise.sum(1) / CHUNK**0.5  # (B, ACTIONS)
+        return torch.tanh(3.0 * slow)[:, None].expand(-1, CHUNK, -1)
+
+
+class GoToFlag(gym.Env[dict[str, Any], np.ndarray]):
+    """A point on a line; the flag is left or right, and being on its side in the end pays.
+
+    `steps` that are no multiple of the chunk cut the last chunk. Truth and reward can be spoiled, to
+    show who reads them.
+    """
+
+    def __init__(
+        self, steps: int = 6, *, truth: float | None = None, reward: float | None = None
+    ) -> None:
+        self.steps = steps
+        self.truth = truth
+        self.fixed_reward = reward
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (ACTIONS,), np.float32)
+        self.after_end = 0
+        self.actions: list[np.ndarray] = []
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.flag = float(self.np_random.choice([-1.0, 1.0]))
+        self.x = 0.0
+        self.step_index = 0
+        self.actions = []
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        self.after_end += self.step_index >= self.steps
+        self.step_index += 1
+        self.actions.append(action)
+        self.x += float(action[0]) / self.steps
+        truncated = self.step_index >= self.steps
+        success = float(self.x * self.flag > 0.2)
+        reward = success if self.fixed_reward is None else self.fixed_reward
+        truth = success if self.truth is None else self.truth
+        info = {"truth/success": truth, "roboreward/level": 1.0 + 4 * success, "other": 3.0}
+        return self._observe(), reward if truncated else 0.0, False, truncated, info
+
+    def _observe(self) -> dict[str, Any]:
+        state = np.array([self.x, self.flag, 1.0], np.float32)
+        return {"image": np.zeros((96, 128, 3), np.uint8), "state": state}
