@@ -10,9 +10,9 @@ import json
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
@@ -26,7 +26,7 @@ from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import Rate, confusion, success_rate
 from experiments.run_folder import read_lines
 from policies.dsrl import NoisePolicy
-from policies.player import BaseNoise, NoiseSource, evaluate
+from policies.player import BaseNoise, NoiseSource, play
 from policies.policy import DiffusionPolicy
 from roboreward_gym.errors import NoEpisode
 from roboreward_gym.scoring import Clip, ProgressScore
@@ -97,7 +97,8 @@ class Player:
 
     def play(self, seed: int) -> Outcome:
         """Play the episode of `seed`."""
-        (record,) = evaluate(self.env, self.policy, self.noise, [seed])
+        generator = torch.Generator().manual_seed(seed)
+        record = play(self.env, self.policy, self.noise, seed=seed, generator=generator)
         return Outcome(
             seed=seed,
             success=record.logged["truth/success"] == 1.0,
@@ -188,31 +189,23 @@ def _play_all(contestant: Contestant, seeds: Sequence[int], workers: int) -> Ite
             with closing(Player(contestant)) as player:
                 yield from map(player.play, seeds)
         return
-    # Spawned, not forked: OpenGL contexts and torch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _start_worker, (contestant,)
-    )
-    try:
-        for future in as_completed([pool.submit(_play, seed) for seed in seeds]):
-            yield future.result()
-    finally:
-        # An interrupt waits for the episodes in flight only, not for all that were handed out.
-        pool.shutdown(cancel_futures=True)
+    # Spawned, not forked: OpenGL contexts and torch's threads do not survive a fork. Workers inherit
+    # that Ctrl-C is not for them; leaving the pool ends them, also in the middle of an episode.
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pool = multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,))
+    signal.signal(signal.SIGINT, heard)
+    with pool:
+        yield from pool.imap_unordered(partial(_play, contestant), seeds)
 
 
-_player: Player
-"""The contestant of this worker process."""
+def _play(contestant: Contestant, seed: int) -> Outcome:
+    return _player(contestant).play(seed)
 
 
-def _start_worker(contestant: Contestant) -> None:
-    global _player
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers in order
-    torch.set_num_threads(1)
-    _player = Player(contestant)
-
-
-def _play(seed: int) -> Outcome:
-    return _player.play(seed)
+@cache
+def _player(contestant: Contestant) -> Player:
+    """The contestant of this worker process, built for its first episode."""
+    return Player(contestant)
 
 
 @dataclass(frozen=True)

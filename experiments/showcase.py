@@ -12,7 +12,7 @@ from experiments.strips import Strip
 from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
 from robots.experts import ScriptedExpert, Style
-from robots.widowx import WidowXEnv
+from robots.widowx import widowx
 
 CUT = 0.45
 """Share of an episode that its truncated version keeps."""
@@ -93,10 +93,13 @@ def strips(shown: list[Exhibit], scores: list[ProgressScore]) -> list[Strip]:
 
 def _perform(env: VLMRewardWrapper, seed: int, style: Style) -> Scene:
     env.reset(seed=seed)
-    world = env.unwrapped
-    assert isinstance(world, WidowXEnv), "scripts know the simulated WidowX only"
+    world = widowx(env)
     expert = ScriptedExpert(world, world.task, np.random.default_rng(seed), style)
-    levels = {command: [world.level(command)] for command in world.commands}
+    levels = {
+        command: [world.level(command)]
+        for command in world.commands
+        if world.scene.askable(command)
+    }
     ended = False
     while not ended:
         _, _, terminated, truncated, _ = env.step(expert.act())
