@@ -46,6 +46,7 @@ class Page:
         base: Success of the base policy.
         final: Success of the fine-tuned policy.
         training: The training episodes.
+        curve_note: What the learner knew.
         films: Videos, before and after.
         film_note: Which episodes the videos show and how they were chosen.
         groups: Film strips.
@@ -57,6 +58,7 @@ class Page:
     base: Rate
     final: Rate
     training: Training
+    curve_note: str
     films: Sequence[Film]
     film_note: str
     groups: Sequence[Group]
@@ -79,6 +81,7 @@ class Page:
             "numbers": self._numbers(counts),
             "videos": [_video(film) for film in self.films],
             "video_note": self.film_note,
+            "curve_note": self.curve_note,
             "curve": _figure(lambda palette: plots.learning_curve(palette, *curve)),
             "bars": _figure(lambda p: plots.success_bars(p, self.base, self.final)),
             "confusion": _figure(lambda palette: plots.confusion_map(palette, counts)),

@@ -23,6 +23,11 @@ REWARD_WORDS = {
     CONSTANT: "a constant score (control arm)",
     NANO: "the scores of roboreward-nano, which saw the film of each episode and the command",
 }
+HONEST_NOTE = (
+    "The learner was paid by the judged level alone. True success comes from the simulator's state; "
+    "neither learning nor the choice of the best checkpoint uses it."
+)
+ORACLE_NOTE = "This is the oracle arm: the judged level is the true one, so the two curves agree."
 
 
 def write_report(
@@ -45,7 +50,7 @@ def write_report(
         chosen,
     )
     page = Page(
-        title=f"{chosen[0].task.capitalize() if chosen else config.name}: learned from a judge",
+        title=f"{chosen[0].task.capitalize() if chosen else config.name}, fine-tuned",
         lead=(
             f"A diffusion policy for the simulated WidowX, fine-tuned in "
             f"{len(finished.training)} episodes by {REWARD_WORDS.get(config.reward_model, f'the scores of {config.reward_model}')}."
@@ -53,6 +58,7 @@ def write_report(
         base=finished.base.rate,
         final=finished.final.rate,
         training=finished.training,
+        curve_note=ORACLE_NOTE if config.reward_model == TRUTH else HONEST_NOTE,
         films=films,
         film_note=note,
         groups=[*groups, training],

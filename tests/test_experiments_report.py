@@ -38,6 +38,7 @@ def page(**changes: object) -> Page:
         "final": Rate(9, 10),
         "training": training,
         "films": [Film(episode(), 5.0, "Before"), Film(episode(), 5.0, "After")],
+        "curve_note": "Only the judge.",
         "film_note": "The same start.",
         "groups": [Group("Judged", "Some.", [strip()])],
         "table": {"Seed": 0},
