@@ -159,7 +159,8 @@ def _stage(config: RewardDataConfig, scene: SceneName) -> tuple[WidowXEnv, Mujoc
 
 @cache
 def _env(scene: SceneName, look: str, *, image: bool) -> WidowXEnv:
-    return widowx(gym.make(ENV_IDS[scene], look=look, image=image))
+    more = {"layout": "any"} if scene == "toy" and not image else {}
+    return widowx(gym.make(ENV_IDS[scene], look=look, image=image, **more))
 
 
 @cache

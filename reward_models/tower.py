@@ -1,6 +1,8 @@
 """Stage one of nano's training: its vision tower alone learns to see, from dense labels of the simulator.
 
-Each visual token must say which landmarks lie in it, where exactly, and their value (height or opening). One score a
+Each visual token must say which landmarks lie in it, where exactly, their value (height or opening), and its own place
+in the image: the language model attends by relative position only, and could not tell where it looked. A token with a
+landmark in it must also say where every other landmark is, so that relations are there to be read. One score a
 clip is far too little signal to learn vision from: without this stage the model stays on the prior for thousands
 of steps. Single pairs of frames are enough, since the tower never looks across pairs.
 """
@@ -18,6 +20,13 @@ from reward_models.protocol import MERGE, PATCH, TEMPORAL_PATCH, TOKEN_PIXELS
 
 LABELS = 4
 """Numbers per landmark: presence, horizontal and vertical offset, value."""
+
+PLACE = 2
+"""Numbers per token beside its landmarks: its own column and row."""
+
+SCENE_WEIGHT = 2.0
+SCENE = 3
+"""Numbers per landmark of the whole scene: column, row and value, wherever it is."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,15 @@ class TowerBatch:
         patches: `(B * patches, 3 * 2 * 16 * 16)` float32 in [-1, 1].
         grid: `(B, 3)` int64, time, height and width in patches.
         labels: `(B * tokens, K, 4)` float32, see `dense_labels`.
+        places: `(B * tokens, 2)` float32, see `token_places`.
+        scene: `(B, K, 4)` float32, column and row in -1..1, value, and present 0/1.
     """
 
     patches: torch.Tensor
     grid: torch.Tensor
     labels: torch.Tensor
+    places: torch.Tensor
+    scene: torch.Tensor
 
 
 def draw_batch(data: RewardData, config: TowerConfig, rng: np.random.Generator) -> TowerBatch:
@@ -71,7 +84,12 @@ def draw_batch(data: RewardData, config: TowerConfig, rng: np.random.Generator) 
     images = jitter(images, config.colour_jitter, rng)
     patches, grid = patchify(images)
     rows, columns = (int(n) // MERGE for n in grid[0, 1:])
-    return TowerBatch(patches, grid, torch.from_numpy(dense_labels(np.stack(dense), rows, columns)))
+    marks = np.stack(dense)
+    labels = dense_labels(marks, rows, columns)
+    places = np.tile(token_places(rows, columns), (config.batch_size, 1))
+    scene = np.concatenate([2 * marks[..., :2] - 1, marks[..., 3:], marks[..., 2:3]], -1)
+    tensors = (torch.from_numpy(x.astype(np.float32)) for x in (labels, places, scene))
+    return TowerBatch(patches, grid, *tensors)
 
 
 def shift_pair(
@@ -138,20 +156,32 @@ def dense_labels(dense: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return labels.reshape(-1, k, LABELS)
 
 
+def token_places(rows: int, columns: int) -> np.ndarray:
+    """Return `(rows * columns, 2)` float32 column and row of each visual token, in -1..1."""
+    y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
+    return np.stack([x, y], -1).reshape(-1, PLACE).astype(np.float32)
+
+
 def make_head(visual: Qwen3VLVisionModel, landmarks: int, seed: int) -> nn.Linear:
     """Make the linear read-out that is thrown away after the stage."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Linear(visual.config.out_hidden_size, landmarks * LABELS)
+        return nn.Linear(visual.config.out_hidden_size, landmarks * (LABELS + SCENE) + PLACE)
 
 
 def tower_loss(
     visual: Qwen3VLVisionModel, head: nn.Linear, batch: TowerBatch, positive_weight: float
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """Presence by cross-entropy, place and value by squared error where present."""
+    """Presence by cross-entropy, the rest by squared error; offsets and values where present."""
     tokens = visual(batch.patches, grid_thw=batch.grid).pooler_output
-    predicted = head(tokens).view(batch.labels.shape)
+    landmarks = batch.labels.shape[1]
+    read, around, place_read = head(tokens).split(
+        [landmarks * LABELS, landmarks * SCENE, PLACE], -1
+    )
+    predicted = read.view(batch.labels.shape)
+    own = F.mse_loss(place_read, batch.places)
     present = batch.labels[..., 0]
+    scene = scene_error(around, batch.scene, present)
     weight = torch.tensor(positive_weight)
     seen = F.binary_cross_entropy_with_logits(predicted[..., 0], present, pos_weight=weight)
     error = (predicted[..., 1:] - batch.labels[..., 1:])[present > 0].square()
@@ -163,6 +193,23 @@ def tower_loss(
         "found": found,
         "place_error_px": (place.item() / 2) ** 0.5 * TOKEN_PIXELS / 2,
         "value_error": value.item() ** 0.5,
+        "own_place_error": own.item() ** 0.5,
+        "scene_error": scene.item() ** 0.5,
     }
     # The presence loss is a mean over many tokens that are nearly all empty: 10 brings it level.
-    return 10 * seen + place + value, parts
+    return 10 * seen + place + value + own + SCENE_WEIGHT * scene, parts
+
+
+def scene_error(around: torch.Tensor, scene: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of what tokens with a landmark say of all landmarks in the image.
+
+    Args:
+        around: `(B * tokens, K * 3)` read-outs.
+        scene: `(B, K, 4)`, see `TowerBatch`.
+        present: `(B * tokens, K)` which landmarks lie in a token.
+    """
+    batch, k, _ = scene.shape
+    read = around.view(batch, -1, k, SCENE)
+    error = (read - scene[:, None, :, :SCENE]).square().sum(-1)  # (B, tokens, K)
+    spoken = (present.view(batch, -1, k) > 0).any(-1, keepdim=True) & (scene[:, None, :, SCENE] > 0)
+    return error[spoken].sum() / max(int(spoken.sum()), 1)

@@ -58,6 +58,8 @@ class TrainConfig:
     """Which part to train."""
     tower_from: Path | None = None
     """Another run whose tower, tokenizer and cached features are used, instead of training a tower."""
+    tower_init: Path | None = None
+    """State of an earlier tower stage (`tower.safetensors`) whose weights this one begins with."""
     size: NanoSize = field(default_factory=NanoSize)
     """Width and depth."""
     tower: TowerConfig = field(default_factory=TowerConfig)
@@ -99,6 +101,8 @@ def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
     processor = build_processor(tokenizer)
     model = build_model(build_config(config.size, tokenizer), config.seed)
     visual = speed_up(model.model.visual)
+    if config.tower_init is not None:
+        load_state(config.tower_init, {"visual": visual})
     head = make_head(visual, len(data.landmarks), config.seed)
 
     def loss_at(step: int) -> tuple[torch.Tensor, dict[str, float]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from robots.mujoco_arm import MujocoArm
 from robots.tasks.drawer import DrawerScene
-from robots.tasks.toy import ToyScene
+from robots.tasks.toy import Layout, ToyScene
 from robots.widowx import WidowXEnv
 
 IMAGE_SIZE = (192, 256)
@@ -14,11 +14,12 @@ IMAGE_SIZE = (192, 256)
 def make_toy_on_towel(
     task: str = "put the duck on the towel",
     image_size: tuple[int, int] = IMAGE_SIZE,
+    layout: Layout = "sides",
     **kwargs: Any,
 ) -> WidowXEnv:
-    """Two toys, a towel and a plate; `kwargs` go to `WidowXEnv`."""
+    """Two toys, a towel and a plate; `layout` "any" mixes their places; `kwargs` go to `WidowXEnv`."""
     arm = MujocoArm("toy", image_size=tuple(image_size))
-    return WidowXEnv(arm, ToyScene(arm), task, **kwargs)
+    return WidowXEnv(arm, ToyScene(arm, layout), task, **kwargs)
 
 
 def make_drawer(

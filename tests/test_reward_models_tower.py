@@ -14,6 +14,7 @@ from reward_models.tower import (
     make_head,
     patchify,
     shift_pair,
+    token_places,
     tower_loss,
 )
 from reward_models.vision_attention import speed_up
@@ -56,6 +57,11 @@ def test_absent_landmarks_have_no_label() -> None:
     dense = np.full((1, 3, 4), 0.5, np.float32)
     dense[..., 2] = 0
     assert not dense_labels(dense, 2, 2).any()
+
+
+def test_tokens_know_their_own_place() -> None:
+    places = token_places(rows=2, columns=3)
+    assert places.tolist() == [[-1, -1], [0, -1], [1, -1], [-1, 1], [0, 1], [1, 1]]
 
 
 def test_labels_move_with_the_image() -> None:
@@ -102,3 +108,4 @@ def test_the_tower_learns_to_find_things(data: RewardData) -> None:
     _, after = tower_loss(visual, head, batch, 3.0)
     assert after["presence_loss"] < 0.3 * before["presence_loss"]
     assert after["found"] > 0.8
+    assert after["own_place_error"] < 0.5 * before["own_place_error"]

@@ -1,6 +1,7 @@
 """Toy on towel: a duck and a block, a towel and a plate; six commands."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -9,12 +10,15 @@ from robots.mujoco_arm import MujocoArm
 from robots.tasks import look
 from robots.tasks.scene import Toy, check_command, pick_level, place_toy, read_toy
 
+Layout = Literal["sides", "any"]
+
 TOYS = ("duck", "block")
 TARGETS = ("towel", "plate")
 REST_Z = {"duck": 0.014, "block": 0.016}  # [m], centre above the table
 TOWEL_HALF = np.array([0.055, 0.045])  # [m]
 PLATE_RADIUS = 0.05  # [m]
 SLOTS = np.array([[0.23, -0.11], [0.23, 0.11], [0.365, -0.11], [0.365, 0.11]])
+RIGHT, LEFT = (0, 2), (1, 3)
 SLOT_JITTER_M = 0.014
 NEAR_M = 0.02
 RESTING_M = 0.015
@@ -79,15 +83,15 @@ def put_level(start: ToyState, before: ToyState, now: ToyState, toy: str, target
 
 
 class ToyScene:
-    """Two toys and two targets in four slots, in any order."""
+    """Two toys and two targets in four slots: toys right and targets left of the arm, or in any order."""
 
     commands = (
         *(f"put the {toy} on the {target}" for toy in TOYS for target in TARGETS),
         *(f"pick up the {toy}" for toy in TOYS),
     )
 
-    def __init__(self, arm: MujocoArm) -> None:
-        self._arm = arm
+    def __init__(self, arm: MujocoArm, layout: Layout = "sides") -> None:
+        self._arm, self._layout = arm, layout
         self._fresh = True
         self.start = self.before = self.now = self._read()
 
@@ -95,7 +99,11 @@ class ToyScene:
         """Shuffle things over the slots; colours, light and camera follow `split`."""
         check_command(task, self.commands)
         arm = self._arm
-        places = SLOTS[rng.permutation(4)] + rng.uniform(-SLOT_JITTER_M, SLOT_JITTER_M, (4, 2))
+        if self._layout == "sides":
+            order = np.concatenate([rng.permutation(RIGHT), rng.permutation(LEFT)])
+        else:
+            order = rng.permutation(len(SLOTS))
+        places = SLOTS[order] + rng.uniform(-SLOT_JITTER_M, SLOT_JITTER_M, (4, 2))
         for name, xy in zip(TOYS, places[:2], strict=True):
             place_toy(arm, name, np.array([*xy, REST_Z[name]]), rng.uniform(-MAX_YAW, MAX_YAW))
         for name, xy in zip(TARGETS, places[2:], strict=True):
