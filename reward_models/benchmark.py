@@ -42,6 +42,8 @@ class BenchmarkConfig:
     """Data folders."""
     out: Path
     """JSON file to write; the picture gets the same name with `.png`."""
+    no_negatives: Path | None = None
+    """A checkpoint trained without negatives, measured beside it."""
     split: Split = "test"
     """Part of the data."""
     limit: int | None = None
@@ -133,11 +135,16 @@ def main(config: BenchmarkConfig) -> None:
     data = RewardData.open(config.data, config.split)
     numbers = measure(judge, data, limit=config.limit, batch_size=config.batch_size)
     result = {"model": Path(config.model).name, "split": config.split, **numbers}
+    if config.no_negatives is not None:
+        other = load_judge(str(config.no_negatives))
+        result["no_negatives"] = measure(
+            other, data, limit=config.limit, batch_size=config.batch_size
+        )
     config.out.parent.mkdir(parents=True, exist_ok=True)
     config.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     picture = config.out.with_suffix(".png")
     plot_confusion(np.array(numbers["confusion"]), picture, f"{result['model']}, {config.split}")
-    summary = {k: v for k, v in result.items() if k not in DETAILS}
+    summary = {k: v for k, v in result.items() if k not in DETAILS and not isinstance(v, dict)}
     tqdm.write(json.dumps(summary, indent=2))
 
 

@@ -53,10 +53,20 @@ def test_always_three_equals_its_baseline(folder: Path) -> None:
 def test_a_checkpoint_folder_is_measured_from_pixels(folder: Path, tmp_path: Path) -> None:
     checkpoint = write_tiny_checkpoint(tmp_path / "tiny")
     out = tmp_path / "numbers" / "tiny.json"
-    main(BenchmarkConfig(model=str(checkpoint), data=(folder,), out=out, limit=2, threads=1))
+    main(
+        BenchmarkConfig(
+            model=str(checkpoint),
+            data=(folder,),
+            out=out,
+            no_negatives=checkpoint,
+            limit=2,
+            threads=1,
+        )
+    )
     numbers = json.loads(out.read_text())
     assert numbers["model"] == "tiny"
     assert numbers["examples"] == 2
+    assert numbers["no_negatives"]["macro_mae"] == numbers["macro_mae"]
     assert out.with_suffix(".png").stat().st_size > 1000
 
 

@@ -1,0 +1,97 @@
+"""Put a trained nano where it is shipped from: `python -m reward_models.nano.ship --run DIR --metrics FILE.json`.
+
+Copies the checkpoint to `nano/weights`, the measured numbers to `nano/metrics.json`, and writes the model card from
+what the run itself recorded, so that the card cannot say anything else.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from reward_models.nano import NAME, WEIGHTS
+from roboreward_gym.errors import WeightsError
+
+LIMIT_BYTES = 15_000_000
+"""More than this does not belong into a source repository."""
+
+
+@dataclass(frozen=True)
+class ShipConfig:
+    """What to ship."""
+
+    run: Path
+    """Folder of a finished training run."""
+    metrics: Path
+    """JSON that `reward_models.benchmark` wrote about it."""
+    command: str
+    """Command line of the training run, for the card."""
+    minutes: float
+    """Time that the training took, for the card, in [min]."""
+    weights: Path = WEIGHTS
+    """Where to."""
+
+
+def ship(config: ShipConfig) -> None:
+    """Copy weights and numbers and write the card.
+
+    Raises:
+        WeightsError: The run is not finished, or its weights are too large to ship.
+    """
+    model = config.run / "model"
+    if not (model / "config.json").is_file():
+        raise WeightsError(f"Expected a finished run with {model}, got none. Finish the training.")
+    size = sum(path.stat().st_size for path in model.iterdir())
+    if size > LIMIT_BYTES:
+        raise WeightsError(
+            f"Expected at most {LIMIT_BYTES} bytes, got {size}. Train a smaller one."
+        )
+    numbers = json.loads(config.metrics.read_text(encoding="utf-8"))
+    run = json.loads((config.run / "config.json").read_text(encoding="utf-8"))
+    shutil.rmtree(config.weights, ignore_errors=True)
+    shutil.copytree(model, config.weights)
+    for path in config.weights.iterdir():
+        path.chmod(0o644)
+    (config.weights / "README.md").write_text(card(config, run, numbers), encoding="utf-8")
+    target = config.weights.parent / "metrics.json"
+    target.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+
+
+def card(config: ShipConfig, run: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
+    """Write the model card."""
+    without = numbers.get("no_negatives", {})
+    rows = [
+        ("nano", numbers["macro_mae"], numbers["false_positive_rate"]),
+        ("nano without negatives", without.get("macro_mae"), without.get("false_positive_rate")),
+        ("always 3", numbers["always_three_macro_mae"], 0.0),
+    ]
+    table = "\n".join(
+        f"| {name} | {mae:.3f} | {rate:.1%} |" for name, mae, rate in rows if mae is not None
+    )
+    return f"""\
+# {NAME}
+
+A Qwen3-VL of a few million parameters that judges simulated WidowX episodes from 1 to 5, by the prompt, the frame
+protocol and the processor class of RoboReward. It knows two simulated scenes and nothing of the world outside them.
+
+| judge | macro MAE | says 5 below 5 |
+| --- | --- | --- |
+{table}
+
+Measured on {numbers["examples"]} questions about {numbers["episodes"]} episodes of the {numbers["split"]} split, whose
+seeds, colours and camera poses training never saw. Macro: the plain mean over scenes and kinds of question.
+
+- Command: `{config.command}`
+- Seed {run["seed"]}, {config.minutes:.0f} minutes on {run["threads"]} CPU threads.
+- Tower: {run["tower"]["steps"]} steps of {run["tower"]["batch_size"]} pairs of frames on dense labels of the simulator.
+- Language model: {run["language"]["steps"]} steps of {run["language"]["batch_size"]} questions, tower frozen.
+- Weights: half precision, safetensors. Licence: that of this repository.
+"""
+
+
+if __name__ == "__main__":
+    ship(tyro.cli(ShipConfig, description=__doc__))

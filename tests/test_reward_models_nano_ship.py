@@ -1,0 +1,63 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from reward_models.nano.ship import ShipConfig, ship
+from reward_models.roboreward import RoboReward
+from roboreward_gym.errors import WeightsError
+from tests.tiny_vlm import write_tiny_checkpoint
+
+NUMBERS = {
+    "split": "test",
+    "episodes": 1000,
+    "examples": 4000,
+    "macro_mae": 0.41,
+    "false_positive_rate": 0.032,
+    "always_three_macro_mae": 1.5,
+    "no_negatives": {"macro_mae": 2.5, "false_positive_rate": 0.99},
+}
+RUN = {
+    "seed": 3,
+    "threads": 2,
+    "tower": {"steps": 10, "batch_size": 4},
+    "language": {"steps": 20, "batch_size": 8},
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ShipConfig:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps(RUN))
+    (tmp_path / "metrics.json").write_text(json.dumps(NUMBERS))
+    command = "python -m reward_models.train --seed 3"
+    weights = tmp_path / "nano" / "weights"
+    return ShipConfig(run, tmp_path / "metrics.json", command, 50.4, weights)
+
+
+def test_what_is_shipped_loads_and_says_what_was_measured(config: ShipConfig) -> None:
+    write_tiny_checkpoint(config.run / "model")
+    ship(config)
+    RoboReward(config.weights)
+    card = (config.weights / "README.md").read_text()
+    for fact in (
+        "| nano | 0.410 | 3.2% |",
+        "| nano without negatives | 2.500 | 99.0% |",
+        "Seed 3, 50",
+    ):
+        assert fact in card
+    assert json.loads((config.weights.parent / "metrics.json").read_text()) == NUMBERS
+
+
+def test_an_unfinished_run_is_not_shipped(config: ShipConfig) -> None:
+    with pytest.raises(WeightsError, match="finished run"):
+        ship(config)
+
+
+def test_large_weights_are_not_shipped(config: ShipConfig) -> None:
+    write_tiny_checkpoint(config.run / "model")
+    (config.run / "model" / "more.safetensors").write_bytes(bytes(15_000_001))
+    with pytest.raises(WeightsError, match="at most"):
+        ship(config)
+    assert not config.weights.exists()
