@@ -8,8 +8,8 @@ decoder, and no update calls it. What differs from the public code, and why:
   that learning starts from the base policy and not from somewhere else.
 - gamma is per env step and raised to the steps that a chunk really lasted; the last one may be cut.
 - A time limit is not a termination; what is depends on the reward map, see `replay.EndRule`.
-- No entropy in the backup, and a small initial temperature: with alpha = 1 the entropy term drowns
-  the first thousands of updates.
+- No entropy in the backup, and a small initial temperature: a terminal reward of 0..1 differs by
+  tenths between two noises, and the entropy of many dimensions drowns that for thousands of updates.
 - The reward comes after the episode: transitions wait in the replay until it is known. An episode
   whose reward is NaN (the judge failed and the wrapper was told to say so) is never learned from.
 - Critics learn alone first; an actor that follows untrained critics forgets the base policy.
@@ -73,7 +73,7 @@ class DsrlConfig:
     """Discount per env step."""
     noise_bound: float = 1.5
     """Largest steered noise, per coordinate."""
-    steered: int = 8
+    steered: int = 2
     """Cosine components along the chunk that the actor chooses; the chunk length steers all of it."""
     rest_scale: float = 1.0
     """Scale of the random noise in the components that are not steered."""
@@ -85,7 +85,7 @@ class DsrlConfig:
     """Terminal reward that means success under `success_only`: 1 for binary, 0 for -1/0."""
     chunk_reward: float = 0.0
     """Added to every transition but the last: -1 makes a -1/0 reward one per chunk."""
-    width: int = 256
+    width: int = 128
     """Of the hidden layers."""
     layers: int = 3
     """Hidden layers, each tanh after LayerNorm."""
@@ -97,8 +97,8 @@ class DsrlConfig:
     """Adam's step for the critics."""
     alpha_lr: float = 3e-4
     """Adam's step for the temperature."""
-    alpha: float = 0.05
-    """Temperature at the start."""
+    alpha: float = 0.003
+    """Temperature at the start, for rewards of 0..1: ten times as much, and the actor stays the base."""
     target_entropy: float = 0.0
     """Entropy of the steered noise that the temperature aims at, in [nat]."""
     tau: float = 0.005
