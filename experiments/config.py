@@ -99,8 +99,11 @@ def evaluation_seeds(run: int, episodes: int) -> range:
 def _task(task: str, env_id: str, **shared: Any) -> dict[str, ExperimentConfig]:
     policy = Path("policies/weights") / task
     arms = {"nano": NANO, "oracle": TRUTH, "constant": CONSTANT}
+    dsrl = DsrlConfig(updates_per_chunk=20)  # as in DSRL's own Robomimic runs
     return {
-        f"{task}-{arm}": ExperimentConfig(f"{task}-{arm}", env_id, policy, model, **shared)
+        f"{task}-{arm}": ExperimentConfig(
+            f"{task}-{arm}", env_id, policy, model, dsrl=dsrl, **shared
+        )
         for arm, model in arms.items()
     }
 
