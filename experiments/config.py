@@ -50,7 +50,7 @@ class ExperimentConfig:
     """Name of the judge, or `truth` (oracle arm) or `constant` (control arm)."""
     reward_map: str = "progress"
     """From the judge's score to the reward; see `roboreward_gym.rewards`."""
-    training_episodes: int = 300
+    training_episodes: int = 200
     """Episodes of fine-tuning."""
     base_episodes: int = 200
     """Evaluation episodes before training."""
@@ -109,8 +109,8 @@ def _task(task: str, env_id: str, **shared: Any) -> dict[str, ExperimentConfig]:
 
 
 CONFIGS: dict[str, ExperimentConfig] = {
-    **_task("toy-on-towel", "robots:WidowXToyOnTowel-v0", training_episodes=300),
-    **_task("drawer", "robots:WidowXDrawer-v0", training_episodes=300),
+    **_task("toy-on-towel", "robots:WidowXToyOnTowel-v0", training_episodes=200),
+    **_task("drawer", "robots:WidowXDrawer-v0", training_episodes=200),
 }
 DEMO = dataclasses.replace(
     CONFIGS["toy-on-towel-nano"],
