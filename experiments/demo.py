@@ -14,7 +14,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import tyro
 
 from experiments import showcase
@@ -24,6 +23,7 @@ from experiments.page import Group
 from experiments.phases import Finished, open_run, run
 from experiments.report import write_report
 from experiments.run import INTERRUPTED
+from experiments.workers import prepare
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.registry import load_reward_model
 
@@ -66,7 +66,7 @@ class DemoArgs:
 
 def main(args: DemoArgs) -> int:
     """Run the demo; returns the exit status."""
-    torch.set_num_threads(args.threads)
+    prepare(args.threads)
     begin = time.monotonic()
     if not args.resume:
         set_aside(args.out)

@@ -6,7 +6,6 @@ some of the time, which is what DSRL needs: something to choose from.
 """
 
 import json
-import multiprocessing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from experiments.workers import prepare, worker_pool
 from policies.vision import downsample
 from robots.experts import ScriptedExpert, Style
 from robots.layout import CONTROL_HZ, LANDMARKS
@@ -100,7 +100,7 @@ def record(config: DemonstrationConfig) -> None:
     """Record all episodes and write the folder at the end."""
     config.out.mkdir(parents=True)
     seeds = range(SEED_OFFSET + config.seed, SEED_OFFSET + config.seed + config.episodes)
-    with multiprocessing.get_context("spawn").Pool(config.workers) as pool:
+    with worker_pool(config.workers) as pool:
         work = pool.imap(_record, [(config.scene, seed) for seed in seeds], chunksize=4)
         episodes = list(tqdm(work, total=len(seeds), desc=f"{config.scene} demonstrations"))
     for name in episodes[0]:
@@ -119,6 +119,7 @@ def record(config: DemonstrationConfig) -> None:
 
 def main() -> None:
     """Command line."""
+    prepare(threads=1)
     record(tyro.cli(DemonstrationConfig, description=__doc__))
 
 

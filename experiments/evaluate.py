@@ -7,8 +7,6 @@ episodes before it nor on how many processes share the work.
 """
 
 import json
-import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -25,6 +23,7 @@ from experiments.arms import judged_env
 from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import Rate, confusion, success_rate
 from experiments.run_folder import read_lines
+from experiments.workers import prepare, worker_pool
 from policies.dsrl import NoisePolicy
 from policies.player import BaseNoise, NoiseSource, play
 from policies.policy import DiffusionPolicy
@@ -189,12 +188,7 @@ def _play_all(contestant: Contestant, seeds: Sequence[int], workers: int) -> Ite
             with closing(Player(contestant)) as player:
                 yield from map(player.play, seeds)
         return
-    # Spawned, not forked: OpenGL contexts and torch's threads do not survive a fork. Workers inherit
-    # that Ctrl-C is not for them; leaving the pool ends them, also in the middle of an episode.
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pool = multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,))
-    signal.signal(signal.SIGINT, heard)
-    with pool:
+    with worker_pool(workers) as pool:
         yield from pool.imap_unordered(partial(_play, contestant), seeds)
 
 
@@ -232,7 +226,7 @@ class EvaluateArgs:
 
 def main(args: EvaluateArgs) -> None:
     """Evaluate and print."""
-    torch.set_num_threads(1)
+    prepare(threads=1)
     contestant = Contestant(args.env, args.policy, args.steering, args.judge)
     seeds = evaluation_seeds(args.seed, args.episodes)
     with TemporaryDirectory() as scratch:

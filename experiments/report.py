@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
 
 from experiments.config import CONSTANT, NANO, TRUTH, ExperimentConfig
@@ -17,6 +16,7 @@ from experiments.page import Film, Group, Page
 from experiments.phases import Finished, contestant, reopen, steering_of
 from experiments.run_folder import RunFolder
 from experiments.strips import load_strips, telling
+from experiments.workers import prepare
 
 REWARD_WORDS = {
     TRUTH: "the simulator's truth (oracle arm)",
@@ -114,7 +114,7 @@ def _film(who: Contestant, seed: int, words: str) -> Film:
 
 def main(run: tyro.conf.Positional[Path]) -> None:
     """Write the report of the finished run in this folder again."""
-    torch.set_num_threads(1)
+    prepare(threads=1)
     config, folder, finished = reopen(run)
     print(write_report(config, folder, finished))
 

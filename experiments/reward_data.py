@@ -6,7 +6,6 @@ whole and, for some episodes, cut short. The layout of the folder is in `reward_
 """
 
 import json
-import multiprocessing
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -21,6 +20,7 @@ import tyro
 from tqdm import tqdm
 
 from experiments.demonstrations import ENV_IDS, SceneName
+from experiments.workers import prepare, worker_pool
 from policies.policy import DiffusionPolicy
 from roboreward_gym.errors import RoboRewardError
 from robots.experts import ScriptedExpert, Style
@@ -159,13 +159,12 @@ def _stage(config: RewardDataConfig, scene: SceneName) -> tuple[WidowXEnv, Mujoc
 
 @cache
 def _env(scene: SceneName, look: str, *, image: bool) -> WidowXEnv:
-    more = {"layout": "any"} if scene == "toy" and not image else {}
+    more: dict[str, Any] = {"layout": "any"} if scene == "toy" and not image else {}
     return widowx(gym.make(ENV_IDS[scene], look=look, image=image, **more))
 
 
 @cache
 def _policy(folder: Path) -> DiffusionPolicy:
-    torch.set_num_threads(1)
     return DiffusionPolicy.load(folder)
 
 
@@ -294,7 +293,7 @@ def collect(config: RewardDataConfig) -> None:
     clips, examples, dense = [], [], []
     with (
         FrameFile(config.out / "frames.npy") as frames,
-        multiprocessing.get_context("spawn").Pool(config.workers) as pool,
+        worker_pool(config.workers) as pool,
     ):
         for episode in tqdm(
             pool.imap(_work, jobs, chunksize=2), total=len(jobs), desc=f"{config.split} episodes"
@@ -313,6 +312,7 @@ def collect(config: RewardDataConfig) -> None:
 
 def main() -> None:
     """Command line."""
+    prepare(threads=1)
     collect(tyro.cli(RewardDataConfig, description=__doc__))
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
 from experiments.config import CONFIGS, ExperimentConfig, get_config
@@ -21,6 +20,7 @@ from experiments.phases import Log, open_run, run
 from experiments.report import write_report
 from experiments.results import RESULTS
 from experiments.run_folder import write_json
+from experiments.workers import prepare
 from roboreward_gym.errors import RoboRewardError
 
 INTERRUPTED = 130
@@ -82,7 +82,7 @@ def publish(
 def main(argv: list[str]) -> int:
     """Run, say what came out and where it is; returns the exit status."""
     args = parse(argv)
-    torch.set_num_threads(args.threads)
+    prepare(args.threads)
     config, path = args.experiment, args.folder
     folder = open_run(config, path, resume=args.resume)
     try:

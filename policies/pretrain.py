@@ -31,6 +31,7 @@ from policies.demos import Demos
 from policies.diffusion import SCHEDULER, training_loss
 from policies.policy import DiffusionPolicy, PolicyConfig
 from policies.vision import IMAGE_SIZE, augment, landmark_loss
+from roboreward_gym.allocator import keep_freed_memory
 
 POLICY = "policy"
 """Folder of the finished policy inside a run."""
@@ -275,6 +276,7 @@ def main(config: PretrainConfig, *, resume: bool = False, threads: int = 2) -> N
         resume: Go on with an interrupted run.
         threads: CPU threads.
     """
+    keep_freed_memory()
     torch.set_num_threads(threads)
     policy = pretrain(config, resume=resume)
     print(f"{sum(p.numel() for p in policy.parameters()):,} parameters in {config.out / POLICY}")

@@ -17,11 +17,11 @@ import tyro
 from tqdm import tqdm
 
 from reward_models import nano
-from reward_models.allocator import keep_freed_memory
 from reward_models.data.dataset import RewardData, Split
 from reward_models.judges.controls import ConstantReward
 from reward_models.metrics import summarize
 from reward_models.roboreward import RoboReward
+from roboreward_gym.allocator import keep_freed_memory
 from roboreward_gym.errors import UnknownName
 from roboreward_gym.scoring import LEVELS, RewardModel
 

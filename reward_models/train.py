@@ -21,7 +21,6 @@ from torch import nn
 from tqdm import tqdm
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
-from reward_models.allocator import keep_freed_memory
 from reward_models.checkpoint import load_state, save_state
 from reward_models.data.dataset import InvalidData, RewardData, Split
 from reward_models.features import CachedTower, FeatureCache, cache_features
@@ -41,6 +40,7 @@ from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.roboreward import load_checkpoint
 from reward_models.tower import TowerConfig, draw_batch, make_head, tower_loss
 from reward_models.vision_attention import speed_up
+from roboreward_gym.allocator import keep_freed_memory
 from roboreward_gym.errors import WeightsError
 
 GRADIENT_NORM = 1.0
