@@ -56,6 +56,11 @@ class DemonstrationConfig:
     workers: int = 2
     """Processes; the result does not depend on it."""
 
+    @property
+    def seeds(self) -> range:
+        """One reset seed an episode."""
+        return range(SEED_OFFSET + self.seed, SEED_OFFSET + self.seed + self.episodes)
+
 
 Rows = dict[str, np.ndarray]
 
@@ -99,10 +104,9 @@ def _record(arguments: tuple[SceneName, int]) -> Rows:
 def record(config: DemonstrationConfig) -> None:
     """Record all episodes and write the folder at the end."""
     config.out.mkdir(parents=True)
-    seeds = range(SEED_OFFSET + config.seed, SEED_OFFSET + config.seed + config.episodes)
     with worker_pool(config.workers) as pool:
-        work = pool.imap(_record, [(config.scene, seed) for seed in seeds], chunksize=4)
-        episodes = list(tqdm(work, total=len(seeds), desc=f"{config.scene} demonstrations"))
+        work = pool.imap(_record, [(config.scene, seed) for seed in config.seeds], chunksize=4)
+        episodes = list(tqdm(work, total=config.episodes, desc=f"{config.scene} demonstrations"))
     for name in episodes[0]:
         np.save(config.out / f"{name}.npy", np.concatenate([e[name] for e in episodes]))
     ends = np.cumsum([len(e["actions"]) for e in episodes]).astype(np.int64)

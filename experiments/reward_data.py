@@ -36,6 +36,7 @@ SEED_OFFSET: Mapping[str, int] = {
     "validation": 200_000_000,
     "test": 300_000_000,
 }
+SCENE_OFFSET: Mapping[SceneName, int] = {"toy": 0, "drawer": 50_000_000}
 KEPT = (0.2, 0.3, 0.5, 0.7)
 """Parts of an episode that a cut clip shows, as RoboReward's clips do (its shortest, 10 %, is fewer frames than we film)."""
 SCRIPTED: Mapping[str, float] = {"expert": 0.27, "noisy": 0.4, "interrupted": 0.27, "random": 0.06}
@@ -273,6 +274,16 @@ class FrameFile:
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
+def jobs_of(config: RewardDataConfig) -> list[tuple[RewardDataConfig, SceneName, int]]:
+    """Arguments of `clips_of` for each episode; no two splits or scenes share a seed."""
+    start = SEED_OFFSET[config.split] + config.first
+    return [
+        (config, scene, start + i + SCENE_OFFSET[scene])
+        for i in range(config.episodes)
+        for scene in ENV_IDS
+    ]
+
+
 def _work(arguments: tuple[RewardDataConfig, SceneName, int]) -> list[Any]:
     return clips_of(*arguments)
 
@@ -284,12 +295,7 @@ def collect(config: RewardDataConfig) -> None:
             f"Expected {len(ENV_IDS)} folders for policy and for half_trained, one per scene."
         )
     config.out.mkdir(parents=True)
-    start = SEED_OFFSET[config.split] + config.first
-    jobs = [
-        (config, scene, start + i + (50_000_000 if scene == "drawer" else 0))
-        for i in range(config.episodes)
-        for scene in ENV_IDS
-    ]
+    jobs = jobs_of(config)
     clips, examples, dense = [], [], []
     with (
         FrameFile(config.out / "frames.npy") as frames,
