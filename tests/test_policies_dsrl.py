@@ -102,11 +102,11 @@ def test_untrained_actor_behaves_like_the_base_policy() -> None:
     explore = replace(noise_policy, deterministic=False)
     base = BaseNoise(CHUNK, ACTIONS)
     ends = [
-        [r.features[-1, 0] for r in evaluate(GoToFlag(), TwoModes(), source, range(300))]
+        [r.features[-1, 0] for r in evaluate(GoToFlag(), TwoModes(), source, range(120))]
         for source in (explore, base)
     ]
-    assert abs(np.mean(ends[0]) - np.mean(ends[1])) < 0.15
-    assert abs(np.std(ends[0]) - np.std(ends[1])) < 0.15
+    assert abs(np.mean(ends[0]) - np.mean(ends[1])) < 0.2
+    assert abs(np.std(ends[0]) - np.std(ends[1])) < 0.2
 
 
 @pytest.mark.parametrize("bound", [0.5, 1.5])
@@ -123,14 +123,14 @@ def test_noise_stays_within_the_bound(bound: float) -> None:
 def test_log_density_is_that_of_the_squashed_gaussian() -> None:
     actor = Actor(FEATURES, 1, TINY, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)
-    features = torch.ones(100_000, FEATURES)
+    features = torch.ones(50_000, FEATURES)
     noise, log_density = actor.sample(features, generator)
     counts, edges = np.histogram(noise.detach().numpy(), bins=30, range=(-1.4, 1.4), density=False)
     width = edges[1] - edges[0]
     inside = np.digitize(noise.detach().numpy()[:, 0], edges) - 1
     for index in range(0, 30, 5):
         mean_density = log_density.detach().numpy()[inside == index]
-        assert np.exp(mean_density).mean() == pytest.approx(counts[index] / 1e5 / width, rel=0.08)
+        assert np.exp(mean_density).mean() == pytest.approx(counts[index] / 5e4 / width, rel=0.08)
 
 
 def test_cosine_basis_keeps_standard_normal_noise_standard_normal() -> None:
