@@ -20,6 +20,7 @@ from experiments.phases import Finished, fine_tune, open_run, run
 from experiments.report import write_report
 from experiments.run import INTERRUPTED, main, parse, publish
 from experiments.run_folder import RunFolder, RunFolderError
+from policies.checkpoint import CHECKPOINT, load_checkpoint
 from policies.dsrl import BEST, DsrlConfig
 from policies.policy import DiffusionPolicy, PolicyConfig
 from roboreward_gym.errors import UnknownName, WeightsError
@@ -27,6 +28,7 @@ from roboreward_gym.registry import register_reward_model
 from roboreward_gym.scoring import Clip, ProgressScore
 
 ENV_ID = "Slider-v0"
+SHORT_TOY = "ShortToy-v0"
 STEPS = 10
 TINY = PolicyConfig(maps=2, vision_width=4, width=16, layers=1, heads=1, sample_steps=2)
 
@@ -81,15 +83,25 @@ class LightMeter:
         return [ProgressScore(1 + round(4 * clip.frames[-1].mean() / 255)) for clip in clips]
 
 
+class PixelSum:
+    """Means nothing, but another pixel anywhere in the film is another reward."""
+
+    def score(self, clips: list[Clip]) -> list[ProgressScore]:
+        return [ProgressScore(1 + int(clip.frames.sum(dtype=np.int64)) % 5) for clip in clips]
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _slider() -> Iterator[None]:
     gym.register(ENV_ID, entry_point=Slider, max_episode_steps=STEPS)
+    toy = "robots.simulated:make_toy_on_towel"
+    gym.register(SHORT_TOY, entry_point=toy, max_episode_steps=STEPS)
     register_reward_model("light-meter", LightMeter, replace=True)
+    register_reward_model("pixel-sum", PixelSum, replace=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-    del gym.registry[ENV_ID]
+    del gym.registry[ENV_ID], gym.registry[SHORT_TOY]
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +167,33 @@ def test_learning_is_the_same_to_the_bit_when_the_truth_is_hidden(
     assert learned(blind) == learned(folder)
     assert without_truth(blind) == without_truth(folder)
     assert training.reward == done.training.reward
+
+
+def test_learning_in_the_simulation_ignores_its_truth(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    pytest.importorskip("mujoco")
+    dsrl = dataclasses.replace(config.dsrl, warm_up_episodes=1, window=1)
+    toy = dataclasses.replace(
+        config, env_id=SHORT_TOY, reward_model="pixel-sum", training_episodes=4, dsrl=dsrl
+    )
+    runs = []
+    for blind in (False, True):
+        folder = open_run(toy, tmp_path / f"blind {blind}", resume=False)
+        training = fine_tune(toy, folder, blind=blind)
+        assert np.isnan(training.level).all() == np.isnan(training.success).all() == blind
+        state = load_checkpoint(folder / "training" / CHECKPOINT)
+        choice = [state["progress"][key] for key in ("best_episode", "best_reward")]
+        assert "actor_loss" in state["progress"]["metrics"][-1]
+        runs.append((training.reward, choice, learned(folder), state["learner"]))
+    seen, hidden = runs
+    assert hidden[:3] == seen[:3]
+    for part in ("actor", "critics"):
+        for name, weights in seen[3][part].items():
+            assert torch.equal(hidden[3][part][name], weights), name
+    rewards = seen[0]
+    best = max(range(dsrl.warm_up_episodes, len(rewards)), key=lambda n: (rewards[n], n))
+    assert seen[1] == [best, rewards[best]]
 
 
 def test_learning_differs_when_the_reward_does(

@@ -1,0 +1,232 @@
+"""Reward data: what a clip shows, what it is labelled with, and how it lies on disk."""
+
+import colorsys
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import reward_data
+from experiments.config import EVALUATION_SEEDS, SHOWCASE_SEEDS, TRAINING_SEEDS
+from experiments.demonstrations import ENV_IDS, DemonstrationConfig
+from experiments.reward_data import (
+    CLONED,
+    FRAMES,
+    HORIZON,
+    FrameFile,
+    MissingPolicy,
+    RewardDataConfig,
+    clips_of,
+    collect,
+    jobs_of,
+    play,
+)
+from policies.policy import DiffusionPolicy, PolicyConfig
+from reward_models.data.dataset import RewardData
+from robots.mujoco_arm import MujocoArm
+from robots.tasks import look
+from robots.widowx import WidowXEnv
+from tests.fakes_workers import PoolInProcess
+
+CONFIG = RewardDataConfig(Path("unused"))
+CUT_SEED = 100_000_009
+"""A noisy episode that succeeds and is also shown cut to three tenths."""
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reward_data, "worker_pool", PoolInProcess)
+
+
+def stage(split: str = "train") -> tuple[WidowXEnv, MujocoArm]:
+    return reward_data._stage(dataclasses.replace(CONFIG, split=split), "toy")
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    monkeypatch.setattr(reward_data, "HORIZON", dict.fromkeys(HORIZON, steps))
+
+
+def assert_shows_the_present(picture: np.ndarray, before: np.ndarray) -> None:
+    """The film is rendered again from joint positions, a fraction of a physics step apart."""
+    now = stage()[1].camera().astype(int)
+    assert np.abs(now - picture).mean() < 0.1
+    assert np.abs(now - before).mean() > 0.5
+
+
+def test_a_whole_clip_spans_its_episode() -> None:
+    frames, dense, meta, _ = clips_of(CONFIG, "toy", CUT_SEED)[0]
+    assert frames.shape == (FRAMES, 192, 256, 3)
+    assert frames.dtype == np.uint8
+    assert (meta["frame_times_s"][0], meta["frame_times_s"][-1]) == (0.0, HORIZON["toy"] / 5)
+    assert dense.shape == (FRAMES // 2, 7, 4)
+    assert (meta["seed"], meta["split"], meta["kept"]) == (CUT_SEED, "train", 1.0)
+
+
+def test_a_whole_clip_ends_with_the_final_state_and_its_truth() -> None:
+    frames, dense, meta, examples = clips_of(CONFIG, "toy", CUT_SEED)[0]
+    source, task, _ = play(CONFIG, "toy", CUT_SEED)
+    env, _ = stage()
+    assert_shows_the_present(frames[-1], before=frames[-2])
+    np.testing.assert_array_equal(dense[-1], env.scene.landmarks())
+    assert (meta["caption"], meta["source"]) == (env.scene.caption(), source)
+    assert examples[0] == {"task": task, "level": 5, "kind": "organic"}
+    assert [e["level"] for e in examples] == [env.level(e["task"]) for e in examples]
+
+
+def test_a_cut_clip_tells_the_truth_at_the_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, cut = clips_of(CONFIG, "toy", CUT_SEED)
+    frames, dense, meta, examples = cut
+    assert meta["kept"] == 0.3
+    steps = round(5 * meta["frame_times_s"][-1])
+    assert steps == round(0.3 * (HORIZON["toy"] + 1)) - 1
+    stop_after(monkeypatch, steps)  # the same episode, with no future that a label could come from
+    play(CONFIG, "toy", CUT_SEED)
+    env, _ = stage()
+    assert_shows_the_present(frames[-1], before=whole[0][-1])
+    np.testing.assert_array_equal(dense[-1], env.scene.landmarks())
+    assert meta["caption"] == env.scene.caption() != whole[2]["caption"]
+    assert [e["level"] for e in examples] == [env.level(e["task"]) for e in examples]
+    assert examples[0]["kind"] == "truncated"
+    assert examples[0]["level"] < whole[3][0]["level"] == 5
+
+
+def test_counterfactuals_ask_other_commands_that_were_not_done_at_the_start() -> None:
+    env, _ = reward_data._stage(CONFIG, "drawer")
+    numbers = set()
+    for seed in range(150_000_000, 150_000_003):
+        *_, examples = clips_of(CONFIG, "drawer", seed)[0]
+        own = play(CONFIG, "drawer", seed)[1]
+        askable = {task for task in env.commands if env.scene.askable(task)}
+        asked = [e["task"] for e in examples if e["kind"] == "counterfactual"]
+        assert set(asked) <= askable - {own}
+        assert len(set(asked)) == len(asked) == min(CONFIG.counterfactuals, len(askable - {own}))
+        numbers.add(len(askable))
+    assert min(numbers) < len(env.commands)
+
+
+def test_an_episode_follows_from_its_seed() -> None:
+    first, again = (play(CONFIG, "toy", seed) for seed in (CUT_SEED, CUT_SEED))
+    other = play(CONFIG, "toy", CUT_SEED + 1)
+    assert first[:2] == again[:2]
+    np.testing.assert_array_equal(first[2].snapshots, again[2].snapshots)
+    assert (first[2].snapshots[0] != other[2].snapshots[0]).any()
+
+
+def test_the_test_split_has_colours_that_training_never_has() -> None:
+    def bands(split: str) -> set[int]:
+        """Fifths of each hue band that the duck is painted with."""
+        env, arm = stage(split)
+        hues = []
+        for seed in range(12):
+            env.reset(seed=seed)
+            rgba = arm.model.geom("duck_head").rgba
+            hues.append((_hue(rgba) - look.DUCK.low) / (look.DUCK.high - look.DUCK.low))
+        return {int(h * 25 + 1e-4) % 5 for h in hues}
+
+    assert bands("test") == {4}
+    assert bands("train") | bands("validation") <= {0, 1, 2, 3}
+
+
+def _hue(rgba: np.ndarray) -> float:
+    return colorsys.rgb_to_hsv(*(float(v) for v in rgba[:3]))[0]
+
+
+def test_no_seed_is_used_twice() -> None:
+    ends = [
+        jobs_of(dataclasses.replace(CONFIG, split=split, first=first, episodes=2))
+        for split in reward_data.SEED_OFFSET
+        for first in (0, 49_999_998)
+    ]
+    seeds = [seed for jobs in ends for _, _, seed in jobs]
+    assert len(set(seeds)) == len(seeds) == 3 * 2 * 2 * len(ENV_IDS)
+    blocks = {seed // 50_000_000 for seed in seeds}
+    assert len(blocks) == 3 * len(ENV_IDS)  # a block of its own for each split and scene
+    others = [
+        DemonstrationConfig(Path("unused"), episodes=100_000).seeds,
+        TRAINING_SEEDS, EVALUATION_SEEDS, SHOWCASE_SEEDS,
+    ]  # fmt: skip
+    taken = sorted([(b * 50_000_000, (b + 1) * 50_000_000) for b in blocks]
+                   + [(r.start, r.stop) for r in others])  # fmt: skip
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(taken))
+    assert taken[-1][1] < 2**31
+
+
+def test_cloned_policies_act_from_what_they_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    sizes = PolicyConfig(maps=2, vision_width=4, width=16, layers=1, heads=1, sample_steps=2)
+    DiffusionPolicy(sizes).save(tmp_path)
+    folders = (tmp_path, tmp_path)
+    config = dataclasses.replace(CONFIG, policy=folders, half_trained=folders)
+    stop_after(monkeypatch, 9)
+    (source, task, truth), again = (play(config, "toy", 7) for _ in range(2))
+    assert source in CLONED
+    assert task == "put the duck on the towel"
+    assert len(truth.snapshots) == 10
+    assert np.ptp(truth.snapshots[:, :6], axis=0).max() > 0.01
+    np.testing.assert_array_equal(truth.snapshots, again[2].snapshots)
+
+
+@pytest.mark.parametrize("given", [{"policy": 1}, {"policy": 2}, {"policy": 2, "half_trained": 1}])
+def test_cloned_episodes_need_policies_of_both_scenes(
+    tmp_path: Path, given: dict[str, int]
+) -> None:
+    folders = {name: (tmp_path,) * count for name, count in given.items()}
+    with pytest.raises(MissingPolicy, match="one per scene"):
+        collect(RewardDataConfig(tmp_path / "out", **folders))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("rows", [1, 12])
+def test_a_frame_file_can_be_mapped(tmp_path: Path, rows: int) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (rows, 2, 3, 4, 3), np.uint8)
+    with FrameFile(tmp_path / "frames.npy") as file:
+        for picture in pictures:
+            file.append(picture)
+    mapped = np.load(tmp_path / "frames.npy", mmap_mode="r")
+    assert isinstance(mapped, np.memmap)
+    np.testing.assert_array_equal(mapped, pictures)
+
+
+def test_rows_of_a_frame_file_have_one_shape(tmp_path: Path) -> None:
+    with FrameFile(tmp_path / "frames.npy") as file:
+        file.append(np.zeros((2, 3), np.uint8))
+        with pytest.raises(ValueError, match=r"shape \(2, 3\), got \(3, 2\)"):
+            file.append(np.zeros((3, 2), np.uint8))
+    assert np.load(tmp_path / "frames.npy").shape == (1, 2, 3)
+
+
+def test_the_reward_models_read_what_was_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(monkeypatch, 10)
+    config = RewardDataConfig(tmp_path / "data", split="validation", episodes=2)
+    collect(config)
+    data = RewardData.open([config.out], "validation")
+    expected = [clip for job in jobs_of(config) for clip in clips_of(*job)]
+    assert len(data.clips) == len(expected) >= 4
+    for number, (frames, dense, meta, examples) in enumerate(expected):
+        np.testing.assert_array_equal(data.stored(number), frames)
+        np.testing.assert_allclose(data.dense[number], dense, atol=1e-6)
+        assert data.clips[number].episode == meta["episode"]
+        asked = [(e.task, e.level, e.kind) for e in data.examples if e.clip == number]
+        assert asked == [(e["task"], e["level"], e["kind"]) for e in examples]
+
+
+def test_a_folder_that_was_not_finished_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = clips_of(CONFIG, "toy", CUT_SEED)
+    episodes = [whole, whole]
+    monkeypatch.setattr(reward_data, "clips_of", lambda *_: episodes.pop())
+    config = RewardDataConfig(tmp_path / "data", episodes=2)  # of each scene
+    with pytest.raises(IndexError):
+        collect(config)
+    assert len(np.load(config.out / "frames.npy", mmap_mode="r")) == 2 * len(whole)
+    assert not (config.out / "clips.jsonl").exists()
+    with pytest.raises(FileExistsError):
+        collect(config)
