@@ -1,0 +1,27 @@
+import signal
+
+import pytest
+import torch
+
+from experiments import workers
+from experiments.workers import prepare, worker_pool
+
+
+@pytest.mark.slow
+def test_workers_use_one_thread_and_leave_ctrl_c_to_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    before = signal.getsignal(signal.SIGINT)
+    with worker_pool(1) as pool:
+        assert pool.apply(torch.get_num_threads) == 1
+        assert pool.apply(signal.getsignal, (signal.SIGINT,)) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) == before != signal.SIG_IGN
+
+
+def test_a_prepared_process_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(workers, "keep_freed_memory", lambda: calls.append("memory"))
+    monkeypatch.setattr(torch, "set_num_threads", calls.append)
+    prepare(threads=2)
+    assert calls == ["memory", 2]
