@@ -60,6 +60,8 @@ class TrainConfig:
     """Another run whose tower, tokenizer and cached features are used, instead of training a tower."""
     tower_init: Path | None = None
     """State of an earlier tower stage (`tower.safetensors`) whose weights this one begins with."""
+    language_init: Path | None = None
+    """State of an earlier language stage (`language.safetensors`) whose weights this one begins with."""
     size: NanoSize = field(default_factory=NanoSize)
     """Width and depth."""
     tower: TowerConfig = field(default_factory=TowerConfig)
@@ -126,6 +128,8 @@ def train_language(config: TrainConfig, data: RewardData, base: Path) -> None:
         caches["validation"] = _cache(model, processor, validation, base)
     tower = model.model.visual
     model.model.visual = CachedTower(tower)
+    if config.language_init is not None:
+        load_state(config.language_init, {"language": model})
     encoder = ChatEncoder(processor, model)
     sampler = TurnSampler(data, config.language, encoder.end, config.seed)
 

@@ -31,6 +31,7 @@ class MujocoArm:
         finger = finger_from_gripper(gripper)
         self.data.qpos[:8] = [*joints, finger, -finger]
         self.data.qvel[:] = 0.0
+        self.data.qacc_warmstart[:] = 0.0  # else the solver starts from the last episode's contacts
         self.data.ctrl[:] = [*joints, finger]
         mujoco.mj_forward(self.model, self.data)
 
