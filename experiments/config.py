@@ -109,7 +109,7 @@ def _task(task: str, env_id: str, **shared: Any) -> dict[str, ExperimentConfig]:
 
 
 CONFIGS: dict[str, ExperimentConfig] = {
-    **_task("toy-on-towel", "robots:WidowXToyOnTowel-v0", training_episodes=200),
+    **_task("toy-on-towel", "robots:WidowXToyOnTowel-v0", training_episodes=250),
     **_task("drawer", "robots:WidowXDrawer-v0", training_episodes=200),
 }
 DEMO = dataclasses.replace(
