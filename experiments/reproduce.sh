@@ -23,39 +23,50 @@ run() { # CONFIG SEED
 }
 
 test_data() {
-  unless $data/test/clips.jsonl experiments.reward_data --split test --episodes 600 --out $data/test
+  unless $data/test/clips.jsonl experiments.reward_data --split test --episodes 520 --out $data/test
+}
+
+pretrain() { # SCENE STEPS VISION_STEPS
+  unless $data/demos-$1/meta.json experiments.demonstrations --scene "$1" --out $data/demos-$1
+  local resume=(); [[ -e runs/pretrain-$1/config.json ]] && resume=(--resume)
+  unless runs/pretrain-$1/policy policies.pretrain --demos $data/demos-$1 --out runs/pretrain-$1 \
+    --steps "$2" --vision-steps "$3" --save-at 350 "${resume[@]}"
 }
 
 weights() {
-  local scene
-  for scene in toy drawer; do # base policies, and early ones that fail in their own ways
-    unless $data/demos-$scene experiments.demonstrations --scene $scene --out $data/demos-$scene
-    unless runs/pretrain-$scene/policy policies.pretrain --demos $data/demos-$scene \
-      --out runs/pretrain-$scene --save-at 300
-  done
-  unless $data/train/clips.jsonl experiments.reward_data --split train --out $data/train
-  unless $data/cloned/clips.jsonl experiments.reward_data --split train --out $data/cloned \
-    --first 1000000 --episodes 400 \
+  pretrain toy 5000 600
+  pretrain drawer 2500 250
+  unless $data/train/clips.jsonl experiments.reward_data --split train --episodes 1500 \
+    --out $data/train
+  unless $data/cloned/clips.jsonl experiments.reward_data --split train --episodes 220 \
+    --first 10000 --out $data/cloned \
     --policy runs/pretrain-toy/policy runs/pretrain-drawer/policy \
-    --half-trained runs/pretrain-toy/step-300 runs/pretrain-drawer/step-300
-  unless $data/validation/clips.jsonl experiments.reward_data --split validation --episodes 100 \
+    --half-trained runs/pretrain-toy/step-350 runs/pretrain-drawer/step-350
+  unless $data/validation/clips.jsonl experiments.reward_data --split validation --episodes 60 \
     --out $data/validation
   local clips=($data/train $data/cloned $data/validation)
-  unless runs/nano/model/config.json reward_models.train --data "${clips[@]}" --out runs/nano
+  local mixed=(--language.describe-share 0.25 0.05 --language.locate-share 0.2 0.03)
+  unless runs/nano-1/model/config.json reward_models.train --data "${clips[@]}" --out runs/nano-1 \
+    --tower.steps 1150 --language.steps 1200 --language.learning-rate 1.5e-3 "${mixed[@]}"
+  # A warm restart of the language model, with rare levels drawn more often.
+  unless runs/nano/model/config.json reward_models.train --data "${clips[@]}" --out runs/nano \
+    --stage language --tower-from runs/nano-1 --language-init runs/nano-1/language.safetensors \
+    --language.steps 650 --language.learning-rate 1e-3 --language.warmup 30 --language.balance 0.6 \
+    --language.describe-share 0.1 0.03 --language.locate-share 0.08 0.02
   unless runs/nano-no-negatives/model/config.json reward_models.train --data "${clips[@]}" \
-    --out runs/nano-no-negatives --tower-from runs/nano --language.no-negatives
+    --out runs/nano-no-negatives --stage language --tower-from runs/nano-1 \
+    --language.no-negatives --language.steps 120 --language.learning-rate 1.5e-3
   test_data
-  unless runs/nano.json reward_models.benchmark --model runs/nano/model --data $data/test --out runs/nano.json
-  unless runs/nano-no-negatives.json reward_models.benchmark --model runs/nano-no-negatives/model \
-    --data $data/test --out runs/nano-no-negatives.json
+  unless runs/nano.json reward_models.benchmark --model runs/nano/model \
+    --no-negatives runs/nano-no-negatives/model --data $data/test --limit 2600 --out runs/nano.json
 }
 
 results() {
   test_data
   unless runs/shipped-nano.json reward_models.benchmark --model roboreward-nano --data $data/test \
-    --out runs/shipped-nano.json
+    --limit 2600 --out runs/shipped-nano.json
   unless runs/always-three.json reward_models.benchmark --model constant-3 --data $data/test \
-    --out runs/always-three.json
+    --limit 2600 --out runs/always-three.json
   local task seed
   for task in toy-on-towel drawer; do
     for seed in 0 1 2; do run $task-nano $seed; done
