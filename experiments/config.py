@@ -109,11 +109,11 @@ def _task(task: str, env_id: str, **shared: Any) -> dict[str, ExperimentConfig]:
 
 
 CONFIGS: dict[str, ExperimentConfig] = {
-    **_task("toy-on-towel", "robots:WidowXToyOnTowel-v0", training_episodes=250),
+    **_task("toy-on-towel", "robots:WidowXToyOnTowel-v0", training_episodes=400),
     **_task("drawer", "robots:WidowXDrawer-v0", training_episodes=200),
 }
 DEMO = dataclasses.replace(
-    CONFIGS["toy-on-towel-nano"],
+    CONFIGS["drawer-nano"],
     name="demo",
     training_episodes=120,
     base_episodes=60,

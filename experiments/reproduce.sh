@@ -34,7 +34,7 @@ pretrain() { # SCENE STEPS VISION_STEPS
 }
 
 weights() {
-  pretrain toy 5000 600
+  pretrain toy 6500 250
   pretrain drawer 2500 250
   unless $data/train/clips.jsonl experiments.reward_data --split train --episodes 1500 \
     --out $data/train
