@@ -17,7 +17,14 @@ def load() -> "RoboReward":
 
     Raises:
         WeightsError: The weights are missing or corrupt.
+        ModuleNotFoundError: The extra `models` is not installed.
     """
-    from reward_models.roboreward import RoboReward
+    try:
+        from reward_models.roboreward import RoboReward
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"Expected {error.name} for {NAME}, which is not installed. "
+            "Run: pip install 'roboreward-gym[models]'"
+        ) from error
 
     return RoboReward(WEIGHTS, name=NAME)
