@@ -49,8 +49,8 @@ class DemoArgs:
     """Episodes of each evaluation."""
     workers: int = min(2, os.cpu_count() or 1)
     """Processes that share the evaluation episodes."""
-    threads: int = min(2, os.cpu_count() or 1)
-    """Threads of torch while training."""
+    threads: int = 1
+    """Threads of torch while training; the networks are so small that more of them mostly wait."""
 
     @property
     def config(self) -> ExperimentConfig:
