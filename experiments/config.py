@@ -115,9 +115,9 @@ CONFIGS: dict[str, ExperimentConfig] = {
 DEMO = dataclasses.replace(
     CONFIGS["drawer-nano"],
     name="demo",
-    training_episodes=120,
-    base_episodes=60,
-    final_episodes=60,
+    training_episodes=160,
+    base_episodes=100,
+    final_episodes=100,
 )
 
 
