@@ -190,6 +190,8 @@ def _play_all(contestant: Contestant, seeds: Sequence[int], workers: int) -> Ite
         return
     with worker_pool(workers) as pool:
         yield from pool.imap_unordered(partial(_play, contestant), seeds)
+        pool.close()  # workers that end by themselves give back the locks of their progress bars
+        pool.join()
 
 
 def _play(contestant: Contestant, seed: int) -> Outcome:
