@@ -59,6 +59,8 @@ class RewardDataConfig:
     """Folders of cloned policies, one per scene in the order toy, drawer; given: only they act."""
     half_trained: tuple[Path, ...] = ()
     """Likewise, from early in their training."""
+    layout: Literal["any", "sides"] = "any"
+    """Where toys and targets lie for the scripted sources: anywhere, or as in the experiments."""
     counterfactuals: int = 3
     """Commands asked of each clip beside its own, chosen so that low and high levels both occur."""
     workers: int = 2
@@ -152,15 +154,16 @@ def _moment(env: WidowXEnv, arm: MujocoArm) -> tuple[np.ndarray, np.ndarray, dic
 def _stage(config: RewardDataConfig, scene: SceneName) -> tuple[WidowXEnv, MujocoArm]:
     """The environment of a scene and the arm whose simulation is replayed for the camera."""
     look = "test" if config.split == "test" else "train"
-    env = _env(scene, look, image=bool(config.policy))
+    layout = "sides" if config.policy else config.layout
+    env = _env(scene, look, layout, image=bool(config.policy))
     if not isinstance(env.arm, MujocoArm):
         raise TypeError(f"Expected a simulated arm, got {type(env.arm).__name__}.")
     return env, env.arm
 
 
 @cache
-def _env(scene: SceneName, look: str, *, image: bool) -> WidowXEnv:
-    more: dict[str, Any] = {"layout": "any"} if scene == "toy" and not image else {}
+def _env(scene: SceneName, look: str, layout: str, *, image: bool) -> WidowXEnv:
+    more: dict[str, Any] = {"layout": layout} if scene == "toy" else {}
     return widowx(gym.make(ENV_IDS[scene], look=look, image=image, **more))
 
 

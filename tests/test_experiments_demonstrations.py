@@ -20,6 +20,7 @@ from experiments.demonstrations import (
 )
 from policies.demos import Demos
 from policies.vision import downsample
+from robots.layout import MAX_STEP_M
 from robots.widowx import widowx
 from tests.fakes_workers import PoolInProcess
 
@@ -42,9 +43,9 @@ def _short() -> Iterator[None]:
 
 @pytest.mark.parametrize("scene", ["toy", "drawer"])
 def test_an_episode_follows_from_its_seed(scene: SceneName) -> None:
-    first = record_episode(scene, SEED)
-    other = record_episode(scene, SEED + 1)
-    again = record_episode(scene, SEED)
+    (first,) = record_episode(scene, SEED)
+    (other,) = record_episode(scene, SEED + 1)
+    (again,) = record_episode(scene, SEED)
     for name, rows in first.items():
         assert len(rows) == STEPS
         np.testing.assert_allclose(rows, again[name], rtol=0, atol=1e-6, err_msg=name)
@@ -52,7 +53,7 @@ def test_an_episode_follows_from_its_seed(scene: SceneName) -> None:
 
 
 def test_rows_hold_what_was_seen_before_the_action_that_was_executed() -> None:
-    rows = record_episode("toy", SEED)
+    (rows,) = record_episode("toy", SEED)
     env = demonstrations._env("toy")
     observation, _ = env.reset(seed=SEED)
     for step in range(STEPS):
@@ -96,12 +97,58 @@ def test_the_policies_read_what_was_recorded(tmp_path: Path) -> None:
     demos = Demos.load(config.out)
     assert list(demos.episode_ends) == [STEPS, 2 * STEPS, 3 * STEPS]
     assert list(config.seeds) == [500_000_005, 500_000_006, 500_000_007]
-    last = record_episode("toy", config.seeds[-1])
+    (last,) = record_episode("toy", config.seeds[-1])
     for name in ("images", "states", "actions", "landmarks"):
         np.testing.assert_array_equal(getattr(demos, name)[-STEPS:], last[name])
     meta = json.loads((config.out / "meta.json").read_text())
     assert (meta["seed"], meta["fps"]) == (5, 5.0)
     assert meta["mixture"] == MIXTURE["toy"]
+
+
+def test_a_detour_is_not_recorded_and_changes_where_the_demonstration_goes_on() -> None:
+    (straight,) = record_episode("toy", SEED)
+    for seed in range(SEED, SEED + 20):
+        stretches = record_episode("toy", seed, 0.9)
+        recorded = sum(len(rows["actions"]) for rows in stretches)
+        if 0 < recorded < STEPS:
+            break
+    jump = np.abs(stretches[0]["states"][0, :3] - straight["states"][0, :3]).max()
+    assert recorded < STEPS
+    assert jump > 0.02
+
+
+def test_the_hand_keeps_its_grip_on_a_later_detour() -> None:
+    env = demonstrations._env("toy")
+    observation, _ = env.reset(seed=SEED)
+    before = widowx(env).target
+    seen, truncated = demonstrations._go_astray(
+        env, before + np.array([0.1, 0.0, 0.0]), gripper=-1.0, steps=2, observation=observation
+    )
+    moved = widowx(env).target - before
+    assert not truncated
+    assert seen["state"][6] < observation["state"][6]
+    np.testing.assert_allclose(moved, [2 * MAX_STEP_M, 0.0, 0.0], atol=1e-6)
+
+
+def test_detours_come_as_often_as_was_asked() -> None:
+    rng = np.random.default_rng(0)
+    plans = [demonstrations.plan_detours(rng, 0.5) for _ in range(400)]
+    assert np.mean([0 in plan for plan in plans]) == pytest.approx(0.5, abs=0.08)
+    assert np.mean([any(at > 0 for at in plan) for plan in plans]) == pytest.approx(0.5, abs=0.08)
+    assert demonstrations.plan_detours(rng, 0.0) == {}
+
+
+def test_a_detour_ends_low_only_where_it_touches_no_toy() -> None:
+    env = widowx(demonstrations._env("toy"))
+    env.reset(seed=SEED)
+    rng = np.random.default_rng(0)
+    goals = np.array([demonstrations._anywhere(env, rng) for _ in range(300)])
+    near = np.zeros(len(goals), bool)
+    for toy in env.scene.movable():
+        near |= np.linalg.norm(goals[:, :2] - toy[:2], axis=1) < demonstrations.CLEAR_XY_M
+    assert near.any()
+    assert (goals[near, 2] >= demonstrations.CLEAR_Z_M).all()
+    assert (goals[~near, 2] < demonstrations.CLEAR_Z_M).any()
 
 
 def test_recorded_demonstrations_are_not_overwritten(tmp_path: Path) -> None:

@@ -141,6 +141,10 @@ class DrawerScene:
         """Centre of a handle `(3,)` [m] in the base frame."""
         return self._arm.data.xpos[self._arm.model.body(f"{drawer}_drawer").id] + HANDLE_FROM_DRAWER
 
+    def movable(self) -> tuple[np.ndarray, ...]:
+        """Position of the duck."""
+        return (self.now.duck.position,)
+
     def landmarks(self) -> np.ndarray:
         """Gripper, duck and handles; see `Scene.landmarks`."""
         state = self.now

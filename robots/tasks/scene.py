@@ -46,6 +46,10 @@ class Scene(Protocol):
         """The final state in words."""
         ...
 
+    def movable(self) -> tuple[np.ndarray, ...]:
+        """Positions `(3,)` [m] of the toys now."""
+        ...
+
     def landmarks(self) -> np.ndarray:
         """`(K, 4)` float32 of `robots.layout.LANDMARKS`: image x, y in 0..1, present, value in 0..1."""
         ...

@@ -149,6 +149,10 @@ class ToyScene:
         """Where each toy is and what the gripper does."""
         return " . ".join([*(self._where(toy) for toy in TOYS), gripper_words(self.now.opening)])
 
+    def movable(self) -> tuple[np.ndarray, ...]:
+        """Positions of both toys."""
+        return tuple(toy.position for toy in self.now.toys.values())
+
     def landmarks(self) -> np.ndarray:
         """Gripper, toys and targets; see `Scene.landmarks`."""
         state = self.now
