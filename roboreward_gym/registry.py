@@ -1,13 +1,16 @@
 """Reward models by name, each loaded once in a process.
 
 A name travels where a model of some gigabytes must not: through `gym.make(env.spec)`, configs and
-result files. Any installed package can add one, as an entry point that names a function without
-arguments (or a class) in its `pyproject.toml`::
+result files. Any installed package can add one, as an entry point that names a function (or a class)
+in its `pyproject.toml`::
 
     [project.entry-points."roboreward_gym.reward_models"]
     my-judge = "my_package.judge:load"
+
+`my-judge` calls it without arguments, `my-judge:some text` with the text after the first colon.
 """
 
+import inspect
 import threading
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -17,7 +20,8 @@ from roboreward_gym.scoring import RewardModel
 
 GROUP = "roboreward_gym.reward_models"
 
-RewardModelFactory = Callable[[], RewardModel]
+RewardModelFactory = Callable[..., RewardModel]
+"""Takes nothing, or the text after the colon of `name:argument`."""
 
 # Reentrant, because one model's factory may ask for another one by name.
 _lock = threading.RLock()
@@ -29,15 +33,18 @@ def register_reward_model(name: str, factory: RewardModelFactory, *, replace: bo
     """Make a reward model known by name in this process; it is loaded when first asked for.
 
     Args:
-        name: The name; it wins over an entry point of the same name.
-        factory: Called without arguments, at most once.
-        replace: Allow that the name is taken, and forget the model loaded under it.
+        name: The name, without a colon; it wins over an entry point of the same name.
+        factory: Called at most once for each argument, or once if the name is asked for without.
+        replace: Allow that the name is taken, and forget the models loaded under it.
 
     Raises:
         InvalidRewardModel: The name is taken, or the factory cannot be called.
     """
-    if not isinstance(name, str) or not name:
-        raise InvalidRewardModel(f"Expected a name of at least one letter, got {name!r}.")
+    if not isinstance(name, str) or not name or ":" in name:
+        raise InvalidRewardModel(
+            f"Expected a name of at least one letter and without a colon, got {name!r}. "
+            "What follows a colon is the argument of the factory."
+        )
     if not callable(factory):
         raise InvalidRewardModel(
             f"Expected a function that makes the reward model {name!r}, got "
@@ -49,7 +56,8 @@ def register_reward_model(name: str, factory: RewardModelFactory, *, replace: bo
                 f"Expected a free name, got {name!r}, which is registered. Pass replace=True."
             )
         _factories[name] = factory
-        _loaded.pop(name, None)
+        for loaded in [key for key in _loaded if key.partition(":")[0] == name]:
+            del _loaded[loaded]
 
 
 def reward_model_names() -> list[str]:
@@ -61,10 +69,14 @@ def reward_model_names() -> list[str]:
 def load_reward_model(name: str) -> RewardModel:
     """Return the reward model of that name, the same object each time.
 
+    Args:
+        name: `name` or `name:argument`; each argument is a model of its own.
+
     Raises:
         UnknownName: Nobody offers it; suggests the closest.
         RewardModelUnavailable: It is offered, but what it needs is not installed.
-        InvalidRewardModel: Its factory made something that cannot score.
+        InvalidRewardModel: Its factory made something that cannot score, takes no argument but got
+            one, or needs one and got none.
     """
     with _lock:
         if name not in _loaded:
@@ -73,7 +85,10 @@ def load_reward_model(name: str) -> RewardModel:
 
 
 def release_reward_model(name: str) -> None:
-    """Drop the cached model, so that its memory is free once nobody uses it; it stays known."""
+    """Drop the model cached under `name` or `name:argument`; the name stays known.
+
+    Its memory is free once nobody uses it.
+    """
     with _lock:
         _loaded.pop(name, None)
 
@@ -99,16 +114,40 @@ def check_reward_model(candidate: object) -> RewardModel:
     return candidate
 
 
-def _make(name: str) -> object:
+def _make(full_name: str) -> object:
+    name, colon, argument = full_name.partition(":")
     point = None if name in _factories else _entry_point(name)
     try:
-        return _factories[name]() if point is None else point.load()()
+        factory = _factories[name] if point is None else point.load()
+        arguments = _arguments(factory, name, argument if colon else None)
+        return factory(*arguments)
     except (ImportError, AttributeError) as error:
         place = "its factory" if point is None else repr(point.value)
         raise RewardModelUnavailable(
             f"Expected reward model {name!r} from {place}, got {type(error).__name__}: {error}. "
             "Install what it needs, or reinstall the package that offers it."
         ) from error
+
+
+def _arguments(factory: Callable[..., object], name: str, argument: str | None) -> tuple[str, ...]:
+    """Return what to call the factory with, checked first: its own TypeErrors stay its own."""
+    if argument == "":
+        raise InvalidRewardModel(
+            f"Expected an argument after the colon of '{name}:', got none. "
+            f"Write it behind the colon, or ask for {name!r}."
+        )
+    arguments = () if argument is None else (argument,)
+    try:
+        inspect.signature(factory).bind(*arguments)
+    except TypeError as error:
+        wanted = f"{name!r} without an argument" if arguments else f"'{name}:ARGUMENT'"
+        got = f"'{name}:{argument}'" if arguments else f"{name!r}"
+        raise InvalidRewardModel(
+            f"Expected {wanted}, got {got}: {error}. Ask for {wanted}."
+        ) from error
+    except ValueError:
+        pass  # Some built-in callables tell no signature; calling them will say what is wrong.
+    return arguments
 
 
 def _entry_point(name: str) -> EntryPoint:

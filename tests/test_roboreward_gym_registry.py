@@ -130,6 +130,8 @@ def test_a_taken_name_needs_replace() -> None:
 def test_what_is_no_name_or_no_factory_is_refused() -> None:
     with pytest.raises(InvalidRewardModel, match="name"):
         register_reward_model("", FakeRewardModel)
+    with pytest.raises(InvalidRewardModel, match="without a colon"):
+        register_reward_model("judge:3", FakeRewardModel)
     with pytest.raises(InvalidRewardModel, match="lambda"):
         register_reward_model("judge", FakeRewardModel())
 
@@ -156,3 +158,58 @@ def test_a_factory_may_ask_for_another_model() -> None:
     register_reward_model("inner", FakeRewardModel)
     register_reward_model("outer", lambda: load_reward_model("inner"))
     assert load_reward_model("outer") is load_reward_model("inner")
+
+
+def test_the_text_after_the_first_colon_is_the_argument() -> None:
+    asked = []
+    register_reward_model("remote", lambda url: asked.append(url) or FakeRewardModel())
+    load_reward_model("remote:http://host:80/a")
+    assert asked == ["http://host:80/a"]
+
+
+def test_each_argument_is_loaded_once() -> None:
+    register_reward_model("constant", lambda level="3": FakeRewardModel(int(level)))
+    two = load_reward_model("constant:2")
+    assert load_reward_model("constant:2") is two
+    assert load_reward_model("constant:4") is not two
+    assert load_reward_model("constant") is not two
+    release_reward_model("constant:4")
+    assert load_reward_model("constant:2") is two
+    release_reward_model("constant:2")
+    assert load_reward_model("constant:2") is not two
+
+
+def test_replacing_a_factory_forgets_the_models_of_every_argument() -> None:
+    register_reward_model("constant", lambda level: FakeRewardModel(int(level)))
+    register_reward_model("constantly", FakeRewardModel)
+    old, other = load_reward_model("constant:2"), load_reward_model("constantly")
+    register_reward_model("constant", lambda level: FakeRewardModel(int(level)), replace=True)
+    assert load_reward_model("constant:2") is not old
+    assert load_reward_model("constantly") is other
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("plain:3", "Expected 'plain' without an argument, got 'plain:3'"),
+        ("constant", "Expected 'constant:ARGUMENT', got 'constant'"),
+        ("constant:", "argument after the colon of 'constant:', got none"),
+    ],
+)
+def test_an_argument_too_many_or_too_few_is_refused(name: str, message: str) -> None:
+    register_reward_model("plain", lambda: FakeRewardModel())
+    register_reward_model("constant", lambda level: FakeRewardModel(int(level)))
+    with pytest.raises(InvalidRewardModel, match=message):
+        load_reward_model(name)
+
+
+def test_a_type_error_inside_a_factory_is_not_blamed_on_the_argument() -> None:
+    register_reward_model("broken", lambda text: len(3))
+    with pytest.raises(TypeError, match="has no len"):
+        load_reward_model("broken:text")
+
+
+def test_an_unknown_name_with_an_argument_suggests_the_closest() -> None:
+    register_reward_model("constant", lambda level: FakeRewardModel(int(level)))
+    with pytest.raises(UnknownName, match=r"'constnat'. Did you mean 'constant'"):
+        load_reward_model("constnat:3")
