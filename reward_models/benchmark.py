@@ -5,6 +5,7 @@ JSON and the confusion with the truth as a picture beside it.
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ def plot_confusion(confusion: np.ndarray, path: Path, title: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main(config: BenchmarkConfig) -> None:
+def run(config: BenchmarkConfig) -> None:
     """Measure one judge."""
     keep_freed_memory()
     torch.set_num_threads(config.threads)
@@ -148,5 +149,11 @@ def main(config: BenchmarkConfig) -> None:
     tqdm.write(json.dumps(summary, indent=2))
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Measure one judge, as the command line says."""
+    run(tyro.cli(BenchmarkConfig, args=argv, description=__doc__))
+    return 0
+
+
 if __name__ == "__main__":
-    main(tyro.cli(BenchmarkConfig, description=__doc__))
+    sys.exit(main())

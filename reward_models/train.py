@@ -8,6 +8,7 @@ descriptions and scores. Every stage resumes where it was stopped; a finished st
 import hashlib
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -262,11 +263,13 @@ def _append(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def main(config: TrainConfig) -> None:
-    """Train nano."""
+def main(argv: list[str] | None = None) -> int:
+    """Train nano, as the command line says."""
+    config = tyro.cli(TrainConfig, args=argv, description=__doc__)
     keep_freed_memory()
     train(config)
+    return 0
 
 
 if __name__ == "__main__":
-    main(tyro.cli(TrainConfig, description=__doc__))
+    sys.exit(main())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reward_models import nano
-from reward_models.benchmark import BenchmarkConfig, load_judge, main, measure
+from reward_models.benchmark import BenchmarkConfig, load_judge, measure, run
 from reward_models.data.dataset import RewardData
 from reward_models.judges.controls import ConstantReward
 from roboreward_gym import Clip, ProgressScore, RewardModel
@@ -53,7 +53,7 @@ def test_always_three_equals_its_baseline(folder: Path) -> None:
 def test_a_checkpoint_folder_is_measured_from_pixels(folder: Path, tmp_path: Path) -> None:
     checkpoint = write_tiny_checkpoint(tmp_path / "tiny")
     out = tmp_path / "numbers" / "tiny.json"
-    main(
+    run(
         BenchmarkConfig(
             model=str(checkpoint),
             data=(folder,),

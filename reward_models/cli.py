@@ -1,0 +1,97 @@
+"""The console script `roboreward`: one word per job, and nothing heavy loaded before the job is known."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+
+from roboreward_gym.errors import RoboRewardError, UnknownName
+
+DISTRIBUTION = "roboreward-gym"
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+"""Exit statuses, beside 0: an error that was explained, a command that makes no sense, Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: `module` has a function `main(argv) -> exit status`."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "score": Command(
+        "reward_models.score_videos", "Judge videos, folders of frames or a data set."
+    ),
+    "serve": Command("reward_models.serve", "Let other machines ask a judge over HTTP."),
+    "doctor": Command("reward_models.doctor", "Check that this machine can load and run a judge."),
+    "bench": Command("reward_models.benchmark", "Measure a judge on labelled clips."),
+    "train": Command("reward_models.train", "Train roboreward-nano."),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand and return the exit status.
+
+    Args:
+        argv: Arguments after the program's name; those of the process by default.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        sys.stderr.write(usage())
+        return MISUSED
+    name, *rest = arguments
+    if name in {"-h", "--help", "help"}:
+        sys.stdout.write(usage())
+        return 0
+    if name == "--version":
+        sys.stdout.write(f"{DISTRIBUTION} {version(DISTRIBUTION)}\n")
+        return 0
+    if name not in COMMANDS:
+        sys.stderr.write(f"{UnknownName('command', name, COMMANDS)}\n")
+        return MISUSED
+    try:
+        return load(name)(rest)
+    except RoboRewardError as error:
+        sys.stderr.write(f"roboreward {name}: {error}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write(f"roboreward {name}: stopped\n")
+        return INTERRUPTED
+
+
+def load(name: str) -> Callable[[list[str]], int]:
+    """Import the function behind a subcommand.
+
+    Raises:
+        MissingExtra: Something that it needs is not installed.
+    """
+    module = COMMANDS[name].module
+    try:
+        return import_module(module).main
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"Expected {error.name}, which is not installed. Run: pip install '{DISTRIBUTION}[models]'"
+        ) from error
+
+
+class MissingExtra(RoboRewardError, ImportError):
+    """A subcommand needs packages that the bare plugin does not."""
+
+
+def usage() -> str:
+    """Say what there is to run."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+    return (
+        "usage: roboreward COMMAND [ARGUMENTS]\n\n"
+        "Vision-language reward models for robots. Commands:\n\n"
+        + "\n".join(lines)
+        + "\n\nEach explains itself: roboreward COMMAND --help\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The console script: what it says, what it loads, and how it ends."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from reward_models import cli
+from roboreward_gym.errors import InvalidClip
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, main: object) -> None:
+    monkeypatch.setattr(cli, "import_module", lambda name: SimpleNamespace(main=main))
+
+
+def test_help_names_every_command_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for name, command in cli.COMMANDS.items():
+        assert f"{name:<6}  {command.help}\n" in out
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from reward_models import cli; cli.main(['--help']); "
+        "print(sorted({'torch', 'transformers', 'av', 'cv2', 'tyro', 'numpy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # NumPy comes with the vocabulary of the package.
+    assert shown.splitlines()[-1] == "['numpy']"
+
+
+def test_no_command_shows_the_help_as_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == cli.MISUSED
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == cli.usage()
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("roboreward-gym ")
+
+
+def test_an_unknown_command_suggests_the_closest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["scroe", "x.mp4"]) == cli.MISUSED
+    assert "Did you mean 'score'?" in capsys.readouterr().err
+
+
+def test_a_command_gets_the_arguments_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    offer(monkeypatch, lambda argv: seen.append(argv) or 7)
+    assert cli.main(["score", "--task", "open the drawer"]) == 7
+    assert seen == [["--task", "open the drawer"]]
+
+
+def test_an_explained_error_is_a_message_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(argv: list[str]) -> int:
+        raise InvalidClip("Expected frames, got none.")
+
+    offer(monkeypatch, fail)
+    assert cli.main(["score"]) == cli.FAILED
+    assert capsys.readouterr().err == "roboreward score: Expected frames, got none.\n"
+
+
+def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(argv: list[str]) -> int:
+        raise ZeroDivisionError
+
+    offer(monkeypatch, fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["score"])
+
+
+def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    offer(monkeypatch, interrupt)
+    assert cli.main(["score"]) == cli.INTERRUPTED
+
+
+def test_a_missing_extra_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'tyro'", name="tyro")
+
+    monkeypatch.setattr(cli, "import_module", missing)
+    assert cli.main(["score"]) == cli.FAILED
+    err = capsys.readouterr().err
+    assert "Expected tyro" in err
+    assert "pip install 'roboreward-gym[models]'" in err
+
+
+def test_the_console_script_names_this_function() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"roboreward": "reward_models.cli:main"}
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_a_main(name: str) -> None:
+    assert callable(cli.load(name))
