@@ -109,7 +109,7 @@ def wandb_log(config: ExperimentConfig, path: Path) -> Log:
 
     run = wandb.init(
         project="roboreward-gym", name=path.name, id=path.name, resume="allow",
-        config=dataclasses.asdict(config),
+        config=dataclasses.asdict(config), dir=path,
     )  # fmt: skip
     return lambda line: run.log(dict(line), step=int(line["episode"]))
 
