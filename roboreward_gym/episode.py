@@ -24,6 +24,8 @@ UNREADABLE = (
     AttributeError,
     TypeError,
     ValueError,
+    NotImplementedError,  # a flag of the archive that only damage sets
+    OSError,  # a place in the file that is not there
 )
 
 
@@ -42,6 +44,8 @@ class Episode:
         fps: Control rate in [Hz].
         seed: Seed of the reset, if known.
         score: What a judge said, once one has.
+        invalid: Why the episode must not be scored or learned from, such as a fault of the robot;
+            None for one that may.
     """
 
     frames: np.ndarray
@@ -54,6 +58,7 @@ class Episode:
     fps: float
     seed: int | None = None
     score: ProgressScore | None = None
+    invalid: str | None = None
 
     def __post_init__(self) -> None:
         steps = len(self.actions)
@@ -76,6 +81,11 @@ class Episode:
                 raise InvalidEpisode(
                     f"Expected finite {name}, got NaN or infinity. Record the episode again."
                 )
+        if self.invalid is not None and self.score is not None:
+            raise InvalidEpisode(
+                f"Expected no score of an episode that is invalid ({self.invalid}), got one. "
+                "It says nothing about the policy: leave it out."
+            )
         try:
             Clip(self.frames, self.task, self.fps)
         except InvalidClip as error:
@@ -99,6 +109,7 @@ class Episode:
             "fps": self.fps,
             "seed": self.seed,
             "score": _score_to_json(self.score),
+            "invalid": self.invalid,
         }
         header = np.frombuffer(json.dumps(meta).encode(), np.uint8)
         arrays = {name: getattr(self, name) for name in ARRAYS}
@@ -114,19 +125,20 @@ class Episode:
         Raises:
             InvalidEpisode: The file is cut short or is no episode.
         """
-        try:
-            # Opened here, because NumPy leaves the files it opened open where they are damaged.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-                meta = json.loads(bytes(data["meta"]))
-                arrays = {name: data[name] for name in ARRAYS}
-            if meta.pop("format") != FORMAT:
-                raise InvalidEpisode(f"It was written by another version than {FORMAT!r}.")
-            return cls(**arrays, **{**meta, "score": _score_from_json(meta["score"])})
-        except UNREADABLE as error:
-            raise InvalidEpisode(
-                f"Expected an episode in {path}, got {type(error).__name__}: {error} "
-                "Delete the file and record it again."
-            ) from error
+        # Opened here, because NumPy leaves the files it opened open where they are damaged.
+        with path.open("rb") as file:
+            try:
+                with np.load(file, allow_pickle=False) as data:
+                    meta = json.loads(bytes(data["meta"]))
+                    arrays = {name: data[name] for name in ARRAYS}
+                if meta.pop("format") != FORMAT:
+                    raise InvalidEpisode(f"It was written by another version than {FORMAT!r}.")
+                return cls(**arrays, **{**meta, "score": _score_from_json(meta["score"])})
+            except UNREADABLE as error:
+                raise InvalidEpisode(
+                    f"Expected an episode in {path}, got {type(error).__name__}: {error} "
+                    "Delete the file and record it again."
+                ) from error
 
 
 def _score_to_json(score: ProgressScore | None) -> dict[str, Any] | None:

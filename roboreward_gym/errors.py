@@ -61,3 +61,19 @@ class NotPortable(RoboRewardError, TypeError):
 
 class NoEpisode(RoboRewardError, RuntimeError):
     """A call that needs an episode in another state than the present one."""
+
+
+class EpisodeInvalid(RoboRewardError, RuntimeError):
+    """Something outside of the policy spoiled the episode, such as a fault of the robot.
+
+    Environments raise it from `step`. The message is the reason. Whoever catches it keeps the
+    episode apart: it is never scored and never learned from.
+    """
+
+
+class BudgetExhausted(RoboRewardError, RuntimeError):
+    """The requests or the money that a judge behind a paid server may use are used up."""
+
+
+class InvalidMessage(RoboRewardError, ValueError):
+    """Bytes between a client and a judge's server that do not follow their format."""

@@ -1,4 +1,4 @@
-"""The seam between the environment and a robot: simulated now, real later, fake in tests."""
+"""The seam between the environment and a robot: simulated, real, or fake in tests."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,10 +8,21 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class ArmReading:
-    """What the joints say now: `joints` `(6,)` [rad], `gripper` opening in 0..1."""
+    """What the joints say now, and how far that can be trusted.
+
+    Attributes:
+        joints: `(6,)` [rad].
+        gripper: Opening in 0..1.
+        joints_age_s: Time since the joints were like that.
+        image_age_s: Time since the newest image was taken.
+        effort_ma: `(6,)` [mA] that the servos draw; None for an arm that has no servos.
+    """
 
     joints: np.ndarray
     gripper: float
+    joints_age_s: float = 0.0
+    image_age_s: float = 0.0
+    effort_ma: np.ndarray | None = None
 
 
 class Arm(Protocol):
@@ -35,10 +46,14 @@ class Arm(Protocol):
         """Drive towards `joints` `(6,)` [rad] and `gripper` 0..1 for one control period."""
         ...
 
+    def hold(self) -> None:
+        """Stop where the arm is, and stay there."""
+        ...
+
     def camera(self) -> np.ndarray:
         """The newest image, `(H, W, 3)` uint8 RGB; the caller may keep it."""
         ...
 
     def close(self) -> None:
-        """Release the connection; may be called twice."""
+        """Leave the arm at rest and release the connection; may be called twice."""
         ...

@@ -1,6 +1,6 @@
 """Errors of the robot side: expected, got, what to do."""
 
-from roboreward_gym.errors import RoboRewardError
+from roboreward_gym.errors import EpisodeInvalid, RoboRewardError
 
 
 class InvalidAction(RoboRewardError, ValueError):
@@ -13,3 +13,19 @@ class UnreachablePose(RoboRewardError, ValueError):
 
 class CameraError(RoboRewardError, RuntimeError):
     """No image could be made."""
+
+
+class ArmFault(EpisodeInvalid):
+    """The arm was stopped in the middle of an episode; it holds, and the next reset recovers it."""
+
+
+class ArmUnavailable(RoboRewardError, ConnectionError):
+    """There is no arm that may be driven: no driver, the wrong one, or somebody else drives it."""
+
+
+class MotionRefused(RoboRewardError, PermissionError):
+    """A motion that nobody allowed: a real arm without an operator, or a target past the limits."""
+
+
+class NoTruth(RoboRewardError, LookupError):
+    """Nobody knows the true state: there is a real table under the arm, and not a simulated one."""

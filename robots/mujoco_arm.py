@@ -52,6 +52,9 @@ class MujocoArm:
             self.data.ctrl[:6] = start + (joints - start) * min(1.0, (i + 1) / ramp)
             mujoco.mj_step(self.model, self.data)
 
+    def hold(self) -> None:
+        """Nothing to do: simulated time stands still between moves."""
+
     def camera(self) -> np.ndarray:
         """`(H, W, 3)` uint8 RGB of the scene now; the renderer is made at the first call."""
         if self._camera is None:

@@ -1,15 +1,29 @@
-"""The safety layer: pure functions through which every target passes, simulated or real.
+"""The safety layer: pure functions through which every target and every reading passes, simulated or real.
 
 Limits are checked on poses (workspace box), joints (range with margin) and steps (velocity). A target that cannot
-be made safe is not executed: the arm holds where it is.
+be made safe is not executed: the arm holds where it is. A reading that cannot be trusted ends the episode.
+`robots.guard` puts the last two checks between the environment and every arm.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from robots.errors import InvalidAction, UnreachablePose
-from robots.layout import ACTION_DIM, CONTROL_HZ, JOINT_LOWER, JOINT_UPPER, JOINT_VELOCITY
+from robots.arm import ArmReading
+from robots.errors import ArmFault, InvalidAction, MotionRefused, UnreachablePose
+from robots.layout import (
+    ACTION_DIM,
+    ARM_JOINTS,
+    CONTROL_HZ,
+    JOINT_LOWER,
+    JOINT_UPPER,
+    JOINT_VELOCITY,
+)
+
+READING_SLACK_RAD = 0.2
+"""How far past its limits a joint may be read: soft limits give way, encoders are offset."""
+STEP_SLACK_RAD = 1e-6
+"""For rounding in the sum of many steps."""
 
 
 def _box_low() -> np.ndarray:
@@ -18,6 +32,11 @@ def _box_low() -> np.ndarray:
 
 def _box_high() -> np.ndarray:
     return np.array([0.45, 0.25, 0.30])
+
+
+def _effort_limit() -> np.ndarray:
+    # BridgeData's robot stops at 1.7 times what its joints draw in normal work.
+    return 1.7 * np.array([800.0, 1000.0, 600.0, 600.0, 600.0, 700.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +50,9 @@ class SafetyLimits:
         yaw_rad: Largest yaw either way.
         joint_margin_rad: Distance kept from the joint limits.
         velocity_fraction: Fraction of the vendor's joint velocity limit.
+        joints_max_age_s: Joint states older than this stop the arm.
+        image_max_age_s: Images older than this end the episode.
+        effort_limit_ma: `(6,)` [mA] that a servo may draw for longer than a moment.
     """
 
     box_low: np.ndarray = field(default_factory=_box_low)
@@ -39,6 +61,14 @@ class SafetyLimits:
     yaw_rad: float = 1.57
     joint_margin_rad: float = 0.03
     velocity_fraction: float = 0.9
+    joints_max_age_s: float = 0.1
+    image_max_age_s: float = 0.5
+    effort_limit_ma: np.ndarray = field(default_factory=_effort_limit)
+
+    @property
+    def largest_step_rad(self) -> float:
+        """Most that a joint target may change in one control period."""
+        return self.velocity_fraction * JOINT_VELOCITY / CONTROL_HZ
 
     def __post_init__(self) -> None:
         if not (self.box_low < self.box_high).all():
@@ -96,8 +126,109 @@ def safe_joints(
     """
     if joints is None or not np.isfinite(joints).all():
         return None
-    margin = limits.joint_margin_rad
-    if (joints < JOINT_LOWER + margin).any() or (joints > JOINT_UPPER - margin).any():
+    if not within_limits(joints, limits):
         return None
-    largest_step = limits.velocity_fraction * JOINT_VELOCITY / CONTROL_HZ
+    largest_step = limits.largest_step_rad
     return current + np.clip(joints - current, -largest_step, largest_step)
+
+
+def within_limits(joints: np.ndarray, limits: SafetyLimits) -> bool:
+    """Whether joints `(6,)` [rad] are inside their ranges, less the margin."""
+    margin = limits.joint_margin_rad
+    return bool((joints >= JOINT_LOWER + margin).all() and (joints <= JOINT_UPPER - margin).all())
+
+
+def check_target(
+    joints: np.ndarray, previous: np.ndarray | None, limits: SafetyLimits
+) -> np.ndarray:
+    """Return joints `(6,)` [rad] that an arm may be sent to in one control period.
+
+    Args:
+        joints: The target.
+        previous: `(6,)` [rad], the last target; None for a slow move, where a step has no meaning.
+        limits: The limits to keep.
+
+    Raises:
+        MotionRefused: Another shape, not finite, past a joint limit, or too far for one period.
+    """
+    if joints.shape != (len(ARM_JOINTS),) or not np.isfinite(joints).all():
+        raise MotionRefused(f"Expected {len(ARM_JOINTS)} finite joints [rad], got {joints}.")
+    if not within_limits(joints, limits):
+        raise MotionRefused(
+            f"Expected joints {limits.joint_margin_rad} rad inside their limits, got {joints}. "
+            "Pass targets through safe_joints() first."
+        )
+    if previous is not None:
+        step = np.abs(joints - previous).max()
+        if step > limits.largest_step_rad + STEP_SLACK_RAD:
+            raise MotionRefused(
+                f"Expected a step of at most {limits.largest_step_rad:.3f} rad, got {step:.3f}. "
+                "Pass targets through safe_joints() first."
+            )
+    return joints
+
+
+def check_reading(reading: ArmReading, limits: SafetyLimits) -> ArmReading:
+    """Return a reading that can be trusted.
+
+    Raises:
+        ArmFault: It is stale, not finite, impossible, or of an arm that strains against something.
+    """
+    for name, age, oldest in (
+        ("joint state", reading.joints_age_s, limits.joints_max_age_s),
+        ("image", reading.image_age_s, limits.image_max_age_s),
+    ):
+        # Not `age > oldest`, which is False for NaN.
+        if not age <= oldest:
+            raise ArmFault(
+                f"Expected a {name} of the last {oldest} s, got one {age:.2f} s old. The arm holds."
+            )
+    check_joints_possible(reading.joints)
+    if reading.effort_ma is not None:
+        check_effort(reading.effort_ma, limits)
+    return reading
+
+
+def check_joints_possible(joints: np.ndarray) -> None:
+    """Raise `ArmFault` if measured joints `(6,)` [rad] are not finite, or where no arm can be."""
+    if not np.isfinite(joints).all():
+        raise ArmFault(f"Expected finite joint positions, got {joints}. The arm holds.")
+    slack = READING_SLACK_RAD
+    if (joints < JOINT_LOWER - slack).any() or (joints > JOINT_UPPER + slack).any():
+        raise ArmFault(
+            f"Expected joint positions inside their limits, got {joints}. The arm holds; "
+            "check the order of the joints and the calibration."
+        )
+
+
+def check_effort(effort_ma: np.ndarray, limits: SafetyLimits) -> None:
+    """Raise `ArmFault` if a servo draws more than its limit: the arm pushes against something."""
+    if not np.isfinite(effort_ma).all():
+        raise ArmFault(f"Expected finite efforts, got {effort_ma}. The arm holds.")
+    over = np.abs(effort_ma) > limits.effort_limit_ma
+    if over.any():
+        worst = int(np.argmax(np.abs(effort_ma) / limits.effort_limit_ma))
+        raise ArmFault(
+            f"Expected at most {limits.effort_limit_ma[worst]:.0f} mA in {ARM_JOINTS[worst]}, got "
+            f"{effort_ma[worst]:.0f} mA. The arm holds; look for what it pushes against."
+        )
+
+
+def near(joints: np.ndarray, pose: np.ndarray, tolerance_rad: float) -> bool:
+    """Whether measured joints `(6,)` [rad] are at a pose."""
+    return bool(np.isfinite(joints).all() and np.abs(joints - pose).max() <= tolerance_rad)
+
+
+def check_may_drop(joints: np.ndarray, sleep: np.ndarray, tolerance_rad: float = 0.2) -> None:
+    """Refuse what takes the torque away, unless the arm lies in its sleep pose.
+
+    That is torque off, a reboot of motors, and every change of the operating mode.
+
+    Raises:
+        MotionRefused: The arm is somewhere else and would fall.
+    """
+    if not near(joints, sleep, tolerance_rad):
+        raise MotionRefused(
+            f"Expected the sleep pose {sleep} before the torque goes off, got joints {joints}. "
+            "The arm would fall: bring it to the sleep pose first, or support it by hand."
+        )

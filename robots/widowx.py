@@ -1,5 +1,6 @@
 """The WidowX environment: clock, spaces, safety and episode logic, over any `Arm`."""
 
+import math
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -7,6 +8,8 @@ import numpy as np
 
 from robots import safety
 from robots.arm import Arm
+from robots.errors import NoTruth
+from robots.guard import Guard
 from robots.kinematics import Kinematics
 from robots.layout import (
     ACTION_DIM,
@@ -37,7 +40,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
 
     Like the real robot it cannot know whether it succeeded: it never terminates, and a time limit truncates.
     The reward (1.0 while the true state is a success) and every `truth/...` entry of `info` are ground truth of
-    the simulation, for oracle baselines and reports only.
+    the simulation, for oracle baselines and reports only; NaN where nobody knows it, as on a real table.
 
     Args:
         arm: Where actions go and images come from.
@@ -69,6 +72,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self.render_mode = render_mode
         self._look, self._with_image = look, image
         self._limits = limits or safety.SafetyLimits()
+        self._guard = Guard(arm, self._limits)
         self._kinematics = Kinematics()
         self._image: np.ndarray | None = None
         self._position, self._euler = START_POSITION.copy(), np.zeros(3)
@@ -98,13 +102,17 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
             )
         self._position, self._euler = position, np.zeros(3)
         self._joints, self._gripper = joints, 1.0
-        self.arm.reset(joints, self._gripper)
+        self._guard.reset(joints, self._gripper)
         self._image = None
         self.scene.observe()
         return self._observation(), self._info(np.zeros(ACTION_DIM, np.float32))
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Move for one control period of 0.2 s."""
+        """Move for one control period of 0.2 s.
+
+        Raises:
+            ArmFault: The arm was stopped; the episode is invalid, and the next reset recovers the arm.
+        """
         executed = self._execute(safety.check_action(action))
         self.scene.observe()
         info = self._info(executed)
@@ -146,12 +154,12 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         )
         self._position, self._euler, self._joints = position, euler, joints
         self._gripper = float((action[6] + 1.0) / 2.0)
-        self.arm.move(joints, self._gripper)
+        self._guard.move(joints, self._gripper)
         self._image = None
         return np.clip(executed, -1.0, 1.0).astype(np.float32)
 
     def _observation(self) -> Observation:
-        reading = self.arm.read()
+        reading = self._guard.read()
         position, rotation = self._kinematics.forward(reading.joints)
         state = np.concatenate([position, euler_from_rotation(rotation), [reading.gripper]])
         observation = {"state": state.astype(np.float32)}
@@ -161,12 +169,15 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
 
     def _camera(self) -> np.ndarray:
         if self._image is None:
-            self._image = self.arm.camera()
+            self._image = self._guard.camera()
         return self._image
 
     def _info(self, executed: np.ndarray) -> dict[str, Any]:
-        level = self.scene.level(self.task)
-        return {"action": executed, "truth/level": float(level), "truth/success": float(level == 5)}
+        try:
+            level = float(self.scene.level(self.task))
+        except NoTruth:
+            return {"action": executed, "truth/level": math.nan, "truth/success": math.nan}
+        return {"action": executed, "truth/level": level, "truth/success": float(level == 5)}
 
 
 def widowx(env: gym.Env[Any, Any]) -> WidowXEnv:

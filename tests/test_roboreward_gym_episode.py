@@ -159,3 +159,14 @@ def test_an_episode_without_actions_is_refused() -> None:
 
 def test_env_rewards_may_be_unknown() -> None:
     assert len(make(env_rewards=np.full(3, np.nan, np.float32))) == 3
+
+
+def test_the_reason_why_an_episode_is_invalid_is_kept(tmp_path: Path) -> None:
+    hurt = make(invalid="the camera froze")
+    hurt.save(tmp_path / "hurt.npz")
+    assert Episode.load(tmp_path / "hurt.npz").invalid == "the camera froze"
+
+
+def test_an_invalid_episode_cannot_be_scored() -> None:
+    with pytest.raises(InvalidEpisode, match="the camera froze"):
+        make(score=ProgressScore(level=5), invalid="the camera froze")

@@ -1,6 +1,6 @@
 """The environment's contract, on the simulated arm and on a fake one."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -8,114 +8,17 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import robots  # noqa: F401
-from roboreward_gym.errors import UnknownName
-from robots.arm import Arm, ArmReading
-from robots.errors import InvalidAction
+from roboreward_gym.errors import EpisodeInvalid, UnknownName
+from robots.errors import InvalidAction, NoTruth
 from robots.experts import ScriptedExpert
 from robots.kinematics import Kinematics
-from robots.layout import GRIPPER_DOWN, LANDMARKS
-from robots.mujoco_arm import MujocoArm
+from robots.layout import GRIPPER_DOWN
 from robots.tasks.drawer import DrawerScene
 from robots.tasks.toy import ToyScene
 from robots.widowx import NEUTRAL_JOINTS, WidowXEnv, widowx
+from tests.fakes_robots import EmptyScene, FakeArm
 
 IDS = ("robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0")
-
-
-class FakeArm:
-    """Reaches every target at once; its camera shows how often it moved."""
-
-    image_size = (96, 128)
-
-    def __init__(self) -> None:
-        self.moves = 0
-        self._reading = ArmReading(np.zeros(6), 1.0)
-
-    def reset(self, joints: np.ndarray, gripper: float) -> None:
-        self.moves = 0
-        self._reading = ArmReading(joints.copy(), gripper)
-
-    def read(self) -> ArmReading:
-        return self._reading
-
-    def move(self, joints: np.ndarray, gripper: float) -> None:
-        self.moves += 1
-        self._reading = ArmReading(joints.copy(), gripper)
-
-    def camera(self) -> np.ndarray:
-        return np.full((*self.image_size, 3), self.moves, np.uint8)
-
-    def close(self) -> None:
-        pass
-
-
-class EmptyScene:
-    """A table with nothing on it."""
-
-    commands = ("wave",)
-
-    def reset(self, rng: np.random.Generator, task: str, split: str) -> None:
-        self.resets = getattr(self, "resets", 0) + 1
-
-    def observe(self) -> None:
-        pass
-
-    def level(self, task: str) -> int:
-        return 1
-
-    def askable(self, task: str) -> bool:
-        return True
-
-    def caption(self) -> str:
-        return "an empty table"
-
-    def landmarks(self) -> np.ndarray:
-        return np.zeros((len(LANDMARKS), 4), np.float32)
-
-
-@pytest.fixture(params=["mujoco", "fake"])
-def arm(request: pytest.FixtureRequest) -> Iterator[Arm]:
-    arm = MujocoArm("toy", image_size=(96, 128)) if request.param == "mujoco" else FakeArm()
-    yield arm
-    arm.close()
-
-
-# --- contract of every arm -------------------------------------------------------------------------
-
-
-def test_an_arm_reads_back_the_reset(arm: Arm) -> None:
-    arm.reset(NEUTRAL_JOINTS, 1.0)
-    np.testing.assert_allclose(arm.read().joints, NEUTRAL_JOINTS, atol=1e-6)
-    assert arm.read().gripper == pytest.approx(1.0, abs=1e-6)
-
-
-def test_an_arm_goes_where_it_is_sent(arm: Arm) -> None:
-    arm.reset(NEUTRAL_JOINTS, 1.0)
-    target = NEUTRAL_JOINTS + np.array([0.1, 0.05, -0.05, 0.0, 0.1, 0.0])
-    for _ in range(5):
-        arm.move(target, 0.0)
-    np.testing.assert_allclose(arm.read().joints, target, atol=0.02)
-    assert arm.read().gripper < 0.1
-
-
-def test_an_arm_films_rgb_frames_that_callers_may_keep(arm: Arm) -> None:
-    arm.reset(NEUTRAL_JOINTS, 1.0)
-    first = arm.camera()
-    kept = first.copy()
-    arm.move(NEUTRAL_JOINTS + np.array([0.4, 0, 0, 0, 0, 0]), 1.0)
-    second = arm.camera()
-    assert first.shape == (96, 128, 3)
-    assert first.dtype == np.uint8
-    np.testing.assert_array_equal(first, kept)
-    assert (second != first).any()
-
-
-def test_an_arm_closes_twice(arm: Arm) -> None:
-    arm.close()
-    arm.close()
-
-
-# --- contract of the environment -------------------------------------------------------------------
 
 
 def fake_env(arm: FakeArm | None = None) -> WidowXEnv:
@@ -210,7 +113,9 @@ def test_construction_moves_nothing() -> None:
     arm = FakeArm()
     fake_env(arm)
     assert arm.moves == 0
-    assert not hasattr(fake_env().scene, "resets")
+    scene = EmptyScene()
+    WidowXEnv(FakeArm(), scene, "wave")
+    assert scene.resets == 0
 
 
 def test_unknown_commands_get_the_closest() -> None:
@@ -229,3 +134,27 @@ def test_the_command_can_change_for_one_episode() -> None:
 def test_neutral_joints_point_the_gripper_down() -> None:
     _, rotation = Kinematics().forward(NEUTRAL_JOINTS)
     assert float((rotation * GRIPPER_DOWN).sum()) > 2.5  # trace of the difference: nearly aligned
+
+
+def test_a_hurt_arm_spoils_the_episode_and_the_next_reset_goes_on() -> None:
+    arm = FakeArm()
+    env = fake_env(arm)
+    env.reset(seed=0)
+    arm.reading = replace(arm.reading, joints_age_s=0.3)
+    with pytest.raises(EpisodeInvalid, match=r"0\.30 s old"):
+        env.step(np.zeros(7))
+    assert (arm.moves, arm.holds) == (0, 1)
+    env.reset(seed=1)
+    env.step(np.zeros(7))
+    assert arm.moves == 1
+
+
+def test_where_nobody_knows_the_truth_it_is_nan() -> None:
+    class RealTable(EmptyScene):
+        def level(self, task: str) -> int:
+            raise NoTruth("Expected a simulation, got a real table.")
+
+    env = WidowXEnv(FakeArm(), RealTable(), "wave")
+    _, info = env.reset(seed=0)
+    assert np.isnan(info["truth/level"])
+    assert np.isnan(env.step(np.zeros(7))[1])

@@ -35,7 +35,11 @@ class Scene(Protocol):
         ...
 
     def level(self, task: str) -> int:
-        """Rubric level 1..5 of the state now for any command of `commands`."""
+        """Rubric level 1..5 of the state now for any command of `commands`.
+
+        Raises:
+            NoTruth: Nobody knows.
+        """
         ...
 
     def askable(self, task: str) -> bool:
