@@ -1,0 +1,83 @@
+"""Images of the simulated scene on ROS topics, drawn in a thread of their own."""
+
+import array
+import threading
+import time
+from typing import Any
+
+import cv2
+import mujoco
+import numpy as np
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from robots.camera import make_camera
+
+FRAME = "camera_color_optical_frame"
+JPEG_QUALITY = 95
+CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class CameraThread(threading.Thread):
+    """Draws the newest state of the physics, and only while somebody listens.
+
+    Args:
+        driver: The node; its lock guards the simulation that is drawn.
+        topic: Raw images go there, JPEG to `<topic>/compressed`.
+        hz: Images a second, fewer on a slow machine.
+        stop: Ends the thread.
+    """
+
+    def __init__(self, driver: Any, topic: str, hz: float, stop: threading.Event) -> None:
+        super().__init__(name="camera", daemon=True)
+        self._driver, self._hz, self._stop_event = driver, hz, stop
+        self._raw = driver.create_publisher(Image, topic, CAMERA_QOS)
+        self._jpeg = driver.create_publisher(CompressedImage, f"{topic}/compressed", CAMERA_QOS)
+        self._last: np.ndarray | None = None
+
+    def run(self) -> None:
+        """Draw and publish until stopped; the renderer belongs to this thread."""
+        arm = self._driver.robot.arm
+        camera = make_camera(arm.model, *arm.image_size, "front")
+        data = mujoco.MjData(arm.model)  # a copy, so that drawing does not hold up the physics
+        due = time.monotonic()
+        while not self._stop_event.is_set():
+            due = max(due + 1.0 / self._hz, time.monotonic())
+            if self._raw.get_subscription_count() or self._jpeg.get_subscription_count():
+                self._film(camera, data)
+            self._stop_event.wait(max(0.0, due - time.monotonic()))
+        camera.close()
+
+    def _film(self, camera: Any, data: mujoco.MjData) -> None:
+        driver, now = self._driver, time.monotonic()
+        frozen = driver.faults.active("frozen_camera", now)
+        if frozen is None or (frozen.repeat and self._last is None):
+            with driver.drawing:
+                with driver.lock:
+                    mujoco.mj_copyData(data, driver.robot.arm.model, driver.robot.arm.data)
+                    stamp = driver.stamp()
+                image = camera.render(data)
+        elif frozen.repeat and self._last is not None:
+            image, stamp = self._last, driver.stamp()
+        else:
+            return
+        self._last = image
+        if not driver.faults.loses("images", now) and driver.context.ok():
+            self._publish(image, stamp)
+
+    def _publish(self, image: np.ndarray, stamp: Any) -> None:
+        if self._raw.get_subscription_count():
+            message = Image()
+            message.header.stamp, message.header.frame_id = stamp, FRAME
+            message.height, message.width = image.shape[:2]
+            message.encoding, message.step = "rgb8", image.shape[1] * 3
+            message.data = array.array("B", image.tobytes())  # an ndarray would be copied by bytes
+            self._raw.publish(message)
+        if self._jpeg.get_subscription_count():
+            message = CompressedImage()
+            message.header.stamp, message.header.frame_id = stamp, FRAME
+            message.format = "rgb8; jpeg compressed bgr8"
+            bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+            _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+            message.data = array.array("B", code.tobytes())
+            self._jpeg.publish(message)
