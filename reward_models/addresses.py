@@ -1,0 +1,48 @@
+"""Addresses of servers: checked before anything is sent there."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from roboreward_gym.errors import InvalidSetting
+
+
+def check_url(url: str) -> str:
+    """Return the address without a slash at its end.
+
+    >>> check_url("http://127.0.0.1:8321/")
+    'http://127.0.0.1:8321'
+
+    Raises:
+        InvalidSetting: Not an http(s) address of a host, or one that carries a password or a query.
+    """
+    example = "Write it like http://127.0.0.1:8321."
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read for its check: an impossible port raises
+    except ValueError as error:
+        raise InvalidSetting(f"Expected the address of a server, got {error}. {example}") from error
+    if parts.username or parts.password:
+        # The address is printed and saved with every score, so the text of it must not go on from here.
+        raise InvalidSetting(
+            "Expected an address without user and password, got one with them. "
+            "Put the secret into the environment variable that the judge reads."
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidSetting(f"Expected an http(s) address, got {url!r}. {example}")
+    if parts.query or parts.fragment or any(c.isspace() for c in url):
+        raise InvalidSetting(f"Expected an address without query or spaces, got {url!r}. {example}")
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this machine can reach the host.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+    (True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

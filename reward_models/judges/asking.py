@@ -1,0 +1,76 @@
+"""What the judges behind paid APIs share: several clips at once, within bounds, and no half results."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Any
+
+from reward_models.prompt import prompt_sha256
+from reward_models.protocol import Protocol, SampledClip
+from roboreward_gym.scoring import Clip, ProgressScore
+
+STILLS = Protocol(fps=1.0, min_frames=2, max_frames=32)
+"""Frames for models that take images: one a second, as RoboRewardBench fed OpenAI's, first and last included."""
+
+MAX_OUTPUT_TOKENS = 60_000
+"""Most tokens of an answer, thoughts included; what RoboRewardBench allowed reasoning models."""
+
+TIMEOUT_S = 120.0
+"""Longest wait for a sign of life in [s]; reasoning models take their time."""
+
+
+def score_each(
+    score: Callable[[Clip], ProgressScore], clips: Sequence[Clip], concurrency: int
+) -> list[ProgressScore]:
+    """Score clips side by side, at most `concurrency` at a time; same order, same length.
+
+    The first failure is raised, and requests that have not begun by then are never sent.
+    """
+    if len(clips) < 2 or concurrency < 2:
+        return [score(clip) for clip in clips]
+    with ThreadPoolExecutor(min(concurrency, len(clips)), "judge") as pool:
+        futures = [pool.submit(score, clip) for clip in clips]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for failed in futures:
+            # A cancelled future comes after the failed one, so its own error is the one raised.
+            if failed.done() and not failed.cancelled():
+                failed.result()
+        return [future.result() for future in futures]
+
+
+def describe(clip: SampledClip, model: str, server: str) -> dict[str, Any]:
+    """Return the manifest of a score: who was asked what about which frames."""
+    return {
+        "model": model,
+        "server": server,
+        "prompt_sha256": prompt_sha256(),
+        "frame_indices": clip.indices.tolist(),
+        "frames_total": clip.total,
+        "fps": float(clip.fps),
+        "frame_size": list(clip.frames.shape[1:3]),
+    }
+
+
+def excerpt(text: str, limit: int = 300) -> str:
+    """Return the beginning of a server's words, on one line, for a message."""
+    words = itertools.islice(text.split(), limit)
+    line = " ".join(words)
+    return line if len(line) <= limit else f"{line[:limit]}..."
+
+
+def as_int(value: object) -> int | None:
+    """Return a whole number from an answer, or None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def get(value: object, *path: str | int) -> Any:
+    """Return what lies at a path of keys and indices in an answer, or None if the path breaks off."""
+    for key in path:
+        if isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        elif isinstance(value, Mapping):
+            value = value.get(key)
+        else:
+            return None
+    return value

@@ -1,0 +1,122 @@
+"""How much may be asked of paid servers: a limit per process, and an error when it is reached."""
+
+import functools
+import math
+import os
+import threading
+
+from roboreward_gym.errors import BudgetExhausted, InvalidSetting, RewardModelFailure
+
+MAX_REQUESTS = 10_000
+"""Requests per process, unless `ROBOREWARD_MAX_REQUESTS` says otherwise."""
+
+
+class Budget:
+    """Counts requests and their cost; safe to share between threads.
+
+    Args:
+        max_requests: Most requests, repeated ones included; None for any number.
+        max_cost_usd: Most to spend in [USD]; requests under way when it is reached still finish.
+        usd_per_million_tokens: Price of input and of output tokens; needed to know the cost.
+
+    Raises:
+        InvalidSetting: A negative limit, or a cost without prices.
+    """
+
+    def __init__(
+        self,
+        max_requests: int | None = None,
+        max_cost_usd: float | None = None,
+        usd_per_million_tokens: tuple[float, float] | None = None,
+    ) -> None:
+        for name, limit in (("max_requests", max_requests), ("max_cost_usd", max_cost_usd)):
+            if limit is not None and not limit >= 0:
+                raise InvalidSetting(f"Expected {name} >= 0, got {limit}.")
+        if max_cost_usd is not None and usd_per_million_tokens is None:
+            raise InvalidSetting(
+                "Expected the prices that a limit on cost needs, got none. Set "
+                "ROBOREWARD_USD_PER_MILLION_TOKENS=INPUT,OUTPUT to those of your model."
+            )
+        self._max_requests = max_requests
+        self._max_cost_usd = max_cost_usd
+        self._prices = usd_per_million_tokens
+        self._lock = threading.Lock()
+        self.requests = 0
+        self.cost_usd = 0.0
+
+    def take(self) -> None:
+        """Count one request, before it is sent.
+
+        Raises:
+            BudgetExhausted: A limit is reached; nothing was sent.
+        """
+        with self._lock:
+            if self._max_requests is not None and self.requests >= self._max_requests:
+                raise BudgetExhausted(
+                    f"Expected room for one more request, got {self.requests} of "
+                    f"{self._max_requests} sent by this process. Raise ROBOREWARD_MAX_REQUESTS if "
+                    "you mean to go on."
+                )
+            if self._max_cost_usd is not None and self.cost_usd >= self._max_cost_usd:
+                raise BudgetExhausted(
+                    f"Expected room for one more request, got {self.cost_usd:.4f} of "
+                    f"{self._max_cost_usd:.4f} USD spent by this process. Raise "
+                    "ROBOREWARD_MAX_COST_USD if you mean to go on."
+                )
+            self.requests += 1
+
+    def charge(self, input_tokens: int | None, output_tokens: int | None) -> None:
+        """Add what an answer cost.
+
+        Raises:
+            RewardModelFailure: There is a limit on cost, and the server does not count tokens.
+        """
+        if self._prices is None:
+            return
+        if input_tokens is None or output_tokens is None:
+            raise RewardModelFailure(
+                "Expected the number of tokens with the answer, to keep to ROBOREWARD_MAX_COST_USD, "
+                "got none. Limit this server by ROBOREWARD_MAX_REQUESTS instead."
+            )
+        price_in, price_out = self._prices
+        with self._lock:
+            self.cost_usd += (input_tokens * price_in + output_tokens * price_out) / 1e6
+
+
+@functools.cache
+def process_budget() -> Budget:
+    """Return the budget that all judges of this process share, from the environment."""
+    prices = os.environ.get("ROBOREWARD_USD_PER_MILLION_TOKENS")
+    max_requests = _number("ROBOREWARD_MAX_REQUESTS")
+    return Budget(
+        MAX_REQUESTS if max_requests is None else int(max_requests),
+        _number("ROBOREWARD_MAX_COST_USD"),
+        None if prices is None else _prices(prices),
+    )
+
+
+def _number(variable: str) -> float | None:
+    text = os.environ.get(variable)
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise InvalidSetting(f"Expected a number >= 0 in {variable}, got {text!r}.")
+    return number
+
+
+def _prices(text: str) -> tuple[float, float]:
+    parts = text.split(",")
+    try:
+        prices = tuple(float(part) for part in parts)
+    except ValueError:
+        prices = ()
+    if len(prices) != 2 or not all(math.isfinite(p) and p >= 0 for p in prices):
+        raise InvalidSetting(
+            f"Expected two prices in ROBOREWARD_USD_PER_MILLION_TOKENS, got {text!r}. "
+            "Write INPUT,OUTPUT in USD, for example 0.25,2.00."
+        )
+    return prices[0], prices[1]

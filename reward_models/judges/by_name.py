@@ -1,0 +1,61 @@
+"""Entry points of the judges by name, `openai:MODEL` and the others; each imports what it needs, when asked."""
+
+from importlib import import_module
+from types import ModuleType
+
+from reward_models.judges.controls import FULL_S, ClockReward, ConstantReward, RandomReward
+from roboreward_gym.errors import InvalidSetting
+from roboreward_gym.scoring import RewardModel
+
+
+def openai(argument: str) -> RewardModel:
+    """Make `openai:MODEL` or `openai:MODEL@http://HOST:PORT/v1`."""
+    return _module("reward_models.judges.openai_compatible", "openai", "api").load(argument)
+
+
+def gemini(argument: str) -> RewardModel:
+    """Make `gemini:MODEL`."""
+    return _module("reward_models.judges.gemini", "gemini", "api").load(argument)
+
+
+def remote(argument: str) -> RewardModel:
+    """Make `remote:http://HOST:PORT`."""
+    return _module("reward_models.remote", "remote", "remote").load(argument)
+
+
+def constant(argument: str = "3") -> ConstantReward:
+    """Make `constant:LEVEL`."""
+    return ConstantReward(_whole(argument, "constant:LEVEL, for example constant:3"))
+
+
+def random(argument: str = "0") -> RandomReward:
+    """Make `random` or `random:SEED`."""
+    return RandomReward(_whole(argument, "random:SEED, for example random:0"))
+
+
+def clock(argument: str = str(FULL_S)) -> ClockReward:
+    """Make `clock` or `clock:SECONDS`, the duration of a complete episode."""
+    try:
+        full_s = float(argument)
+    except ValueError as error:
+        raise InvalidSetting(
+            f"Expected clock:SECONDS, for example clock:8, got {argument!r}."
+        ) from error
+    return ClockReward(full_s)
+
+
+def _whole(argument: str, form: str) -> int:
+    try:
+        return int(argument)
+    except ValueError as error:
+        raise InvalidSetting(f"Expected {form}, got {argument!r}.") from error
+
+
+def _module(module: str, judge: str, extra: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"Expected {error.name} for {judge}, which is not installed. "
+            f"Run: pip install 'roboreward-gym[{extra}]'"
+        ) from error
