@@ -18,17 +18,25 @@ class Timer(Protocol):
         """Monotonic time [s]."""
         ...
 
+    def date(self) -> float:
+        """Seconds since 1970, as messages are stamped."""
+        ...
+
     def wait(self, event: threading.Event, until: float) -> bool:
         """Wait until a time or until the event is set, whichever is first; tells whether it is set."""
         ...
 
 
 class SystemTimer:
-    """The computer's own monotonic clock, which no change of date touches."""
+    """The computer's own clocks; waiting goes by the monotonic one, which no change of date touches."""
 
     def now(self) -> float:
         """Monotonic time [s]."""
         return time.monotonic()
+
+    def date(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
 
     def wait(self, event: threading.Event, until: float) -> bool:
         """Wait; wakes at once when the event is set."""

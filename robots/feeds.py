@@ -47,7 +47,6 @@ class Joints:
         speed: `(6,)` [rad/s].
         effort_ma: `(6,)` [mA], median over a tenth of a second.
         finger_m: From the centre to the left finger [m].
-        finger_m_s: Its speed [m/s].
         taken_s: When the joints were like that, by our monotonic clock.
     """
 
@@ -55,7 +54,6 @@ class Joints:
     speed: np.ndarray
     effort_ma: np.ndarray
     finger_m: float
-    finger_m_s: float
     taken_s: float
 
 
@@ -115,10 +113,8 @@ class JointFeed:
         taken_s = taken_at("joint states", message.stamp_s, now, wall)
         self._check_speed(joints, taken_s)
         self._efforts.append(message.efforts[:arm])
-        self.newest = Joints(
-            joints, message.velocities[:arm], np.median(self._efforts, axis=0), finger_m,
-            float(message.velocities[finger]), taken_s,
-        )  # fmt: skip
+        effort_ma = np.median(self._efforts, axis=0)
+        self.newest = Joints(joints, message.velocities[:arm], effort_ma, finger_m, taken_s)
 
     def age_s(self, now: float) -> float:
         """Age of the newest good joint state; infinite before the first."""

@@ -17,8 +17,9 @@ PWM_COOL = 150.0
 GAIN = 300.0 * PWM_MAX
 """PWM per metre of error, as in BridgeData's robot."""
 DEAD_BAND_M = 0.0005
-STALL_M_S = 0.002
-STALL_AFTER_S = 0.4
+STILL_M, STILL_S = 0.0005, 0.4
+"""Fingers that move less than the first in the second stand still. Their speed is no measure: the driver always
+reports 0 for it."""
 
 
 @dataclass
@@ -53,24 +54,23 @@ class GripperController:
 
     def __init__(self, budget: HeatBudget | None = None) -> None:
         self.budget = budget or HeatBudget()
-        self._target_m: float | None = None
+        self._target_m = float("nan")
+        self._was_m = float("nan")
         self._still_s = 0.0
 
-    def pwm(self, target_m: float, finger_m: float, speed_m_s: float, dt: float) -> float:
-        """PWM, plus opens, for a finger at `finger_m` that should be at `target_m`.
+    def pwm(self, target_m: float, finger_m: float, dt: float) -> float:
+        """PWM, plus opens, for a finger at `finger_m` [m] that should be at `target_m` [m].
 
         Args:
-            target_m: From the centre to one finger [m].
-            finger_m: Where it is [m].
-            speed_m_s: How fast it moves [m/s].
+            target_m: From the centre to one finger.
+            finger_m: Where it is.
             dt: Time until the next call [s].
         """
-        if target_m != self._target_m:
-            self._target_m, self._still_s = target_m, 0.0
+        if target_m != self._target_m or not abs(finger_m - self._was_m) < STILL_M:
+            self._target_m, self._was_m, self._still_s = target_m, finger_m, 0.0
+        self._still_s += dt
         error = target_m - finger_m
         if abs(error) < DEAD_BAND_M:
-            self._still_s = 0.0
             return self.budget.spend(0.0, dt)
-        self._still_s = self._still_s + dt if abs(speed_m_s) < STALL_M_S else 0.0
-        most = PWM_HOLD if self._still_s >= STALL_AFTER_S else PWM_MAX
+        most = PWM_HOLD if self._still_s > STILL_S else PWM_MAX
         return self.budget.spend(max(-most, min(most, GAIN * error)), dt)

@@ -27,6 +27,9 @@ JOINT_LOWER = np.array(
 )  # [rad], vendor
 JOINT_UPPER = np.array([3.14158, 1.98968, 1.60570, 3.14158, 2.14675, 3.14158])  # [rad], vendor
 JOINT_VELOCITY = np.pi  # [rad/s], vendor, every arm joint
+NEUTRAL_JOINTS = np.array([0.0, -0.5, 0.6, 0.0, 1.4, 0.0])
+"""Joints [rad] above the table with the gripper down, out of the way. Inverse kinematics starts from them at every
+reset, so that the elbow bends the same way."""
 FINGER_CLOSED_M, FINGER_OPEN_M = 0.015, 0.037  # centre to one finger, vendor
 
 GRIPPER_DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])

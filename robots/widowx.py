@@ -17,6 +17,7 @@ from robots.layout import (
     GRIPPER_DOWN,
     MAX_STEP_M,
     MAX_STEP_RAD,
+    NEUTRAL_JOINTS,
     STATE_DIM,
     STATE_HIGH,
     STATE_LOW,
@@ -29,8 +30,6 @@ from robots.tasks.scene import Scene, check_command
 
 START_POSITION = np.array([0.24, 0.0, 0.20])  # [m]
 START_JITTER_M = 0.015
-NEUTRAL_JOINTS = np.array([0.0, -0.5, 0.6, 0.0, 1.4, 0.0])
-"""Joints [rad] from which inverse kinematics starts at every reset, so that the elbow bends the same way."""
 
 Observation = dict[str, np.ndarray]
 

@@ -12,10 +12,10 @@ from roboreward_gym.errors import EpisodeInvalid, UnknownName
 from robots.errors import InvalidAction, NoTruth
 from robots.experts import ScriptedExpert
 from robots.kinematics import Kinematics
-from robots.layout import GRIPPER_DOWN
+from robots.layout import GRIPPER_DOWN, NEUTRAL_JOINTS
 from robots.tasks.drawer import DrawerScene
 from robots.tasks.toy import ToyScene
-from robots.widowx import NEUTRAL_JOINTS, WidowXEnv, widowx
+from robots.widowx import WidowXEnv, widowx
 from tests.fakes_robots import EmptyScene, FakeArm
 
 IDS = ("robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0")

@@ -1,0 +1,326 @@
+"""Consent, faults, recovery and an orderly end, on a driver in memory."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from robots.errors import ArmFault, ArmUnavailable, CameraError, MotionRefused
+from robots.interbotix.interface import SLEEP_JOINTS
+from robots.layout import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER, NEUTRAL_JOINTS
+from robots.xs_arm import XsArm
+from robots.xs_link import Peers, RobotFacts
+from tests.fakes_xs import FakeDriver
+
+UP = NEUTRAL_JOINTS + np.array([0.0, 0.1, 0.0, 0.0, 0.0, 0.0])
+
+
+def made(*, watched: bool = False) -> tuple[XsArm, FakeDriver]:
+    driver = FakeDriver()
+    return XsArm(driver, image_size=(48, 64), timer=driver, watched=watched), driver
+
+
+def driving() -> tuple[XsArm, FakeDriver]:
+    arm, driver = made()
+    arm.reset(NEUTRAL_JOINTS, 1.0)
+    return arm, driver
+
+
+# --- nothing moves that should not -----------------------------------------------------------------
+
+
+def test_construction_and_closing_send_nothing() -> None:
+    arm, driver = made()
+    driver.run(1.0)
+    arm.close()
+    assert (driver.set_points, driver.pwms, driver.log, driver.closed) == ([], [], [], 1)
+
+
+def test_a_real_arm_does_not_move_unless_it_is_watched() -> None:
+    arm, driver = made()
+    driver.peers_now = Peers(drivers=1, others=0, simulated=False)
+    with pytest.raises(MotionRefused, match="--i-am-watching"):
+        arm.reset(NEUTRAL_JOINTS, 1.0)
+    with pytest.raises(ArmFault, match="reset"):
+        arm.move(NEUTRAL_JOINTS, 1.0)
+    arm.close()
+    assert (driver.set_points, driver.pwms, driver.log) == ([], [], [])
+
+
+def test_a_watched_real_arm_moves() -> None:
+    arm, driver = made(watched=True)
+    driver.peers_now = Peers(drivers=1, others=0, simulated=False)
+    arm.reset(NEUTRAL_JOINTS, 1.0)
+    np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
+
+
+def bad_facts(**changes: object) -> Callable[[FakeDriver], None]:
+    facts = {"joints": ARM_JOINTS, "lower": JOINT_LOWER, "upper": JOINT_UPPER, **changes}
+
+    def change(driver: FakeDriver) -> None:
+        driver.arm_facts = RobotFacts("position", "time", **facts)  # ty: ignore[invalid-argument-type]
+
+    return change
+
+
+def set_to(**changes: object) -> Callable[[FakeDriver], None]:
+    def change(driver: FakeDriver) -> None:
+        for name, value in changes.items():
+            assert hasattr(driver, name)
+            setattr(driver, name, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("hurt", "error", "message"),
+    [
+        (set_to(alive=False), ArmUnavailable, "XS driver"),
+        (set_to(peers_now=Peers(0, 0, simulated=True)), ArmUnavailable, "got 0"),
+        (set_to(peers_now=Peers(2, 0, simulated=True)), ArmUnavailable, "one driver .* got 2"),
+        (set_to(peers_now=Peers(1, 1, simulated=True)), ArmUnavailable, "1 other client"),
+        (bad_facts(joints=ARM_JOINTS[::-1]), ArmUnavailable, "in this order"),
+        (bad_facts(lower=np.zeros(0)), ArmUnavailable, "6 lower joint limits"),
+        (bad_facts(upper=np.full(6, np.nan)), ArmUnavailable, "6 upper joint limits"),
+        (bad_facts(upper=JOINT_UPPER + 0.5), ArmUnavailable, "of a wx250s"),
+        (set_to(names=("elbow", "waist")), ArmUnavailable, "got elbow, waist"),
+        (set_to(nan_joint=1), ArmUnavailable, "finite joint positions"),
+        (set_to(states_late_s=0.3), ArmUnavailable, "joint states within"),
+        (set_to(clock_offset_s=-3600.0), ArmUnavailable, "A clock jumped"),
+        (set_to(clock_offset_s=60.0), ArmUnavailable, "A clock jumped"),
+        (set_to(camera_on=False), ArmUnavailable, "images within"),
+        (set_to(encoding="mono8"), CameraError, "rgb8 or bgr8, got 'mono8'"),
+        (set_to(size=(48, 80)), CameraError, "4:3 .* got 80x48"),
+        (set_to(errors=[0, 0, 4, 0, 0, 0]), ArmUnavailable, "Hardware_Error_Status"),
+    ],
+)
+def test_what_is_wrong_before_the_start_is_said_and_nothing_moves(
+    hurt: Callable[[FakeDriver], None], error: type[Exception], message: str
+) -> None:
+    arm, driver = made()
+    hurt(driver)
+    with pytest.raises(error, match=message):
+        arm.reset(NEUTRAL_JOINTS, 1.0)
+    driver.run(0.5)
+    arm.close()
+    assert driver.set_points == []
+    np.testing.assert_array_equal(driver.position, SLEEP_JOINTS)
+
+
+def test_modes_change_in_the_sleep_pose() -> None:
+    arm, driver = made()
+    driver.gripper_mode = "current"
+    arm.reset(NEUTRAL_JOINTS, 1.0)
+    assert ("mode", "single", "gripper", "pwm") in driver.log
+
+
+def test_modes_do_not_change_anywhere_else() -> None:
+    arm, driver = made()
+    driver.gripper_mode, driver.position = "current", NEUTRAL_JOINTS.copy()
+    with pytest.raises(MotionRefused, match="would fall"):
+        arm.reset(UP, 1.0)
+    assert not [entry for entry in driver.log if entry[0] == "mode"]
+    assert driver.set_points == []
+
+
+# --- motion ----------------------------------------------------------------------------------------
+
+
+def test_a_reset_is_slow_and_ends_at_its_target() -> None:
+    arm, driver = made()
+    arm.reset(NEUTRAL_JOINTS, 1.0)
+    points = np.array([joints for _, joints in driver.set_points])
+    speeds = np.abs(np.diff(points, axis=0)) * 20.0
+    assert speeds.max() <= 0.6 * 1.05
+    np.testing.assert_allclose(points[-1], NEUTRAL_JOINTS, atol=1e-9)
+
+
+def test_set_points_come_at_5_hz_without_drift() -> None:
+    arm, driver = driving()
+    driver.set_points.clear()
+    for _ in range(20):
+        arm.move(NEUTRAL_JOINTS, 1.0)
+        driver.run(0.03)  # a policy thinks
+    times = np.array([time for time, _ in driver.set_points])
+    assert arm.clock.periods == 20
+    np.testing.assert_allclose(times[-1] - times[1], 18 * 0.2, atol=0.011)
+    assert arm.clock.hz == pytest.approx(5.0, rel=0.01)
+
+
+def test_without_set_points_the_arm_stays_put() -> None:
+    arm, driver = driving()
+    arm.move(UP, 1.0)
+    driver.set_points.clear()
+    driver.run(30.0)
+    assert driver.set_points == []
+    np.testing.assert_allclose(driver.position, UP, atol=1e-6)
+
+
+def test_the_gripper_backs_off_once_it_holds_something_and_never_burns() -> None:
+    arm, driver = driving()
+    driver.obstacle_m = 0.02
+    driver.pwms.clear()
+    arm.move(NEUTRAL_JOINTS, 0.0)
+    driver.run(120.0)
+    pwm = np.abs(driver.pwms)
+    assert pwm.max() == 350.0
+    assert pwm[-1] == 200.0
+    assert pwm[100:].max() <= 200.0
+
+
+# --- faults in the middle of motion ----------------------------------------------------------------
+
+FAULTS = {
+    "the driver dies": (set_to(alive=False), "joint state of the last", 0.13),
+    "late joint states": (set_to(states_late_s=0.3), "joint state of the last", 0.13),
+    "a frozen camera": (set_to(camera_on=False), "image of the last", 0.56),
+    "late images": (set_to(images_late_s=0.8), "image of the last", 0.56),
+    "NaN joints": (set_to(nan_joint=2), "finite joint positions", 0.02),
+    "another joint order": (set_to(names=("elbow", "waist", "x")), "in this order", 0.02),
+    "values in another order": (set_to(swap=(1, 2)), "misread", 0.02),
+    "a clock that jumps": (set_to(clock_offset_s=3600.0), "A clock jumped", 0.02),
+    "a collision": (set_to(effort_ma=np.array([0, 2500.0, 0, 0, 0, 0, 0, 0, 0])), "mA", 0.08),
+    "a servo in error": (set_to(limp=1), "shoulder to follow", 1.2),
+    "another client": (set_to(peers_now=Peers(1, 1, simulated=True)), "other client", 0.52),
+}
+
+
+def swing(arm: XsArm, steps: int = 100, *, film: bool = False) -> None:
+    """Keep the waist moving."""
+    for i in range(steps):
+        arm.move(NEUTRAL_JOINTS + np.array([0.5 * np.sin(0.4 * i), 0, 0, 0, 0, 0]), 1.0)
+        if film:
+            arm.camera()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_stops_the_arm_in_time_and_the_next_reset_recovers(name: str) -> None:
+    hurt, message, within_s = FAULTS[name]
+    arm, driver = driving()
+    swing(arm, 5)
+    began: list[float] = []
+
+    def begin() -> None:
+        began.append(driver.now())
+        hurt(driver)
+
+    driver.at(0.05, begin)
+    with pytest.raises(ArmFault, match=message):
+        swing(arm)
+    assert driver.now() - began[0] <= within_s + 1e-6
+    driver.run(0.4)
+    sent = len(driver.set_points)
+    driver.run(1.0)
+    assert len(driver.set_points) == sent  # nothing streams after the stop
+    with pytest.raises(ArmFault):
+        arm.move(NEUTRAL_JOINTS, 1.0)
+    fresh = FakeDriver()
+    for attribute in ("states_late_s", "images_late_s", "clock_offset_s", "camera_on", "names",
+                      "swap", "nan_joint", "effort_ma", "peers_now", "alive"):  # fmt: skip
+        setattr(driver, attribute, getattr(fresh, attribute))
+    if driver.limp is not None:
+        driver.errors, driver.torques = [0, 32, 0, 0, 0, 0], [1, 0, 1, 1, 1, 1]
+    arm.reset(NEUTRAL_JOINTS, 1.0)
+    arm.move(NEUTRAL_JOINTS, 1.0)
+    np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
+
+
+def test_a_camera_that_repeats_itself_is_noticed() -> None:
+    arm, driver = driving()
+    driver.camera_repeats = True
+    with pytest.raises(ArmFault, match="camera is frozen"):
+        swing(arm, film=True)
+
+
+def test_lost_commands_are_noticed() -> None:
+    arm, driver = driving()
+    driver.drop_commands = True
+    with pytest.raises(ArmFault, match="lost commands"):
+        swing(arm)
+
+
+def test_an_overloaded_servo_is_restarted_between_episodes_only_once() -> None:
+    arm, driver = driving()
+    driver.errors, driver.torques = [0, 32, 0, 0, 0, 0], [1, 0, 1, 1, 1, 1]
+    arm.reset(NEUTRAL_JOINTS, 1.0)
+    assert [entry for entry in driver.log if entry[0] == "reboot"] == [
+        ("reboot", [0, 32, 0, 0, 0, 0])
+    ]
+
+
+def test_a_servo_with_torque_is_not_restarted_where_the_arm_would_fall() -> None:
+    arm, driver = driving()
+    driver.errors = [0, 32, 0, 0, 0, 0]
+    with pytest.raises(MotionRefused, match="would fall"):
+        arm.reset(NEUTRAL_JOINTS, 1.0)
+    assert not [entry for entry in driver.log if entry[0] == "reboot"]
+
+
+def test_a_start_after_a_kill_begins_where_the_arm_was_left() -> None:
+    killed, driver = driving()
+    swing(killed, 3)
+    left = driver.position.copy()
+    driver.set_points.clear()
+    arm = XsArm(driver, image_size=(48, 64), timer=driver)  # the other one was never closed
+    arm.reset(NEUTRAL_JOINTS, 1.0)
+    first = driver.set_points[0][1]
+    assert np.abs(first - left).max() < 0.05
+    assert not [entry for entry in driver.log if entry[0] in ("mode", "reboot", "torque")]
+
+
+# --- the end ---------------------------------------------------------------------------------------
+
+
+def test_closing_goes_to_sleep_before_the_torque_goes_off() -> None:
+    arm, driver = driving()
+    arm.close()
+    assert driver.log[-1] == ("torque", False, SLEEP_JOINTS.tolist())
+    assert driver.pwms[-1] == 0.0
+    np.testing.assert_allclose(driver.position, SLEEP_JOINTS, atol=0.02)
+
+
+def test_closing_after_a_fault_goes_to_sleep_too() -> None:
+    arm, driver = driving()
+    driver.at(0.5, lambda: setattr(driver, "camera_on", False))
+    with pytest.raises(ArmFault):
+        swing(arm)
+    arm.close()
+    assert driver.log[-1][:2] == ("torque", False)
+
+
+def test_an_arm_that_cannot_go_to_sleep_keeps_its_torque(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    arm, driver = driving()
+    driver.limp = 1
+    arm.close()
+    assert not [entry for entry in driver.log if entry[:2] == ("torque", False)]
+    assert "holds where it is, with torque on" in caplog.text
+    assert driver.closed == 1
+
+
+def test_a_second_ctrl_c_leaves_the_arm_holding() -> None:
+    arm, driver = driving()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    driver.at(0.5, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        arm.close()
+    assert not [entry for entry in driver.log if entry[:2] == ("torque", False)]
+    assert driver.closed == 1
+    driver.run(1.0)
+    assert driver.now() - driver.last_motion_s > 0.5
+
+
+def test_between_episodes_hands_may_be_on_the_table() -> None:
+    arm, driver = driving()
+    swing(arm, 4)
+    arm.retreat()
+    np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
+    driver.camera_on = False  # somebody stands before it
+    driver.run(5.0)
+    driver.camera_on = True
+    arm.reset(UP, 1.0)
+    arm.move(UP, 1.0)
