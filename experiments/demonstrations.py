@@ -61,6 +61,8 @@ class DemonstrationConfig:
     detours: float = 0.0
     """How often the hand is led astray, unrecorded: at the start with this chance, later with it again. The expert
     then shows how to come back from where a clone errs: between two toys, or with an empty closed gripper."""
+    idle: int = 1_000
+    """Most steps that are recorded of the expert's standing still after it has finished."""
     seed: int = 0
     """First seed, counted within the seeds reserved for demonstrations."""
     workers: int = 2
@@ -75,8 +77,16 @@ class DemonstrationConfig:
 Rows = dict[str, np.ndarray]
 
 
-def record_episode(scene: SceneName, seed: int, detours: float = 0.0) -> list[Rows]:
+def record_episode(
+    scene: SceneName, seed: int, detours: float = 0.0, idle: int = 1_000
+) -> list[Rows]:
     """One demonstration: rows of observation, action and landmark labels, one a step.
+
+    Args:
+        scene: Which scene.
+        seed: Of the reset and of what the expert does.
+        detours: See `DemonstrationConfig`.
+        idle: See `DemonstrationConfig`.
 
     Returns:
         The recorded stretches: one, or one more for each detour between two of them.
@@ -95,7 +105,7 @@ def record_episode(scene: SceneName, seed: int, detours: float = 0.0) -> list[Ro
         goal, gripper = _anywhere(base, rng), float(rng.choice([-1.0, 1.0]))
         observation, truncated = _go_astray(env, goal, gripper, astray.pop(0), observation)
     expert = ScriptedExpert(base, task, rng, style)
-    while not truncated:
+    while not truncated and idle >= 0:
         if step in astray and base.target[2] > CLEAR_Z_M:
             goal = rng.uniform([*DETOUR_LOW[:2], CLEAR_Z_M + 0.02], DETOUR_HIGH)
             grip = float(stretches[-1]["actions"][-1][6])  # what it holds it goes on holding
@@ -109,6 +119,7 @@ def record_episode(scene: SceneName, seed: int, detours: float = 0.0) -> list[Ro
             observation, _, _, truncated, info = env.step(expert.act())
             rows["actions"].append(info["action"])
         step += 1
+        idle -= expert.finished
     return [
         {name: np.stack(values) for name, values in rows.items()}
         for rows in stretches
@@ -163,7 +174,7 @@ def _env(scene: SceneName) -> gym.Env:
     return _ENVS[scene]
 
 
-def _record(arguments: tuple[SceneName, int, float]) -> list[Rows]:
+def _record(arguments: tuple[SceneName, int, float, int]) -> list[Rows]:
     return record_episode(*arguments)
 
 
@@ -171,7 +182,7 @@ def record(config: DemonstrationConfig) -> None:
     """Record all episodes and write the folder at the end."""
     config.out.mkdir(parents=True)
     with worker_pool(config.workers) as pool:
-        jobs = [(config.scene, seed, config.detours) for seed in config.seeds]
+        jobs = [(config.scene, seed, config.detours, config.idle) for seed in config.seeds]
         work = pool.imap(_record, jobs, chunksize=4)
         bar = tqdm(work, total=config.episodes, desc=f"{config.scene} demonstrations")
         episodes = [stretch for stretches in bar for stretch in stretches]
@@ -186,6 +197,7 @@ def record(config: DemonstrationConfig) -> None:
         "seed": config.seed,
         "mixture": dict(MIXTURE[config.scene]),
         "detours": config.detours,
+        "idle": config.idle,
     }
     (config.out / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
 

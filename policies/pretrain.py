@@ -53,6 +53,9 @@ class PretrainConfig:
     """Of weights, order, augmentation and noise."""
     batch: int = 64
     """Images per step while the encoder learns."""
+    start_share: float = 0.0
+    """Part of each batch drawn from the first steps of episodes. A policy that plays chunks is asked there once an
+    episode, more often than any other step, and it is where the ways part."""
     draws: int = 2
     """Diffusion steps drawn per image; with the encoder frozen a batch is `batch * draws` frames."""
     feature_noise: float = 0.02
@@ -87,6 +90,8 @@ class Trainer:
         self.demos = demos
         self.images = np.asarray(demos.images)  # into memory: random reads from disk would dominate
         self.train_rows, self.test_rows = demos.split(config.held_out)
+        firsts = np.concatenate([[0], demos.episode_ends[:-1]])
+        self.starts = firsts[firsts <= self.train_rows[-1]]
         names, fps = demos.names, float(demos.fps)
         sizes = replace(config.policy, landmarks=names, task=demos.task, fps=fps)
         with torch.random.fork_rng():
@@ -136,7 +141,7 @@ class Trainer:
     def _joint_losses(self) -> dict[str, Tensor]:
         """Encoder and denoiser on augmented images."""
         c = self.config
-        rows = np.sort(self.rng.choice(self.train_rows, c.batch))
+        rows = self._draw(c.batch)
         images, landmarks = augment(
             self.images[rows], np.asarray(self.demos.landmarks)[rows], c.shift, self.rng
         )
@@ -155,7 +160,7 @@ class Trainer:
     def _frozen_losses(self, cached: Tensor) -> dict[str, Tensor]:
         """Denoiser alone on cached features."""
         c = self.config
-        rows = np.sort(self.rng.choice(self.train_rows, c.batch * c.draws))
+        rows = self._draw(c.batch * c.draws)
         features = cached[rows]
         noise = c.feature_noise * torch.randn(features.shape, generator=self.generator)
         loss = training_loss(
@@ -219,6 +224,14 @@ class Trainer:
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(state["generator"])
         self.step = state["step"]
+
+    def _draw(self, count: int) -> np.ndarray:
+        """Rows `(count,)` to train on, in order: memory is read faster so."""
+        starts = round(self.config.start_share * count)
+        rows = self.rng.choice(self.train_rows, count - starts)
+        if starts:
+            rows = np.concatenate([rows, self.rng.choice(self.starts, starts)])
+        return np.sort(rows)
 
     def _states(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(self.demos.states)[rows].astype(np.float32))

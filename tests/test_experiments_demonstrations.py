@@ -130,6 +130,15 @@ def test_the_hand_keeps_its_grip_on_a_later_detour() -> None:
     np.testing.assert_allclose(moved, [2 * MAX_STEP_M, 0.0, 0.0], atol=1e-6)
 
 
+def test_standing_still_is_recorded_as_long_as_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(demonstrations.ScriptedExpert, "finished", property(lambda _: True))
+        (rows,) = record_episode("toy", SEED, idle=2)
+    assert len(rows["actions"]) == 3
+    (rows,) = record_episode("toy", SEED, idle=2)
+    assert len(rows["actions"]) == STEPS
+
+
 def test_detours_come_as_often_as_was_asked() -> None:
     rng = np.random.default_rng(0)
     plans = [demonstrations.plan_detours(rng, 0.5) for _ in range(400)]

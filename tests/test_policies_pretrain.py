@@ -96,6 +96,15 @@ def test_frozen_encoder_stays(config: PretrainConfig) -> None:
     assert torch.equal(trainer.average.vision.stem.weight, seen)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_first_steps_are_drawn_as_often_as_was_asked(config: PretrainConfig, share: float) -> None:
+    trainer = Trainer(replace(config, start_share=share), Demos.load(config.demos))
+    rows = np.concatenate([trainer._draw(40) for _ in range(50)])
+    assert set(rows) == set(range(18))  # the fourth episode is held out
+    firsts = np.isin(rows, [0, 6, 12]).mean()
+    assert firsts == pytest.approx(share + (1 - share) * 3 / 18, abs=0.03)
+
+
 def test_seeing_and_acting_improve(config: PretrainConfig) -> None:
     sizes = replace(SIZES, vision_width=8)
     config = replace(config, steps=10_000, vision_steps=10_000, batch=16, ema=0.9, policy=sizes)
