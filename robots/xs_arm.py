@@ -44,6 +44,8 @@ ARRIVED_RAD = 0.1
 SETTLE_S = 2.0
 READY_S = 10.0
 """How long driver and camera may take to appear."""
+GHOST_S = 25.0
+"""How long the network may list a process that was killed: Fast DDS forgets it after 20 s."""
 PEERS_TICKS = 25
 """Ticks between two looks for other clients."""
 HOLD_TICKS = 5
@@ -199,7 +201,7 @@ class XsArm:
             self.images.forget()
             self._follow.forget()
         self._link.open(self._ready_s)
-        check_peers(self._link.peers(), watched=self._watched)
+        self._await_peers()
         self._await_messages(camera=camera)
         if camera:
             self.images.rgb()
@@ -219,6 +221,19 @@ class XsArm:
             self._sent = np.clip(self._read_arm(), JOINT_LOWER, JOINT_UPPER)
             self._finger_m = self._newest().finger_m
             self._driving = True
+
+    def _await_peers(self) -> None:
+        """Make sure that the arm is ours and may move; one that crashed is still listed for a while."""
+        deadline = self._timer.now() + GHOST_S
+        while True:
+            try:
+                check_peers(self._link.peers(), watched=self._watched)
+            except ArmUnavailable:
+                if self._timer.now() > deadline:
+                    raise
+            else:
+                return
+            self._timer.wait(threading.Event(), self._timer.now() + 0.1)
 
     def _await_messages(self, *, camera: bool) -> None:
         """Wait for a fresh joint state and, if needed, a fresh image."""
