@@ -6,6 +6,9 @@ from roboreward_gym.errors import InvalidSetting
 
 HIDDEN = "[hidden]"
 
+SHORTEST = 6
+"""Characters below which a key is none, and hiding it would only make words unreadable."""
+
 
 def read_key(*variables: str, purpose: str) -> str:
     """Return the first of these environment variables that is set.
@@ -53,4 +56,4 @@ def without(key: str | None, text: str) -> str:
     >>> without("sk-1234", "Incorrect key sk-1234.")
     'Incorrect key [hidden].'
     """
-    return text.replace(key, HIDDEN) if key else text
+    return text.replace(key, HIDDEN) if key and len(key) >= SHORTEST else text
