@@ -2,7 +2,6 @@
 
 import array
 import threading
-import time
 from typing import Any
 
 import cv2
@@ -30,26 +29,34 @@ class CameraThread(threading.Thread):
 
     def __init__(self, driver: Any, topic: str, hz: float, stop: threading.Event) -> None:
         super().__init__(name="camera", daemon=True)
-        self._driver, self._hz, self._stop_event = driver, hz, stop
+        self._driver, self._hz, self._stopped = driver, hz, stop
+        self._wake = threading.Event()
+        self._due = 0.0
         self._raw = driver.create_publisher(Image, topic, CAMERA_QOS)
         self._jpeg = driver.create_publisher(CompressedImage, f"{topic}/compressed", CAMERA_QOS)
         self._last: np.ndarray | None = None
+
+    def tell(self, now: float) -> None:
+        """The simulation has come to `now` [s]; draws if an image is due."""
+        if now >= self._due:
+            self._due = max(self._due + 1.0 / self._hz, now)
+            self._wake.set()
 
     def run(self) -> None:
         """Draw and publish until stopped; the renderer belongs to this thread."""
         arm = self._driver.robot.arm
         camera = make_camera(arm.model, *arm.image_size, "front")
         data = mujoco.MjData(arm.model)  # a copy, so that drawing does not hold up the physics
-        due = time.monotonic()
-        while not self._stop_event.is_set():
-            due = max(due + 1.0 / self._hz, time.monotonic())
+        while not self._stopped.is_set():
+            if not self._wake.wait(0.1):
+                continue
+            self._wake.clear()
             if self._raw.get_subscription_count() or self._jpeg.get_subscription_count():
                 self._film(camera, data)
-            self._stop_event.wait(max(0.0, due - time.monotonic()))
         camera.close()
 
     def _film(self, camera: Any, data: mujoco.MjData) -> None:
-        driver, now = self._driver, time.monotonic()
+        driver, now = self._driver, self._driver.robot.time
         frozen = driver.faults.active("frozen_camera", now)
         if frozen is None or (frozen.repeat and self._last is None):
             with driver.drawing:

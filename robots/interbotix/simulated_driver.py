@@ -5,14 +5,14 @@
 Under `/wx250s` it speaks what the vendor's `xs_sdk` speaks, so that a client cannot tell the difference; images
 come on `/camera/camera/color/image_raw`. Only a simulation has `/simulation/reset`, `/simulation/truth` (for
 evaluation; no learner may ask) and `/simulation/fault`. Physics, images and calls run in threads of their own:
-slow rendering costs images, never joint states.
+slow rendering costs images, never joint states. On a machine that is too slow for real time, and in tests,
+`--clock simulated` lets clients with `use_sim_time` wait for the simulation.
 """
 
 import argparse
 import os
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +31,7 @@ from interbotix_xs_msgs.srv import (
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from roboreward_sim_msgs.srv import GetTruth, ResetScene, SetFault
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
 from roboreward_gym.errors import RoboRewardError
@@ -50,6 +51,7 @@ from robots.interbotix.interface import (
     STATES_HZ,
     TRUTH_SERVICE,
 )
+from robots.interbotix.pace import Pace
 from robots.interbotix.simulated_robot import SCENES, SimulatedRobot
 from robots.layout import (
     ARM_JOINTS,
@@ -64,8 +66,11 @@ MODE_CHANGE_S = 0.15
 """How long the joints are without torque while a mode is written to the servos."""
 
 REBOOT_S = 0.5
-LARGEST_LAG_S = 0.2
-"""Behind by more, the simulation gives up catching up and time stands still a little instead."""
+
+
+def time_message(nanoseconds: int) -> Time:
+    """A stamp."""
+    return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
 
 
 class SimulatedDriver(Node):
@@ -76,10 +81,19 @@ class SimulatedDriver(Node):
         camera_hz: Images a second; 0 for none.
         camera_topic: Where images go; JPEG below `<topic>/compressed`.
         name: Namespace of the driver, the vendor's `robot_name`.
+        simulated_clock: Publish `/clock` and stamp by it, for clients with `use_sim_time`.
+        speed: Simulated seconds in a second.
     """
 
     def __init__(
-        self, robot: SimulatedRobot, *, camera_hz: float, camera_topic: str, name: str
+        self,
+        robot: SimulatedRobot,
+        *,
+        camera_hz: float = 15.0,
+        camera_topic: str = CAMERA_TOPIC,
+        name: str = ROBOT_NAME,
+        simulated_clock: bool = False,
+        speed: float = 1.0,
     ) -> None:
         super().__init__("xs_sdk", namespace=name)
         self.robot = robot
@@ -112,51 +126,54 @@ class SimulatedDriver(Node):
         self._camera = (
             CameraThread(self, camera_topic, camera_hz, self._stop) if camera_hz > 0 else None
         )
-        self._physics = threading.Thread(target=self._run, name="physics", daemon=True)
+        self._epoch_ns = self.get_clock().now().nanoseconds
+        self._clock = self.create_publisher(Clock, "/clock", 1) if simulated_clock else None
+        self._pace = Pace(
+            self._tick, 1.0 / STATES_HZ, speed=speed, stop=self._stop, on_lag=self._lagging
+        )
 
     def start(self) -> None:
         """Begin to move time, joint states and images."""
-        self._physics.start()
+        self._pace.start()
         if self._camera is not None:
             self._camera.start()
 
     def stop(self) -> None:
         """End the threads."""
         self._stop.set()
-        self._physics.join(timeout=5.0)
+        self._pace.join(timeout=5.0)
         if self._camera is not None:
             self._camera.join(timeout=5.0)
 
     def stamp(self) -> Time:
         """The time for a header, wrong while the clock is at fault."""
-        fault = self.faults.active("clock_jump", time.monotonic())
-        nanoseconds = self.get_clock().now().nanoseconds
+        nanoseconds = self._now_ns()
+        fault = self.faults.active("clock_jump", self.robot.time)
         if fault is not None:
             nanoseconds = max(0, nanoseconds + round(fault.offset_s * 1e9))
-        return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+        return time_message(nanoseconds)
 
-    def _run(self) -> None:
-        period = 1.0 / STATES_HZ
-        due = time.monotonic()
-        while not self._stop.is_set():
-            due += period
-            with self.lock:
-                self._begin_faults()
-                self.robot.advance(period)
-                message = self._state_message()
-            self._publish_states(message)
-            left = due - time.monotonic()
-            if left > 0.0:
-                self._stop.wait(left)
-            elif left < -LARGEST_LAG_S:
-                due = time.monotonic()
-                self.get_logger().warning(
-                    "The machine is too slow: simulated time stood still.",
-                    throttle_duration_sec=10.0,
-                )
+    def _now_ns(self) -> int:
+        if self._clock is None:
+            return self.get_clock().now().nanoseconds
+        return self._epoch_ns + round(self.robot.time * 1e9)
+
+    def _tick(self) -> None:
+        with self.lock:
+            self._begin_faults()
+            self.robot.advance(1.0 / STATES_HZ)
+            message = self._state_message()
+            now_ns = self._now_ns()
+        if not self.context.ok():
+            return
+        if self._clock is not None:
+            self._clock.publish(Clock(clock=time_message(now_ns)))
+        self._publish_states(message)
+        if self._camera is not None:
+            self._camera.tell(self.robot.time)
 
     def _begin_faults(self) -> None:
-        now = time.monotonic()
+        now = self.robot.time
         if self.faults.active("driver_death", now):
             os._exit(1)  # no destructor, no goodbye to the network: as a crash
         failed = self.faults.active("servo_error", now)
@@ -164,8 +181,20 @@ class SimulatedDriver(Node):
             self.robot.fail(failed.joint, failed.bits)
         self._failed = failed
 
+    def _wait(self, duration_s: float) -> None:
+        """Let simulated time pass."""
+        end = self.robot.time + duration_s
+        while self.robot.time < end and not self._stop.wait(0.005):
+            pass
+
+    def _lagging(self) -> None:
+        self.get_logger().warning(
+            "The machine is too slow: simulated time stands still now and then.",
+            throttle_duration_sec=30.0,
+        )
+
     def _state_message(self) -> JointState:
-        reading, now = self.robot.read(), time.monotonic()
+        reading, now = self.robot.read(), self.robot.time
         names, position = list(STATE_JOINTS), reading.position
         fault = self.faults.active("nan_joints", now)
         if fault is not None:
@@ -182,12 +211,12 @@ class SimulatedDriver(Node):
         return message
 
     def _publish_states(self, message: JointState) -> None:
-        now = time.monotonic()
+        now = self.robot.time
         fault = self.faults.active("late_joint_states", now)
         self._late.append((now + (fault.delay_s if fault else 0.0), message))
         while self._late and self._late[0][0] <= now:
             _, ready = self._late.popleft()
-            if not self.faults.loses("joint_states", now) and self.context.ok():
+            if not self.faults.loses("joint_states", now):
                 self._states.publish(ready)
 
     def _on_group(self, message: JointGroupCommand) -> None:
@@ -197,7 +226,7 @@ class SimulatedDriver(Node):
         self._command("single", message.name, [message.cmd])
 
     def _command(self, kind: str, name: str, values: list[float]) -> None:
-        if self.faults.loses("commands", time.monotonic()):
+        if self.faults.loses("commands", self.robot.time):
             return
         try:
             with self.lock:
@@ -206,7 +235,7 @@ class SimulatedDriver(Node):
             self.get_logger().error(f"Command dropped. {error}")
 
     def _on_trajectory(self, message: JointTrajectoryCommand) -> None:
-        if self.faults.loses("commands", time.monotonic()):
+        if self.faults.loses("commands", self.robot.time):
             return
         path = [
             (p.time_from_start.sec + p.time_from_start.nanosec * 1e-9, list(p.positions))
@@ -229,7 +258,7 @@ class SimulatedDriver(Node):
                 request.profile_acceleration,
             )
             self.robot.set_torque(joints, enable=False)
-        time.sleep(MODE_CHANGE_S)  # the arm falls a little, as the real one does
+        self._wait(MODE_CHANGE_S)  # the arm falls a little, as the real one does
         with self.lock:
             self.robot.set_torque(joints, enable=True)
         return response
@@ -244,7 +273,7 @@ class SimulatedDriver(Node):
         with self.lock:
             joints = self.robot.motors(request.cmd_type, request.name)
             self.robot.reboot(joints, enable=False, only_failed=request.smart_reboot)
-        time.sleep(REBOOT_S)
+        self._wait(REBOOT_S)
         with self.lock:
             self.robot.set_torque(joints, enable=request.enable)
         return response
@@ -305,7 +334,7 @@ class SimulatedDriver(Node):
             if fault is None:
                 self.faults.clear()
             else:
-                self.faults.add(fault, time.monotonic())
+                self.faults.add(fault, self.robot.time)
 
     def _logged(self, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """The vendor's services have no field for a failure: they log it and answer with nothing."""
@@ -341,7 +370,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--camera-topic", default=CAMERA_TOPIC)
     parser.add_argument("--name", default=ROBOT_NAME, help="namespace, the vendor's robot_name")
     parser.add_argument("--seed", type=int, help="shuffle the scene and put the arm at its start")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "simulated"),
+        default="wall",
+        help="simulated: publish /clock and stamp by it, for clients with use_sim_time",
+    )
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="simulated seconds in a second, with that clock"
+    )
     options = parser.parse_args(arguments)
+    if options.speed <= 0.0 or (options.speed != 1.0 and options.clock == "wall"):
+        parser.error("expected a --speed above 0, and 1 unless there is --clock simulated")
     dds.large_images()
     robot = SimulatedRobot(options.scene)
     if options.seed is not None:
@@ -352,6 +392,8 @@ def main(arguments: list[str] | None = None) -> int:
         camera_hz=options.camera_hz,
         camera_topic=options.camera_topic,
         name=options.name,
+        simulated_clock=options.clock == "simulated",
+        speed=options.speed,
     )
     driver.start()
     driver.get_logger().info(f"Simulated {options.name} is up: {options.scene}.")

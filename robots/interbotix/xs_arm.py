@@ -1,7 +1,6 @@
 """The arm of the toolbox's API: joint positions, poses of the end effector, straight lines."""
 
 import math
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -126,7 +125,7 @@ class InterbotixArmXSInterface:
         self.set_trajectory_time(moving_time, accel_time)
         self._publish(joint_positions)
         if blocking:
-            time.sleep(self.moving_time)
+            self.core.sleep(self.moving_time)
         return True
 
     def set_single_joint_position(
@@ -238,12 +237,10 @@ class InterbotixArmXSInterface:
                 return False
             path.append(joints)
         self._write_profile(wp_moving_time, wp_accel_time)
-        due = time.monotonic()
         for joints in path:
             self._publish(joints)
-            due += wp_period
-            time.sleep(max(0.0, due - time.monotonic()))
-        time.sleep(wp_moving_time)
+            self.core.sleep(wp_period)
+        self.core.sleep(wp_moving_time)
         return True
 
     def _index(self, joint_name: str) -> int:

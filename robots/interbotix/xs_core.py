@@ -16,8 +16,10 @@ from interbotix_xs_msgs.srv import (
     RobotInfo,
     TorqueEnable,
 )
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 
 from robots.errors import ArmUnavailable
@@ -37,6 +39,7 @@ class InterbotixRobotXSCore:
         topic_joint_states: Below the namespace.
         node_name: Of a new node.
         node: An existing one to use instead; it must not be spun by anybody else.
+        use_sim_time: Go by `/clock`, with a driver that has `--clock simulated`; for a new node.
         timeout_s: How long to wait for the driver, and for each answer [s].
 
     Raises:
@@ -51,6 +54,7 @@ class InterbotixRobotXSCore:
         topic_joint_states: str = "joint_states",
         node_name: str = "robot_manipulation",
         node: Node | None = None,
+        use_sim_time: bool = False,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.robot_model, self.robot_name = robot_model, robot_name or robot_model
@@ -59,9 +63,10 @@ class InterbotixRobotXSCore:
         if self._inited:
             rclpy.init()
         self._owns_node = node is None
-        self._node = node or Node(node_name)
+        clock = [Parameter("use_sim_time", value=use_sim_time)]
+        self._node = node or Node(node_name, parameter_overrides=clock)
         self._arrived = threading.Condition()
-        self._states: tuple[float, JointState] | None = None
+        self._states: tuple[float, Any, JointState] | None = None  # when, by both clocks
         prefix = f"/{self.robot_name}"
         self._node.create_subscription(
             JointState, f"{prefix}/{topic_joint_states}", self._on_states, QUEUE_DEPTH
@@ -114,9 +119,14 @@ class InterbotixRobotXSCore:
     def newest(self) -> JointState | None:
         """The newest joint states, or None if they do not come any more."""
         states = self._states
-        if states is None or time.monotonic() - states[0] > STALE_S:
+        if states is None:
             return None
-        return states[1]
+        # The node's clock is simulated with `use_sim_time`, and stands still when the simulation does. It must
+        # not stand still for ever, though.
+        by_clock = (self._node.get_clock().now() - states[1]).nanoseconds * 1e-9
+        if by_clock > STALE_S or time.monotonic() - states[0] > self.timeout_s:
+            return None
+        return states[2]
 
     def get_node(self) -> Node:
         """The node that talks to the driver."""
@@ -206,6 +216,23 @@ class InterbotixRobotXSCore:
         """Command one joint, in the unit of its mode."""
         self._single.publish(JointSingleCommand(name=joint_name, cmd=float(command)))
 
+    def sleep(self, duration_s: float) -> None:
+        """Wait by the node's clock.
+
+        Raises:
+            ArmUnavailable: The clock is a simulated one that has stopped.
+        """
+        clock = self._node.get_clock()
+        end = clock.now() + Duration(nanoseconds=round(duration_s * 1e9))
+        deadline = time.monotonic() + duration_s + self.timeout_s
+        while (left := (end - clock.now()).nanoseconds * 1e-9) > 0.0:
+            if time.monotonic() > deadline and self.newest is None:
+                raise ArmUnavailable(
+                    f"Expected /clock to go on, but there was nothing for {self.timeout_s:g} s. "
+                    "See whether the simulated driver still runs."
+                )
+            time.sleep(min(left, 0.01))
+
     def close(self) -> None:
         """Leave the driver; the arm holds its last target. May be called twice."""
         if self._closed:
@@ -226,7 +253,7 @@ class InterbotixRobotXSCore:
 
     def _on_states(self, message: JointState) -> None:
         with self._arrived:
-            self._states = (time.monotonic(), message)
+            self._states = (time.monotonic(), self._node.get_clock().now(), message)
             self._arrived.notify_all()
 
     def _wait_for_driver(self) -> None:

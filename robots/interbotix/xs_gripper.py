@@ -1,7 +1,6 @@
 """The gripper of the toolbox's API: push with a pressure until the fingers meet something."""
 
 import threading
-import time
 
 from robots.interbotix.interface import PWM_HIGH, PWM_LOW, pwm_from_pressure
 from robots.interbotix.xs_core import InterbotixRobotXSCore
@@ -68,7 +67,7 @@ class InterbotixGripperXSInterface:
         self._prepare()
         if not at_limit(effort, self.get_finger_position()):
             self._push(effort)
-            time.sleep(delay)
+            self.core.sleep(delay)
 
     def get_finger_position(self) -> float:
         """Distance from the centre to the left finger [m]."""

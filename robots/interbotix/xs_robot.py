@@ -36,6 +36,7 @@ class InterbotixManipulatorXS:
         topic_joint_states: Below the namespace.
         node_name: Of the node that talks to the driver.
         node: An existing one to use instead.
+        use_sim_time: Go by `/clock`, with a simulated driver that has `--clock simulated`.
         timeout_s: How long to wait for the driver [s].
 
     Raises:
@@ -56,6 +57,7 @@ class InterbotixManipulatorXS:
         topic_joint_states: str = "joint_states",
         node_name: str = "robot_manipulation",
         node: Node | None = None,
+        use_sim_time: bool = False,  # noqa: FBT001, FBT002 - beside the vendor's arguments
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.core = InterbotixRobotXSCore(
@@ -64,6 +66,7 @@ class InterbotixManipulatorXS:
             topic_joint_states=topic_joint_states,
             node_name=node_name,
             node=node,
+            use_sim_time=use_sim_time,
             timeout_s=timeout_s,
         )
         self.arm = InterbotixArmXSInterface(self.core, group_name, moving_time, accel_time)
