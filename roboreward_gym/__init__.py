@@ -1,5 +1,7 @@
 """Video judges as rewards for any Gymnasium environment. Needs numpy and gymnasium, nothing else."""
 
+from roboreward_gym.backlog import ScoredEpisode as ScoredEpisode
+from roboreward_gym.capture import FrameCapture as FrameCapture
 from roboreward_gym.episode import Episode as Episode
 from roboreward_gym.errors import InvalidClip as InvalidClip
 from roboreward_gym.errors import InvalidEpisode as InvalidEpisode
@@ -26,6 +28,7 @@ from roboreward_gym.scoring import Clip as Clip
 from roboreward_gym.scoring import ProgressScore as ProgressScore
 from roboreward_gym.scoring import RewardModel as RewardModel
 from roboreward_gym.step_info import INFO_KEYS as INFO_KEYS
+from roboreward_gym.vector import VLMRewardVectorWrapper as VLMRewardVectorWrapper
 from roboreward_gym.wrapper import VLMRewardWrapper as VLMRewardWrapper
 
 __version__ = "0.1.0"

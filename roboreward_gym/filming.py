@@ -1,12 +1,13 @@
 """Filming an episode: where frames come from, and how many of them are kept."""
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 
-from roboreward_gym.errors import NoFrames
+from roboreward_gym.errors import InvalidSetting, NoEpisode, NoFrames
 from roboreward_gym.scoring import Clip
 
 FrameFunction = Callable[[gym.Env[Any, Any], Any], np.ndarray]
@@ -52,8 +53,8 @@ class FrameSource:
         elif self._source == RENDER:
             frame = env.render()
         else:
-            frame = _look_up(observation, self._source)
-        return _check_frame(frame, self._source)
+            frame = look_up(observation, self._source)
+        return check_frame(frame, self._source)
 
 
 class Film:
@@ -80,6 +81,10 @@ class Film:
 
     def __len__(self) -> int:
         return self._kept
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker sends: the frames without the room that was kept for more."""
+        return {**self.__dict__, "_buffer": self._buffer[: self._kept]}
 
     def record(self, shoot: Callable[[], np.ndarray], *, final: bool) -> None:
         """Count one step, and film it if its frame is to be kept."""
@@ -122,7 +127,65 @@ class Film:
         self._kept += 1
 
 
-def _look_up(observation: object, path: str) -> object:
+class Camera:
+    """Films the episodes of one environment, one after the other.
+
+    Args:
+        source: Where the frames come from.
+        max_frames: Most frames of an episode that are held.
+    """
+
+    def __init__(self, source: str | FrameFunction, max_frames: int) -> None:
+        self._source = FrameSource(source)
+        self._max_frames = check_max_frames(max_frames)
+        self._expected_frames = 64
+        self._film: Film | None = None
+
+    def stop(self) -> None:
+        """Forget the present episode."""
+        self._film = None
+
+    def start(self, env: gym.Env[Any, Any], observation: object) -> None:
+        """Begin a film with the frame of the reset.
+
+        Where there is none, `take` complains and not this: check_env resets every environment in
+        each of its render modes.
+        """
+        self._film = None
+        if self._source.is_ready(env):
+            frame = self._source.shoot(env, observation)
+            self._film = Film(frame, self._max_frames, self._expected_frames)
+
+    def take(self, env: gym.Env[Any, Any]) -> Film:
+        """Take the film out before a step: one that raises leaves a gap in it, so it is not used.
+
+        Raises:
+            NoFrames: The environment cannot be filmed.
+            NoEpisode: The film was taken out by a step that failed.
+        """
+        film, self._film = self._film, None
+        if film is None:
+            self._source.check(env)
+            raise NoEpisode("Expected an unbroken episode, got one whose last step failed. Reset.")
+        return film
+
+    def record(
+        self, film: Film, env: gym.Env[Any, Any], observation: object, *, final: bool
+    ) -> None:
+        """Film the step that `take` was called for; a film that is not at its end is kept."""
+        film.record(lambda: self._source.shoot(env, observation), final=final)
+        if final:
+            self._expected_frames = len(film)
+        else:
+            self._film = film
+
+
+def look_up(observation: object, path: str) -> object:
+    """Follow a path of keys into an observation, or into a batch of them.
+
+    Raises:
+        NoFrames: There is nothing at that path.
+    """
     if path == OBSERVATION and not isinstance(observation, Mapping):
         return observation
     found = observation
@@ -138,7 +201,8 @@ def _look_up(observation: object, path: str) -> object:
     return found
 
 
-def _check_frame(frame: object, source: str | FrameFunction) -> np.ndarray:
+def check_frame(frame: object, source: str | FrameFunction) -> np.ndarray:
+    """Return the frame, or raise `NoFrames` if it is no `(H, W, 3)` uint8 image."""
     expected = f"Expected a (H, W, 3) uint8 RGB frame from frame_source {source!r}, got "
     advice = " Pass a callable as frame_source that converts it."
     if not isinstance(frame, np.ndarray):
@@ -148,3 +212,22 @@ def _check_frame(frame: object, source: str | FrameFunction) -> np.ndarray:
     if frame.dtype != np.uint8:
         raise NoFrames(f"{expected}{frame.dtype}.{advice}")
     return frame
+
+
+def check_fps(fps: object) -> float:
+    """Return the frame rate in [Hz], or raise `InvalidSetting`."""
+    if isinstance(fps, bool) or not isinstance(fps, SupportsFloat):
+        raise InvalidSetting(
+            f"Expected the steps per second in [Hz], got {fps!r}. Pass fps=, as the environment's "
+            "metadata['render_fps'] does not say."
+        )
+    if not (math.isfinite(float(fps)) and float(fps) > 0):
+        raise InvalidSetting(f"Expected fps above 0 Hz, got {fps}.")
+    return float(fps)
+
+
+def check_max_frames(max_frames: int) -> int:
+    """Return the number, or raise `InvalidSetting` if no film can be as short."""
+    if isinstance(max_frames, bool) or not isinstance(max_frames, int) or max_frames < 2:
+        raise InvalidSetting(f"Expected max_frames as a whole number >= 2, got {max_frames!r}.")
+    return max_frames

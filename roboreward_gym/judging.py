@@ -1,6 +1,7 @@
-"""Asking a judge about one clip, and what happens when it fails: never a silent number."""
+"""Asking a judge about clips, and what happens when it fails: never a silent number."""
 
 import logging
+from collections.abc import Mapping, Sequence
 
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure, RoboRewardError, UnknownName
 from roboreward_gym.registry import as_reward_model, reward_model_names
@@ -18,6 +19,9 @@ JUDGE_ERRORS = (
     MemoryError,
 )
 """What a judge may raise when it fails. Anything else is a bug in it and passes as it is."""
+
+Outcome = ProgressScore | RewardModelFailure
+"""What became of one clip."""
 
 POLICIES = ("raise", "nan", "retry")
 
@@ -55,57 +59,98 @@ class Judging:
         Raises:
             RewardModelFailure: The judge failed and the policy has no answer to that.
         """
-        try:
-            return self._ask_patiently(clip)
-        except RewardModelFailure as failure:
-            if self._substitute is not None:
-                logger.warning("%s Asking %s.", failure, type(self._substitute).__name__)
-                return ask(self._substitute, clip)
-            if self._on_failure == "nan":
-                logger.warning("%s The reward of this episode is NaN.", failure)
-                return ProgressScore(level=None, text=str(failure))
-            raise
+        (outcome,) = self.outcomes([clip])
+        if isinstance(outcome, RewardModelFailure):
+            raise outcome
+        return outcome
 
-    def _ask_patiently(self, clip: Clip) -> ProgressScore:
+    def outcomes(self, clips: Sequence[Clip]) -> list[Outcome]:
+        """Judge several clips in one call; a failure stands in the place of its clip only."""
+        outcomes = ask(self._model, clips)
         for left in range(self._retries if self._on_failure == "retry" else 0, 0, -1):
-            try:
-                return ask(self._model, clip)
-            except RewardModelFailure as failure:
-                logger.warning("%s Asking again, %d times at most.", failure, left)
-        return ask(self._model, clip)
+            outcomes = self._ask_again(self._model, clips, outcomes, f"{left} times at most")
+        if self._substitute is not None:
+            name = type(self._substitute).__name__
+            outcomes = self._ask_again(self._substitute, clips, outcomes, f"this time {name}")
+        if self._on_failure == "nan":
+            return [_unreadable(o) if isinstance(o, RewardModelFailure) else o for o in outcomes]
+        return outcomes
+
+    def _ask_again(
+        self, model: RewardModel, clips: Sequence[Clip], outcomes: list[Outcome], how: str
+    ) -> list[Outcome]:
+        failed = [i for i, o in enumerate(outcomes) if isinstance(o, RewardModelFailure)]
+        if not failed:
+            return outcomes
+        for i in failed:
+            logger.warning("%s Asking again, %s.", outcomes[i], how)
+        answers = ask(model, [clips[i] for i in failed])
+        again = dict(zip(failed, answers, strict=True))
+        return [again.get(i, outcome) for i, outcome in enumerate(outcomes)]
 
 
-def ask(model: RewardModel, clip: Clip) -> ProgressScore:
-    """Return one readable score.
+def ask(model: RewardModel, clips: Sequence[Clip]) -> list[Outcome]:
+    """Return a readable score for each clip, or why there is none.
 
-    Raises:
-        RewardModelFailure: The model raised, or answered anything else.
+    Where a call about several clips fails as a whole, each clip is asked about by itself, so that
+    only those fail that cannot be judged.
     """
+    try:
+        scores = _call(model, clips)
+    except RewardModelFailure as failure:
+        if len(clips) == 1:
+            return [failure]
+        logger.warning("%s Asking about each of the %d episodes by itself.", failure, len(clips))
+        return [outcome for clip in clips for outcome in ask(model, [clip])]
+    return [_check(score, type(model).__name__) for score in scores]
+
+
+def raise_failures(failures: Mapping[int, BaseException]) -> None:
+    """Raise what the judge failed with, by environment; a bug in it as it is."""
+    if not failures:
+        return
+    first = next(iter(failures.values()))
+    for failure in failures.values():
+        if not isinstance(failure, RewardModelFailure):
+            raise failure
+    raise RewardModelFailure(
+        f"Expected scores of all episodes that ended, got none for environments "
+        f"{sorted(failures)}; the scores of the others are kept. {first}"
+    ) from first
+
+
+def _call(model: RewardModel, clips: Sequence[Clip]) -> Sequence[object]:
     name = type(model).__name__
     try:
-        scores = model.score([clip])
+        scores: object = model.score(list(clips))
     except JUDGE_ERRORS as error:
         raise RewardModelFailure(
             f"Expected a score from {name}, got {type(error).__name__}: {error}. "
-            "The episode is kept: VLMRewardWrapper.rescore() judges it again."
+            "The episode is kept: rescore() of the wrapper judges it again."
         ) from error
-    if not isinstance(scores, (list, tuple)) or len(scores) != 1:
-        got = (
-            f"{len(scores)} scores" if isinstance(scores, (list, tuple)) else type(scores).__name__
-        )
-        raise RewardModelFailure(
-            f"Expected a list of one score for one clip from {name}, got {got}."
-        )
-    (score,) = scores
+    if isinstance(scores, (list, tuple)) and len(scores) == len(clips):
+        return scores
+    got = f"{len(scores)} scores" if isinstance(scores, (list, tuple)) else type(scores).__name__
+    raise RewardModelFailure(
+        f"Expected a list of one score per clip from {name} for {len(clips)} clips, got {got}."
+    )
+
+
+def _check(score: object, name: str) -> Outcome:
     if not isinstance(score, ProgressScore):
-        raise RewardModelFailure(
+        return RewardModelFailure(
             f"Expected a ProgressScore from {name}, got {type(score).__name__}."
         )
     if not score.readable:
-        raise RewardModelFailure(
+        return RewardModelFailure(
             f"Expected a level of 1..5 from {name}, got the unreadable answer {score.text!r}."
         )
     return score
+
+
+def _unreadable(failure: RewardModelFailure) -> ProgressScore:
+    logger.warning("%s The reward of this episode is NaN.", failure)
+    return ProgressScore(level=None, text=str(failure))
 
 
 def _is_policy(on_failure: RewardModel | str) -> bool:

@@ -5,6 +5,7 @@ Named maps are text, so that they travel through configs and environment specs:
 Hyphens may stand for underscores.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -71,6 +72,23 @@ def as_reward_map(name: str | RewardMap) -> RewardMap:
     if base not in _AT_THRESHOLD or (at and threshold not in map(str, LEVELS[1:])):
         raise UnknownName("reward map", name, _names())
     return partial(_AT_THRESHOLD[base], threshold=int(threshold or SUCCESS))
+
+
+def reward_of(score: ProgressScore, reward_map: RewardMap) -> float:
+    """The finite reward of a readable score; NaN, never a number, for an unreadable one.
+
+    Raises:
+        InvalidScore: The map gives no finite number.
+    """
+    if not score.readable:
+        return math.nan
+    reward = float(reward_map(score))
+    if not math.isfinite(reward):
+        raise InvalidScore(
+            f"Expected a finite reward for level {score.level}, got {reward}. "
+            "Correct the reward map, then call rescore(): the episode is kept."
+        )
+    return reward
 
 
 def _names() -> list[str]:

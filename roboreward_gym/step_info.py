@@ -4,6 +4,7 @@ Vector environments fix the type of an entry by its first value, hence NaN where
 """
 
 import math
+from collections.abc import Sequence
 from typing import SupportsFloat
 
 import numpy as np
@@ -19,6 +20,12 @@ ENV_REWARD = "roboreward/env_reward"
 SCORED = "roboreward/scored"
 
 INFO_KEYS = (LEVEL, EXPECTED, SUCCESS_PROBABILITY, ENTROPY, OFF_FORMAT, ENV_REWARD, SCORED)
+
+PENDING = "roboreward/pending"
+REWARD = "roboreward/reward"
+
+DEFERRED_KEYS = (PENDING, REWARD)
+"""There with deferred scoring only: whether a score is still to come, and the reward it came to."""
 
 
 class NoScore(np.float64):
@@ -54,3 +61,23 @@ def score_info(score: ProgressScore | None, env_reward: SupportsFloat) -> dict[s
         SCORED: float(judged),
     }
     return {key: NO_SCORE if math.isnan(value) else float(value) for key, value in entries.items()}
+
+
+def late_info(reward: float = NO_SCORE, *, pending: bool = False) -> dict[str, float]:
+    """The entries that deferred scoring adds."""
+    return {PENDING: float(pending), REWARD: NO_SCORE if math.isnan(reward) else float(reward)}
+
+
+def batch_info(entries: Sequence[dict[str, float]], present: np.ndarray) -> dict[str, np.ndarray]:
+    """The entries of all environments in Gymnasium's way: arrays, and masks under `_key`.
+
+    Args:
+        entries: The same keys for each environment.
+        present: `(num_envs,)` bool; which of them stepped or were reset. Others have zeros.
+    """
+    infos: dict[str, np.ndarray] = {}
+    for key in entries[0]:
+        values = np.array([float(entry[key]) for entry in entries])
+        infos[key] = np.where(present, values, 0.0)
+        infos[f"_{key}"] = present.copy()
+    return infos

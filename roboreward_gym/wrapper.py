@@ -1,19 +1,23 @@
 """The plugin itself: any Gymnasium environment, rewarded by a judge that watched the episode."""
 
+import logging
 import math
 from collections.abc import Callable
-from typing import Any, SupportsFloat
+from typing import Any
 
 import gymnasium as gym
 from gymnasium.core import ActType, ObsType
 
-from roboreward_gym.errors import InvalidScore, InvalidSetting, NoEpisode
-from roboreward_gym.filming import Film, FrameFunction, FrameSource
+from roboreward_gym.deferred import IMMEDIATE, BackgroundScoring, PendingScore, is_deferred
+from roboreward_gym.errors import InvalidSetting, NoEpisode, RewardModelFailure
+from roboreward_gym.filming import Camera, Film, FrameFunction, check_fps
 from roboreward_gym.judging import Judging
 from roboreward_gym.portable import record_arguments
-from roboreward_gym.rewards import RewardMap, as_reward_map
+from roboreward_gym.rewards import RewardMap, as_reward_map, reward_of
 from roboreward_gym.scoring import Clip, ProgressScore, RewardModel, check_task
-from roboreward_gym.step_info import ENV_REWARD, NO_SCORE, score_info
+from roboreward_gym.step_info import ENV_REWARD, NO_SCORE, late_info, score_info
+
+logger = logging.getLogger(__name__)
 
 TaskFunction = Callable[[gym.Env[Any, Any]], str]
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
@@ -47,6 +51,10 @@ class VLMRewardWrapper(
         retries: How often `"retry"` asks again before it raises.
         fps: Steps per second, in [Hz]; by default `render_fps` of the environment's metadata.
         max_frames: Most frames of an episode that are held; longer ones are thinned evenly.
+        scoring: `"immediate"`: the step that ends the episode waits for the judge. `"deferred"`: it
+            returns at once with the reward NaN and `roboreward/pending` 1.0, while a thread asks.
+            The score comes by `collect`, or in the `info` of the next `reset` with the reward as
+            `roboreward/reward`; both wait for it. A failure of the judge is raised there.
 
     Raises:
         UnknownName: No reward model, reward map or failure policy of that name.
@@ -82,6 +90,7 @@ class VLMRewardWrapper(
         retries: int = 2,
         fps: float | None = None,
         max_frames: int = 256,
+        scoring: str = IMMEDIATE,
     ) -> None:
         record_arguments(
             self,
@@ -93,19 +102,19 @@ class VLMRewardWrapper(
             retries=retries,
             fps=fps,
             max_frames=max_frames,
+            scoring=scoring,
         )
         super().__init__(env)
         self._given_task = task if task is None or callable(task) else check_task(task)
-        self._frame_source = FrameSource(frame_source)
+        self._camera = Camera(frame_source, max_frames)
         self._reward_map = as_reward_map(reward_map)
-        self._fps = _check_fps(env.metadata.get("render_fps") if fps is None else fps)
-        self._max_frames = _check_max_frames(max_frames)
+        self._fps = check_fps(env.metadata.get("render_fps") if fps is None else fps)
+        self._background = BackgroundScoring() if is_deferred(scoring) else None
         self._judging = Judging(reward_model, on_failure, retries)
         self._task: str | None = None
-        self._film: Film | None = None
         self._awaits_reset = True
-        self._expected_frames = 64
         self._ending: Step | None = None
+        self._pending: PendingScore | None = None
         self.last_clip: Clip | None = None
         """What the judge saw of the last episode that ended; kept when the judge failed."""
         self.last_score: ProgressScore | None = None
@@ -119,15 +128,26 @@ class VLMRewardWrapper(
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[ObsType, dict[str, Any]]:
-        """Reset the environment and film its first frame."""
-        self._film, self._ending, self._awaits_reset = None, None, True
+        """Reset the environment and film its first frame.
+
+        With deferred scoring it then waits for the score of the last episode, unless that was
+        collected, and tells it in `info`.
+
+        Raises:
+            RewardModelFailure: The judge of the last episode failed. It is raised once: `rescore`
+                can still judge that episode, and another `reset` drops it.
+        """
+        self._camera.stop()
+        self._awaits_reset = True
+        if self._pending is None:
+            self._ending = None
         observation, info = self.env.reset(seed=seed, options=options)
+        entries = self._reset_entries()
+        self._ending = None
         self._task = self._read_task()
         self._awaits_reset = False
-        if self._frame_source.is_ready(self.env):
-            frame = self._frame_source.shoot(self.env, observation)
-            self._film = Film(frame, self._max_frames, self._expected_frames)
-        return observation, {**info, **score_info(None, NO_SCORE)}
+        self._camera.start(self.env, observation)
+        return observation, {**info, **entries}
 
     def step(self, action: ActType) -> Step:
         """Step, film, and at the end of the episode have it judged.
@@ -141,22 +161,37 @@ class VLMRewardWrapper(
                 "Expected reset() before step(): the episode has ended or never began. "
                 "Put gymnasium.wrappers.Autoreset outside of this wrapper."
             )
-        # Taken out while the step is under way: one that raises leaves a gap in the film.
-        film, self._film = self._film, None
-        if film is None:
-            # Not raised at the reset: check_env resets every environment in each render mode.
-            self._frame_source.check(self.env)
-            raise NoEpisode("Expected an unbroken episode, got one whose last step failed. Reset.")
+        film = self._camera.take(self.env)
         observation, env_reward, terminated, truncated, info = self.env.step(action)
         ended = terminated or truncated
-        film.record(lambda: self._frame_source.shoot(self.env, observation), final=ended)
+        self._camera.record(film, self.env, observation, final=ended)
         info = {**info, **score_info(None, env_reward)}
+        if self._background is not None:
+            info |= late_info(pending=ended)
         step: Step = (observation, 0.0, terminated, truncated, info)
         if not ended:
-            self._film = film
             return step
         self._keep(film, step)
-        return self.rescore()
+        return self.rescore() if self._background is None else self._defer(self._background)
+
+    def collect(self) -> Step:
+        """Wait for a deferred score and return what `step` would have returned with it.
+
+        Raises:
+            NoEpisode: No score is pending.
+            RewardModelFailure: The judge failed; the episode is kept, see `rescore`.
+        """
+        if self._pending is None:
+            raise NoEpisode(
+                "Expected a pending score, got none: it was collected, or scoring is immediate. "
+                "collect() once after a step with info['roboreward/pending'] == 1."
+            )
+        self._pending.wait()
+        pending, self._pending = self._pending, None
+        outcome = pending.outcome()
+        if isinstance(outcome, RewardModelFailure):
+            raise outcome
+        return self._pay(outcome)
 
     def rescore(self, reward_model: RewardModel | str | None = None) -> Step:
         """Judge the ended episode again and return what `step` returns at its end.
@@ -170,20 +205,25 @@ class VLMRewardWrapper(
             NoEpisode: No episode has ended since the last reset.
             RewardModelFailure: The judge failed (again); the episode is still kept.
         """
+        if self._pending is not None:
+            raise NoEpisode(
+                "Expected a scored or failed episode, got a pending one. Call collect()."
+            )
         if self._ending is None or self.last_clip is None:
             raise NoEpisode("Expected an ended episode, got none since the last reset. Finish one.")
         judging = self._judging if reward_model is None else self._judging.by(reward_model)
         self.last_score = None
-        score = judging.score(self.last_clip)
-        reward = self._reward_of(score)
-        self.last_score = score
-        observation, _, terminated, truncated, info = self._ending
-        info = {**info, **score_info(score, info[ENV_REWARD])}
-        return observation, reward, terminated, truncated, info
+        return self._pay(judging.score(self.last_clip))
 
     def close(self) -> None:
-        """Close the environment and let go of all frames; a shared reward model stays loaded."""
-        self._film, self._ending, self.last_clip, self._awaits_reset = None, None, None, True
+        """Close the environment and let go of all frames; a shared reward model stays loaded.
+
+        A pending score is given up, without waiting for the judge.
+        """
+        if self._background is not None and self._background.close():
+            logger.warning("Closed while a score was pending: that episode stays without a score.")
+        self._camera.stop()
+        self._pending, self._ending, self.last_clip, self._awaits_reset = None, None, None, True
         super().close()
 
     def _read_task(self) -> str:
@@ -200,34 +240,31 @@ class VLMRewardWrapper(
             ) from error
 
     def _keep(self, film: Film, ending: Step) -> None:
-        self._expected_frames = len(film)
         self.last_clip = film.cut(self._task or "", self._fps)
         self._ending, self._awaits_reset = ending, True
 
-    def _reward_of(self, score: ProgressScore) -> float:
-        if not score.readable:
-            return math.nan
-        reward = float(self._reward_map(score))
-        if not math.isfinite(reward):
-            raise InvalidScore(
-                f"Expected a finite reward for level {score.level}, got {reward}. "
-                "Correct the reward map, then call rescore(): the episode is kept."
-            )
-        return reward
+    def _defer(self, background: BackgroundScoring) -> Step:
+        assert self.last_clip is not None
+        assert self._ending is not None
+        self.last_score = None
+        (self._pending,) = background.submit(self._judging, [self.last_clip])
+        observation, _, terminated, truncated, info = self._ending
+        return observation, math.nan, terminated, truncated, info
 
+    def _pay(self, score: ProgressScore) -> Step:
+        assert self._ending is not None
+        reward = reward_of(score, self._reward_map)
+        self.last_score = score
+        observation, _, terminated, truncated, info = self._ending
+        info = {**info, **score_info(score, info[ENV_REWARD])}
+        if self._background is not None:
+            info |= late_info(reward)
+        return observation, reward, terminated, truncated, info
 
-def _check_fps(fps: object) -> float:
-    if isinstance(fps, bool) or not isinstance(fps, SupportsFloat):
-        raise InvalidSetting(
-            f"Expected the steps per second in [Hz], got {fps!r}. Pass fps=, as the environment's "
-            "metadata['render_fps'] does not say."
-        )
-    if not (math.isfinite(float(fps)) and float(fps) > 0):
-        raise InvalidSetting(f"Expected fps above 0 Hz, got {fps}.")
-    return float(fps)
-
-
-def _check_max_frames(max_frames: int) -> int:
-    if isinstance(max_frames, bool) or not isinstance(max_frames, int) or max_frames < 2:
-        raise InvalidSetting(f"Expected max_frames as a whole number >= 2, got {max_frames!r}.")
-    return max_frames
+    def _reset_entries(self) -> dict[str, float]:
+        if self._background is None:
+            return score_info(None, NO_SCORE)
+        if self._pending is None:
+            return {**score_info(None, NO_SCORE), **late_info()}
+        reward = self.collect()[1]
+        return {**score_info(self.last_score, NO_SCORE), **late_info(reward)}

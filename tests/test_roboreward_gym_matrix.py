@@ -1,0 +1,318 @@
+"""Gymnasium's versions, kinds of environments, modes of autoreset and endings, each with each.
+
+Run by `make test` with the installed version, and by `make test-matrix` with each supported one.
+Needs numpy, gymnasium and pytest, nothing else.
+"""
+
+import copy
+import pickle  # noqa: TID251 - what multiprocessing does with environments
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env
+
+from roboreward_gym import (
+    INFO_KEYS,
+    FrameCapture,
+    InvalidSetting,
+    NoFrames,
+    VLMRewardVectorWrapper,
+    VLMRewardWrapper,
+    register_reward_model,
+    registry,
+)
+from tests.fakes_vector import (
+    ENV_REWARD,
+    ColourEnv,
+    ColourJudge,
+    code,
+    colour,
+    colour_reward,
+    make_colour_env,
+    make_vector,
+    mean_colour,
+)
+
+LENGTHS = (1, 2, 3)
+"""Episodes of one step, of two, and several that end at once."""
+
+MODES = ("NextStep", "SameStep", "Disabled")
+HAS_MODES = hasattr(gym.vector, "AutoresetMode")
+ID = "RoboRewardColour-v0"
+
+Rewards = list[list[float]]
+
+
+@pytest.fixture(autouse=True)
+def colour_env(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(registry, "_factories", {})
+    monkeypatch.setattr(registry, "_loaded", {})
+    register_reward_model("colour", ColourJudge)
+    gym.register(ID, "tests.fakes_vector:ColourEnv", max_episode_steps=50)
+    yield
+    del gym.registry[ID]
+
+
+def need_modes(mode: str) -> None:
+    if mode != "NextStep" and not HAS_MODES:
+        pytest.skip("Gymnasium 1.0 has next-step autoreset only")
+
+
+def expected_rewards(mode: str, lengths: Sequence[int], steps: int) -> Rewards:
+    """What each step pays, by the rules of each mode and nothing else."""
+    table = []
+    state = [(0, 1) for _ in lengths]  # step and episode of each environment
+    for _ in range(steps):
+        row = []
+        for index, length in enumerate(lengths):
+            step, episode = state[index]
+            if mode == "NextStep" and step == length:
+                state[index] = (0, episode + 1)
+                row.append(0.0)
+                continue
+            step += 1
+            row.append(code(*colour(step, episode, index)) if step == length else 0.0)
+            ended = mode != "NextStep" and step == length
+            state[index] = (0, episode + 1) if ended else (step, episode)
+        table.append(row)
+    return table
+
+
+def run(envs: gym.vector.VectorEnv, mode: str, steps: int) -> tuple[Rewards, list[dict[str, Any]]]:
+    """Rewards and infos of each step; resets what ended where nobody else does."""
+    envs.reset(seed=0)
+    table, told = [], []
+    for _ in range(steps):
+        actions = np.zeros(envs.action_space.shape or (), np.float32)
+        _, rewards, terminations, truncations, infos = envs.step(actions)
+        table.append(rewards.tolist())
+        told.append(infos)
+        ended = np.logical_or(terminations, truncations)
+        if mode == "Disabled" and ended.any():
+            envs.reset(options={"reset_mask": ended})
+    return table, told
+
+
+def check_clips(judge: ColourJudge, mode: str, lengths: Sequence[int]) -> None:
+    """Each clip holds every frame of one episode of one environment, in order, and no other."""
+    for clip in judge.clips:
+        _, episode, blue = mean_colour(clip)
+        index = int(blue) - int(colour(0, 0, 0)[2])
+        frames = [mean_colour(clip, i) for i in range(len(clip.frames))]
+        assert frames == [colour(step, int(episode), index) for step in range(lengths[index] + 1)]
+        assert clip.task == f"episode {int(episode)} of {index}"
+        assert clip.fps == 5.0
+
+
+@pytest.mark.parametrize("truncates", [False, True], ids=["terminated", "truncated"])
+@pytest.mark.parametrize("source", ["capture", "render", "image"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_vectors_pay_for_the_last_frame(
+    kind: str,
+    mode: str,
+    source: str,
+    truncates: bool,  # noqa: FBT001
+) -> None:
+    need_modes(mode)
+    envs = make_vector(kind, LENGTHS, mode, truncates=truncates, capture=source == "capture")
+    judge = ColourJudge()
+    judged = VLMRewardVectorWrapper(
+        envs,
+        judge,
+        frame_source="image" if source == "image" else "render",
+        reward_map=colour_reward,
+    )
+    try:
+        if source == "render" and mode == "SameStep":
+            with pytest.raises(NoFrames, match="FrameCapture"):
+                judged.reset()
+            return
+        rewards, infos = run(judged, mode, 12)
+    finally:
+        judged.close()
+    expected = expected_rewards(mode, LENGTHS, 12)
+    assert rewards == expected
+    check_clips(judge, mode, LENGTHS)
+    ends = [sum(reward > 0 for reward in row) for row in expected]
+    assert judge.calls == [count for count in ends if count], "one call for all that end together"
+    for row, told in zip(expected, infos, strict=True):
+        scored = [float(reward > 0) for reward in row]
+        assert told["roboreward/scored"].tolist() == scored
+        assert told["roboreward/level"][np.array(scored, bool)].tolist() == [3.0] * int(sum(scored))
+        assert all(told[key].dtype == np.float64 for key in INFO_KEYS)
+        assert all(told[f"_{key}"].all() for key in INFO_KEYS)
+        assert not [key for key in told if "film" in key or "captured" in key]
+        final = told.get("final_info", {})
+        assert not [key for key in final if "film" in key or "captured" in key]
+
+
+@pytest.mark.parametrize("truncates", [False, True], ids=["terminated", "truncated"])
+@pytest.mark.parametrize("source", ["render", "image"])
+@pytest.mark.parametrize("mode", ["NextStep", "Disabled"])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_single_envs_pay_for_the_last_frame(
+    length: int,
+    mode: str,
+    source: str,
+    truncates: bool,  # noqa: FBT001
+) -> None:
+    judge = ColourJudge()
+    env: gym.Env[Any, Any] = VLMRewardWrapper(
+        make_colour_env(length, truncates=truncates),
+        judge,
+        frame_source=source,
+        reward_map=colour_reward,
+    )
+    if mode == "NextStep":
+        env = gym.wrappers.Autoreset(env)
+    env.reset(seed=0)
+    rewards = []
+    for _ in range(12):
+        _, reward, terminated, truncated, info = env.step(np.zeros(2, np.float32))
+        rewards.append([float(reward)])
+        assert set(INFO_KEYS) <= set(info)
+        if mode == "Disabled" and (terminated or truncated):
+            assert (terminated, truncated) == (not truncates, truncates)
+            env.reset()
+    assert rewards == expected_rewards(mode, [length], 12)
+    check_clips(judge, mode, [length])
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "Disabled"])
+def test_the_vector_wrapper_tells_what_wrappers_inside_a_vector_tell(mode: str) -> None:
+    need_modes(mode)
+    outside = VLMRewardVectorWrapper(make_vector("sync", LENGTHS, mode), ColourJudge())
+    made = [VLMRewardWrapper(make_colour_env(n, i), ColourJudge()) for i, n in enumerate(LENGTHS)]
+    options = {"autoreset_mode": gym.vector.AutoresetMode(mode)} if HAS_MODES else {}
+    inside = gym.vector.SyncVectorEnv([lambda env=env: env for env in made], **options)
+    first, second = run(outside, mode, 9), run(inside, mode, 9)
+    assert first[0] == second[0]
+    for told, twin in zip(first[1], second[1], strict=True):
+        assert set(told) == set(twin)
+        for key in told:
+            np.testing.assert_array_equal(told[key], twin[key])
+
+
+@pytest.mark.skipif(not HAS_MODES, reason="Gymnasium 1.0 has no partial reset")
+def test_a_partial_reset_tells_who_was_reset() -> None:
+    envs = VLMRewardVectorWrapper(make_vector("sync", LENGTHS, "Disabled"), ColourJudge())
+    envs.reset()
+    envs.step(np.zeros((3, 2), np.float32))
+    _, infos = envs.reset(options={"reset_mask": np.array([True, False, False])})
+    assert infos["_roboreward/level"].tolist() == [True, False, False]
+    assert infos["roboreward/scored"].tolist() == [0.0, 0.0, 0.0]
+    assert envs.tasks == ("episode 2 of 0", "episode 1 of 1", "episode 1 of 2")
+
+
+@pytest.mark.skipif(HAS_MODES, reason="only Gymnasium 1.0 would ignore the mask")
+def test_a_partial_reset_that_would_be_ignored_is_refused() -> None:
+    envs = VLMRewardVectorWrapper(make_vector("sync", LENGTHS), ColourJudge())
+    envs.reset()
+    with pytest.raises(InvalidSetting, match=r"gymnasium>=1\.1"):
+        envs.reset(options={"reset_mask": np.array([True, False, False])})
+
+
+@pytest.mark.skipif(not HAS_MODES, reason="Gymnasium 1.0 has next-step autoreset only")
+def test_two_vectors_of_one_class_keep_their_own_modes() -> None:
+    # Gymnasium 1.1 to 1.3 write the mode into metadata that both share.
+    first = VLMRewardVectorWrapper(
+        make_vector("sync", [2], "SameStep", capture=True), ColourJudge(), reward_map=colour_reward
+    )
+    same_step = make_vector("sync", [2], "NextStep")
+    second = VLMRewardVectorWrapper(same_step, ColourJudge(), reward_map=colour_reward)
+    make_vector("sync", [2], "Disabled")
+    for envs, mode in ((first, "SameStep"), (second, "NextStep")):
+        assert run(envs, mode, 8)[0] == expected_rewards(mode, [2], 8)
+
+
+@pytest.mark.parametrize("source", ["capture", "render", "image"])
+def test_long_episodes_are_held_in_bounded_memory(source: str) -> None:
+    vector = make_vector("sync", [3_000, 4], capture=source == "capture", max_frames=16)
+    judge = ColourJudge()
+    frame_source = "image" if source == "image" else "render"
+    envs = VLMRewardVectorWrapper(vector, judge, frame_source=frame_source, max_frames=16)
+    run(envs, "NextStep", 3_000)
+    longest = max(judge.clips, key=lambda clip: len(clip.frames) / clip.fps)
+    assert 8 <= len(longest.frames) <= 16
+    assert mean_colour(longest) == colour(3_000, 1, 0)
+    assert (len(longest.frames) - 1) / longest.fps == pytest.approx(3_000 / 5)
+    if source == "capture":
+        renders = vector.get_attr("renders")
+        assert renders[0] < 120, "frames that would be dropped are not rendered"
+        assert renders[1] == 3_001
+
+
+def test_spec_travels_as_json_and_makes_the_same_env() -> None:
+    env = VLMRewardWrapper(FrameCapture(gym.make(ID), max_frames=9), "colour", scoring="deferred")
+    assert env.spec is not None
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))
+    assert again.spec == env.spec
+    assert isinstance(again, VLMRewardWrapper)
+    assert isinstance(again.env, FrameCapture)
+
+
+@pytest.mark.parametrize("scoring", ["immediate", "deferred"])
+def test_envs_can_be_pickled_and_copied(scoring: str) -> None:
+    env = VLMRewardWrapper(make_colour_env(2), ColourJudge(), scoring=scoring)
+    captured = make_colour_env(2, capture=True)
+    for original in (env, captured):
+        original.reset()
+        original.step(np.zeros(2, np.float32))
+        for again in (pickle.loads(pickle.dumps(original)), copy.deepcopy(original)):
+            assert again.step(np.zeros(2, np.float32))[2]
+
+
+@pytest.mark.parametrize("make", [FrameCapture, lambda env: VLMRewardWrapper(env, "colour")])
+def test_check_env_passes(make: Any) -> None:
+    with warnings.catch_warnings():
+        # The checker warns about every wrapped environment.
+        warnings.filterwarnings("ignore", ".*is different from the unwrapped version.*")
+        check_env(make(gym.make(ID)))
+
+
+def test_make_vec_takes_the_capture_as_a_wrapper() -> None:
+    envs = gym.make_vec(ID, num_envs=2, vectorization_mode="sync", wrappers=[FrameCapture], steps=3)
+    judged = VLMRewardVectorWrapper(envs, "colour", reward_map=colour_reward)
+    rewards, _ = run(judged, "NextStep", 4)
+    assert rewards[2] == [code(*colour(3, 1, 0))] * 2
+
+
+@pytest.mark.parametrize("scoring", ["immediate", "deferred"])
+def test_deferred_rewards_equal_immediate_ones(scoring: str) -> None:
+    judge = ColourJudge()
+    envs = VLMRewardVectorWrapper(
+        make_vector("sync", LENGTHS), judge, reward_map=colour_reward, scoring=scoring
+    )
+    rewards, infos = run(envs, "NextStep", 12)
+    expected = expected_rewards("NextStep", LENGTHS, 12)
+    if scoring == "immediate":
+        assert rewards == expected
+        return
+    pending = [told["roboreward/pending"].tolist() for told in infos]
+    assert pending == [[float(reward > 0) for reward in row] for row in expected]
+    assert np.isnan(rewards).tolist() == (np.array(expected) > 0).tolist()
+    paid = [(e.env, e.reward) for e in envs.collect()]
+    assert paid == [(i, reward) for row in expected for i, reward in enumerate(row) if reward]
+    assert judge.calls == [sum(reward > 0 for reward in row) for row in expected if any(row)]
+
+
+def test_env_rewards_are_only_in_the_infos() -> None:
+    envs = VLMRewardVectorWrapper(make_vector("sync", [2]), ColourJudge())
+    rewards, infos = run(envs, "NextStep", 4)
+    assert rewards == [[0.0], [0.5], [0.0], [0.0]]
+    told = [info["roboreward/env_reward"][0] for info in infos]
+    np.testing.assert_array_equal(told, [ENV_REWARD, ENV_REWARD, np.nan, ENV_REWARD])
+
+
+def test_a_stub_env_is_what_the_matrix_thinks_it_is() -> None:
+    env = ColourEnv(2, 1)
+    env.reset()
+    env.step(np.zeros(2, np.float32))
+    assert tuple(env.render()[0, 0]) == colour(1, 1, 1)
+    assert len(set(colour(1, 2, 0))) == 3
