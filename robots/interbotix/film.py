@@ -47,15 +47,18 @@ class CameraThread(threading.Thread):
         arm = self._driver.robot.arm
         camera = make_camera(arm.model, *arm.image_size, "front")
         data = mujoco.MjData(arm.model)  # a copy, so that drawing does not hold up the physics
-        while not self._stopped.is_set():
-            if not self._wake.wait(0.1):
-                continue
-            self._wake.clear()
-            if self._raw.get_subscription_count() or self._jpeg.get_subscription_count():
-                self._film(camera, data)
-        camera.close()
+        try:
+            while not self._stopped.is_set():
+                if self._wake.wait(0.1):
+                    self._wake.clear()
+                    self._film(camera, data)
+        finally:  # also after an error: a driver whose camera is broken is no driver
+            self._stopped.set()
+            camera.close()
 
     def _film(self, camera: Any, data: mujoco.MjData) -> None:
+        if not (self._raw.get_subscription_count() or self._jpeg.get_subscription_count()):
+            return
         driver, now = self._driver, self._driver.robot.time
         frozen = driver.faults.active("frozen_camera", now)
         if frozen is None or (frozen.repeat and self._last is None):
@@ -69,7 +72,7 @@ class CameraThread(threading.Thread):
         else:
             return
         self._last = image
-        if not driver.faults.loses("images", now) and driver.context.ok():
+        if not driver.faults.loses("images", now):
             self._publish(image, stamp)
 
     def _publish(self, image: np.ndarray, stamp: Any) -> None:

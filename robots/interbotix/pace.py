@@ -34,6 +34,12 @@ class Pace(threading.Thread):
 
     def run(self) -> None:
         """Tick until stopped; a late tick is made up for, a long pause is not."""
+        try:
+            self._run()
+        finally:  # also after an error: without physics there is nothing to drive
+            self._stopped.set()
+
+    def _run(self) -> None:
         due = time.monotonic()
         while not self._stopped.is_set():
             self._tick()

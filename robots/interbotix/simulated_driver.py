@@ -11,6 +11,7 @@ slow rendering costs images, never joint states. On a machine that is too slow f
 
 import argparse
 import os
+import signal
 import sys
 import threading
 from collections import deque
@@ -20,16 +21,9 @@ from typing import Any
 import rclpy
 from builtin_interfaces.msg import Time
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand, JointTrajectoryCommand
-from interbotix_xs_msgs.srv import (
-    MotorGains,
-    OperatingModes,
-    Reboot,
-    RegisterValues,
-    RobotInfo,
-    TorqueEnable,
-)
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from roboreward_sim_msgs.srv import GetTruth, ResetScene, SetFault
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
@@ -39,33 +33,18 @@ from robots.interbotix import dds
 from robots.interbotix.faults import Fault, FaultSchedule, parse_fault
 from robots.interbotix.film import CameraThread
 from robots.interbotix.interface import (
-    ARM_GROUP,
     CAMERA_TOPIC,
     FAULT_SERVICE,
-    MOTOR_IDS,
     QUEUE_DEPTH,
     RESET_SERVICE,
     ROBOT_NAME,
-    SLEEP_JOINTS,
     STATE_JOINTS,
     STATES_HZ,
     TRUTH_SERVICE,
 )
 from robots.interbotix.pace import Pace
 from robots.interbotix.simulated_robot import SCENES, SimulatedRobot
-from robots.layout import (
-    ARM_JOINTS,
-    FINGER_CLOSED_M,
-    FINGER_OPEN_M,
-    JOINT_LOWER,
-    JOINT_UPPER,
-    JOINT_VELOCITY,
-)
-
-MODE_CHANGE_S = 0.15
-"""How long the joints are without torque while a mode is written to the servos."""
-
-REBOOT_S = 0.5
+from robots.interbotix.xs_services import XsServices
 
 
 def time_message(nanoseconds: int) -> Time:
@@ -101,7 +80,7 @@ class SimulatedDriver(Node):
         self.lock = threading.Lock()  # of the simulation's state
         self.drawing = threading.Lock()  # of its looks; taken before `lock` where both are needed
         self._failed: Fault | None = None
-        self._stop = threading.Event()
+        self.stopped = threading.Event()
         self._late: deque[tuple[float, JointState]] = deque()
         self._states = self.create_publisher(JointState, "joint_states", QUEUE_DEPTH)
         for message, topic, callback in (
@@ -110,40 +89,33 @@ class SimulatedDriver(Node):
             (JointTrajectoryCommand, "joint_trajectory", self._on_trajectory),
         ):
             self.create_subscription(message, f"commands/{topic}", callback, QUEUE_DEPTH)
-        for service, topic, answer in (
-            (OperatingModes, "set_operating_modes", self._set_operating_modes),
-            (TorqueEnable, "torque_enable", self._torque_enable),
-            (RobotInfo, "get_robot_info", self._get_robot_info),
-            (RegisterValues, "set_motor_registers", self._set_motor_registers),
-            (RegisterValues, "get_motor_registers", self._get_motor_registers),
-            (MotorGains, "set_motor_pid_gains", self._set_motor_pid_gains),
-            (Reboot, "reboot_motors", self._reboot_motors),
-        ):
-            self.create_service(service, topic, self._logged(answer))
+        XsServices(self)
         self.create_service(ResetScene, RESET_SERVICE, self._reported(self._reset))
         self.create_service(GetTruth, TRUTH_SERVICE, self._reported(self._truth))
         self.create_service(SetFault, FAULT_SERVICE, self._reported(self._fault))
         self._camera = (
-            CameraThread(self, camera_topic, camera_hz, self._stop) if camera_hz > 0 else None
+            CameraThread(self, camera_topic, camera_hz, self.stopped) if camera_hz > 0 else None
         )
         self._epoch_ns = self.get_clock().now().nanoseconds
         self._clock = self.create_publisher(Clock, "/clock", 1) if simulated_clock else None
         self._pace = Pace(
-            self._tick, 1.0 / STATES_HZ, speed=speed, stop=self._stop, on_lag=self._lagging
+            self._tick, 1.0 / STATES_HZ, speed=speed, stop=self.stopped, on_lag=self._lagging
         )
 
-    def start(self) -> None:
-        """Begin to move time, joint states and images."""
-        self._pace.start()
-        if self._camera is not None:
-            self._camera.start()
-
-    def stop(self) -> None:
-        """End the threads."""
-        self._stop.set()
-        self._pace.join(timeout=5.0)
-        if self._camera is not None:
-            self._camera.join(timeout=5.0)
+    def run(self) -> None:
+        """Serve until `stopped` is set."""
+        executor = SingleThreadedExecutor()
+        executor.add_node(self)
+        threads = [self._pace] if self._camera is None else [self._pace, self._camera]
+        for thread in threads:
+            thread.start()
+        while not self.stopped.is_set():
+            executor.spin_once(timeout_sec=0.2)
+        for thread in threads:
+            thread.join()
+        executor.shutdown()
+        self.destroy_node()
+        self.robot.arm.close()
 
     def stamp(self) -> Time:
         """The time for a header, wrong while the clock is at fault."""
@@ -164,8 +136,6 @@ class SimulatedDriver(Node):
             self.robot.advance(1.0 / STATES_HZ)
             message = self._state_message()
             now_ns = self._now_ns()
-        if not self.context.ok():
-            return
         if self._clock is not None:
             self._clock.publish(Clock(clock=time_message(now_ns)))
         self._publish_states(message)
@@ -181,10 +151,10 @@ class SimulatedDriver(Node):
             self.robot.fail(failed.joint, failed.bits)
         self._failed = failed
 
-    def _wait(self, duration_s: float) -> None:
+    def wait(self, duration_s: float) -> None:
         """Let simulated time pass."""
         end = self.robot.time + duration_s
-        while self.robot.time < end and not self._stop.wait(0.005):
+        while self.robot.time < end and not self.stopped.wait(0.005):
             pass
 
     def _lagging(self) -> None:
@@ -247,77 +217,6 @@ class SimulatedDriver(Node):
         except RoboRewardError as error:
             self.get_logger().error(f"Trajectory dropped. {error}")
 
-    def _set_operating_modes(self, request: Any, response: Any) -> Any:
-        with self.lock:
-            joints = self.robot.motors(request.cmd_type, request.name)
-            self.robot.set_mode(
-                joints,
-                request.mode,
-                request.profile_type,
-                request.profile_velocity,
-                request.profile_acceleration,
-            )
-            self.robot.set_torque(joints, enable=False)
-        self._wait(MODE_CHANGE_S)  # the arm falls a little, as the real one does
-        with self.lock:
-            self.robot.set_torque(joints, enable=True)
-        return response
-
-    def _torque_enable(self, request: Any, response: Any) -> Any:
-        with self.lock:
-            joints = self.robot.motors(request.cmd_type, request.name)
-            self.robot.set_torque(joints, enable=request.enable)
-        return response
-
-    def _reboot_motors(self, request: Any, response: Any) -> Any:
-        with self.lock:
-            joints = self.robot.motors(request.cmd_type, request.name)
-            self.robot.reboot(joints, enable=False, only_failed=request.smart_reboot)
-        self._wait(REBOOT_S)
-        with self.lock:
-            self.robot.set_torque(joints, enable=request.enable)
-        return response
-
-    def _set_motor_registers(self, request: Any, response: Any) -> Any:
-        with self.lock:
-            joints = self.robot.motors(request.cmd_type, request.name)
-            self.robot.set_register(joints, request.reg, request.value)
-        return response
-
-    def _get_motor_registers(self, request: Any, response: Any) -> Any:
-        with self.lock:
-            joints = self.robot.motors(request.cmd_type, request.name)
-            response.values = self.robot.registers(joints, request.reg)
-        return response
-
-    def _set_motor_pid_gains(self, request: Any, response: Any) -> Any:
-        with self.lock:
-            joints = self.robot.motors(request.cmd_type, request.name)
-            self.robot.set_gains(joints, request.kp_pos, request.ki_pos, request.kd_pos)
-        return response
-
-    def _get_robot_info(self, request: Any, response: Any) -> Any:
-        with self.lock:
-            joints = self.robot.motors(request.cmd_type, request.name)
-            settings = self.robot.servos[joints[0]].settings
-        arm = [ARM_JOINTS.index(j) if j in ARM_JOINTS else None for j in joints]
-        response.mode, response.profile_type = settings.mode, settings.profile
-        response.joint_names = list(joints)
-        response.joint_ids = [MOTOR_IDS[j] for j in joints]
-        # The gripper's limits are those of the left finger, in [m] and [m/s].
-        response.joint_lower_limits = [
-            float(FINGER_CLOSED_M if i is None else JOINT_LOWER[i]) for i in arm
-        ]
-        response.joint_upper_limits = [
-            float(FINGER_OPEN_M if i is None else JOINT_UPPER[i]) for i in arm
-        ]
-        response.joint_velocity_limits = [1.0 if i is None else float(JOINT_VELOCITY) for i in arm]
-        response.joint_sleep_positions = [0.0 if i is None else float(SLEEP_JOINTS[i]) for i in arm]
-        response.joint_state_indices = [STATE_JOINTS.index(j) for j in joints]
-        response.num_joints = len(joints)
-        response.name = [ARM_GROUP] if request.cmd_type == "group" else [request.name]
-        return response
-
     def _reset(self, request: Any, response: Any) -> None:
         with self.drawing, self.lock:
             response.task = self.robot.reset(request.seed, request.task, request.look or "any")
@@ -335,18 +234,6 @@ class SimulatedDriver(Node):
                 self.faults.clear()
             else:
                 self.faults.add(fault, self.robot.time)
-
-    def _logged(self, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        """The vendor's services have no field for a failure: they log it and answer with nothing."""
-
-        def service(request: Any, response: Any) -> Any:
-            try:
-                return answer(request, response)
-            except RoboRewardError as error:
-                self.get_logger().error(str(error))
-                return response
-
-        return service
 
     def _reported(self, answer: Callable[[Any, Any], None]) -> Callable[[Any, Any], Any]:
         def service(request: Any, response: Any) -> Any:
@@ -386,7 +273,8 @@ def main(arguments: list[str] | None = None) -> int:
     robot = SimulatedRobot(options.scene)
     if options.seed is not None:
         robot.reset(options.seed)
-    rclpy.init()
+    # Our own handlers: those of rclpy end the context under the threads that still publish.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     driver = SimulatedDriver(
         robot,
         camera_hz=options.camera_hz,
@@ -395,17 +283,11 @@ def main(arguments: list[str] | None = None) -> int:
         simulated_clock=options.clock == "simulated",
         speed=options.speed,
     )
-    driver.start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: driver.stopped.set())
     driver.get_logger().info(f"Simulated {options.name} is up: {options.scene}.")
-    try:
-        rclpy.spin(driver)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        driver.stop()
-        driver.destroy_node()
-        rclpy.try_shutdown()
-        robot.arm.close()
+    driver.run()
+    rclpy.try_shutdown()
     return 0
 
 
