@@ -15,9 +15,9 @@ from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from reward_models.data.dataset import Example, RewardData
 from reward_models.features import FeatureCache
+from reward_models.inputs import digit_tokens, render_chat
 from reward_models.prompt import ANSWER_PREFIX, build_prompt
 from reward_models.protocol import MERGE
-from reward_models.roboreward import digit_tokens, render_chat
 from roboreward_gym.scoring import LEVELS
 
 DESCRIBE = "Describe the final state."

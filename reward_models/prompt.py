@@ -1,8 +1,9 @@
 """The RoboReward prompt, word for word, and the forced start of the answer."""
 
 import hashlib
+import re
 
-from roboreward_gym.scoring import check_task
+from roboreward_gym.scoring import LEVELS, check_task
 
 # Public model card of teetone/RoboReward-4B and -8B; the same text for both sizes.
 INSTRUCTION = """\
@@ -21,6 +22,11 @@ ANSWER_PREFIX = "ANSWER: "
 
 DIGITS = ("1", "2", "3", "4", "5")
 
+# The published evaluation: the first number after "ANSWER:", else a number that the reply starts with.
+_NUMBER = r"(-?\d+(?:\.\d+)?)"
+_ANSWER = re.compile(rf"answer:\s*{_NUMBER}", re.IGNORECASE)
+_START = re.compile(rf"\s*{_NUMBER}")
+
 
 def build_prompt(task: str) -> str:
     """Return the text of the user's turn for one command.
@@ -34,3 +40,16 @@ def build_prompt(task: str) -> str:
 def prompt_sha256() -> str:
     """Fingerprint of everything that is asked apart from the command."""
     return hashlib.sha256((INSTRUCTION + ANSWER_PREFIX).encode()).hexdigest()
+
+
+def parse_answer(text: str) -> int | None:
+    """Read a level from a generated reply; None if there is none, or it is not one of 1..5.
+
+    >>> parse_answer("Answer: 4 because"), parse_answer("3"), parse_answer("ANSWER: 7")
+    (4, 3, None)
+    """
+    match = _ANSWER.search(text) or _START.match(text)
+    if match is None:
+        return None
+    number = float(match[1])
+    return int(number) if number in LEVELS else None

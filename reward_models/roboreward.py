@@ -1,77 +1,121 @@
-"""RoboReward by one forward pass: any Qwen3-VL folder, from nano to the 8B, asked by the published protocol.
+"""RoboReward by one forward pass: any Qwen3-VL, from nano to the 8B, asked by the published protocol.
 
 The start of the answer is forced, so that the next token is the digit: five logits at one position give the level, the
 probabilities, and how much the model would rather have said something else. `generate` gives the level only, later.
 """
 
-import hashlib
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
-from safetensors import SafetensorError
-from transformers import BatchFeature, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from transformers import BatchFeature
 
-from reward_models.prompt import ANSWER_PREFIX, DIGITS, build_prompt, prompt_sha256
+from reward_models.inputs import InputBuilder, digit_tokens, matches_processor, processor_inputs
+from reward_models.loading import (
+    Checkpoint,
+    Quantization,
+    check_folder,
+    choose_device,
+    choose_dtype,
+    find_checkpoint,
+    load_checkpoint,
+    weights_sha256,
+)
+from reward_models.memory import check_memory, parameter_count
+from reward_models.prompt import ANSWER_PREFIX, parse_answer, prompt_sha256
 from reward_models.protocol import OFFICIAL, Protocol, SampledClip, sample_clip
 from reward_models.vision_attention import speed_up
-from roboreward_gym.errors import InvalidClip, WeightsError
+from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailure
 from roboreward_gym.scoring import LEVELS, Clip, ProgressScore
 
-MODEL_TYPE = "qwen3_vl"
+Decode = Literal["logits", "text"]
+
+REPLY_TOKENS = 128
+"""Longest reply of `decode="text"`, as in the published wrappers; an answer takes five."""
 
 
 class RoboReward:
     """A RoboReward checkpoint as a `RewardModel`.
 
     Args:
-        folder: Local folder with config, safetensors weights, tokenizer and processor files.
-        name: Name in the manifest; the folder's name by default.
-        device: Where to run.
+        source: Folder with config, safetensors weights, tokenizer and processor files, or a hub id.
+        name: Name in the manifest; the folder's name or the hub id by default.
+        revision: Branch, tag or commit of a hub id.
+        offline: Take a hub id from the cache and ask nobody; `HF_HUB_OFFLINE=1` does the same.
+        device: Where to run; `auto` is CUDA, else Apple's GPU, else the CPU.
         dtype: Precision; float32 on the CPU and that of the checkpoint elsewhere by default.
-        batch_size: Most clips in one forward pass.
+        attention: Attention implementation of the language model; transformers' choice by default.
+        quantization: Store the language model in 8 or 4 bits; needs the extra `quantized`.
+        batch_size: Most clips in one forward pass; halved when the memory does not suffice.
         protocol: Frames and pixels that the model sees.
         off_format_limit: Above this probability of saying something other than a digit, an answer
             counts as unreadable instead of being read as the likeliest digit.
+        decode: `logits` reads one forward pass; `text` generates a reply and parses it, as the
+            published evaluation does: slower, without probabilities, for comparison.
 
     Raises:
-        WeightsError: The folder is missing, incomplete, corrupt, or holds another kind of model.
+        WeightsError: There is no such checkpoint, or it is incomplete, corrupt or of another kind.
+        RewardModelUnavailable: The device does not exist, or has too little memory for it.
+        InvalidSetting: A setting out of its range.
     """
 
     def __init__(
         self,
-        folder: Path | str,
+        source: Path | str,
         *,
         name: str | None = None,
-        device: str = "cpu",
+        revision: str | None = None,
+        offline: bool = False,
+        device: str | torch.device = "auto",
         dtype: torch.dtype | None = None,
+        attention: str | None = None,
+        quantization: Quantization | None = None,
         batch_size: int = 8,
         protocol: Protocol = OFFICIAL,
         off_format_limit: float = 0.5,
+        decode: Decode = "logits",
     ) -> None:
-        folder = Path(folder)
         if batch_size < 1:
-            raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
-        if dtype is None and device == "cpu":
-            dtype = torch.float32
-        self.model, self.processor = load_checkpoint(folder, dtype)
-        self.model.to(device).eval().requires_grad_(requires_grad=False)
+            raise InvalidSetting(f"Expected a batch size of at least 1, got {batch_size}.")
+        if decode not in ("logits", "text"):
+            raise InvalidSetting(f"Expected decode='logits' or 'text', got {decode!r}.")
+        chosen = choose_device(device)
+        checkpoint = _fetch(source, revision, chosen, dtype, quantization, offline=offline)
+        self.model, self.processor = load_checkpoint(
+            checkpoint.folder,
+            choose_dtype(dtype, chosen, checkpoint.folder),
+            device=chosen,
+            attention=attention,
+            quantization=quantization,
+        )
+        self.model.eval().requires_grad_(requires_grad=False)
         speed_up(self.model.model.visual)
         self.batch_size = batch_size
         self.protocol = protocol
         self.off_format_limit = off_format_limit
-        self._digits = torch.tensor(digit_tokens(self.processor), device=device)
+        self.decode = decode
+        self._digits = torch.tensor(digit_tokens(self.processor), device=chosen)
         self._reserved = tuple(self.processor.tokenizer.all_special_tokens)
+        self._prefix = ANSWER_PREFIX if decode == "logits" else ""
+        self._builder = InputBuilder(self.processor, protocol, self._prefix)
+        reference = InputBuilder(self.processor, protocol)
+        self._fast = matches_processor(reference, self.processor, protocol)
         self._manifest = {
-            "model": name or folder.name,
-            "weights_sha256": weights_sha256(folder),
+            "model": name or checkpoint.name,
+            "revision": checkpoint.revision,
+            "weights_sha256": weights_sha256(checkpoint.folder),
             "prompt_sha256": prompt_sha256(),
+            "protocol": dict(vars(protocol)),
+            "decode": decode,
+            "inputs": "tensors" if self._fast else "processor",
+            "device": str(chosen),
             "dtype": str(self.model.dtype).removeprefix("torch."),
+            "attention": self.model.config.text_config._attn_implementation,
+            "quantization": quantization,
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
@@ -81,11 +125,10 @@ class RoboReward:
 
         Raises:
             InvalidClip: Fewer than two frames, frames smaller than one visual token, or a task
-                that contains a reserved token of the model.
+                that the prompt cannot hold.
+            RewardModelFailure: The memory does not suffice for a single clip.
         """
-        sampled = [sample_clip(clip, self.protocol) for clip in clips]
-        for clip in sampled:
-            self._check_task(clip.task)
+        sampled = [self._sample(clip) for clip in clips]
         # Equal shapes go together: one attention call for all frames, and no wasted padding.
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, clip in enumerate(sampled):
@@ -94,28 +137,62 @@ class RoboReward:
         for group in groups.values():
             for start in range(0, len(group), self.batch_size):
                 batch = group[start : start + self.batch_size]
-                for i, score in zip(batch, self._score([sampled[i] for i in batch]), strict=True):
+                found = self._score_within_memory([sampled[i] for i in batch])
+                for i, score in zip(batch, found, strict=True):
                     scores[i] = score
         return [score for score in scores if score is not None]
 
     def prepare(self, clips: Sequence[SampledClip]) -> BatchFeature:
         """Turn sampled clips into the model's inputs, padded on the left: the answer comes next."""
-        return prepare(self.processor, clips, self.protocol)
+        if self._fast:
+            return self._builder(clips)
+        return processor_inputs(self.processor, clips, self.protocol, self._prefix)
+
+    def _score_within_memory(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
+        """Score a batch, in halves if it does not fit: the batch size changes no score."""
+        try:
+            return self._score(clips)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            if len(clips) == 1:
+                grid = "x".join(map(str, clips[0].frames.shape))
+                raise RewardModelFailure(
+                    f"Expected memory on {self.model.device} for one clip of {grid}, got: {error}. "
+                    "Free memory, or load the judge with quantization='int8' or on another device."
+                ) from error
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = len(clips) // 2
+        return [
+            *self._score_within_memory(clips[:half]),
+            *self._score_within_memory(clips[half:]),
+        ]
 
     @torch.inference_mode()
     def _score(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
-        inputs = self.prepare(clips).to(self.model.device)
-        logits = self.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1].double()
+        inputs = self.prepare(clips)
+        self._check_length(inputs)
         grids = inputs["video_grid_thw"].tolist()
-        return [
-            self._read(row, self._describe(clip, grid))
-            for row, clip, grid in zip(logits, clips, grids, strict=True)
-        ]
+        manifests = [self._describe(*pair) for pair in zip(clips, grids, strict=True)]
+        inputs = inputs.to(self.model.device)
+        if self.decode == "text":
+            return [
+                ProgressScore(level=parse_answer(text), text=text, manifest=manifest)
+                for text, manifest in zip(self._generate(inputs), manifests, strict=True)
+            ]
+        logits = self.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1].double()
+        return [self._read(*pair) for pair in zip(logits, manifests, strict=True)]
+
+    def _generate(self, inputs: BatchFeature) -> list[str]:
+        # Sampling settings of the checkpoint would only draw a warning: greedy uses none of them.
+        greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        tokens = self.model.generate(**inputs, max_new_tokens=REPLY_TOKENS, **greedy)
+        replies = tokens[:, inputs["input_ids"].shape[1] :]
+        return self.processor.batch_decode(replies, skip_special_tokens=True)
 
     def _read(self, logits: torch.Tensor, manifest: Mapping[str, Any]) -> ProgressScore:
         """Read one `(vocabulary,)` row of logits; a row with NaN is no answer."""
         mass = logits.softmax(-1)[self._digits].sum().item()
-        if not math.isfinite(mass):
+        if not math.isfinite(mass) or mass <= 0:
             return ProgressScore(level=None, off_format=1.0, text="", manifest=manifest)
         off_format = min(max(1.0 - mass, 0.0), 1.0)
         digits = logits[self._digits]
@@ -127,16 +204,26 @@ class RoboReward:
         return ProgressScore(level, digits.softmax(-1).cpu().numpy(), off_format, text, manifest)
 
     def _describe(self, clip: SampledClip, grid: list[int]) -> dict[str, Any]:
-        merged = self.model.config.vision_config.spatial_merge_size**2
+        vision = self.model.config.vision_config
         return {
             **self._manifest,
             "frame_indices": clip.indices.tolist(),
             "frames_total": clip.total,
-            "fps": float(clip.fps),
+            "fps": clip.fps,
             "frame_size": list(clip.frames.shape[1:3]),
+            "resized_to": [side * vision.patch_size for side in grid[1:]],
             "grid_thw": grid,
-            "visual_tokens": math.prod(grid) // merged,
+            "visual_tokens": math.prod(grid) // vision.spatial_merge_size**2,
         }
+
+    def _sample(self, clip: Clip) -> SampledClip:
+        if not isinstance(clip, Clip):
+            raise InvalidClip(
+                f"Expected a list of Clip, got {type(clip).__name__} in it. "
+                "Pass score([Clip(frames, task, fps)])."
+            )
+        self._check_task(clip.task)
+        return sample_clip(clip, self.protocol)
 
     def _check_task(self, task: str) -> None:
         for token in self._reserved:
@@ -145,108 +232,34 @@ class RoboReward:
                     f"Expected a plain command, got the reserved token {token!r} in {task!r}. "
                     "It would change the layout of the prompt: remove it."
                 )
+        try:
+            task.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidClip(
+                f"Expected a command in Unicode, got {task!r}: {error.reason}. Decode it as UTF-8."
+            ) from error
 
-
-def prepare(
-    processor: Qwen3VLProcessor, clips: Sequence[SampledClip], protocol: Protocol = OFFICIAL
-) -> BatchFeature:
-    """Run the checkpoint's processor: one user turn, text then video, and the forced start of the answer."""
-    videos_kwargs = {
-        "do_sample_frames": False,
-        "return_tensors": "pt",
-        "size": {"shortest_edge": protocol.min_pixels, "longest_edge": protocol.max_pixels},
-        "video_metadata": [
-            {
-                "total_num_frames": clip.total,
-                "fps": float(clip.fps),
-                "frames_indices": clip.indices.tolist(),
-            }
-            for clip in clips
-        ],
-    }
-    return processor(
-        text=[render_chat(processor, build_prompt(clip.task)) + ANSWER_PREFIX for clip in clips],
-        videos=[torch.from_numpy(clip.frames.transpose(0, 3, 1, 2).copy()) for clip in clips],
-        text_kwargs={"padding": True, "padding_side": "left", "return_tensors": "pt"},
-        videos_kwargs=videos_kwargs,
-    )
-
-
-def render_chat(processor: Qwen3VLProcessor, question: str) -> str:
-    """Return one user turn, text then video, up to and including the start of the assistant's."""
-    content = [{"type": "text", "text": question}, {"type": "video"}]
-    messages = [{"role": "user", "content": content}]
-    return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-
-
-def digit_tokens(processor: Qwen3VLProcessor) -> list[int]:
-    """Return the ids of the five digits as they follow the answer prefix.
-
-    Raises:
-        WeightsError: The tokenizer joins a digit with its neighbour, so that one position cannot tell.
-    """
-    encode = processor.tokenizer.encode
-    prefix = encode(ANSWER_PREFIX, add_special_tokens=False)
-    ids = []
-    for digit in DIGITS:
-        answer = encode(ANSWER_PREFIX + digit, add_special_tokens=False)
-        # A tokenizer whose file is missing loads without complaint and encodes nothing.
-        if not prefix or answer[:-1] != prefix:
-            raise WeightsError(
-                f"Expected {digit!r} to be one token after {ANSWER_PREFIX!r}, got {answer} after {prefix}. "
-                "Use a complete tokenizer that splits digits, as Qwen3's does."
+    def _check_length(self, inputs: BatchFeature) -> None:
+        limit = self.model.config.text_config.max_position_embeddings
+        length = inputs["input_ids"].shape[1]
+        if length > limit:
+            raise InvalidClip(
+                f"Expected a prompt of at most {limit} tokens, got {length}. Shorten the command."
             )
-        ids.append(answer[-1])
-    return ids
 
 
-def load_checkpoint(
-    folder: Path, dtype: torch.dtype | None = None
-) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
-    """Load model and processor from local files only.
-
-    Raises:
-        WeightsError: The folder is missing, incomplete, corrupt, or holds another kind of model.
-    """
-    advice = "Point to a complete Qwen3-VL checkpoint folder, or fetch it again."
-    config = folder / "config.json"
-    if not config.is_file():
-        raise WeightsError(
-            f"Expected a checkpoint with {config.name} in {folder}, got none. {advice}"
-        )
-    try:
-        model_type = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-        if model_type != MODEL_TYPE:
-            raise WeightsError(
-                f"Expected a model of type {MODEL_TYPE!r} in {folder}, got {model_type!r}. {advice}"
-            )
-        model, report = Qwen3VLForConditionalGeneration.from_pretrained(
-            folder,
-            dtype=dtype or "auto",
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-        processor = Qwen3VLProcessor.from_pretrained(folder, local_files_only=True)
-    except WeightsError:
-        raise
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise WeightsError(
-            f"Expected readable weights in {folder}, got: {error}. {advice}"
-        ) from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        # transformers would go on with random numbers in their place.
-        raise WeightsError(
-            f"Expected all weights in {folder}, got none for {missing[:3]} ({len(missing)} missing). {advice}"
-        )
-    return model, processor
-
-
-def weights_sha256(folder: Path) -> str:
-    """Fingerprint of all weight files of a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+def _fetch(
+    source: Path | str,
+    revision: str | None,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    quantization: Quantization | None,
+    *,
+    offline: bool,
+) -> Checkpoint:
+    """Find a checkpoint; look at its size before gigabytes of it are fetched."""
+    small = find_checkpoint(source, revision=revision, offline=offline, weights=False)
+    check_folder(small.folder)
+    precision = choose_dtype(dtype, device, small.folder)
+    check_memory(small.name, parameter_count(small.folder), device, precision, quantization)
+    return find_checkpoint(source, revision=revision, offline=offline)

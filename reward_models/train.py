@@ -35,10 +35,10 @@ from reward_models.language import (
     predict,
     vocabulary,
 )
+from reward_models.loading import load_checkpoint
 from reward_models.metrics import summarize
 from reward_models.nano.model import NanoSize, build_config, build_model, build_processor, save
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.roboreward import load_checkpoint
 from reward_models.tower import TowerConfig, draw_batch, make_head, tower_loss
 from reward_models.vision_attention import speed_up
 from roboreward_gym.allocator import keep_freed_memory

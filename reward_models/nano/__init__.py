@@ -27,4 +27,4 @@ def load() -> "RoboReward":
             "Run: pip install 'roboreward-gym[models]'"
         ) from error
 
-    return RoboReward(WEIGHTS, name=NAME)
+    return RoboReward(WEIGHTS, name=NAME, device="cpu")
