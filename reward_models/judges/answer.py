@@ -17,9 +17,7 @@ from reward_models.prompt import DIGITS
 from roboreward_gym.scoring import PROBABILITY_TOLERANCE, ProgressScore
 
 # Emphasis and brackets between the colon and the digit: "**ANSWER:** 4", "ANSWER: <4>".
-_STATEMENT = re.compile(
-    r"answer\s*:[\s*_<\[(\"'`]*(?P<level>[1-5])?(?P<rest>[^\n]*)", re.IGNORECASE
-)
+_STATEMENT = re.compile(r"answer:[\s*_<\[(\"'`]*(?P<level>[1-5])?(?P<rest>[^\n]*)", re.IGNORECASE)
 _BARE = re.compile(r"\s*(?P<level>[1-5])\s*\.?\s*")
 _GOES_ON = re.compile(r"[.,]?\d|[^\W_]|[%/]")
 

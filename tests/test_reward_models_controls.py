@@ -1,0 +1,97 @@
+"""Null judges know nothing about success, and say the same thing again."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from reward_models.judges.controls import ClockReward, ConstantReward, RandomReward
+from roboreward_gym.errors import InvalidScore, InvalidSetting
+from roboreward_gym.registry import load_reward_model
+from roboreward_gym.scoring import Clip, RewardModel
+from tests.fake_api import a_clip
+
+
+def levels(judge: RewardModel, clips: list[Clip]) -> list[int | None]:
+    return [score.level for score in judge.score(clips)]
+
+
+def still(seconds: float, fps: float = 5.0) -> Clip:
+    return Clip(np.zeros((round(seconds * fps), 2, 2, 3), np.uint8), "wait", fps)
+
+
+def test_random_levels_depend_on_the_clip_and_not_on_the_order() -> None:
+    clips = [a_clip(frames=2, size=4, seed=seed) for seed in range(20)]
+    forwards = levels(RandomReward(3), clips)
+    assert levels(RandomReward(3), clips[::-1]) == forwards[::-1]
+    assert [levels(RandomReward(3), [clip])[0] for clip in clips] == forwards
+
+
+def test_random_levels_depend_on_seed_task_and_pixels() -> None:
+    clips = [a_clip(frames=2, size=4, seed=seed) for seed in range(40)]
+    assert levels(RandomReward(0), clips) != levels(RandomReward(1), clips)
+    other_task = [Clip(clip.frames, "another task", clip.fps) for clip in clips]
+    assert levels(RandomReward(0), clips) != levels(RandomReward(0), other_task)
+
+
+def test_random_levels_do_not_depend_on_how_the_frames_lie_in_memory() -> None:
+    clip = a_clip(seed=1)
+    view = Clip(np.asfortranarray(clip.frames), clip.task, clip.fps)
+    assert levels(RandomReward(), [clip]) == levels(RandomReward(), [view])
+
+
+def test_random_levels_are_all_as_likely() -> None:
+    clips = [a_clip(frames=1, size=2, seed=seed) for seed in range(1000)]
+    counts = Counter(levels(RandomReward(), clips))
+    assert sorted(counts) == [1, 2, 3, 4, 5]
+    assert max(counts.values()) < 260
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level"), [(0.4, 1), (1.4, 1), (2.0, 2), (4.0, 3), (5.6, 4), (8.0, 5), (80.0, 5)]
+)
+def test_the_clock_looks_at_the_duration_only(seconds: float, level: int) -> None:
+    assert levels(ClockReward(8.0), [still(seconds)]) == [level]
+
+
+def test_the_clock_agrees_with_the_truncated_clips_of_the_recipe() -> None:
+    parts = [still(20 * part, fps=10) for part in (0.1, 0.3, 0.5, 0.7, 1.0)]
+    assert levels(ClockReward(20.0), parts) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("full_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_duration_is_refused(full_s: float) -> None:
+    with pytest.raises(InvalidSetting, match="above 0 s"):
+        ClockReward(full_s)
+
+
+def test_null_judges_are_known_by_name() -> None:
+    clip = still(4.0)
+    assert levels(load_reward_model("constant:2"), [clip]) == [2]
+    assert levels(load_reward_model("constant"), [clip]) == [3]
+    assert levels(load_reward_model("clock"), [clip]) == [3]
+    assert levels(load_reward_model("clock:4"), [clip]) == [5]
+    assert levels(load_reward_model("random:5"), [clip]) == levels(RandomReward(5), [clip])
+    assert levels(load_reward_model("random"), [clip]) == levels(RandomReward(0), [clip])
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("constant:six", InvalidSetting),
+        ("constant:6", InvalidScore),
+        ("random:x", InvalidSetting),
+        ("clock:soon", InvalidSetting),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_refused(name: str, error: type[Exception]) -> None:
+    with pytest.raises(error, match="Expected"):
+        load_reward_model(name)
+
+
+def test_null_judges_are_certain() -> None:
+    for judge in (ConstantReward(2), RandomReward(), ClockReward()):
+        (score,) = judge.score([still(2.0)])
+        assert score.probabilities is not None
+        assert score.probabilities.max() == 1.0
+        assert score.manifest["model"]

@@ -1,0 +1,268 @@
+"""What OpenAI's client sends for a clip, and what is made of the answers; a server on loopback plays the API."""
+
+import base64
+import io
+import logging
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reward_models.judges.budget import Budget, process_budget
+from reward_models.judges.openai_compatible import (
+    OPENAI,
+    VLLM,
+    Dialect,
+    OpenAICompatibleJudge,
+    load,
+)
+from reward_models.patience import Patience
+from reward_models.prompt import build_prompt
+from roboreward_gym.errors import BudgetExhausted, InvalidClip, InvalidSetting, RewardModelFailure
+from roboreward_gym.registry import load_reward_model, release_reward_model
+from roboreward_gym.scoring import Clip, ProgressScore
+from tests.fake_api import FakeServer, Reply, Request, a_clip, completion, fake_server
+
+KEY = "sk-a-very-secret-key"
+QUICK = Patience(attempts=3, first_wait_s=0.001, longest_wait_s=0.002)
+DIGITS = {
+    str(d): math.log(p) for d, p in zip(range(1, 6), (0.1, 0.0625, 0.1875, 0.5, 0.05), strict=True)
+}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ROBOREWARD_API_KEY", "ROBOREWARD_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "ROBOREWARD_DIALECT"):
+        monkeypatch.delenv(name, raising=False)
+    process_budget.cache_clear()
+    yield
+    process_budget.cache_clear()
+
+
+def make(
+    server: FakeServer, dialect: Dialect = OPENAI, **settings: object
+) -> OpenAICompatibleJudge:
+    settings = {"patience": QUICK, "budget": Budget(), "timeout_s": 5.0, **settings}
+    return OpenAICompatibleJudge(
+        "a-model",
+        api_key=KEY,
+        base_url=f"{server.url}/v1",
+        dialect=dialect,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def ask(
+    reply: Reply, dialect: Dialect = OPENAI, clip: Clip | None = None
+) -> tuple[ProgressScore, Request]:
+    with fake_server(reply) as server:
+        judge = make(server, dialect)
+        (score,) = judge.score([clip or a_clip()])
+        judge.close()
+    return score, server.requests[0]
+
+
+def frames_of(urls: list[str]) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(io.BytesIO(base64.b64decode(url)))) for url in urls])
+
+
+def test_openai_sees_the_prompt_and_then_a_frame_a_second_with_the_last() -> None:
+    clip = a_clip(frames=20)
+    score, request = ask(Reply(completion("ANSWER: 4")), clip=clip)
+    assert request.path == "/v1/chat/completions"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    (message,) = request.json["messages"]
+    text, *images = message["content"]
+    assert text == {"type": "text", "text": build_prompt(clip.task)}
+    urls = [image["image_url"]["url"].removeprefix("data:image/png;base64,") for image in images]
+    assert score.manifest["frame_indices"] == [0, 6, 13, 19]
+    np.testing.assert_array_equal(frames_of(urls), clip.frames[[0, 6, 13, 19]])
+    assert "logprobs" not in request.json
+    assert (score.level, score.probabilities) == (4, None)
+
+
+def test_vllm_sees_the_video_that_roboreward_samples_and_continues_the_answer() -> None:
+    clip = a_clip(frames=30)
+    score, request = ask(Reply(completion("4", [("4", DIGITS)])), VLLM, clip)
+    user, assistant = request.json["messages"]
+    assert assistant == {"role": "assistant", "content": "ANSWER: "}
+    text, video = user["content"]
+    assert text["text"] == build_prompt(clip.task)
+    media_type, _, data = video["video_url"]["url"].partition(";base64,")
+    indices = [0, 4, 8, 12, 17, 21, 25, 29]
+    assert media_type == "data:video/jpeg"
+    np.testing.assert_array_equal(frames_of(data.split(",")), clip.frames[indices])
+    assert request.json["media_io_kwargs"]["video"] == {
+        "num_frames": -1,
+        "fps": 5.0,
+        "frames_indices": indices,
+        "total_num_frames": 30,
+        "do_sample_frames": False,
+    }
+    assert request.json["continue_final_message"] is True
+    assert request.json["add_generation_prompt"] is False
+    assert (request.json["max_tokens"], request.json["temperature"]) == (1, 0.0)
+    assert score.probabilities is not None
+    np.testing.assert_allclose(score.probabilities * 0.9, [0.1, 0.0625, 0.1875, 0.5, 0.05])
+    assert score.off_format == pytest.approx(0.1)
+    assert (score.level, score.text) == (4, "ANSWER: 4")
+
+
+def test_the_level_is_the_likeliest_digit_even_if_another_token_was_drawn() -> None:
+    score, _ = ask(Reply(completion("Th", [("Th", DIGITS | {"Th": math.log(0.1)})])), VLLM)
+    assert score.level == 4
+
+
+def test_an_answer_that_would_rather_be_a_word_is_unreadable() -> None:
+    unlikely = {"The": math.log(0.7), "4": math.log(0.2)}
+    score, _ = ask(Reply(completion("The", [("The", unlikely)])), VLLM)
+    assert score.level is None
+    assert score.off_format == pytest.approx(0.8)
+    assert score.text == "ANSWER: The"
+
+
+def test_a_server_without_log_probabilities_is_read_as_text() -> None:
+    score, _ = ask(Reply(completion("5")), VLLM)
+    assert (score.level, score.probabilities, score.text) == (5, None, "ANSWER: 5")
+
+
+def test_the_manifest_says_who_answered_about_what() -> None:
+    score, _ = ask(Reply(completion("ANSWER: 1")))
+    manifest = score.manifest
+    assert manifest["model"] == "a-model"
+    assert manifest["served_model"] == "served-model-2026"
+    assert manifest["server"].startswith("http://127.0.0.1:")
+    assert len(manifest["prompt_sha256"]) == 64
+
+
+def level_of_the_file(request: Request) -> Reply:
+    """Answers with the level that the task asks for."""
+    text = request.json["messages"][0]["content"][0]["text"]
+    level = text.rsplit(" ", 1)[-1]
+    return Reply(completion(f"ANSWER: {level}"), delay_s=0.02 * (6 - int(level)))
+
+
+def test_clips_are_asked_side_by_side_and_answered_in_order() -> None:
+    with fake_server(level_of_the_file) as server:
+        judge = make(server, concurrency=3)
+        clips = [a_clip(task=f"do it to level {1 + i % 5}") for i in range(10)]
+        assert [score.level for score in judge.score(clips)] == [1 + i % 5 for i in range(10)]
+        judge.close()
+    assert 2 <= server.busiest <= 3
+
+
+def test_no_clips_cost_nothing() -> None:
+    with fake_server(Reply(completion("ANSWER: 4"))) as server:
+        judge = make(server)
+        assert judge.score([]) == []
+        judge.close()
+    assert server.requests == []
+
+
+def test_one_frame_is_no_clip() -> None:
+    with fake_server(Reply(completion("ANSWER: 4"))) as server:
+        judge = make(server)
+        with pytest.raises(InvalidClip, match="at least 2 frames"):
+            judge.score([a_clip(frames=1)])
+        judge.close()
+    assert server.requests == []
+
+
+def test_after_a_failure_the_rest_is_not_asked() -> None:
+    with fake_server(Reply(b"{}", status=400)) as server:
+        judge = make(server, concurrency=2)
+        with pytest.raises(RewardModelFailure, match="status 400"):
+            judge.score([a_clip(seed=i) for i in range(12)])
+        judge.close()
+    assert len(server.requests) < 12
+
+
+def test_repeated_requests_count_against_the_budget() -> None:
+    budget = Budget(max_requests=2)
+    with fake_server(Reply(b"", status=500)) as server:
+        judge = make(server, budget=budget)
+        with pytest.raises(BudgetExhausted, match="2 of 2"):
+            judge.score([a_clip()])
+        judge.close()
+    assert len(server.requests) == 2
+
+
+def test_the_tokens_of_the_answer_are_paid_for() -> None:
+    budget = Budget(max_cost_usd=1.0, usd_per_million_tokens=(1.0, 100.0))
+    with fake_server(Reply(completion("ANSWER: 4"))) as server:
+        judge = make(server, budget=budget)
+        judge.score([a_clip()])
+        judge.close()
+    assert budget.cost_usd == pytest.approx(0.002)
+
+
+def test_the_key_appears_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    said = Reply({"error": {"message": f"bad key {KEY}", "code": None}}, status=401)
+    with caplog.at_level(logging.DEBUG), fake_server(said) as server:
+        judge = make(server)
+        with pytest.raises(RewardModelFailure, match="OPENAI_API_KEY") as caught:
+            judge.score([a_clip()])
+        told = f"{judge!r} {vars(judge)['_client']!r} {caught.value} {caught.value!r}"
+        judge.close()
+    assert "hidden" in str(caught.value)
+    assert KEY not in told + caplog.text
+
+
+def test_a_name_makes_openais_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_server(Reply(completion("ANSWER: 3"))) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+        judge = load_reward_model("openai:gpt-5-mini")
+        assert [score.level for score in judge.score([a_clip()])] == [3]
+        assert isinstance(judge, OpenAICompatibleJudge)
+        judge.close()
+        release_reward_model("openai:gpt-5-mini")
+    assert server.requests[0].json["model"] == "gpt-5-mini"
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_an_address_in_the_name_is_asked_as_vllm_and_never_sees_openais_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with fake_server(Reply(completion("2", [("2", {"2": -0.01})]))) as server:
+        judge = load(f"teetone/RoboReward-8B@{server.url}/v1")
+        assert [score.level for score in judge.score([a_clip()])] == [2]
+        judge.close()
+        monkeypatch.setenv("ROBOREWARD_API_KEY", "another-key")
+        monkeypatch.setenv("ROBOREWARD_BASE_URL", f"{server.url}/v1")
+        judge = load("teetone/RoboReward-8B")
+        judge.score([a_clip()])
+        judge.close()
+    first, second = server.requests
+    assert first.json["model"] == "teetone/RoboReward-8B"
+    assert KEY not in str(first.headers)
+    assert second.headers["authorization"] == "Bearer another-key"
+
+
+def test_the_dialect_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBOREWARD_DIALECT", "openai")
+    judge = load("some-model@http://127.0.0.1:9/v1")
+    assert judge.dialect is OPENAI
+    judge.close()
+    monkeypatch.setenv("ROBOREWARD_DIALECT", "klingon")
+    with pytest.raises(InvalidSetting, match="one of openai, vllm, got 'klingon'"):
+        load("some-model@http://127.0.0.1:9/v1")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("gpt-5", "OPENAI_API_KEY, got none"),
+        ("gpt-5@http://me:hunter2@host", "without user and password"),
+        ("@http://127.0.0.1:9/v1", "name of a model"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(name: str, reason: str) -> None:
+    with pytest.raises(InvalidSetting, match=reason) as caught:
+        load(name)
+    assert "hunter2" not in str(caught.value)
