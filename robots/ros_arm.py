@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.node import Node, NodeNameNonExistentError
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from robots.clock import Timer
-from robots.errors import ArmUnavailable
+from robots.clock import SystemTimer
+from robots.errors import ArmFault, ArmUnavailable
 from robots.feeds import JointMessage
 from robots.images import RawImage
 from robots.interbotix import dds
@@ -38,6 +39,9 @@ from robots.xs_link import TICK_S, Peers, RobotFacts
 ROBOT_MODEL = "wx250s"
 IMAGE_DEPTH = 5
 """Images that may wait while this process does something else; only the newest is looked at."""
+POLL_S = 0.002
+STANDSTILL_S = 15.0
+"""How long simulated time may stand still before the driver counts as gone [s]."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class RosConfig:
     """Of our own node."""
     answer_s: float = 5.0
     """How long to wait for the answer of a service [s]."""
+    simulated_clock: bool = False
+    """Go by `/clock`, with a simulated driver that has `--clock simulated`: right however slow the machine is."""
 
 
 class RosLink:
@@ -101,6 +107,10 @@ class RosLink:
             raise ArmUnavailable(f"{error} Robots that are there: {found or 'none'}.") from error
         self._xs.timeout_s = self._config.answer_s
         self._node = node
+
+    def now(self) -> float:
+        """Time by the clock of our node [s]; 0 before `open`."""
+        return 0.0 if self._node is None else self._node.get_clock().now().nanoseconds * 1e-9
 
     def peers(self) -> Peers:
         """Who else is on the network now."""
@@ -186,7 +196,8 @@ class RosLink:
 
     def _make_node(self) -> Node:
         on_tick = self._callbacks[2]
-        node = Node(self._config.node_name)
+        clock = Parameter("use_sim_time", value=self._config.simulated_clock)
+        node = Node(self._config.node_name, parameter_overrides=[clock])
         node.create_subscription(
             JointState, f"/{self._config.robot_name}/joint_states", self._on_joints, QUEUE_DEPTH
         )
@@ -254,6 +265,38 @@ class RosLink:
         return ", ".join(t.removesuffix(end) for t in names if node.count_publishers(t))
 
 
+class SimulatedTimer:
+    """A `Timer` that goes by `/clock`."""
+
+    def __init__(self, link: RosLink) -> None:
+        self._link = link
+
+    def now(self) -> float:
+        """Simulated time [s]."""
+        return self._link.now()
+
+    def date(self) -> float:
+        """Simulated time [s]: messages are stamped by it."""
+        return self._link.now()
+
+    def wait(self, event: threading.Event, until: float) -> bool:
+        """Wait until a simulated time.
+
+        Raises:
+            ArmFault: Simulated time stands still.
+        """
+        was, since = self.now(), time.monotonic()
+        while (now := self.now()) < until and not event.wait(POLL_S):
+            if now != was:
+                was, since = now, time.monotonic()
+            elif time.monotonic() - since > STANDSTILL_S:
+                raise ArmFault(
+                    f"Expected /clock to go on, got the same time for {STANDSTILL_S:g} s. "
+                    "See whether the simulated driver still runs."
+                )
+        return event.is_set()
+
+
 class RosArm(XsArm):
     """The `Arm` over ROS 2; only joins a connection to what `XsArm` does with it.
 
@@ -263,7 +306,6 @@ class RosArm(XsArm):
         limits: The limits to keep.
         watched: Somebody stands beside the arm; without that only a simulated driver moves.
         ready_s: How long to wait for driver and camera [s].
-        timer: The clock.
     """
 
     def __init__(
@@ -274,16 +316,16 @@ class RosArm(XsArm):
         limits: SafetyLimits | None = None,
         watched: bool = False,
         ready_s: float = READY_S,
-        timer: Timer | None = None,
     ) -> None:
-        self.link = RosLink(config or RosConfig())
+        config = config or RosConfig()
+        self.link = RosLink(config)
         super().__init__(
             self.link,
             image_size=image_size,
             limits=limits,
             watched=watched,
             ready_s=ready_s,
-            timer=timer,
+            timer=SimulatedTimer(self.link) if config.simulated_clock else SystemTimer(),
         )
 
 

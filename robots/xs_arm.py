@@ -8,6 +8,7 @@ of it in the middle of its `move`, and the next `reset` recovers.
 import logging
 import math
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,9 +19,8 @@ from robots.errors import ArmFault, ArmUnavailable, CameraError, MotionRefused
 from robots.feeds import ImageFeed, JointFeed, JointMessage, Joints
 from robots.gripper_control import GripperController
 from robots.images import RawImage
-from robots.interbotix.interface import OVERLOAD, SLEEP_JOINTS
+from robots.interbotix.interface import SLEEP_JOINTS
 from robots.layout import (
-    ARM_JOINTS,
     CONTROL_HZ,
     FINGER_CLOSED_M,
     JOINT_LOWER,
@@ -30,13 +30,12 @@ from robots.layout import (
     gripper_from_finger,
 )
 from robots.safety import SafetyLimits
-from robots.xs_link import TICK_S, XsLink, check_arm_facts, check_peers, wrong_modes
+from robots.xs_link import TICK_S, XsLink, check_peers
+from robots.xs_servos import prepare_servos
 from robots.xs_watch import FollowWatch
 
 log = logging.getLogger(__name__)
 
-MOVING_S, ACCELERATION_S = 1.25 / CONTROL_HZ, 0.5 / CONTROL_HZ
-"""How long the servos take for a set-point, and for the ramps of it: as in BridgeData's robot."""
 SLOW_RAD_S = 0.6
 """Fastest joint of a reset or of going to sleep."""
 STREAM_HZ = 20.0
@@ -177,6 +176,15 @@ class XsArm:
             self._travel(NEUTRAL_JOINTS, 1.0)
         self.rest()
 
+    def go_through(self, poses: Sequence[tuple[np.ndarray, float]]) -> None:
+        """Go slowly through poses of joints `(6,)` [rad] and gripper 0..1, and rest at the last."""
+        for joints, _ in poses:
+            safety.check_target(joints, None, self._limits)
+        self._prepare(camera=False)
+        for joints, gripper in poses:
+            self._travel(joints, gripper)
+        self.rest()
+
     def close(self) -> None:
         """Go slowly to the sleep pose and take the torque off, if the arm was moved; then leave."""
         if self._closed:
@@ -202,20 +210,12 @@ class XsArm:
             self._follow.forget()
         self._link.open(self._ready_s)
         self._await_peers()
-        self._await_messages(camera=camera)
+        # An image that was under way already may show what was before.
+        self._await_messages(self._timer.now(), camera=camera)
         if camera:
             self.images.rgb()
-        arm = self._link.facts("group", "arm")
-        check_arm_facts(arm)
-        for kind, name, mode in wrong_modes(arm, self._link.facts("single", "gripper")):
-            safety.check_may_drop(self._read_arm(), SLEEP_JOINTS)
-            self._link.set_mode(kind, name, mode)
-        self._mend_servos()
-        if not all(self._link.registers("Torque_Enable")):
-            self._link.torque(enable=True)
-        self._link.set_register("Profile_Velocity", round(MOVING_S * 1000))
-        self._link.set_register("Profile_Acceleration", round(ACCELERATION_S * 1000))
-        self._await_messages(camera=camera)
+        prepare_servos(self._link, self._read_arm)
+        self._await_messages(self._timer.now(), camera=camera)
         with self._lock:
             # Only now, after torque on: the joints may have moved meanwhile.
             self._sent = np.clip(self._read_arm(), JOINT_LOWER, JOINT_UPPER)
@@ -235,13 +235,14 @@ class XsArm:
                 return
             self._timer.wait(threading.Event(), self._timer.now() + 0.1)
 
-    def _await_messages(self, *, camera: bool) -> None:
-        """Wait for a fresh joint state and, if needed, a fresh image."""
+    def _await_messages(self, since: float, *, camera: bool) -> None:
+        """Wait for a joint state and, if needed, an image that are fresh and from after `since` [s]."""
         limits, deadline = self._limits, self._timer.now() + self._ready_s
         while True:
             now = self._timer.now()
-            joints = self.joints.age_s(now) <= limits.joints_max_age_s
-            image = not camera or self.images.age_s(now) <= limits.image_max_age_s
+            passed = now - since
+            joints = self.joints.age_s(now) <= min(limits.joints_max_age_s, passed)
+            image = not camera or self.images.age_s(now) <= min(limits.image_max_age_s, passed)
             if joints and image:
                 return
             if now > deadline:
@@ -251,29 +252,6 @@ class XsArm:
                     f"{self._complaint or 'See whether the driver and the camera run.'}"
                 )
             self._timer.wait(threading.Event(), now + TICK_S)
-
-    def _mend_servos(self) -> None:
-        """Restart servos that an overload switched off. Anything else needs a person."""
-        status = self._link.registers("Hardware_Error_Status")
-        failed = [joint for joint, bits in zip(ARM_JOINTS, status, strict=True) if bits]
-        if not failed:
-            return
-        on = self._link.registers("Torque_Enable")
-        powered = [j for j, b, torque in zip(ARM_JOINTS, status, on, strict=True) if b and torque]
-        if powered:  # their reboot takes a torque away that is still there
-            safety.check_may_drop(self._read_arm(), SLEEP_JOINTS)
-        if any(bits & ~OVERLOAD for bits in status):
-            raise ArmUnavailable(
-                f"Expected servos without errors, got Hardware_Error_Status {status} of {ARM_JOINTS}. "
-                "Support the arm, switch the power off, let it cool, and look at voltage and cables."
-            )
-        log.warning("Overload in %s: restarting the servos.", ", ".join(failed))
-        self._link.reboot_failed()
-        if any(self._link.registers("Hardware_Error_Status")):
-            raise ArmUnavailable(
-                f"Expected {', '.join(failed)} without an error after a restart, got another one. "
-                "Support the arm and switch the power off."
-            )
 
     def _travel(self, joints: np.ndarray, gripper: float) -> None:
         """Go to `joints` `(6,)` [rad] slowly, starting and ending at rest."""

@@ -9,11 +9,6 @@ import numpy as np
 from robots.errors import ArmUnavailable, MotionRefused
 from robots.feeds import JointMessage
 from robots.images import RawImage
-from robots.interbotix.interface import ARM_MODE, GRIPPER_MODE
-from robots.layout import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER
-
-LIMITS_DIFFER_RAD = 0.1
-"""A driver whose limits differ by more from ours drives another arm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,29 +109,6 @@ TICK_S = 0.02
 """Period of the ticks [s]: of the gripper's controller and of the watch."""
 
 
-def check_arm_facts(facts: RobotFacts) -> None:
-    """Raise `ArmUnavailable` unless the driver drives the arm that our kinematics are of."""
-    if facts.joints != ARM_JOINTS:
-        raise ArmUnavailable(
-            f"Expected a driver of the joints {', '.join(ARM_JOINTS)}, in this order, got "
-            f"{', '.join(facts.joints) or 'none'}. Launch it with robot_model:=wx250s."
-        )
-    for name, limits, ours in (
-        ("lower", facts.lower, JOINT_LOWER),
-        ("upper", facts.upper, JOINT_UPPER),
-    ):
-        if limits.shape != ours.shape or not np.isfinite(limits).all():
-            raise ArmUnavailable(
-                f"Expected {len(ours)} {name} joint limits from the driver, got {limits}. "
-                "Restart it, and look at its log."
-            )
-        if (np.abs(limits - ours) > LIMITS_DIFFER_RAD).any():
-            raise ArmUnavailable(
-                f"Expected the {name} joint limits {ours} of a wx250s, got {limits}. "
-                "Launch the driver with robot_model:=wx250s."
-            )
-
-
 def check_peers(peers: Peers, *, watched: bool) -> None:
     """Refuse to drive an arm that somebody else drives, or that nobody watches.
 
@@ -159,13 +131,3 @@ def check_peers(peers: Peers, *, watched: bool) -> None:
             "Expected somebody beside the arm with a hand at its power switch, got no word of it. "
             "Pass --i-am-watching (in Python: watched=True) if that is so."
         )
-
-
-def wrong_modes(arm: RobotFacts, gripper: RobotFacts) -> list[tuple[str, str, str]]:
-    """Operating modes to change before motion, each as kind, name and mode."""
-    wrong = []
-    if (arm.mode, arm.profile) != (ARM_MODE, "time"):
-        wrong.append(("group", "arm", ARM_MODE))
-    if gripper.mode != GRIPPER_MODE:
-        wrong.append(("single", "gripper", GRIPPER_MODE))
-    return wrong
