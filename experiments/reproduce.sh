@@ -26,35 +26,48 @@ test_data() {
   unless $data/test/clips.jsonl experiments.reward_data --split test --episodes 520 --out $data/test
 }
 
-pretrain() { # SCENE STEPS VISION_STEPS
-  unless $data/demos-$1/meta.json experiments.demonstrations --scene "$1" --out $data/demos-$1
-  local resume=(); [[ -e runs/pretrain-$1/config.json ]] && resume=(--resume)
-  unless runs/pretrain-$1/policy policies.pretrain --demos $data/demos-$1 --out runs/pretrain-$1 \
-    --steps "$2" --vision-steps "$3" --save-at 350 "${resume[@]}"
+pretrain() { # SCENE DEMONSTRATIONS... -- CLONING...
+  local scene=$1 demos=() resume=(); shift
+  while [[ $1 != -- ]]; do demos+=("$1"); shift; done; shift
+  unless $data/demos-$scene/meta.json experiments.demonstrations --scene $scene \
+    --out $data/demos-$scene "${demos[@]}"
+  [[ -e runs/pretrain-$scene/config.json ]] && resume=(--resume)
+  unless runs/pretrain-$scene/policy policies.pretrain --demos $data/demos-$scene \
+    --out runs/pretrain-$scene --save-at 350 "$@" "${resume[@]}"
+}
+
+reward_data() { # NAME OPTIONS...
+  unless $data/$1/clips.jsonl experiments.reward_data --out $data/$1 "${@:2}"
 }
 
 weights() {
-  pretrain toy 6500 250
-  pretrain drawer 2500 250
-  unless $data/train/clips.jsonl experiments.reward_data --split train --episodes 1500 \
-    --out $data/train
-  unless $data/cloned/clips.jsonl experiments.reward_data --split train --episodes 220 \
-    --first 10000 --out $data/cloned \
-    --policy runs/pretrain-toy/policy runs/pretrain-drawer/policy \
-    --half-trained runs/pretrain-toy/step-350 runs/pretrain-drawer/step-350
-  unless $data/validation/clips.jsonl experiments.reward_data --split validation --episodes 60 \
-    --out $data/validation
-  local clips=($data/train $data/cloned $data/validation)
-  local mixed=(--language.describe-share 0.25 0.05 --language.locate-share 0.2 0.03)
-  unless runs/nano-1/model/config.json reward_models.train --data "${clips[@]}" --out runs/nano-1 \
-    --tower.steps 1150 --language.steps 1200 --language.learning-rate 1.5e-3 "${mixed[@]}"
-  # A warm restart of the language model, with rare levels drawn more often.
-  unless runs/nano/model/config.json reward_models.train --data "${clips[@]}" --out runs/nano \
+  pretrain toy --episodes 900 --detours 0.3 --idle 4 \
+    -- --steps 11000 --vision-steps 600 --start-share 0.25
+  pretrain drawer -- --steps 2500 --vision-steps 250
+  local clones=(--policy runs/pretrain-toy/policy runs/pretrain-drawer/policy
+    --half-trained runs/pretrain-toy/step-350 runs/pretrain-drawer/step-350)
+  reward_data train --split train --episodes 1500
+  reward_data sides --split train --episodes 800 --first 20000 --layout sides
+  reward_data cloned --split train --episodes 480 --first 10000 "${clones[@]}"
+  reward_data validation --split validation --episodes 60
+  reward_data validation-cloned --split validation --episodes 60 --first 1000 "${clones[@]}"
+  local first=(--data $data/{train,cloned,validation})
+  local clips=(--data $data/{train,cloned,sides,validation,validation-cloned})
+  # Warm restarts: each begins with the weights of the one before, and draws rare levels more often.
+  unless runs/nano-1/model/config.json reward_models.train "${first[@]}" --out runs/nano-1 \
+    --tower.steps 1150 --language.steps 1200 --language.learning-rate 1.5e-3 \
+    --language.describe-share 0.25 0.05 --language.locate-share 0.2 0.03
+  unless runs/nano-2/model/config.json reward_models.train "${first[@]}" --out runs/nano-2 \
     --stage language --tower-from runs/nano-1 --language-init runs/nano-1/language.safetensors \
     --language.steps 650 --language.learning-rate 1e-3 --language.warmup 30 --language.balance 0.6 \
     --language.describe-share 0.1 0.03 --language.locate-share 0.08 0.02
-  unless runs/nano-no-negatives/model/config.json reward_models.train --data "${clips[@]}" \
-    --out runs/nano-no-negatives --stage language --tower-from runs/nano-1 \
+  unless runs/nano/model/config.json reward_models.train "${clips[@]}" --out runs/nano \
+    --tower-init runs/nano-1/tower.safetensors --tower.steps 900 \
+    --language-init runs/nano-2/language.safetensors --language.steps 1900 \
+    --language.learning-rate 1e-3 --language.warmup 50 --language.balance 0.6 \
+    --language.describe-share 0.1 0.02 --language.locate-share 0.15 0.02
+  unless runs/nano-no-negatives/model/config.json reward_models.train "${clips[@]}" \
+    --out runs/nano-no-negatives --stage language --tower-from runs/nano \
     --language.no-negatives --language.steps 120 --language.learning-rate 1.5e-3
   test_data
   unless runs/nano.json reward_models.benchmark --model runs/nano/model \
