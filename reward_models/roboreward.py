@@ -192,13 +192,13 @@ class RoboReward:
     def _read(self, logits: torch.Tensor, manifest: Mapping[str, Any]) -> ProgressScore:
         """Read one `(vocabulary,)` row of logits; a row with NaN is no answer."""
         mass = logits.softmax(-1)[self._digits].sum().item()
-        if not math.isfinite(mass) or mass <= 0:
+        if not math.isfinite(mass):
             return ProgressScore(level=None, off_format=1.0, text="", manifest=manifest)
         off_format = min(max(1.0 - mass, 0.0), 1.0)
         digits = logits[self._digits]
         level = LEVELS[int(digits.argmax())]
         text = f"{ANSWER_PREFIX}{level}"
-        if off_format > self.off_format_limit:
+        if off_format > self.off_format_limit or mass == 0.0:
             text = ANSWER_PREFIX + self.processor.tokenizer.decode([int(logits.argmax())])
             return ProgressScore(level=None, off_format=off_format, text=text, manifest=manifest)
         return ProgressScore(level, digits.softmax(-1).cpu().numpy(), off_format, text, manifest)

@@ -1,0 +1,215 @@
+"""What is wrong with a checkpoint is said before, or instead of, a score: expected, got, what to do."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+from reward_models import loading, memory, published
+from reward_models.loading import choose_device, find_checkpoint
+from reward_models.memory import bytes_needed, parameter_count
+from reward_models.roboreward import RoboReward
+from roboreward_gym import load_reward_model, registry
+from roboreward_gym.errors import InvalidSetting, RewardModelUnavailable, WeightsError
+from tests.tiny_vlm import random_clip, write_tiny_checkpoint
+
+COMMIT = published.REVISIONS[published.ROBOREWARD_4B] + "0" * 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache as huggingface_hub fills it, holding the 4B's name with small random weights."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--teetone--RoboReward-4B"
+    shutil.copytree(folder, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    return tmp_path
+
+
+def break_copy(folder: Path, target: Path, change: Callable[[Path], object]) -> Path:
+    copy = Path(shutil.copytree(folder, target / "copy"))
+    change(copy)
+    return copy
+
+
+def write_index(folder: Path) -> None:
+    index = {"metadata": {}, "weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def cut(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+CONFIG = "config.json"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / CONFIG).unlink(), "with config.json in .*, got none"),
+        (lambda f: (f / CONFIG).write_text("{"), "Expected JSON in .*config.json"),
+        (lambda f: (f / CONFIG).write_text('{"model_type": "llama"}'), "'qwen3_vl'.*'llama'"),
+        (lambda f: (f / CONFIG).write_text("[]"), "'qwen3_vl'.*None"),
+        (lambda f: (f / "model.safetensors").unlink(), "no model.safetensors .1 of 1 files"),
+        (write_index, r"no model-2.safetensors \(1 of 2 files"),
+        (cut, "file is cut off"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"x" * 64), "cut or foreign file"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "cut or foreign file"),
+        (lambda f: (f / "tokenizer.json").unlink(), "Expected"),
+    ],
+)
+def test_a_broken_folder_says_what_is_wrong(
+    folder: Path, tmp_path: Path, change: Callable[[Path], object], message: str
+) -> None:
+    with pytest.raises(WeightsError, match=message):
+        RoboReward(break_copy(folder, tmp_path, change), device="cpu")
+
+
+@pytest.mark.parametrize("source", ["no/such/folder/here", "/nowhere", "just-a-name", Path("a/b")])
+def test_what_is_neither_folder_nor_hub_id_is_named(source: str | Path) -> None:
+    with pytest.raises(WeightsError, match="got none"):
+        find_checkpoint(source)
+
+
+def test_a_folder_has_no_revision(folder: Path) -> None:
+    with pytest.raises(WeightsError, match="no revision for the folder"):
+        find_checkpoint(folder, revision="main")
+
+
+def test_the_published_4b_is_loaded_by_name_from_the_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_loaded", {})
+    judge = load_reward_model("roboreward-4b")
+    assert isinstance(judge, RoboReward)
+    manifest = judge.score([random_clip(4)])[0].manifest
+    assert manifest["model"] == "roboreward-4b"
+    assert manifest["revision"] == COMMIT
+
+
+@pytest.mark.parametrize("revision", ["", "@main", f"@{COMMIT}"])
+def test_a_hub_id_is_found_by_branch_tag_or_commit(cache: Path, revision: str) -> None:
+    judge = published.load_checkpoint(f"teetone/RoboReward-4B{revision}")
+    assert judge.score([]) == []
+    assert judge._manifest["model"] == "teetone/RoboReward-4B"
+    assert judge._manifest["revision"] == COMMIT
+
+
+def test_checkpoint_takes_a_folder_whose_name_holds_an_at_sign(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "my@folder")
+    assert published.load_checkpoint(str(copy))._manifest["model"] == "my@folder"
+
+
+@pytest.mark.parametrize("wanted", ["teetone/RoboReward-8B", "teetone/RoboReward-4B@other"])
+def test_offline_with_nothing_cached_says_how_to_fetch(cache: Path, wanted: str) -> None:
+    with pytest.raises(WeightsError, match=r"in the cache .*hf download teetone/RoboReward"):
+        published.load_checkpoint(wanted)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RevisionNotFoundError, "the revision 'nope' of a/b, got none.*checkpoint:a/b@main"),
+        (RepositoryNotFoundError, "a/b on the hub, got no such repository"),
+        (GatedRepoError, "gated repository.*hf auth login"),
+        (httpx.ConnectError, "fetch a/b@nope, got ConnectError.*Check the network"),
+    ],
+)
+def test_the_hub_says_no(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception], message: str
+) -> None:
+    response = httpx.Response(404, request=httpx.Request("GET", "http://localhost"))
+
+    def refuse(*_: object, **__: object) -> str:
+        raise error("no") if error is httpx.ConnectError else error("no", response=response)
+
+    monkeypatch.setattr(loading, "snapshot_download", refuse)
+    with pytest.raises(WeightsError, match=message):
+        find_checkpoint("a/b", revision="nope")
+
+
+def test_too_little_memory_is_noticed_before_weights_are_fetched(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the small files are there: the index alone says that 8 billion parameters follow."""
+    small = shutil.copytree(folder, tmp_path / "small")
+    (small / "model.safetensors").unlink()
+    index = {"metadata": {"total_size": 17_500_000_000}, "weight_map": {"a": "b.safetensors"}}
+    (small / "model.safetensors.index.json").write_text(json.dumps(index))
+    monkeypatch.setattr(memory, "bytes_available", lambda _: 12_000_000_000)
+    with pytest.raises(RewardModelUnavailable) as caught:
+        RoboReward(small, device="cpu")
+    text = str(caught.value)
+    assert "Expected 38.5 GB free on cpu" in text
+    assert "8.8 billion parameters as float32), got 12.0 GB" in text
+    assert "dtype=torch.bfloat16 needs 19.2 GB" in text
+
+
+def test_needed_memory_follows_precision() -> None:
+    billion = 1_000_000_000
+    assert bytes_needed(billion, torch.float32) == 2 * bytes_needed(billion, torch.bfloat16)
+    assert bytes_needed(billion, torch.bfloat16, "int4") == int(0.55e9)
+
+
+def test_parameters_are_counted_from_the_headers(folder: Path) -> None:
+    judge = RoboReward(folder, device="cpu")
+    assert parameter_count(folder) == sum(p.numel() for p in judge.model.parameters())
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:
+    assert memory.bytes_available(torch.device("cpu")) is None or (
+        0 < memory.bytes_available(torch.device("cpu")) < 1e15
+    )
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps", "xpu"])
+def test_a_device_that_is_not_there_is_named(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(RewardModelUnavailable, match=f"device '{device}', got 1 cpu"):
+        choose_device(device)
+
+
+def test_a_device_that_does_not_exist_at_all_is_a_setting_error() -> None:
+    with pytest.raises(InvalidSetting, match="'gpu0'"):
+        choose_device("gpu0")
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("decode", "json")])
+def test_settings_out_of_range_are_refused(folder: Path, name: str, value: object) -> None:
+    with pytest.raises(InvalidSetting, match=repr(value)):
+        RoboReward(folder, **{name: value})
+
+
+def test_quantized_loading_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_installed", lambda name: name != "bitsandbytes")
+    with pytest.raises(RewardModelUnavailable, match=r"bitsandbytes.*roboreward-gym\[quantized\]"):
+        RoboReward(folder, device="cpu", quantization="int8")
+
+
+def test_attention_that_is_not_installed_is_named(folder: Path) -> None:
+    with pytest.raises(RewardModelUnavailable, match="attention='flash_attention_2'"):
+        RoboReward(folder, device="cpu", attention="flash_attention_2")
+
+
+def test_half_precision_is_taken_when_asked_for(folder: Path) -> None:
+    judge = RoboReward(folder, device="cpu", dtype=torch.bfloat16, attention="eager")
+    assert judge.model.dtype == torch.bfloat16
+    assert judge._manifest["attention"] == "eager"
+    assert judge.score([random_clip(4)])[0].manifest["dtype"] == "bfloat16"
