@@ -1,0 +1,165 @@
+"""The toolbox's API moves the simulated arm over ROS, and never waits for ever."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tests.ros_driver import PATIENCE_S, running_driver, until
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+from robots.errors import ArmUnavailable, MotionRefused  # noqa: E402
+from robots.interbotix.interface import HOME_JOINTS, SLEEP_JOINTS  # noqa: E402
+from robots.interbotix.xs_robot import (  # noqa: E402
+    InterbotixManipulatorXS,
+    robot_shutdown,
+    robot_startup,
+)
+
+QUICK = {"moving_time": 1.0, "accel_time": 0.3}
+ARRIVED_RAD = 0.08
+"""A servo lags behind its profile."""
+
+
+@pytest.fixture(scope="module")
+def bot() -> Iterator[InterbotixManipulatorXS]:
+    with running_driver("--camera-hz", "0", "--speed", "2"):
+        bot = InterbotixManipulatorXS("wx250s", use_sim_time=True, timeout_s=PATIENCE_S, **QUICK)
+        yield bot
+        bot.shutdown()
+
+
+def settled(bot: InterbotixManipulatorXS) -> np.ndarray:
+    """Joints after the lag of the servos `(6,)` [rad]."""
+    bot.core.sleep(0.5)
+    return np.array(bot.arm.get_joint_positions())
+
+
+def test_the_constructor_moves_nothing(bot: InterbotixManipulatorXS) -> None:
+    assert np.abs(settled(bot) - SLEEP_JOINTS).max() < 0.06
+    registers = bot.core.robot_get_motor_registers("group", "arm", "Profile_Velocity")
+    assert list(registers.values) == [2000] * 6  # it has not written one either
+
+
+def test_it_goes_home_and_to_sleep(bot: InterbotixManipulatorXS) -> None:
+    robot_startup()
+    assert bot.arm.go_to_home_pose()
+    assert np.abs(settled(bot) - HOME_JOINTS).max() < ARRIVED_RAD
+    assert bot.arm.get_ee_pose()[:3, 3] == pytest.approx([0.458, 0.0, 0.361], abs=0.02)
+    assert bot.arm.go_to_sleep_pose()
+    assert np.abs(settled(bot) - SLEEP_JOINTS).max() < ARRIVED_RAD
+
+
+def test_the_profile_is_written_with_the_first_move(bot: InterbotixManipulatorXS) -> None:
+    assert bot.arm.set_joint_positions(bot.arm.get_joint_commands(), blocking=False)
+    registers = bot.core.robot_get_motor_registers("group", "arm", "Profile_Velocity")
+    assert list(registers.values) == [1000] * 6
+
+
+def test_a_pose_in_components_is_reached(bot: InterbotixManipulatorXS) -> None:
+    bot.arm.go_to_home_pose(moving_time=1.5)
+    joints, found = bot.arm.set_ee_pose_components(x=0.3, y=0.1, z=0.2, pitch=1.2)
+    assert found
+    assert np.abs(settled(bot) - joints).max() < ARRIVED_RAD
+    assert bot.arm.get_ee_pose_command()[:3, 3] == pytest.approx([0.3, 0.1, 0.2], abs=0.004)
+
+
+def test_without_execute_nothing_moves(bot: InterbotixManipulatorXS) -> None:
+    before = bot.arm.get_joint_commands()
+    joints, found = bot.arm.set_ee_pose_components(x=0.25, z=0.25, pitch=1.0, execute=False)
+    assert found
+    assert bot.arm.get_joint_commands() == before
+    assert joints != before
+
+
+@pytest.mark.parametrize("pose", [{"x": 2.0, "z": 0.2}, {"x": 0.0, "y": 0.0, "z": -0.5}])
+def test_a_pose_out_of_reach_is_refused(
+    bot: InterbotixManipulatorXS, pose: dict[str, float]
+) -> None:
+    before = bot.arm.get_joint_commands()
+    joints, found = bot.arm.set_ee_pose_components(**pose)
+    assert not found
+    assert joints == before == bot.arm.get_joint_commands()
+
+
+def test_joints_out_of_their_limits_and_moves_too_fast_are_refused(
+    bot: InterbotixManipulatorXS,
+) -> None:
+    before = bot.arm.get_joint_commands()
+    assert not bot.arm.set_single_joint_position("shoulder", 2.5)
+    assert not bot.arm.set_joint_positions([0.0] * 5)
+    assert not bot.arm.set_joint_positions([float("nan")] * 6)
+    assert not bot.arm.set_single_joint_position("waist", before[0] + 1.0, moving_time=0.2)
+    assert bot.arm.get_joint_commands() == before
+
+
+def test_a_straight_line_is_straight(bot: InterbotixManipulatorXS) -> None:
+    bot.arm.set_ee_pose_components(x=0.28, z=0.22, pitch=1.2, moving_time=1.5)
+    before = bot.arm.get_ee_pose_command()
+    assert bot.arm.set_ee_cartesian_trajectory(x=0.06, z=-0.04)
+    after = bot.arm.get_ee_pose_command()
+    assert after[:3, 3] - before[:3, 3] == pytest.approx([0.06, 0.0, -0.04], abs=0.004)
+    assert after[:3, :3] == pytest.approx(before[:3, :3], abs=0.02)
+    assert not bot.arm.set_ee_cartesian_trajectory(x=0.6)
+    assert bot.arm.get_ee_pose_command() == pytest.approx(after)
+
+
+def test_the_gripper_closes_and_opens(bot: InterbotixManipulatorXS) -> None:
+    bot.gripper.set_pressure(1.0)
+    bot.gripper.grasp(delay=1.5)
+    closed = bot.gripper.get_finger_position()
+    bot.gripper.release(delay=1.5)
+    assert closed < 0.018
+    assert bot.gripper.get_finger_position() > 0.034
+
+
+def test_at_its_stop_the_gripper_pushes_no_more(bot: InterbotixManipulatorXS) -> None:
+    bot.gripper.set_pressure(1.0)
+    bot.gripper.release(delay=1.5)
+    until(lambda: not bot.gripper.gripper_moving, "rest of the gripper")
+
+
+def test_a_mode_that_is_not_position_is_refused(bot: InterbotixManipulatorXS) -> None:
+    bot.core.robot_set_operating_modes("group", "arm", "velocity", "velocity")
+    other = bot.arm.__class__(bot.core, moving_time=1.0)
+    with pytest.raises(MotionRefused, match="position mode"):
+        other.go_to_sleep_pose(moving_time=3.0)
+    bot.core.robot_set_operating_modes("group", "arm", "position", "time", 1000, 300)
+    bot.arm.capture_joint_positions()
+
+
+def test_without_a_driver_the_constructor_gives_up() -> None:
+    began = time.monotonic()
+    with pytest.raises(ArmUnavailable, match="joint_states"):
+        InterbotixManipulatorXS("wx250s", robot_name="nobody", timeout_s=0.5)
+    assert time.monotonic() - began < PATIENCE_S
+
+
+def test_when_the_driver_dies_calls_say_so() -> None:
+    with running_driver("--camera-hz", "0", "--name", "mortal") as driver:
+        bot = InterbotixManipulatorXS(
+            "wx250s", robot_name="mortal", use_sim_time=True, timeout_s=PATIENCE_S
+        )
+        driver.process.kill()
+        driver.wait()
+        bot.core.timeout_s = 1.0
+        with pytest.raises(ArmUnavailable, match="driver"):
+            bot.core.robot_torque_enable("group", "arm", enable=True)
+        until(lambda: bot.core.newest is None, "silence")
+        with pytest.raises(ArmUnavailable, match="joint states"):
+            bot.arm.get_ee_pose()
+        with pytest.raises(ArmUnavailable, match="/clock"):
+            bot.core.sleep(10.0)
+        bot.shutdown()
+        bot.shutdown()
+
+
+def test_the_toolbox_shutdown_ends_ros() -> None:
+    import rclpy
+
+    rclpy.try_shutdown()
+    rclpy.init()
+    robot_shutdown()
+    assert not rclpy.ok()
