@@ -9,6 +9,9 @@ WANTED := $(shell cat .python-version)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ROS_VENV := .venv-ros
+ROS_BIN := $(ROS_VENV)/bin
+ROS_STAMP := $(ROS_VENV)/.installed
 
 # The first interpreter of the wanted version; the pyenv shims read .python-version by themselves.
 PYTHON ?= $(shell for p in python$(WANTED) python3 python; do \
@@ -19,13 +22,15 @@ PYTHON ?= $(shell for p in python$(WANTED) python3 python; do \
 ARGS ?=
 # Passed to pip, for example to take a CPU build of torch from another index.
 PIP_ARGS ?=
+# The versions of Gymnasium that the plugin promises to work with.
+GYMNASIUMS ?= 1.0 1.1 1.2 1.3 1.4
 # More interpreters to try the bare wheel with, beside the one of the environment.
 WHEEL_PYTHONS ?=
 
-.PHONY: help demo test check format build clean setup
+.PHONY: help demo test test-matrix check format build clean setup setup-ros robot-sim
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## Make .venv and install everything; does nothing when it is up to date
 
@@ -50,6 +55,39 @@ test: $(STAMP) ## Run all tests
 	@$(BIN)/python -c 'from robots.gl import main; main()'
 	$(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)
 
+test-matrix: ## Test the plugin with each version of Gymnasium (a small environment for each, no torch)
+	@if [ -z "$(PYTHON)" ]; then echo "Expected Python $(WANTED), found none." >&2; exit 1; fi
+	@for version in $(GYMNASIUMS); do \
+		venv=.venv-matrix/$$version; \
+		if [ ! -e "$$venv/.installed" ]; then \
+			"$(PYTHON)" -m venv --clear "$$venv"; \
+			"$$venv/bin/python" -m pip install --disable-pip-version-check -q $(PIP_ARGS) \
+				"gymnasium==$$version.*" $$(grep -E '^(numpy|pytest)==' constraints.txt); \
+			touch "$$venv/.installed"; \
+		fi; \
+		"$$venv/bin/python" -c 'import gymnasium; print("Gymnasium", gymnasium.__version__)'; \
+		"$$venv/bin/python" -m pytest -q -p no:cacheprovider tests/test_roboreward_gym_matrix.py $(ARGS); \
+	done
+
+# An environment of its own: the wheels of ROS make every Python start of theirs start twice. Where there is a
+# .venv too, its packages (torch and so on) are seen behind those of ROS.
+setup-ros: $(ROS_STAMP) ## Make .venv-ros with ROS 2 and our messages (0.6 GB); does nothing when up to date
+
+$(ROS_STAMP): pyproject.toml constraints.txt .python-version $(shell find robots/interbotix/messages -type f)
+	@if [ -z "$(PYTHON)" ]; then echo "Expected Python $(WANTED), found none." >&2; exit 1; fi
+	@"$(ROS_BIN)/python" -c 'import pip, sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(WANTED)")' \
+		>/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(ROS_VENV)
+	@$(ROS_BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt \
+		-e '.[sim,ros]' $$(grep -E '^(pytest|pytest-xdist)==' constraints.txt)
+	@if [ -e "$(STAMP)" ]; then echo "$(CURDIR)/$(VENV)/lib/python$(WANTED)/site-packages" \
+		> $(ROS_VENV)/lib/python$(WANTED)/site-packages/zz_venv.pth; fi
+	@$(ROS_BIN)/python -m robots.interbotix.build
+	@touch $@
+
+robot-sim: $(ROS_STAMP) ## Run the simulated WidowX behind the topics and services of the real driver
+	@ROS_AUTOMATIC_DISCOVERY_RANGE=$${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST} \
+		$(ROS_BIN)/python -m robots.interbotix.simulated_driver $(ARGS)
+
 check: $(STAMP) ## Lint and type-check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -70,6 +108,6 @@ build: $(STAMP) ## Build the wheel and run the plugin from it, with numpy and gy
 		(cd build/bare && bin/python -I bare_wheel.py); \
 	done
 
-clean: ## Delete what was built: .venv, dist, build and caches (not runs)
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache
+clean: ## Delete what was built: .venv*, dist, build and caches (not runs)
+	rm -rf $(VENV) $(ROS_VENV) .venv-matrix dist build .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

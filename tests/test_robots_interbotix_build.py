@@ -32,9 +32,7 @@ def test_mending_is_done_once(tmp_path: Path) -> None:
     assert "cp312" not in (folder / "a.cmake").read_text()
 
 
-def test_missing_programs_are_all_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_programs_are_all_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
@@ -116,6 +114,8 @@ def test_a_failing_step_shows_its_last_words() -> None:
 
 def test_the_setup_script_keeps_what_was_sourced_before(tmp_path: Path) -> None:
     text = build.write_setup(tmp_path / "ros").read_text()
-    assert f'AMENT_PREFIX_PATH="{tmp_path / "ros"}${{AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}}"' in text
+    assert (
+        f'AMENT_PREFIX_PATH="{tmp_path / "ros"}${{AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}}"' in text
+    )
     assert "LD_LIBRARY_PATH" in text
     assert "PYTHONPATH" in text

@@ -13,6 +13,7 @@ from robots.simulated import make_drawer, make_toy_on_towel
 ARM = ARM_JOINTS
 GRIPPER = ("gripper",)
 FAST = ("position", "time", 250, 100)
+WAIST = np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
 FINGER = STATE_JOINTS.index("left_finger")
 
 
@@ -36,7 +37,7 @@ def test_it_starts_in_the_sleep_pose_and_stays() -> None:
 
 
 def test_it_reaches_its_goal_and_holds_it_without_commands(robot: SimulatedRobot) -> None:
-    goal = joints(robot) + [0.3, 0.1, -0.1, 0.2, -0.2, 0.3]
+    goal = joints(robot) + np.array([0.3, 0.1, -0.1, 0.2, -0.2, 0.3])
     robot.command(ARM, list(goal))
     for _ in range(2):
         robot.advance(2.0)
@@ -46,7 +47,7 @@ def test_it_reaches_its_goal_and_holds_it_without_commands(robot: SimulatedRobot
 def test_the_profile_sets_the_length_of_a_move(robot: SimulatedRobot) -> None:
     start = joints(robot)
     robot.set_mode(ARM, "position", "time", 2000, 300)
-    robot.command(ARM, list(start + [0.8, 0, 0, 0, 0, 0]))
+    robot.command(ARM, list(start + 0.8 * WAIST))
     robot.advance(1.0)
     assert 0.2 < joints(robot)[0] - start[0] < 0.5
     robot.advance(2.0)
@@ -118,9 +119,7 @@ def test_a_reboot_forgets_the_profile_of_the_failed_servo_only(robot: SimulatedR
 
 
 @pytest.mark.parametrize(("pwm", "end"), [(250.0, 0.037), (-250.0, 0.015)])
-def test_pwm_drives_the_gripper_to_its_stop(
-    robot: SimulatedRobot, pwm: float, end: float
-) -> None:
+def test_pwm_drives_the_gripper_to_its_stop(robot: SimulatedRobot, pwm: float, end: float) -> None:
     robot.command(GRIPPER, [-pwm])
     robot.advance(2.0)
     robot.command(GRIPPER, [pwm])
@@ -184,7 +183,7 @@ def test_an_arm_in_pwm_mode_bears_its_own_weight_no_more(robot: SimulatedRobot) 
 
 def test_a_trajectory_is_played_and_a_second_one_refused(robot: SimulatedRobot) -> None:
     start = joints(robot)
-    path = [(t, list(start + [t * 0.3, 0, 0, 0, 0, 0])) for t in (0.25, 0.5, 1.0)]
+    path = [(t, list(start + t * 0.3 * WAIST)) for t in (0.25, 0.5, 1.0)]
     robot.follow(ARM, path)
     with pytest.raises(InvalidSetting, match="running"):
         robot.follow(ARM, path)

@@ -10,7 +10,6 @@ from robots.interbotix.interface import RESET_SERVICE, TRUTH_SERVICE
 from robots.layout import LANDMARKS
 from robots.ros_arm import RosArm
 from robots.tasks.look import Split
-from robots.xs_arm import READY_S
 
 
 class SimulatedTable:
@@ -32,7 +31,7 @@ class SimulatedTable:
             ArmUnavailable: There is no simulated driver, or one with another scene.
         """
         self._arm.rest()  # the arm is put to its start at once, which is no motion to watch
-        self._arm.link.open(READY_S)
+        self._arm.link.open(self._arm.ready_s)
         request = ResetScene.Request(task=task, seed=seed_of(rng), look=split)
         answer = self._arm.link.call(ResetScene, RESET_SERVICE, request)
         if not answer.success:

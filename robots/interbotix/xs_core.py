@@ -26,6 +26,7 @@ from robots.errors import ArmUnavailable
 from robots.interbotix.interface import QUEUE_DEPTH
 
 TIMEOUT_S = 10.0
+SPIN_S = 0.1
 STALE_S = 0.5
 """Joint states come at 100 Hz; older ones are not the present."""
 
@@ -92,8 +93,8 @@ class InterbotixRobotXSCore:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="xs_core", daemon=True)
-        self._thread.start()
         self._closed = False
+        self._thread.start()
         try:
             self._wait_for_driver()
         except ArmUnavailable:
@@ -238,8 +239,8 @@ class InterbotixRobotXSCore:
         if self._closed:
             return
         self._closed = True
+        self._thread.join(timeout=5.0)  # before the executor goes, which the thread still uses
         self._executor.shutdown(timeout_sec=2.0)
-        self._thread.join(timeout=5.0)
         if self._owns_node:
             self._node.destroy_node()
         if self._inited:
@@ -249,7 +250,8 @@ class InterbotixRobotXSCore:
         with contextlib.suppress(
             ExternalShutdownException
         ):  # the next call says that nothing comes
-            self._executor.spin()
+            while not self._closed:
+                self._executor.spin_once(timeout_sec=SPIN_S)
 
     def _on_states(self, message: JointState) -> None:
         with self._arrived:
