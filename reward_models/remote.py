@@ -87,6 +87,8 @@ class RemoteReward:
             timeout=httpx.Timeout(timeout_s, connect=connect_timeout_s),
             # The address is meant as it stands: neither a proxy nor another server sees the frames.
             trust_env=False,
+            # Without TLS there is nothing to verify, and loading all certificates takes a while.
+            verify=self.url.startswith("https:"),
             follow_redirects=False,
         )
 
@@ -174,11 +176,8 @@ class RemoteReward:
     def _explain(self, response: httpx.Response, answer: bytes) -> Exception:
         """Turn an error status into one that is worth another request, or one that says what to do."""
         status = response.status_code
-        kind, message = "", ""
-        if response.headers.get("content-type", "").startswith("application/json"):
-            match self._json(answer):
-                case {"error": {"type": str(kind), "message": str(message)}}:
-                    message = without(self._token, message)
+        kind, message = _read_error(answer)
+        message = without(self._token, message)
         if kind == "InvalidClip":
             return InvalidClip(message)
         if kind in ("RewardModelFailure", "TooLarge", "InvalidToken", "InvalidMessage"):
@@ -196,6 +195,18 @@ class RemoteReward:
             return json.loads(answer)
         except (ValueError, RecursionError) as error:
             raise Transient(f"an answer that is no JSON: {error}") from error
+
+
+def _read_error(answer: bytes) -> tuple[str, str]:
+    """Read the kind and the message of an error; empty if something else than our server wrote it."""
+    try:
+        error = json.loads(answer)
+    except (ValueError, RecursionError):
+        return "", ""
+    match error:
+        case {"error": {"type": str(kind), "message": str(message)}}:
+            return kind, message
+    return "", ""
 
 
 def load(argument: str) -> RemoteReward:

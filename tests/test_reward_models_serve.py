@@ -1,0 +1,304 @@
+"""A judge behind HTTP gives the very scores that it gives in process, and ends well."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from reward_models.remote import RemoteReward
+from reward_models.serve import ServeConfig, bind, main, read_token
+from reward_models.wire import MEDIA_TYPE, pack_clips
+from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailure
+from roboreward_gym.registry import load_reward_model, release_reward_model
+from roboreward_gym.scoring import Clip, ProgressScore
+from tests.fake_api import a_clip
+from tests.serving import QUICK, HashJudge, serving
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROBOREWARD_TOKEN", raising=False)
+    monkeypatch.delenv("ROBOREWARD_ENCODING", raising=False)
+
+
+def assert_same(got: Sequence[ProgressScore], want: Sequence[ProgressScore]) -> None:
+    assert len(got) == len(want)
+    for a, b in zip(got, want, strict=True):
+        assert a.probabilities is not None
+        assert b.probabilities is not None
+        assert a.probabilities.tobytes() == b.probabilities.tobytes()
+        assert (a.level, a.off_format, a.text) == (b.level, b.off_format, b.text)
+        assert a.manifest == b.manifest
+
+
+def some_clips(count: int = 7) -> list[Clip]:
+    sizes = [(2, 4), (5, 33), (3, 8)]
+    return [a_clip(*sizes[i % 3], task=f"täsk {i} \N{SNOWMAN}", seed=i) for i in range(count)]
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_scores_are_those_in_process_to_the_bit(encoding: str) -> None:
+    clips = some_clips()
+    with serving(HashJudge()) as served:
+        remote = served.client(encoding=encoding)
+        assert_same(remote.score(clips), HashJudge().score(clips))
+        assert remote.score([]) == []
+        remote.close()
+
+
+def test_nano_scores_as_in_process_to_the_bit() -> None:
+    nano = load_reward_model("roboreward-nano")
+    clips = [a_clip(frames=frames, size=40, seed=frames) for frames in (2, 4, 4, 9)]
+    alone = [nano.score([clip])[0] for clip in clips]
+    release_reward_model("roboreward-nano")  # serving changes how the judge splits its work
+    with serving(nano) as served:
+        remote = served.client(timeout_s=120.0)
+        together = remote.score(clips)
+        remote.close()
+    assert_same(together, alone)
+
+
+def test_jpeg_changes_pixels_and_is_never_the_default() -> None:
+    clip = a_clip(frames=2, size=16)
+    seen: list[Clip] = []
+    with serving(HashJudge(seen.extend)) as served:
+        for encoding in ("jpeg", "raw"):
+            remote = served.client() if encoding == "raw" else served.client(encoding="jpeg")
+            remote.score([clip])
+            remote.close()
+    lossy, exact = seen
+    assert (lossy.frames != clip.frames).any()
+    np.testing.assert_array_equal(exact.frames, clip.frames)
+
+
+def test_an_unreadable_answer_stays_unreadable() -> None:
+    class Mute:
+        def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+            return [ProgressScore(level=None, off_format=1.0, text="no idea") for _ in clips]
+
+    with serving(Mute()) as served:
+        remote = served.client()
+        (score,) = remote.score([a_clip()])
+        remote.close()
+    assert (score.level, score.probabilities, score.text) == (None, None, "no idea")
+
+
+def test_requests_that_arrive_together_are_scored_together_in_one_thread() -> None:
+    judge = HashJudge()
+    clips = some_clips(12)
+    with serving(judge, window_ms=20_000.0, max_batch=12) as served:
+        remotes = [served.client() for _ in clips]
+        with ThreadPoolExecutor(len(clips)) as pool:
+            got = list(pool.map(lambda r, c: r.score([c])[0], remotes, clips))
+        health = remotes[0].health()
+        for remote in remotes:
+            remote.close()
+    assert_same(got, HashJudge().score(clips))
+    assert judge.batches == [12]
+    assert len(judge.threads) == 1
+    assert health["counts"]["clips"] == health["counts"]["requests"] == 12
+    assert health["counts"]["largest_batch"] == max(judge.batches)
+
+
+def test_a_bad_clip_does_not_fail_the_requests_of_others() -> None:
+    with serving(HashJudge(), window_ms=20_000.0, max_batch=2) as served:
+        good, bad = served.client(), served.client()
+        with ThreadPoolExecutor(2) as pool:
+            fine = pool.submit(good.score, [a_clip(seed=5)])
+            wrong = pool.submit(bad.score, [a_clip(frames=1)])
+            assert_same(fine.result(), HashJudge().score([a_clip(seed=5)]))
+            with pytest.raises(InvalidClip, match="at least 2 frames"):
+                wrong.result()
+        good.close()
+        bad.close()
+
+
+def test_many_clips_go_in_several_requests() -> None:
+    judge = HashJudge()
+    clips = some_clips(10)
+    with serving(judge, window_ms=0.0) as served:
+        remote = served.client(max_clips=4)
+        assert_same(remote.score(clips), HashJudge().score(clips))
+        remote.close()
+        remote = served.client(max_bytes=1)
+        remote.score(clips[:3])
+        remote.close()
+    assert judge.batches == [4, 4, 2, 1, 1, 1]
+
+
+def test_a_large_batch_is_split_by_the_local_model() -> None:
+    class Local(HashJudge):
+        batch_size = 8
+
+    judge = Local()
+    with serving(judge):
+        assert judge.batch_size == 1
+    with serving(judge, forward_batch=4):
+        assert judge.batch_size == 4
+
+
+def test_health_tells_the_model_and_the_work() -> None:
+    with serving(HashJudge(), model="hash") as served:
+        remote = served.client()
+        remote.score(some_clips(3))
+        health = remote.health()
+        remote.close()
+    assert health["status"] == "ok"
+    assert health["model"] == "hash"
+    assert (health["version"], health["waiting"]) == (1, 0)
+    assert health["counts"]["requests"] == 1
+    assert health["counts"]["clips"] == 3
+
+
+def test_the_server_comes_back_and_no_episode_is_lost() -> None:
+    clip = a_clip(seed=9)
+    with serving(HashJudge()) as served:
+        port = served.port
+        remote = served.client(patience=QUICK.__class__(1000, 0.01, 0.05, 30.0))
+        remote.score([clip])
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(remote.score, [clip])
+        time.sleep(0.1)
+        assert not late.done()
+        with serving(HashJudge(), port=port):
+            assert_same(late.result(timeout=30), HashJudge().score([clip]))
+    remote.close()
+
+
+def test_other_hosts_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="can be reached from other machines"):
+        read_token(ServeConfig(host="0.0.0.0"))
+    assert read_token(ServeConfig()) is None
+    monkeypatch.setenv("ROBOREWARD_TOKEN", TOKEN)
+    assert read_token(ServeConfig(host="0.0.0.0")) == TOKEN
+    file = tmp_path / "token"
+    file.write_text("fedcba9876543210\n")
+    assert read_token(ServeConfig(host="::", token_file=file)) == "fedcba9876543210"
+    file.write_text("\n")
+    with pytest.raises(InvalidSetting, match="empty file"):
+        read_token(ServeConfig(token_file=file))
+    with pytest.raises(InvalidSetting, match="Expected the token in"):
+        read_token(ServeConfig(token_file=tmp_path / "none"))
+
+
+def test_the_command_refuses_an_open_host_without_a_token() -> None:
+    with pytest.raises(InvalidSetting, match="openssl rand -hex 32"):
+        main(["--host", "0.0.0.0", "--model", "random"])
+
+
+def test_a_taken_port_shows_before_the_model_is_loaded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(InvalidSetting, match="Choose another --port"):
+            bind(ServeConfig(port=port))
+
+
+@pytest.mark.parametrize("setting", [{"port": 70000}, {"max_mib": 0.0}, {"forward_batch": 0}])
+def test_settings_out_of_range_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(InvalidSetting, match="Expected"):
+        ServeConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_the_name_remote_asks_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBOREWARD_TOKEN", TOKEN)
+    with serving(HashJudge(), token=TOKEN) as served:
+        name = f"remote:{served.url}"
+        remote = load_reward_model(name)
+        assert_same(remote.score(some_clips(2)), HashJudge().score(some_clips(2)))
+        assert isinstance(remote, RemoteReward)
+        assert TOKEN not in repr(remote)
+        remote.close()
+        release_reward_model(name)
+
+
+def test_sigterm_finishes_what_is_under_way_and_ends_well(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "reward_models.serve", "--model", "random:3", "--port", "0"]
+    command += ["--window-ms", "1500"]
+    environment = {**os.environ, "ROBOREWARD_TOKEN": TOKEN}
+    with (
+        (tmp_path / "errors").open("w") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as server,
+    ):
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        url = line.rsplit("remote:", 1)[1].strip()
+        assert "with token" in line
+        remote = RemoteReward(url, token=TOKEN, patience=QUICK)
+        remote.health()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(remote.score, [a_clip()])
+            while not (waiting.done() or remote.health()["waiting"]):
+                time.sleep(0.01)
+            server.send_signal(signal.SIGTERM)
+            (score,) = waiting.result(timeout=60)
+        assert server.wait(timeout=60) == 0
+    remote.close()
+    assert score.level == load_reward_model("random:3").score([a_clip()])[0].level
+    assert TOKEN not in line + (tmp_path / "errors").read_text()
+
+
+def test_work_for_clients_that_have_left_is_not_done() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def block(clips: Sequence[Clip]) -> None:
+        if clips[0].task == "block":
+            entered.set()
+            leave.wait(20)
+
+    judge = HashJudge(block)
+    with serving(judge, window_ms=0.0) as served:
+        blocked = served.client()
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(blocked.score, [a_clip(task="block")])
+            assert entered.wait(20)
+            body, headers = pack_clips([a_clip(task="gone")]), {"content-type": MEDIA_TYPE}
+            patience = httpx.Timeout(20.0, read=0.2)
+            hasty = httpx.Client(trust_env=False, timeout=patience)
+            with pytest.raises(httpx.ReadTimeout):
+                hasty.post(f"{served.url}/v1/score", content=body, headers=headers)
+            hasty.close()
+            time.sleep(0.5)
+            leave.set()
+            first.result()
+        blocked.score([a_clip(seed=1)])
+        health = blocked.health()
+        blocked.close()
+    assert health["counts"]["left"] == 1
+    assert judge.batches == [1, 1]
+
+
+def test_a_judge_that_breaks_the_protocol_is_an_error() -> None:
+    class Short:
+        def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+            return [ProgressScore(level=3)] * (len(clips) - 1)
+
+    with serving(Short()) as served:
+        remote = served.client()
+        with pytest.raises(RewardModelFailure, match="Expected 2 scores for 2 clips"):
+            remote.score(some_clips(2))
+        remote.close()
+
+
+def test_errors_are_json_with_type_and_message() -> None:
+    with serving(HashJudge(), token=TOKEN) as served, httpx.Client(trust_env=False) as client:
+        answer = client.post(f"{served.url}/v1/score", content=b"")
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    error = json.loads(answer.content)["error"]
+    assert error["type"] == "InvalidToken"
+    assert "ROBOREWARD_TOKEN" in error["message"]
