@@ -30,7 +30,9 @@ class FrameCapture(
         frame_source: As of `VLMRewardWrapper`.
         max_frames: Most frames of an episode that are held; longer ones are thinned evenly.
 
-    >>> envs = gym.make_vec("CartPole-v1", num_envs=2, wrappers=[FrameCapture])
+    >>> envs = gym.make_vec(
+    ...     "CartPole-v1", num_envs=2, vectorization_mode="sync", wrappers=[FrameCapture]
+    ... )
     """
 
     def __init__(

@@ -181,13 +181,14 @@ class VLMRewardWrapper(
             NoEpisode: No score is pending.
             RewardModelFailure: The judge failed; the episode is kept, see `rescore`.
         """
-        if self._pending is None:
+        pending = self._pending
+        if pending is None:
             raise NoEpisode(
                 "Expected a pending score, got none: it was collected, or scoring is immediate. "
                 "collect() once after a step with info['roboreward/pending'] == 1."
             )
-        self._pending.wait()
-        pending, self._pending = self._pending, None
+        pending.wait()
+        self._pending = None
         outcome = pending.outcome()
         if isinstance(outcome, RewardModelFailure):
             raise outcome
