@@ -113,7 +113,7 @@ CONFIGS: dict[str, ExperimentConfig] = {
     **_task("drawer", "robots:WidowXDrawer-v0", training_episodes=200),
 }
 DEMO = dataclasses.replace(
-    CONFIGS["drawer-nano"],
+    CONFIGS["toy-on-towel-nano"],
     name="demo",
     training_episodes=160,
     base_episodes=100,
