@@ -11,6 +11,7 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 
 from experiments.config import CONSTANT, TRUTH
+from experiments.robot import Robot, scoring_of
 from reward_models.judges.controls import ConstantReward
 from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
@@ -61,7 +62,12 @@ def reward_model_for(name: str, env: gym.Env) -> RewardModel | str:
 
 
 def judged_env(
-    env_id: str, reward_model: str, reward_map: str = "progress", *, blind: bool = False
+    env_id: str,
+    reward_model: str,
+    reward_map: str = "progress",
+    *,
+    blind: bool = False,
+    robot: Robot | None = None,
 ) -> VLMRewardWrapper:
     """Make an environment whose reward is that of an arm.
 
@@ -70,7 +76,13 @@ def judged_env(
         reward_model: Name of a judge, or `TRUTH` or `CONSTANT`.
         reward_map: From the score to the reward.
         blind: Hide the truth from `info` too; then it cannot even be reported.
+        robot: An arm over ROS 2; without it the environment simulates.
     """
-    env = gym.make(env_id, render_mode="rgb_array")
+    env = gym.make(env_id, render_mode="rgb_array") if robot is None else robot.make(env_id)
     env = BlindTruth(env) if blind else env
-    return VLMRewardWrapper(env, reward_model_for(reward_model, env), reward_map=reward_map)
+    return VLMRewardWrapper(
+        env,
+        reward_model_for(reward_model, env),
+        reward_map=reward_map,
+        scoring=scoring_of(robot, reward_model),
+    )

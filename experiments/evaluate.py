@@ -7,6 +7,7 @@ episodes before it nor on how many processes share the work.
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -22,10 +23,11 @@ from tqdm import tqdm
 from experiments.arms import judged_env
 from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import Rate, confusion, success_rate
+from experiments.robot import Robot, hands_free
 from experiments.run_folder import read_lines
 from experiments.workers import prepare, worker_pool
 from policies.dsrl import NoisePolicy
-from policies.player import BaseNoise, NoiseSource, play
+from policies.player import BaseNoise, NoiseSource, play_valid
 from policies.policy import DiffusionPolicy
 from roboreward_gym.errors import NoEpisode
 from roboreward_gym.scoring import Clip, ProgressScore
@@ -40,12 +42,14 @@ class Contestant:
         policy: Folder of the diffusion policy.
         steering: File of the fine-tuned noise policy; None plays Gaussian noise: the base policy.
         judge: Reward model that is asked about every episode, for the report only.
+        robot: An arm over ROS 2; without it the environment simulates.
     """
 
     env_id: str
     policy: Path
     steering: Path | None = None
     judge: str = CONSTANT
+    robot: Robot | None = None
 
 
 @dataclass(frozen=True)
@@ -82,22 +86,23 @@ class Evaluation:
 
     @property
     def rate(self) -> Rate:
-        """Success rate with its interval."""
-        return success_rate(o.success for o in self.outcomes)
+        """Success rate with its interval, over the episodes whose truth is known."""
+        return success_rate(o.success for o in self.outcomes if not math.isnan(o.level))
 
 
 class Player:
     """A contestant, built: plays one seeded episode at a time and keeps its film."""
 
     def __init__(self, contestant: Contestant) -> None:
-        self.env = judged_env(contestant.env_id, contestant.judge)
+        self.env = judged_env(contestant.env_id, contestant.judge, robot=contestant.robot)
+        self._stage = hands_free(self.env, contestant.robot)
         self.policy = DiffusionPolicy.load(contestant.policy)
         self.noise = _noise(contestant.steering, self.policy)
 
     def play(self, seed: int) -> Outcome:
         """Play the episode of `seed`."""
         generator = torch.Generator().manual_seed(seed)
-        record = play(self.env, self.policy, self.noise, seed=seed, generator=generator)
+        record = play_valid(self._stage, self.policy, self.noise, seed=seed, generator=generator)
         return Outcome(
             seed=seed,
             success=record.logged["truth/success"] == 1.0,

@@ -12,6 +12,7 @@ from experiments.arms import judged_env
 from experiments.config import ExperimentConfig, evaluation_seeds
 from experiments.evaluate import Contestant, Evaluation, evaluate_contestant
 from experiments.results import Training, provenance, summarize
+from experiments.robot import Robot, hands_free
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
 from experiments.strips import Strip
 from policies.dsrl import BEST, train
@@ -57,6 +58,7 @@ def run(
     workers: int = 1,
     blind: bool = False,
     log: Log | None = None,
+    robot: Robot | None = None,
 ) -> Finished:
     """Do what is left of a run: base evaluation, fine-tuning, final evaluation, record.
 
@@ -68,13 +70,14 @@ def run(
         workers: Processes that share evaluation episodes.
         blind: Hide the truth from training altogether; then only the evaluations report it.
         log: Called with each training episode's metrics.
+        robot: An arm over ROS 2, for one worker; without it the environment simulates.
     """
     with folder.timed():
-        base = evaluate_base(config, folder, workers=workers)
+        base = evaluate_base(config, folder, workers=workers, robot=robot)
     with folder.timed():
-        training = fine_tune(config, folder, blind=blind, log=log)
+        training = fine_tune(config, folder, blind=blind, log=log, robot=robot)
     with folder.timed():
-        final = evaluate_final(config, folder, workers=workers)
+        final = evaluate_final(config, folder, workers=workers, robot=robot)
     record = {
         "config": config.name,
         "seed": config.seed,
@@ -105,24 +108,34 @@ def reopen(path: Path) -> tuple[ExperimentConfig, RunFolder, Finished]:
     return config, folder, Finished(base, final, load_training(folder), record)
 
 
-def contestant(config: ExperimentConfig, steering: Path | None = None) -> Contestant:
+def contestant(
+    config: ExperimentConfig, steering: Path | None = None, robot: Robot | None = None
+) -> Contestant:
     """The base policy, or with `steering` the fine-tuned one."""
-    return Contestant(config.env_id, config.policy, steering, config.reward_model)
+    return Contestant(config.env_id, config.policy, steering, config.reward_model, robot)
 
 
-def evaluate_base(config: ExperimentConfig, folder: RunFolder, *, workers: int = 1) -> Evaluation:
+def evaluate_base(
+    config: ExperimentConfig, folder: RunFolder, *, workers: int = 1, robot: Robot | None = None
+) -> Evaluation:
     """Success of the base policy."""
     seeds = evaluation_seeds(config.seed, config.base_episodes)
     return evaluate_contestant(
-        contestant(config), seeds, folder / "base.jsonl", workers=workers, label="base policy"
+        contestant(config, robot=robot),
+        seeds,
+        folder / "base.jsonl",
+        workers=workers,
+        label="base policy",
     )
 
 
-def evaluate_final(config: ExperimentConfig, folder: RunFolder, *, workers: int = 1) -> Evaluation:
+def evaluate_final(
+    config: ExperimentConfig, folder: RunFolder, *, workers: int = 1, robot: Robot | None = None
+) -> Evaluation:
     """Success of the fine-tuned policy, from the same starts as the base policy's."""
     seeds = evaluation_seeds(config.seed, config.final_episodes)
     return evaluate_contestant(
-        contestant(config, steering_of(folder)),
+        contestant(config, steering_of(folder), robot),
         seeds,
         folder / "final.jsonl",
         workers=workers,
@@ -136,7 +149,12 @@ def steering_of(folder: RunFolder) -> Path:
 
 
 def fine_tune(
-    config: ExperimentConfig, folder: RunFolder, *, blind: bool = False, log: Log | None = None
+    config: ExperimentConfig,
+    folder: RunFolder,
+    *,
+    blind: bool = False,
+    log: Log | None = None,
+    robot: Robot | None = None,
 ) -> Training:
     """Train, or finish training; the reward of the arm is all that the learner is told.
 
@@ -145,8 +163,12 @@ def fine_tune(
         folder: Its open run folder.
         blind: Hide the truth from the reports too; what is learned must not change by that.
         log: Called with each training episode's metrics.
+        robot: An arm over ROS 2; without it the environment simulates.
     """
-    env = judged_env(config.env_id, config.reward_model, config.reward_map, blind=blind)
+    env = judged_env(
+        config.env_id, config.reward_model, config.reward_map, blind=blind, robot=robot
+    )
+    stage = hands_free(env, robot)
     policy = DiffusionPolicy.load(config.policy)
 
     def on_episode(number: int, record: EpisodeRecord, metrics: dict[str, Any]) -> None:
@@ -156,7 +178,7 @@ def fine_tune(
 
     with closing(env):
         run_dir = folder / "training"
-        train(env, policy, config.learner, run_dir=run_dir, resume=True, on_episode=on_episode)
+        train(stage, policy, config.learner, run_dir=run_dir, resume=True, on_episode=on_episode)
     return load_training(folder)
 
 

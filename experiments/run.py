@@ -2,11 +2,13 @@
 
     python -m experiments.run toy-on-towel-nano --seed 0
     python -m experiments.run toy-on-towel-nano --seed 0 --resume
+    python -m experiments.run toy-on-towel-nano --robot ros2 --episodes 20
 
 Each phase keeps what it has finished in the run folder, so a run can be stopped at any moment.
 """
 
 import dataclasses
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from experiments.config import CONFIGS, ExperimentConfig, get_config
 from experiments.phases import Log, open_run, run
 from experiments.report import write_report
 from experiments.results import RESULTS
+from experiments.robot import Robot, RobotKind, ros_id
 from experiments.run_folder import write_json
 from experiments.workers import prepare
 from roboreward_gym.errors import RoboRewardError
@@ -46,10 +49,40 @@ class RunArgs:
     wandb: bool = False
     """Log training to Weights & Biases as well (extra `wandb`)."""
 
+    robot: RobotKind = "sim"
+    """`sim`: simulated in this process. `ros2`: the arm behind an Interbotix XS driver, see docs/robot.md."""
+    i_am_watching: bool = False
+    """With `ros2`: the arm is a real one, and I stand beside it with a hand at its power switch. Without
+    this only a simulated driver moves."""
+    simulated_clock: bool = False
+    """With `ros2`: go by the clock of a simulated driver that has `--clock simulated`."""
+    episodes: int | None = None
+    """Episodes of each phase, in place of the experiment's."""
+
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return self.out or Path("runs") / f"{self.experiment.name}-seed{self.experiment.seed}"
+        robot = "" if self.robot == "sim" else f"-{self.robot}"
+        name = f"{self.experiment.name}{robot}-seed{self.experiment.seed}"
+        return self.out or Path("runs") / name
+
+    @property
+    def config(self) -> ExperimentConfig:
+        """The experiment with the options that change its outcome."""
+        config = self.experiment
+        if self.episodes is not None:
+            names = ("training_episodes", "base_episodes", "final_episodes")
+            config = dataclasses.replace(config, **dict.fromkeys(names, self.episodes))
+        if self.robot == "ros2":
+            config = dataclasses.replace(config, env_id=ros_id(config.env_id))
+        return config
+
+    @property
+    def arm(self) -> Robot | None:
+        """The arm over ROS 2; None for the simulation."""
+        if self.robot == "sim":
+            return None
+        return Robot(self.folder / "episodes", self.i_am_watching, self.simulated_clock)
 
 
 def parse(argv: list[str]) -> RunArgs:
@@ -83,11 +116,14 @@ def main(argv: list[str]) -> int:
     """Run, say what came out and where it is; returns the exit status."""
     args = parse(argv)
     prepare(args.threads)
-    config, path = args.experiment, args.folder
+    config, path = args.config, args.folder
+    # A stop from outside ends like Ctrl-C: an arm goes to sleep before its torque goes off.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = open_run(config, path, resume=args.resume)
     try:
         log = wandb_log(config, path) if args.wandb else None
-        finished = run(config, folder, workers=args.workers, blind=args.blind, log=log)
+        workers = args.workers if args.arm is None else 1
+        finished = run(config, folder, workers=workers, blind=args.blind, log=log, robot=args.arm)
         page = write_report(config, folder, finished)
     except KeyboardInterrupt:
         words = [word for word in argv if word != "--resume"]

@@ -11,7 +11,8 @@ decoder, and no update calls it. What differs from the public code, and why:
 - No entropy in the backup, and a small initial temperature: a terminal reward of 0..1 differs by
   tenths between two noises, and the entropy of many dimensions drowns that for thousands of updates.
 - The reward comes after the episode: transitions wait in the replay until it is known. An episode
-  whose reward is NaN (the judge failed and the wrapper was told to say so) is never learned from.
+  whose reward is NaN (the judge failed and the wrapper was told to say so) is never learned from,
+  and one that a fault of the robot spoiled is played again.
 - Critics learn alone first; an actor that follows untrained critics forgets the base policy.
 - The best actor is kept, judged by the learner's own reward and nothing else. DSRL is known to
   collapse after its peak.
@@ -44,7 +45,7 @@ from policies.checkpoint import (
     open_run,
     save_checkpoint,
 )
-from policies.player import EpisodeRecord, Policy, play
+from policies.player import EpisodeRecord, Policy, play_valid
 from policies.replay import Batch, Ending, EndRule, Replay, Transitions
 from policies.steering import add_clock, cosine_basis, join_noise, split_noise
 from roboreward_gym.errors import WeightsError
@@ -465,7 +466,7 @@ def train(
     bar = trange(start, config.episodes, initial=start, total=config.episodes, desc="fine-tuning")
     for number in bar:
         seed = config.first_env_seed + number
-        record = play(env, policy, explore, seed=seed, generator=learner.generator)
+        record = play_valid(env, policy, explore, seed=seed, generator=learner.generator)
         losses = _learn_from(learner, progress, record, number)
         progress.env_steps += len(record)
         counts = {"episode": number, "env_steps": progress.env_steps, "steps": len(record)}

@@ -1,5 +1,6 @@
 """Play chunks of actions in any Gymnasium env, and remember what a learner needs of an episode."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
+
+from roboreward_gym.errors import EpisodeInvalid
+
+log = logging.getLogger(__name__)
 
 IMAGE = "image"
 STATE = "state"
@@ -126,6 +131,30 @@ def play(
         seed=seed,
         logged={key: float(info[key]) for key in info if key.startswith(LOGGED)},
     )
+
+
+def play_valid(
+    env: gym.Env[Any, Any],
+    policy: Policy,
+    noise_source: NoiseSource,
+    *,
+    seed: int,
+    generator: torch.Generator,
+    attempts: int = 3,
+) -> EpisodeRecord:
+    """Play one episode; one that something else than the policy spoiled is played again.
+
+    Nothing of a spoiled episode is returned, so nobody can learn from it or count it.
+
+    Raises:
+        EpisodeInvalid: It was spoiled `attempts` times in a row.
+    """
+    for _ in range(attempts - 1):
+        try:
+            return play(env, policy, noise_source, seed=seed, generator=generator)
+        except EpisodeInvalid as error:
+            log.warning("The episode of seed %d is invalid and played again. %s", seed, error)
+    return play(env, policy, noise_source, seed=seed, generator=generator)
 
 
 def evaluate(

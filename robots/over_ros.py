@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from roboreward_gym.errors import InvalidSetting
 from robots.interbotix.interface import CAMERA_TOPIC, ROBOT_NAME
 from robots.interbotix.simulated_table import SimulatedTable
 from robots.keyboard import Terminal
@@ -53,6 +54,8 @@ def make(
         limits: Safety limits.
         kwargs: For `WidowXEnv`.
     """
+    if simulated_clock and watched:
+        raise InvalidSetting("Expected the clock of the world for a real arm, got a simulated one.")
     config = RosConfig(robot_name, camera_topic, simulated_clock=simulated_clock)
     arm = RosArm(config, image_size=tuple(image_size), limits=limits, watched=watched)
     if watched:

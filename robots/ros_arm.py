@@ -40,8 +40,8 @@ ROBOT_MODEL = "wx250s"
 IMAGE_DEPTH = 5
 """Images that may wait while this process does something else; only the newest is looked at."""
 POLL_S = 0.002
-STANDSTILL_S = 15.0
-"""How long simulated time may stand still before the driver counts as gone [s]."""
+SLOW_S = 60.0
+"""What a machine of any speed gets to answer, or to move simulated time on, before the driver counts as gone."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class RosConfig:
     answer_s: float = 5.0
     """How long to wait for the answer of a service [s]."""
     simulated_clock: bool = False
-    """Go by `/clock`, with a simulated driver that has `--clock simulated`: right however slow the machine is."""
+    """Go by `/clock`, with a simulated driver that has `--clock simulated`, and wait for it for `SLOW_S`:
+    right however slow the machine is."""
 
 
 class RosLink:
@@ -65,11 +66,15 @@ class RosLink:
 
     def __init__(self, config: RosConfig) -> None:
         self._config = config
+        self._answer_s = SLOW_S if config.simulated_clock else config.answer_s
         self._callbacks: tuple[Callable[..., None], ...] = ()
         self._node: Node | None = None
         self._xs: InterbotixRobotXSCore | None = None
         self._inited = self._closed = False
         self._services: dict[str, Any] = {}
+        self._image_number: int | None = None
+        self.images_lost = 0
+        """Images that the network has swallowed, by the gaps in their numbers."""
 
     def listen(
         self,
@@ -105,7 +110,7 @@ class RosLink:
             found = self._robots(node)
             node.destroy_node()
             raise ArmUnavailable(f"{error} Robots that are there: {found or 'none'}.") from error
-        self._xs.timeout_s = self._config.answer_s
+        self._xs.timeout_s = self._answer_s
         self._node = node
 
     def now(self) -> float:
@@ -173,15 +178,13 @@ class RosLink:
         if name not in self._services:
             self._services[name] = self._opened_node().create_client(service, name)
         client, answered = self._services[name], threading.Event()
-        if client.wait_for_service(timeout_sec=self._config.answer_s):
+        if client.wait_for_service(timeout_sec=self._answer_s):
             future = client.call_async(request)
             future.add_done_callback(lambda _: answered.set())
-            if answered.wait(self._config.answer_s):
+            if answered.wait(self._answer_s):
                 return future.result()
             client.remove_pending_request(future)
-        raise ArmUnavailable(
-            f"Expected an answer of {name} within {self._config.answer_s:g} s, got none."
-        )
+        raise ArmUnavailable(f"Expected an answer of {name} within {self._answer_s:g} s, got none.")
 
     def close(self) -> None:
         """Leave the network."""
@@ -215,7 +218,8 @@ class RosLink:
         arrays = (np.array(a) for a in (message.position, message.velocity, message.effort))
         self._callbacks[0](JointMessage(tuple(message.name), *arrays, _seconds(message)))
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, message: Image, info: dict[str, Any]) -> None:
+        self._count(info)
         self._callbacks[1](
             RawImage(
                 memoryview(message.data),
@@ -227,8 +231,15 @@ class RosLink:
             )
         )
 
-    def _on_compressed(self, message: CompressedImage) -> None:
+    def _on_compressed(self, message: CompressedImage, info: dict[str, Any]) -> None:
+        self._count(info)
         self._callbacks[1](RawImage(memoryview(message.data), _seconds(message), compressed=True))
+
+    def _count(self, info: dict[str, Any]) -> None:
+        number, before = info["publication_sequence_number"], self._image_number
+        self._image_number = number
+        if number is not None and before is not None and number > before:  # else a new camera
+            self.images_lost += number - before - 1
 
     def _await_driver(self, xs: InterbotixRobotXSCore, timeout_s: float) -> None:
         """Wait until a driver that was there before is there again."""
@@ -289,9 +300,9 @@ class SimulatedTimer:
         while (now := self.now()) < until and not event.wait(POLL_S):
             if now != was:
                 was, since = now, time.monotonic()
-            elif time.monotonic() - since > STANDSTILL_S:
+            elif time.monotonic() - since > SLOW_S:
                 raise ArmFault(
-                    f"Expected /clock to go on, got the same time for {STANDSTILL_S:g} s. "
+                    f"Expected /clock to go on, got the same time for {SLOW_S:g} s. "
                     "See whether the simulated driver still runs."
                 )
         return event.is_set()
@@ -315,9 +326,11 @@ class RosArm(XsArm):
         image_size: tuple[int, int] = (192, 256),
         limits: SafetyLimits | None = None,
         watched: bool = False,
-        ready_s: float = READY_S,
+        ready_s: float | None = None,
     ) -> None:
         config = config or RosConfig()
+        if ready_s is None:
+            ready_s = SLOW_S if config.simulated_clock else READY_S
         self.link = RosLink(config)
         super().__init__(
             self.link,

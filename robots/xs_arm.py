@@ -41,7 +41,7 @@ SLOW_RAD_S = 0.6
 STREAM_HZ = 20.0
 ARRIVED_RAD = 0.1
 SETTLE_S = 2.0
-READY_S = 10.0
+READY_S = 20.0
 """How long driver and camera may take to appear."""
 GHOST_S = 25.0
 """How long the network may list a process that was killed: Fast DDS forgets it after 20 s."""
@@ -76,7 +76,7 @@ class XsArm:
     ) -> None:
         self.image_size = image_size
         self._link, self._limits, self._watched = link, limits or SafetyLimits(), watched
-        self._ready_s, self._timer = ready_s, timer or SystemTimer()
+        self.ready_s, self._timer = ready_s, timer or SystemTimer()
         self.clock = ControlClock(1.0 / CONTROL_HZ, self._timer)
         self.joints, self.images = JointFeed(), ImageFeed(image_size)
         self._follow, self._gripper = FollowWatch(), GripperController()
@@ -208,7 +208,7 @@ class XsArm:
             self.joints.forget()
             self.images.forget()
             self._follow.forget()
-        self._link.open(self._ready_s)
+        self._link.open(self.ready_s)
         self._await_peers()
         # An image that was under way already may show what was before.
         self._await_messages(self._timer.now(), camera=camera)
@@ -237,7 +237,7 @@ class XsArm:
 
     def _await_messages(self, since: float, *, camera: bool) -> None:
         """Wait for a joint state and, if needed, an image that are fresh and from after `since` [s]."""
-        limits, deadline = self._limits, self._timer.now() + self._ready_s
+        limits, deadline = self._limits, self._timer.now() + self.ready_s
         while True:
             now = self._timer.now()
             passed = now - since
@@ -248,7 +248,7 @@ class XsArm:
             if now > deadline:
                 what = "images" if joints else "joint states"
                 raise ArmUnavailable(
-                    f"Expected {what} within {self._ready_s:g} s, got none that can be used. "
+                    f"Expected {what} within {self.ready_s:g} s, got none that can be used. "
                     f"{self._complaint or 'See whether the driver and the camera run.'}"
                 )
             self._timer.wait(threading.Event(), now + TICK_S)

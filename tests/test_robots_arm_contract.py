@@ -1,5 +1,6 @@
 """What every arm has to do: simulated by MuJoCo, fake, behind an XS driver in memory, and behind one over ROS 2."""
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,25 @@ from tests.fakes_robots import FakeArm
 from tests.fakes_xs import FakeDriver
 
 SIZE = (96, 128)
+SPEED = os.environ.get("ROBOREWARD_ROS_SPEED", "0.5")
+"""Simulated seconds in a second: on a busy machine the client falls behind a driver that is too fast."""
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[None]:
+    """A simulated XS driver in a process of its own."""
+    from tests.ros_driver import running_driver
+
+    with running_driver("--scene", "toy", "--speed", SPEED):
+        yield
+
+
+@pytest.fixture
+def ros_arm(driver: None) -> Arm:
+    """The arm over ROS 2."""
+    from robots.ros_arm import RosArm, RosConfig
+
+    return RosArm(RosConfig(simulated_clock=True), image_size=SIZE)
 
 
 @pytest.fixture(params=["mujoco", "fake", "xs", pytest.param("ros", marks=pytest.mark.ros)])

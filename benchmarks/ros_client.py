@@ -1,0 +1,86 @@
+"""The client process of `benchmarks.ros_faults`: swings the arm in short episodes until it is told to stop.
+
+What happens is printed as JSON lines with the date [s]: `step`, `invalid`, `reset`, `scored`, `ended`.
+"""
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import robots  # noqa: F401 - registers the environments
+from experiments.robot import HandsFree, Robot
+from reward_models.judges.controls import ConstantReward
+from roboreward_gym.errors import EpisodeInvalid
+from roboreward_gym.scoring import RewardModel
+from roboreward_gym.wrapper import VLMRewardWrapper
+from robots.widowx import widowx
+from robots.xs_arm import XsArm
+
+ENV_ID = "robots:WidowXToyOnTowelRos-v0"
+SWING = np.array([0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 1.0])
+
+
+def say(event: str, **facts: Any) -> None:
+    """Print one event."""
+    print(json.dumps({"event": event, "at": time.time(), **facts}), flush=True)
+
+
+def make(folder: Path, judge: RewardModel | str) -> gym.Env:
+    """The environment as an experiment makes it."""
+    env = Robot(folder).make(ENV_ID)
+    return HandsFree(VLMRewardWrapper(env, judge, scoring="deferred"))
+
+
+def swing(env: gym.Env, seed: int) -> None:
+    """Play one episode of swinging from side to side."""
+    env.reset(seed=seed)
+    say("reset")
+    step, ended = 0, False
+    while not ended:
+        direction = 1.0 if step % 10 < 5 else -1.0
+        _, reward, terminated, truncated, _ = env.step(direction * SWING)
+        ended = terminated or truncated
+        step += 1
+        say("step", step=step, **({"reward": reward} if ended else {}))
+
+
+def report(env: gym.Env) -> None:
+    """Say how well the clock was kept and whether images were lost."""
+    arm = widowx(env).arm
+    if isinstance(arm, XsArm):
+        lost = getattr(getattr(arm, "link", None), "images_lost", None)
+        clock = arm.clock
+        say("report", hz=clock.hz, lateness_p95_ms=clock.lateness_ms(95), periods=clock.periods,
+            overruns=clock.overruns, images=arm.images.received, images_lost=lost)  # fmt: skip
+
+
+def main(folder: Path, episodes: int, judge: str) -> int:
+    """Swing until `episodes` valid ones are done, or until a signal ends it in an orderly way."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    env = make(folder, ConstantReward() if judge == "constant" else judge)
+    done = 0
+    try:
+        while done < episodes:
+            try:
+                swing(env, seed=done)
+            except EpisodeInvalid as error:
+                say("invalid", reason=str(error))
+            else:
+                done += 1
+                report(env)
+    except KeyboardInterrupt:
+        say("interrupted")
+    finally:
+        env.close()
+        say("ended")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

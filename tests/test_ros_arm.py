@@ -1,0 +1,179 @@
+"""The environment over ROS 2: two processes, real messages on the loopback interface, real faults.
+
+By the simulated clock of the driver, so that a slow machine only makes it slower; how fast the arm stops in real time
+is measured by `benchmarks/ros_faults.py`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.ros
+
+from roboreward_sim_msgs.srv import SetFault  # noqa: E402
+
+import robots  # noqa: E402, F401
+from roboreward_gym.errors import EpisodeInvalid  # noqa: E402
+from robots.errors import ArmUnavailable, MotionRefused  # noqa: E402
+from robots.interbotix.interface import FAULT_SERVICE, SLEEP_JOINTS  # noqa: E402
+from robots.layout import NEUTRAL_JOINTS  # noqa: E402
+from robots.ros_arm import RosArm, RosConfig, RosLink  # noqa: E402
+from robots.widowx import widowx  # noqa: E402
+from tests.ros_driver import PATIENCE_S, ROOT, running_driver, until  # noqa: E402 - skips without ROS
+
+TOY = "robots:WidowXToyOnTowelRos-v0"
+SPEED = os.environ.get("ROBOREWARD_ROS_SPEED", "0.5")
+SIMULATED = RosConfig(simulated_clock=True)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[None]:
+    with running_driver("--scene", "toy", "--speed", SPEED):
+        yield
+
+
+@pytest.fixture(scope="module")
+def env(driver: None) -> Iterator[gym.Env]:
+    env = gym.make(TOY, simulated_clock=True, render_mode="rgb_array")
+    yield env
+    env.close()
+
+
+def link_of(env: gym.Env) -> RosLink:
+    arm = widowx(env).arm
+    assert isinstance(arm, RosArm)
+    return arm.link
+
+
+def inject(env: gym.Env, **fault: Any) -> None:
+    """Begin a fault of the driver, or end all."""
+    answer = link_of(env).call(SetFault, FAULT_SERVICE, SetFault.Request(fault=json.dumps(fault)))
+    assert answer.success, answer.message
+
+
+def swing(env: gym.Env, steps: int = 40) -> None:
+    for i in range(steps):
+        env.step(np.array([0, 0.6 if i % 6 < 3 else -0.6, 0, 0, 0, 0, 1.0], np.float32))
+
+
+def test_a_real_arm_needs_somebody_who_watches_it(
+    driver: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm = RosArm(SIMULATED)
+    monkeypatch.setattr(RosLink, "_is_simulation", lambda *_: False)
+    with pytest.raises(MotionRefused, match="--i-am-watching"):
+        arm.reset(NEUTRAL_JOINTS, 1.0)
+    arm.close()
+
+
+def test_an_episode_over_ros_is_that_of_the_simulation(env: gym.Env) -> None:
+    here = gym.make("robots:WidowXToyOnTowel-v0", render_mode="rgb_array")
+    there, _ = env.reset(seed=5)
+    expected, _ = here.reset(seed=5)
+    np.testing.assert_allclose(there["state"][:3], expected["state"][:3], atol=0.035)
+    # The same scene from the same camera: the arm is a little elsewhere, the rest is alike.
+    difference = np.abs(there["image"].astype(int) - expected["image"].astype(int)).mean()
+    assert difference < 12.0
+    moved, _, terminated, truncated, info = env.step(np.array([0.4, 0, 0, 0, 0, 0, 1], np.float32))
+    for _ in range(4):
+        moved, _, terminated, truncated, info = env.step(np.array([0] * 6 + [1], np.float32))
+    np.testing.assert_allclose(moved["state"][:3] - there["state"][:3], [0.02, 0, 0], atol=5e-3)
+    assert (terminated, truncated, info["truth/level"]) == (False, False, 1.0)
+    here.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"kind": "late_joint_states", "delay_s": 0.5}, "joint state of the last 0.1 s"),
+        ({"kind": "frozen_camera"}, "image of the last 0.5 s"),
+        ({"kind": "nan_joints"}, "finite joint positions"),
+        ({"kind": "wrong_joint_order"}, "in this order"),
+        ({"kind": "clock_jump", "offset_s": 3600.0}, "A clock jumped"),
+        ({"kind": "lost_messages", "stream": "commands", "probability": 1.0}, "lost commands"),
+        ({"kind": "servo_error", "joint": "shoulder"}, "shoulder to follow|mA in|misread"),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
+)
+def test_a_fault_spoils_the_episode_and_the_next_reset_recovers(
+    env: gym.Env, fault: dict[str, Any], message: str
+) -> None:
+    env.reset(seed=1)
+    swing(env, 3)
+    inject(env, **fault)
+    with pytest.raises(EpisodeInvalid, match=message):
+        swing(env)
+    inject(env)
+    env.reset(seed=2)
+    swing(env, 2)
+
+
+def test_two_clients_at_once_are_refused(env: gym.Env) -> None:
+    env.reset(seed=1)
+    code = (
+        "from robots.ros_arm import RosArm, RosConfig\n"
+        "from robots.layout import NEUTRAL_JOINTS\n"
+        "RosArm(RosConfig(simulated_clock=True)).reset(NEUTRAL_JOINTS, 1.0)\n"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=PATIENCE_S * 5,
+    )  # fmt: skip
+    assert other.returncode == 1
+    assert "nobody else to command the arm, got 1 other client" in other.stderr
+
+
+def test_another_namespace_names_the_robots_that_are_there(driver: None) -> None:
+    arm = RosArm(RosConfig(robot_name="px100", simulated_clock=True), ready_s=10.0)
+    with pytest.raises(ArmUnavailable, match=r"at /px100 .*Robots that are there: /wx250s"):
+        arm.reset(NEUTRAL_JOINTS, 1.0)
+    arm.close()
+
+
+CLIENT = """
+import signal, sys, numpy as np
+from robots.ros_arm import RosArm, RosConfig
+from robots.layout import NEUTRAL_JOINTS
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+arm = RosArm(RosConfig(simulated_clock=True))
+try:
+    arm.reset(NEUTRAL_JOINTS, 1.0)
+    for i in range(10_000):
+        arm.move(NEUTRAL_JOINTS + np.array([0.3 * np.sin(0.4 * i), 0, 0, 0, 0, 0]), 1.0)
+        print(i, flush=True)
+finally:
+    arm.close()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_a_client_is_orderly_and_after_a_kill_the_next_one_recovers(
+    number: int,
+) -> None:
+    with running_driver("--scene", "toy", "--speed", SPEED):
+        client = subprocess.Popen(
+            [sys.executable, "-c", CLIENT], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert client.stdout is not None
+        until(lambda: int(client.stdout.readline() or 0) >= 3, "motion")
+        client.send_signal(number)
+        client.wait(PATIENCE_S * 3)
+        client.stdout.close()
+        arm = RosArm(SIMULATED)
+        arm.link.open(PATIENCE_S)
+        until(lambda: arm.joints.newest, "joint states")
+        assert arm.joints.newest is not None
+        asleep = np.abs(arm.joints.newest.arm - SLEEP_JOINTS).max() < 0.1
+        assert asleep == (number == signal.SIGTERM)
+        assert all(t == (number == signal.SIGKILL) for t in arm.link.registers("Torque_Enable"))
+        arm.reset(NEUTRAL_JOINTS, 1.0)
+        np.testing.assert_allclose(arm.read().joints, NEUTRAL_JOINTS, atol=0.05)
+        arm.close()
