@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.ros_driver import PATIENCE_S, running_driver, until
+from tests.ros_driver import PATIENCE_S, DriverProcess, running_driver, until
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -24,11 +24,16 @@ ARRIVED_RAD = 0.08
 
 
 @pytest.fixture(scope="module")
-def bot() -> Iterator[InterbotixManipulatorXS]:
-    with running_driver("--camera-hz", "0", "--speed", "2"):
-        bot = InterbotixManipulatorXS("wx250s", use_sim_time=True, timeout_s=PATIENCE_S, **QUICK)
-        yield bot
-        bot.shutdown()
+def driver() -> Iterator[DriverProcess]:
+    with running_driver("--camera-hz", "0", "--speed", "2") as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def bot(driver: DriverProcess) -> Iterator[InterbotixManipulatorXS]:
+    bot = InterbotixManipulatorXS("wx250s", use_sim_time=True, timeout_s=PATIENCE_S, **QUICK)
+    yield bot
+    bot.shutdown()
 
 
 def settled(bot: InterbotixManipulatorXS) -> np.ndarray:
@@ -137,23 +142,21 @@ def test_without_a_driver_the_constructor_gives_up() -> None:
     assert time.monotonic() - began < PATIENCE_S
 
 
-def test_when_the_driver_dies_calls_say_so() -> None:
-    with running_driver("--camera-hz", "0", "--name", "mortal") as driver:
-        bot = InterbotixManipulatorXS(
-            "wx250s", robot_name="mortal", use_sim_time=True, timeout_s=PATIENCE_S
-        )
-        driver.process.kill()
-        driver.wait()
-        bot.core.timeout_s = 1.0
-        with pytest.raises(ArmUnavailable, match="driver"):
-            bot.core.robot_torque_enable("group", "arm", enable=True)
-        until(lambda: bot.core.newest is None, "silence")
-        with pytest.raises(ArmUnavailable, match="joint states"):
-            bot.arm.get_ee_pose()
-        with pytest.raises(ArmUnavailable, match="/clock"):
-            bot.core.sleep(10.0)
-        bot.shutdown()
-        bot.shutdown()
+def test_when_the_driver_dies_calls_say_so(
+    driver: DriverProcess, bot: InterbotixManipulatorXS
+) -> None:
+    driver.process.kill()  # the last test that needs it
+    driver.wait()
+    bot.core.timeout_s = 1.0
+    with pytest.raises(ArmUnavailable, match="driver"):
+        bot.core.robot_torque_enable("group", "arm", enable=True)
+    until(lambda: bot.core.newest is None, "silence")
+    with pytest.raises(ArmUnavailable, match="joint states"):
+        bot.arm.get_ee_pose()
+    with pytest.raises(ArmUnavailable, match="/clock"):
+        bot.core.sleep(10.0)
+    bot.shutdown()
+    bot.shutdown()
 
 
 def test_the_toolbox_shutdown_ends_ros() -> None:

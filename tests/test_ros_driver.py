@@ -1,0 +1,335 @@
+"""The simulated driver speaks the vendor's interface, and makes the faults it is asked for."""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.ros_driver import PATIENCE_S, DriverProcess, Inbox, running_driver, until
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+from interbotix_xs_msgs.msg import (  # noqa: E402
+    JointTrajectoryCommand,
+)
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from roboreward_sim_msgs.srv import GetTruth, ResetScene, SetFault  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
+
+from robots.interbotix.interface import (  # noqa: E402
+    CAMERA_SIZE,
+    CAMERA_TOPIC,
+    FAULT_SERVICE,
+    OVERLOAD,
+    RESET_SERVICE,
+    SLEEP_JOINTS,
+    STATE_JOINTS,
+    TRUTH_SERVICE,
+)
+from robots.interbotix.xs_core import InterbotixRobotXSCore  # noqa: E402
+from robots.layout import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER  # noqa: E402
+
+BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class Client:
+    """The toolbox's connection, and the services that only a simulation has."""
+
+    def __init__(self, name: str) -> None:
+        self.core = InterbotixRobotXSCore("wx250s", name, use_sim_time=True, timeout_s=PATIENCE_S)
+        node = self.core.get_node()
+        self.states = Inbox(node, self.core.joint_states.__class__, f"/{name}/joint_states")
+        self.images = Inbox(node, Image, CAMERA_TOPIC, BEST_EFFORT)
+        self.jpegs = Inbox(node, CompressedImage, f"{CAMERA_TOPIC}/compressed", BEST_EFFORT)
+        self.trajectory = node.create_publisher(
+            JointTrajectoryCommand, f"/{name}/commands/joint_trajectory", 1
+        )
+        self._services = {
+            service: node.create_client(service, topic)
+            for service, topic in (
+                (ResetScene, RESET_SERVICE),
+                (GetTruth, TRUTH_SERVICE),
+                (SetFault, FAULT_SERVICE),
+            )
+        }
+
+    def call(self, service: Any, **request: Any) -> Any:
+        """Call a service of the simulation."""
+        client = self._services[service]
+        assert client.wait_for_service(timeout_sec=PATIENCE_S)
+        future = client.call_async(service.Request(**request))
+        until(future.done, "answer")
+        return future.result()
+
+    def fault(self, **fault: Any) -> None:
+        """Begin a fault; none ends all."""
+        answer = self.call(SetFault, fault=json.dumps(fault))
+        assert answer.success, answer.message
+
+    def joints(self) -> np.ndarray:
+        """Arm joints `(6,)` [rad] of a message made from now on, not of one that was on its way."""
+        now = self.core.get_node().get_clock().now().nanoseconds * 1e-9
+        self.states.clear()
+        until(
+            lambda: any(seconds(m.header.stamp) > now + 0.02 for m in self.states.messages()),
+            "new joint states",
+        )
+        return np.array(self.states.messages()[-1].position[:6])
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[DriverProcess]:
+    with running_driver("--scene", "toy", "--camera-hz", "5", "--name", "arm1") as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def client(driver: DriverProcess) -> Iterator[Client]:
+    client = Client("arm1")
+    yield client
+    client.core.close()
+
+
+@pytest.fixture(autouse=True)
+def _start_anew(client: Client) -> None:
+    """No fault, torque on, a fast profile, the arm at the start of seed 3."""
+    client.fault()
+    client.core.robot_reboot_motors("group", "all", enable=True, smart_reboot=True)
+    for register, value in (("Profile_Velocity", 300), ("Profile_Acceleration", 100)):
+        client.core.robot_set_motor_registers("group", "arm", register, value)
+    assert client.call(ResetScene, seed=3).success
+
+
+def seconds(stamp: Any) -> float:
+    """A stamp [s]."""
+    return stamp.sec + stamp.nanosec * 1e-9
+
+
+def test_joint_states_have_the_vendors_order_rate_and_units(client: Client) -> None:
+    messages = client.states.next(20)
+    assert list(messages[0].name) == list(STATE_JOINTS)
+    stamps = np.array([seconds(m.header.stamp) for m in messages])
+    assert np.median(np.diff(stamps)) == pytest.approx(0.01, abs=0.003)
+    last = messages[-1]
+    assert len(last.position) == len(last.velocity) == len(last.effort) == 9
+    assert last.position[7] == -last.position[8]
+    assert 100.0 < abs(last.effort[1]) < 1000.0  # [mA], the shoulder bears the arm
+
+
+def test_robot_info_is_the_vendors(client: Client) -> None:
+    info = client.core.robot_get_robot_info("group", "arm")
+    assert (info.mode, info.profile_type, info.num_joints) == ("position", "time", 6)
+    assert tuple(info.joint_names) == ARM_JOINTS
+    assert list(info.joint_ids) == [1, 2, 4, 6, 7, 8]
+    assert list(info.joint_state_indices) == list(range(6))
+    assert list(info.joint_lower_limits) == pytest.approx(JOINT_LOWER, abs=1e-5)
+    assert list(info.joint_upper_limits) == pytest.approx(JOINT_UPPER, abs=1e-5)
+    assert list(info.joint_sleep_positions) == pytest.approx(SLEEP_JOINTS, abs=1e-5)
+    gripper = client.core.robot_get_robot_info("single", "gripper")
+    assert (gripper.mode, list(gripper.joint_state_indices)) == ("pwm", [6])
+
+
+def test_a_group_command_moves_and_is_held(client: Client) -> None:
+    goal = client.joints() + np.array([0.2, 0.1, 0.0, 0.0, 0.0, 0.0])
+    client.core.robot_write_commands("arm", list(goal))
+    for _ in range(2):
+        client.core.sleep(1.0)
+        assert client.joints() == pytest.approx(goal, abs=0.03)
+
+
+def test_a_command_of_the_wrong_size_moves_nothing(client: Client) -> None:
+    before = client.joints()
+    client.core.robot_write_commands("arm", [0.5] * 5)
+    client.core.robot_write_commands("nobody", [0.5] * 6)
+    client.core.sleep(0.5)
+    assert client.joints() == pytest.approx(before, abs=0.02)
+
+
+def test_gripper_pwm_closes_and_opens(client: Client) -> None:
+    for pwm, limit in ((-350.0, 0.017), (350.0, 0.035)):
+        client.core.robot_write_joint_command("gripper", pwm)
+        client.core.sleep(1.5)
+        finger = client.core.robot_get_single_joint_state("left_finger")["position"]
+        assert (finger - limit) * pwm > 0.0
+    client.core.robot_write_joint_command("gripper", 0.0)
+
+
+def test_a_trajectory_is_played(client: Client) -> None:
+    start = client.joints()
+    message = JointTrajectoryCommand(cmd_type="group", name="arm", traj=JointTrajectory())
+    for time_s in (0.5, 1.25):
+        point = JointTrajectoryPoint(positions=[start[0] + 0.2 * time_s, *start[1:]])
+        point.time_from_start.sec = int(time_s)
+        point.time_from_start.nanosec = round(time_s % 1.0 * 1e9)
+        message.traj.points.append(point)
+    until(client.trajectory.get_subscription_count, "driver")
+    client.trajectory.publish(message)
+    client.core.sleep(2.5)
+    assert client.joints()[0] - start[0] == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_change_of_mode_drops_the_arm_a_little(client: Client) -> None:
+    before = client.joints()
+    client.core.robot_set_operating_modes("group", "arm", "position", "time", 400, 100)
+    dropped = client.joints()
+    assert 0.001 < np.abs(dropped - before).max() < 0.3
+    assert (
+        list(client.core.robot_get_motor_registers("group", "arm", "Profile_Velocity").values)
+        == [400] * 6
+    )
+
+
+def test_torque_off_lets_the_arm_fall(client: Client) -> None:
+    before = client.joints()
+    client.core.robot_torque_enable("group", "arm", enable=False)
+    client.core.sleep(0.6)
+    assert np.abs(client.joints() - before).max() > 0.15
+    client.core.robot_torque_enable("group", "arm", enable=True)
+
+
+def test_gains_can_be_set(client: Client) -> None:
+    client.core.robot_set_motor_pid_gains("single", "waist", 640, 10, 20)
+    for register, value in (("P", 640), ("I", 10), ("D", 20)):
+        answer = client.core.robot_get_motor_registers(
+            "single", "waist", f"Position_{register}_Gain"
+        )
+        assert list(answer.values) == [value]
+    client.core.robot_set_motor_pid_gains("single", "waist", 800)
+
+
+def test_what_the_vendor_does_not_know_gets_an_empty_answer(client: Client) -> None:
+    assert not client.core.robot_get_motor_registers("group", "arm", "Nonsense").values
+    assert not client.core.robot_get_robot_info("group", "legs").joint_names
+
+
+def test_images_are_of_the_real_cameras_size_and_show_the_scene(client: Client) -> None:
+    image = client.images.next()[-1]
+    assert (image.height, image.width) == CAMERA_SIZE
+    assert (image.encoding, image.step) == ("rgb8", 3 * CAMERA_SIZE[1])
+    pixels = np.frombuffer(image.data, np.uint8)
+    assert len(pixels) == 3 * math.prod(CAMERA_SIZE)
+    assert pixels.std() > 20.0
+
+
+def test_the_jpeg_is_the_same_picture(client: Client) -> None:
+    import cv2
+
+    jpeg = client.jpegs.next()[-1]
+    image = client.images.next()[-1]
+    assert "jpeg" in jpeg.format
+    decoded = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    raw = np.frombuffer(image.data, np.uint8).reshape(decoded.shape)
+    assert np.abs(decoded.astype(float) - raw).mean() < 4.0
+
+
+def test_a_seed_is_one_scene(client: Client) -> None:
+    joints = []
+    for seed in (5, 6, 5):
+        assert (
+            client.call(ResetScene, seed=seed, task="pick up the duck").task == "pick up the duck"
+        )
+        joints.append(client.joints())
+    assert joints[0] == pytest.approx(joints[2], abs=1e-3)
+    assert np.abs(joints[0] - joints[1]).max() > 1e-3
+
+
+def test_the_truth_is_for_evaluation(client: Client) -> None:
+    truth = client.call(GetTruth)
+    assert truth.success
+    assert (truth.task, truth.level, truth.seed) == ("put the duck on the towel", 1, 3)
+    assert "duck" in truth.caption
+    other = client.call(GetTruth, task="pick up the block")
+    assert (other.task, other.askable) == ("pick up the block", True)
+
+
+@pytest.mark.parametrize(
+    ("service", "request_"),
+    [
+        (ResetScene, {"task": "put the duck on the tower"}),
+        (GetTruth, {"task": "open the door"}),
+        (SetFault, {"fault": '{"kind": "rain"}'}),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_known_ones(
+    client: Client, service: Any, request_: dict[str, str]
+) -> None:
+    answer = client.call(service, **request_)
+    assert not answer.success
+    assert "Known" in answer.message
+
+
+def test_a_servo_error_is_in_its_register_until_a_reboot(client: Client) -> None:
+    before = client.joints()
+    client.fault(kind="servo_error", joint="shoulder", bits=OVERLOAD)
+    client.core.sleep(0.5)
+    status = client.core.robot_get_motor_registers("group", "arm", "Hardware_Error_Status")
+    assert list(status.values) == [0, OVERLOAD, 0, 0, 0, 0]
+    assert client.joints()[1] - before[1] > 0.05
+    client.fault()
+    client.core.robot_reboot_motors("group", "arm", enable=True, smart_reboot=True)
+    status = client.core.robot_get_motor_registers("group", "arm", "Hardware_Error_Status")
+    assert not any(status.values)
+
+
+def test_late_joint_states_carry_old_stamps(client: Client) -> None:
+    client.fault(kind="late_joint_states", delay_s=0.4)
+    client.core.sleep(0.6)
+    message = client.states.next(3)[-1]
+    now = client.core.get_node().get_clock().now().nanoseconds * 1e-9
+    assert now - seconds(message.header.stamp) > 0.25
+
+
+def test_joint_states_can_come_in_another_order(client: Client) -> None:
+    client.fault(kind="wrong_joint_order")
+    client.core.sleep(0.1)
+    message = client.states.next()[-1]
+    assert list(message.name) == list(reversed(STATE_JOINTS))
+    assert message.position[message.name.index("right_finger")] < 0.0
+
+
+def test_one_joint_can_be_nan(client: Client) -> None:
+    client.fault(kind="nan_joints", joint="elbow", for_s=0.5)
+    client.core.sleep(0.2)
+    position = client.states.next()[-1].position
+    assert [math.isnan(p) for p in position[:4]] == [False, False, True, False]
+    client.core.sleep(0.6)
+    assert not any(map(math.isnan, client.states.next()[-1].position))
+
+
+def test_stamps_jump_with_the_clock(client: Client) -> None:
+    before = seconds(client.states.next()[-1].header.stamp)
+    client.fault(kind="clock_jump", offset_s=1000.0)
+    client.core.sleep(0.1)
+    assert seconds(client.states.next()[-1].header.stamp) - before > 900.0
+
+
+def test_commands_can_be_lost(client: Client) -> None:
+    before = client.joints()
+    client.fault(kind="lost_messages", stream="commands", probability=1.0)
+    client.core.robot_write_commands("arm", list(before + 0.2))
+    client.core.sleep(0.6)
+    assert client.joints() == pytest.approx(before, abs=0.02)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_a_frozen_camera_is_silent_or_repeats_itself(client: Client, *, repeat: bool) -> None:
+    client.images.next()
+    client.fault(kind="frozen_camera", repeat=repeat)
+    client.core.sleep(1.0)  # what was being drawn has come
+    client.images.clear()
+    before = client.joints()
+    client.core.robot_write_commands("arm", list(before + np.array([0.3, 0, 0, 0, 0, 0])))
+    client.core.sleep(1.0)
+    pictures = {bytes(image.data) for image in client.images.messages()}
+    assert len(pictures) == int(repeat)
+
+
+def test_a_driver_can_die(client: Client, driver: DriverProcess) -> None:
+    client.fault(kind="driver_death", after_s=0.2)  # the last test that needs it
+    assert driver.wait() == 1
+    client.core.timeout_s = 1.0
+    until(lambda: client.core.newest is None, "silence")
