@@ -1,15 +1,21 @@
 """Null judges know nothing about success, and say the same thing again."""
 
+import re
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from reward_models.judges.controls import ClockReward, ConstantReward, RandomReward
-from roboreward_gym.errors import InvalidScore, InvalidSetting
-from roboreward_gym.registry import load_reward_model
+from roboreward_gym.errors import InvalidScore, InvalidSetting, RewardModelUnavailable
+from roboreward_gym.registry import load_reward_model, reward_model_names
 from roboreward_gym.scoring import Clip, RewardModel
 from tests.fake_api import a_clip
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def levels(judge: RewardModel, clips: list[Clip]) -> list[int | None]:
@@ -95,3 +101,42 @@ def test_null_judges_are_certain() -> None:
         assert score.probabilities is not None
         assert score.probabilities.max() == 1.0
         assert score.manifest["model"]
+
+
+def test_naming_a_judge_loads_nothing_heavy() -> None:
+    heavy = ("torch", "transformers", "openai", "google.genai", "httpx", "fastapi", "PIL", "av")
+    code = "import sys; import reward_models.judges.by_name\n"
+    code += "from roboreward_gym.registry import load_reward_model; load_reward_model('random')\n"
+    code += f"print([name for name in {heavy} if name in sys.modules])"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "extra"),
+    [
+        ("openai:gpt-5", "openai", "api"),
+        ("gemini:gemini-3-pro", "google.genai", "api"),
+        ("remote:http://127.0.0.1:1", "httpx", "remote"),
+    ],
+)
+def test_a_judge_whose_library_is_missing_says_what_to_install(
+    name: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [m for m in sys.modules if m.startswith("reward_models.")]:
+        monkeypatch.delitem(sys.modules, module)
+    if library == "google.genai":
+        import google
+
+        monkeypatch.delattr(google, "genai", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(RewardModelUnavailable, match=rf"pip install 'roboreward-gym\[{extra}\]'"):
+        load_reward_model(name)
+
+
+def test_the_documented_judges_are_known() -> None:
+    documented = (ROOT / "docs" / "judges.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"--model ([a-z0-9-]+)", documented))
+    assert {"openai", "gemini", "remote", "constant", "random", "clock"} < names
+    assert names <= set(reward_model_names())

@@ -302,3 +302,25 @@ def test_errors_are_json_with_type_and_message() -> None:
     error = json.loads(answer.content)["error"]
     assert error["type"] == "InvalidToken"
     assert "ROBOREWARD_TOKEN" in error["message"]
+
+
+def test_vllm_is_made_to_continue_the_very_prompt_that_the_local_judge_reads() -> None:
+    from reward_models.inputs import render_chat
+    from reward_models.judges.openai_compatible import VLLM, build_request
+    from reward_models.nano import load
+    from reward_models.prompt import ANSWER_PREFIX, build_prompt
+    from reward_models.protocol import sample_clip
+
+    processor = load().processor
+    request = build_request("nano", sample_clip(a_clip()), VLLM)
+    # vLLM hands the parts of a message to the template by their kind.
+    user, assistant = request["messages"]
+    parts = [p if p["type"] == "text" else {"type": "video"} for p in user["content"]]
+    rendered = processor.tokenizer.apply_chat_template(
+        [{"role": "user", "content": parts}, assistant],
+        chat_template=processor.chat_template,
+        tokenize=False,
+        continue_final_message=request["extra_body"]["continue_final_message"],
+        add_generation_prompt=request["extra_body"]["add_generation_prompt"],
+    )
+    assert rendered == render_chat(processor, build_prompt("open the drawer")) + ANSWER_PREFIX
