@@ -63,10 +63,31 @@ def training_loss(
     """
     noise = torch.randn(actions.shape, generator=generator)
     steps = torch.randint(0, TRAIN_STEPS, (len(actions),), generator=generator)
+    error = velocity_errors(net, scheduler, actions, features, noise, steps)
+    return (error * mask).sum() / mask.sum().clamp(min=1.0)
+
+
+def velocity_errors(
+    net: DiffusionTransformer,
+    scheduler: "DDPMScheduler",
+    actions: Tensor,
+    features: Tensor,
+    noise: Tensor,
+    steps: Tensor,
+) -> Tensor:
+    """Squared error `(B, chunk)` of the predicted velocity of each action.
+
+    Args:
+        net: The denoiser.
+        scheduler: diffusers' `DDPMScheduler(**SCHEDULER)`.
+        actions: `(B, chunk, action_dim)` normalised to [-1, 1].
+        features: `(B, F)`.
+        noise: Standard normal, shaped like `actions`.
+        steps: `(B,)` int64 diffusion steps.
+    """
     noisy = scheduler.add_noise(actions, noise, steps)
     target = scheduler.get_velocity(actions, noise, steps)
-    error = (net(noisy, steps, net.embed_condition(features)) - target).square().mean(-1)
-    return (error * mask).sum() / mask.sum().clamp(min=1.0)
+    return (net(noisy, steps, net.embed_condition(features)) - target).square().mean(-1)
 
 
 class DDIM:

@@ -1,0 +1,1 @@
+"""The wrapper in other people's trainers: the shortest program that learns from a judge, for each."""

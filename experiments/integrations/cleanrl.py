@@ -1,0 +1,103 @@
+"""DQN in one file, in the style of CleanRL, with a judge's reward: `python -m experiments.integrations.cleanrl`."""
+
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+from torch import nn
+
+from experiments.integrations.cartpole import make_env
+from roboreward_gym.scoring import RewardModel
+
+
+@dataclass(frozen=True)
+class Args:
+    """How long to learn from whom."""
+
+    judge: str = "clock"
+    """Name of the judge."""
+    total_timesteps: int = 256
+    """Environment steps of each environment."""
+    num_envs: int = 2
+    """Environments side by side."""
+    learning_starts: int = 64
+    """Steps before the first update."""
+    batch_size: int = 32
+    """Transitions per update."""
+    gamma: float = 0.99
+    """Discount."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    epsilon: float = 0.2
+    """Part of random actions."""
+    seed: int = 0
+    """Of weights, actions and episodes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a run leaves.
+
+    Attributes:
+        q_network: The learner.
+        rewards: `(N,)` float32, every reward that it was given.
+        losses: One per update.
+    """
+
+    q_network: nn.Module
+    rewards: np.ndarray
+    losses: list[float]
+
+
+def train(args: Args, judge: RewardModel | str) -> Learned:
+    """Learn; the loop reads from top to bottom."""
+    rng = np.random.default_rng(args.seed)
+    torch.manual_seed(args.seed)
+    envs = gym.vector.SyncVectorEnv([lambda: make_env(judge)] * args.num_envs)
+    actions_n = gym.spaces.flatdim(envs.single_action_space)
+    size = gym.spaces.flatdim(envs.single_observation_space)
+    q_network = nn.Sequential(nn.Linear(size, 64), nn.ReLU(), nn.Linear(64, actions_n))
+    optimizer = torch.optim.Adam(q_network.parameters(), lr=args.learning_rate)
+    replay: list[tuple[np.ndarray, int, float, np.ndarray, bool]] = []
+    losses: list[float] = []
+    obs, _ = envs.reset(seed=args.seed)
+    ended = np.zeros(args.num_envs, bool)
+    for global_step in range(args.total_timesteps):
+        with torch.no_grad():
+            actions = q_network(torch.from_numpy(obs)).argmax(1).numpy()
+        explore = rng.random(args.num_envs) < args.epsilon
+        actions = np.where(explore, rng.integers(0, actions_n, args.num_envs), actions)
+        next_obs, rewards, terminations, truncations, _ = envs.step(actions)
+        for i in range(args.num_envs):
+            # The step after an end only resets: Gymnasium's vector environments insert it.
+            if not ended[i]:
+                replay.append((obs[i], actions[i], rewards[i], next_obs[i], terminations[i]))
+        ended, obs = terminations | truncations, next_obs
+        if global_step >= args.learning_starts:
+            batch = [replay[i] for i in rng.integers(0, len(replay), args.batch_size)]
+            o, a, r, o2, done = (
+                torch.from_numpy(np.array(part)) for part in zip(*batch, strict=True)
+            )
+            with torch.no_grad():
+                target = r.float() + args.gamma * q_network(o2).amax(1) * (~done).float()
+            loss = F.mse_loss(q_network(o).gather(1, a[:, None])[:, 0], target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    envs.close()
+    return Learned(q_network, np.array([t[2] for t in replay], np.float32), losses)
+
+
+def main(args: Args) -> None:
+    """Learn, and show what the learner was paid."""
+    learned = train(args, args.judge)
+    paid = learned.rewards[learned.rewards != 0]
+    print(f"{len(learned.rewards)} transitions, {len(paid)} paid: {paid.round(3).tolist()}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))

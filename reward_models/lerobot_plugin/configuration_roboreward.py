@@ -1,0 +1,48 @@
+"""The configuration that registers the type `roboreward` with LeRobot."""
+
+from dataclasses import dataclass, field
+
+from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.configs.rewards import RewardModelConfig
+from lerobot.utils.constants import OBS_IMAGES
+
+
+@RewardModelConfig.register_subclass("roboreward")
+@dataclass
+class RoboRewardConfig(RewardModelConfig):
+    """Which judge is asked, and what it is shown of a batch."""
+
+    judge: str = "roboreward-nano"
+    """Name of the judge, as in `roboreward_gym.registry`; it chooses its own device."""
+    image_key: str = OBS_IMAGES + ".top"
+    """Observation with whole episodes, `(B, T, C, H, W)`."""
+    task_key: str = "task"
+    """Where the commands are."""
+    default_task: str | None = None
+    """Command of a batch that names none."""
+    fps: float = 5.0
+    """Frames per second of the episodes, in [Hz]."""
+    reward_map: str = "progress"
+    """How a score becomes a reward, as in `VLMRewardWrapper`."""
+    license: str | None = "apache-2.0"
+    tags: list[str] | None = field(default_factory=lambda: ["reward-model", "vision-language"])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.fps > 0:
+            raise ValueError(f"Expected fps above 0, got {self.fps}.")
+        frame = PolicyFeature(type=FeatureType.VISUAL, shape=(3, 224, 224))
+        self.input_features.setdefault(self.image_key, frame)
+        reward = PolicyFeature(type=FeatureType.REWARD, shape=(1,))
+        self.output_features.setdefault("reward", reward)
+
+    def validate_features(self) -> None:
+        """Check that there is a camera.
+
+        Raises:
+            ValueError: The image is not among the inputs.
+        """
+        if self.image_key not in self.input_features:
+            raise ValueError(
+                f"Expected {self.image_key!r} among the inputs, got {sorted(self.input_features)}."
+            )
