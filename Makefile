@@ -27,7 +27,7 @@ GYMNASIUMS ?= 1.0 1.1 1.2 1.3 1.4
 # More interpreters to try the bare wheel with, beside the one of the environment.
 WHEEL_PYTHONS ?=
 
-.PHONY: help demo test test-matrix check format build clean setup setup-ros robot-sim
+.PHONY: help demo test test-matrix check format build clean setup setup-ros robot-sim test-ros
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -87,6 +87,11 @@ $(ROS_STAMP): pyproject.toml constraints.txt .python-version $(shell find robots
 robot-sim: $(ROS_STAMP) ## Run the simulated WidowX behind the topics and services of the real driver
 	@ROS_AUTOMATIC_DISCOVERY_RANGE=$${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST} \
 		$(ROS_BIN)/python -m robots.interbotix.simulated_driver $(ARGS)
+
+# One at a time: each test has a simulated driver beside it, which needs a core of its own.
+test-ros: $(ROS_STAMP) ## Run the tests over ROS 2: two processes, real messages on the loopback interface
+	ROBOREWARD_EXPECT_ROS=1 $(ROS_BIN)/python -m pytest -q -m ros -p no:cacheprovider \
+		$(wildcard tests/test_ros_*.py) tests/test_robots_arm_contract.py $(ARGS)
 
 check: $(STAMP) ## Lint and type-check
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """One thread a worker, no network, OpenGL without a screen: set before anything heavy is imported."""
 
+import importlib.util
 import os
 import random
 import sys
@@ -17,6 +18,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 choose_gl()
 
+ROS_MODULES = ("rclpy", "interbotix_xs_msgs", "roboreward_sim_msgs")
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
@@ -25,6 +28,14 @@ def _seeded() -> None:
     np.random.seed(0)  # noqa: TID251 - libraries that draw from the global state start from it too
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+def pytest_configure() -> None:
+    """Fail where ROS 2 is expected and missing: a skipped test would look like a passed one."""
+    if os.environ.get("ROBOREWARD_EXPECT_ROS"):
+        missing = [name for name in ROS_MODULES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise pytest.UsageError(f"Expected ROS 2, got no {', '.join(missing)}: make setup-ros.")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

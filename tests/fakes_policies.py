@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from roboreward_gym.errors import EpisodeInvalid
+
 CHUNK, ACTIONS, FEATURES = 4, 2, 3
 
 
@@ -71,3 +73,23 @@ class GoToFlag(gym.Env[dict[str, Any], np.ndarray]):
     def _observe(self) -> dict[str, Any]:
         state = np.array([self.x, self.flag, 1.0], np.float32)
         return {"image": np.zeros((96, 128, 3), np.uint8), "state": state}
+
+
+class Breakable(gym.Wrapper):
+    """Spoils the episodes of the given numbers at their third step, as a fault of a robot does."""
+
+    def __init__(self, env: gym.Env, spoiled: set[int]) -> None:
+        super().__init__(env)
+        self._spoiled = spoiled
+        self.episode = -1
+
+    def reset(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        self.episode += 1
+        self._step = 0
+        return self.env.reset(**options)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
+        self._step += 1
+        if self._step == 3 and self.episode in self._spoiled:
+            raise EpisodeInvalid("the camera froze")
+        return self.env.step(action)

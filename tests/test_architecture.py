@@ -68,6 +68,17 @@ def test_every_package_of_the_table_has_modules() -> None:
     assert [package for package in MAY_IMPORT if not list((ROOT / package).glob("*.py"))] == []
 
 
+def test_ros_is_imported_in_its_corner_only() -> None:
+    ros = {"rclpy", "sensor_msgs", "interbotix_xs_msgs", "roboreward_sim_msgs"}
+    found = {
+        path.relative_to(ROOT / "robots").parts[0]
+        for path in (ROOT / "robots").rglob("*.py")
+        for _, name in imported_names(path.read_text(encoding="utf-8"), "robots")
+        if name in ros
+    }
+    assert found == {"interbotix", "ros_arm.py"}
+
+
 @pytest.mark.parametrize(
     ("package", "source", "name"),
     [

@@ -25,7 +25,7 @@ from policies.player import BaseNoise, EpisodeRecord, evaluate, play
 from policies.replay import Batch
 from policies.steering import cosine_basis, join_noise, split_noise
 from roboreward_gym.errors import WeightsError
-from tests.fakes_policies import ACTIONS, CHUNK, FEATURES, GoToFlag, TwoModes
+from tests.fakes_policies import ACTIONS, CHUNK, FEATURES, Breakable, GoToFlag, TwoModes
 
 TINY = DsrlConfig(
     episodes=12,
@@ -372,3 +372,12 @@ def test_impossible_config_is_refused(change: dict[str, float]) -> None:
 def test_more_steering_than_chunk_is_refused() -> None:
     with pytest.raises(ValueError, match="at most 4"):
         make_noise_policy(replace(TINY, steered=5), FEATURES, CHUNK, ACTIONS, torch.Generator())
+
+
+def test_spoiled_episodes_never_reach_the_learner(tmp_path: Path) -> None:
+    seen: list[int] = []
+    env = Breakable(GoToFlag(), spoiled={0, 4, 5})
+    tuned = tune(tmp_path, env=env, on_episode=lambda number, record, _: seen.append(len(record)))
+    assert env.episode + 1 == TINY.episodes + 3
+    assert seen == [6] * TINY.episodes
+    assert sum(m["steps"] for m in tuned.metrics) == 6 * TINY.episodes

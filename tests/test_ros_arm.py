@@ -5,7 +5,6 @@ is measured by `benchmarks/ros_faults.py`.
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.ros
+pytest.importorskip("roboreward_sim_msgs", reason="needs ROS 2 and the messages (make setup-ros)")
 
 from roboreward_sim_msgs.srv import SetFault  # noqa: E402
 
@@ -28,9 +28,9 @@ from robots.layout import NEUTRAL_JOINTS  # noqa: E402
 from robots.ros_arm import RosArm, RosConfig, RosLink  # noqa: E402
 from robots.widowx import widowx  # noqa: E402
 from tests.ros_driver import PATIENCE_S, ROOT, running_driver, until  # noqa: E402 - skips without ROS
+from tests.ros_patience import PATIENT, SPEED  # noqa: E402
 
 TOY = "robots:WidowXToyOnTowelRos-v0"
-SPEED = os.environ.get("ROBOREWARD_ROS_SPEED", "0.5")
 SIMULATED = RosConfig(simulated_clock=True)
 
 
@@ -42,7 +42,7 @@ def driver() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def env(driver: None) -> Iterator[gym.Env]:
-    env = gym.make(TOY, simulated_clock=True, render_mode="rgb_array")
+    env = gym.make(TOY, simulated_clock=True, render_mode="rgb_array", limits=PATIENT)
     yield env
     env.close()
 
@@ -93,8 +93,8 @@ def test_an_episode_over_ros_is_that_of_the_simulation(env: gym.Env) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"kind": "late_joint_states", "delay_s": 0.5}, "joint state of the last 0.1 s"),
-        ({"kind": "frozen_camera"}, "image of the last 0.5 s"),
+        ({"kind": "late_joint_states", "delay_s": 1.5}, "joint state of the last 1.0 s"),
+        ({"kind": "frozen_camera"}, "image of the last 2.0 s"),
         ({"kind": "nan_joints"}, "finite joint positions"),
         ({"kind": "wrong_joint_order"}, "in this order"),
         ({"kind": "clock_jump", "offset_s": 3600.0}, "A clock jumped"),
@@ -121,7 +121,8 @@ def test_two_clients_at_once_are_refused(env: gym.Env) -> None:
     code = (
         "from robots.ros_arm import RosArm, RosConfig\n"
         "from robots.layout import NEUTRAL_JOINTS\n"
-        "RosArm(RosConfig(simulated_clock=True)).reset(NEUTRAL_JOINTS, 1.0)\n"
+        "from tests.ros_patience import PATIENT\n"
+        "RosArm(RosConfig(simulated_clock=True), limits=PATIENT).reset(NEUTRAL_JOINTS, 1.0)\n"
     )
     other = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
@@ -142,8 +143,9 @@ CLIENT = """
 import signal, sys, numpy as np
 from robots.ros_arm import RosArm, RosConfig
 from robots.layout import NEUTRAL_JOINTS
+from tests.ros_patience import PATIENT
 signal.signal(signal.SIGTERM, signal.default_int_handler)
-arm = RosArm(RosConfig(simulated_clock=True))
+arm = RosArm(RosConfig(simulated_clock=True), limits=PATIENT)
 try:
     arm.reset(NEUTRAL_JOINTS, 1.0)
     for i in range(10_000):
@@ -167,7 +169,7 @@ def test_the_end_of_a_client_is_orderly_and_after_a_kill_the_next_one_recovers(
         client.send_signal(number)
         client.wait(PATIENCE_S * 3)
         client.stdout.close()
-        arm = RosArm(SIMULATED)
+        arm = RosArm(SIMULATED, limits=PATIENT)
         arm.link.open(PATIENCE_S)
         until(lambda: arm.joints.newest, "joint states")
         assert arm.joints.newest is not None
