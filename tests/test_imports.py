@@ -32,8 +32,9 @@ def test_resolving_the_environment_ids_loads_nothing_heavy() -> None:
     assert heavy_after(code) == set()
 
 
-def test_the_entry_point_module_of_nano_loads_nothing_heavy() -> None:
-    assert heavy_after("from reward_models.nano import load") == set()
+def test_the_entry_point_modules_of_judges_load_nothing_heavy() -> None:
+    code = "from reward_models.nano import load\nimport reward_models.published, reward_models.doctor"
+    assert heavy_after(code) == set()
 
 
 def test_a_heavy_import_is_noticed(tmp_path: Path) -> None:

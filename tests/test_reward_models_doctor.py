@@ -1,0 +1,107 @@
+import ctypes
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from reward_models import doctor
+from reward_models.doctor import Finding, main
+from roboreward_gym import register_reward_model
+from tests.fakes import FakeRewardModel
+from tests.tiny_vlm import write_tiny_checkpoint
+
+
+def findings(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, dict[str, Finding]]:
+    status = main(["--json", *argv])
+    report = json.loads(capsys.readouterr().out)
+    assert report["healthy"] is (status == 0)
+    return status, {found["check"]: Finding(**found) for found in report["findings"]}
+
+
+def test_a_machine_that_runs_these_tests_is_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert text.endswith("All well.\n")
+    assert "roboreward-nano: 2.1 million parameters on cpu" in text
+    assert "ms for 8 frames" in text
+
+
+def test_slow_torch_is_refused_before_it_is_tried(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = doctor.installed_version
+    monkeypatch.setattr(
+        doctor, "installed_version", lambda name: "2.9.1" if name == "torch" else known(name)
+    )
+    status, found = findings(capsys)
+    assert status == 1
+    assert found["torch"].status == "problem"
+    assert "torch>=2.10" in found["torch"].advice
+    assert found["roboreward-nano"].found == "not tried, because of torch"
+    assert "vision tower" not in found
+
+
+def test_a_missing_package_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "NEEDED", (*doctor.NEEDED, "no-such-package"))
+    status, found = findings(capsys)
+    assert status == 1
+    assert "roboreward-gym[models]" in found["no-such-package"].advice
+
+
+def test_a_checkpoint_is_loaded_and_its_protocol_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_tiny_checkpoint(tmp_path)
+    settings = json.loads((folder / "processor_config.json").read_text())
+    settings["video_processor"]["max_frames"] = 768
+    (folder / "processor_config.json").write_text(json.dumps(settings))
+    status, found = findings(capsys, "--model", f"checkpoint:{folder}")
+    assert status == 0
+    assert found["protocol"].status == "note"
+    assert "768" in found["protocol"].found
+    assert "8 frames" in found["vision tower"].found
+
+
+@pytest.mark.parametrize("name", ["checkpoint:/no/where", "roboreward-nanno"])
+def test_a_judge_that_does_not_load_is_a_problem(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, found = findings(capsys, "--model", name)
+    assert status == 1
+    assert found[name].status == "problem"
+    assert found[name].advice
+
+
+def test_a_judge_without_weights_has_nothing_to_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    register_reward_model("fake-for-doctor", FakeRewardModel)
+    status, found = findings(capsys, "--model", "fake-for-doctor")
+    assert status == 0
+    assert found["fake-for-doctor"].found == "FakeRewardModel"
+
+
+def test_missing_egl_and_gpu_are_notes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(_: str) -> None:
+        raise OSError("libEGL.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", absent)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (egl,) = doctor.check_egl()
+    assert egl.status == "note"
+    assert "apt-get install libegl1" in egl.advice
+    *_, gpu = doctor.check_devices()
+    assert gpu.status == "note"
+    assert "10 GB" in gpu.advice
+
+
+def test_missing_weights_are_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
+    (found,) = doctor.check_weights()
+    assert found.status == "problem"
