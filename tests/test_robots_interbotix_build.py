@@ -1,5 +1,6 @@
 """What the build of the messages decides and says; the build itself is in test_ros_messages.py."""
 
+import ast
 import os
 import sys
 from pathlib import Path
@@ -119,3 +120,8 @@ def test_the_setup_script_keeps_what_was_sourced_before(tmp_path: Path) -> None:
     )
     assert "LD_LIBRARY_PATH" in text
     assert "PYTHONPATH" in text
+
+
+def test_the_robot_side_stays_parsable_by_the_python_of_humble() -> None:
+    for path in (MESSAGES.parents[1]).rglob("*.py"):
+        ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 10))
