@@ -32,8 +32,10 @@ def test_stable_baselines3_learns_from_the_judge(judge: ConstantReward) -> None:
     episodes: list[dict[str, Any]] = list(model.ep_info_buffer or [])
     assert {episode["r"] for episode in episodes} == {PAID}
     assert max(episode["l"] for episode in episodes) > 1
-    assert (model.rollout_buffer.rewards == np.float32(PAID)).any()
-    assert model.rollout_buffer.rewards.max() <= PAID
+    # SB3 adds the value of what might have followed where a time limit ended an episode.
+    rewards = model.rollout_buffer.rewards
+    assert (rewards == np.float32(PAID)).any()
+    assert (rewards == 0.0).mean() > 0.8
 
 
 def test_a_program_like_cleanrls_learns_from_the_judge(judge: ConstantReward) -> None:

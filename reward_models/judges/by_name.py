@@ -23,6 +23,16 @@ def remote(argument: str) -> RewardModel:
     return _module("reward_models.remote", "remote", "remote").load(argument)
 
 
+def robometer(argument: str = "lerobot/Robometer-4B") -> RewardModel:
+    """Make `robometer` or `robometer:FOLDER_OR_HUB_ID`."""
+    return _module("reward_models.judges.lerobot", "robometer", "lerobot").load_robometer(argument)
+
+
+def topreward(argument: str = "Qwen/Qwen3-VL-8B-Instruct") -> RewardModel:
+    """Make `topreward` or `topreward:FOLDER_OR_HUB_ID` of a Qwen3-VL."""
+    return _module("reward_models.judges.lerobot", "topreward", "lerobot").load_topreward(argument)
+
+
 def constant(argument: str = "3") -> ConstantReward:
     """Make `constant:LEVEL`."""
     return ConstantReward(_whole(argument, "constant:LEVEL, for example constant:3"))

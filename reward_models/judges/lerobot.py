@@ -96,8 +96,8 @@ def neighbouring_levels(progress: float) -> np.ndarray:
     return probabilities
 
 
-def load_robometer(source: str = ROBOMETER) -> LeRobotReward:
-    """Load Robometer: the entry point `robometer[:FOLDER_OR_HUB_ID]`.
+def load_robometer(source: str) -> LeRobotReward:
+    """Load Robometer from a folder or the Hub.
 
     Its own progress in [0, 1] is taken as it is.
 
@@ -122,8 +122,8 @@ def load_robometer(source: str = ROBOMETER) -> LeRobotReward:
     )
 
 
-def load_topreward(source: str = TOPREWARD) -> LeRobotReward:
-    """Load TOPReward with a Qwen3-VL: the entry point `topreward[:FOLDER_OR_HUB_ID]`.
+def load_topreward(source: str) -> LeRobotReward:
+    """Load TOPReward with a Qwen3-VL from a folder or the Hub.
 
     Its reward is the log-probability that the sentence "the task is done" is true; the probability is
     taken as progress. It is not calibrated: compare episodes of one task, not tasks.
