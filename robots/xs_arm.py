@@ -40,9 +40,10 @@ SLOW_RAD_S = 0.6
 """Fastest joint of a reset or of going to sleep."""
 STREAM_HZ = 20.0
 ARRIVED_RAD = 0.1
+"""Servos sag a little under the arm's weight."""
+RESTING_RAD_S = 0.05
 SETTLE_S = 2.0
 READY_S = 20.0
-"""How long driver and camera may take to appear."""
 GHOST_S = 25.0
 """How long the network may list a process that was killed: Fast DDS forgets it after 20 s."""
 PEERS_TICKS = 25
@@ -268,18 +269,21 @@ class XsArm:
                 self._raise_fault()
                 self._send(start + way * s * s * (3.0 - 2.0 * s))
             self._timer.wait(self._stop, begin + i / STREAM_HZ)
+        self._settle(joints)
+
+    def _settle(self, joints: np.ndarray) -> None:
+        """Wait until the arm rests near `joints` `(6,)` [rad]."""
         deadline = self._timer.now() + SETTLE_S
-        while not safety.near(self._read_arm(), joints, ARRIVED_RAD):
+        while True:
+            newest = self._newest()
+            near = safety.near(newest.arm, joints, ARRIVED_RAD)
+            if near and np.abs(newest.speed).max() < RESTING_RAD_S:
+                return
             if self._timer.now() > deadline:
-                self._fail(
-                    ArmFault(
-                        f"Expected the arm at {joints.round(2)}, got it at {self._read_arm().round(2)}. "
-                        "It holds; look for what is in its way."
-                    )
-                )
+                where = f"Expected the arm to rest at {joints.round(2)}, got {newest.arm.round(2)}."
+                self._fail(ArmFault(f"{where} It holds; look for what is in its way."))
             self._raise_fault()
             self._timer.wait(self._stop, self._timer.now() + TICK_S)
-        self._raise_fault()
 
     def _sleep(self) -> None:
         """To the sleep pose, torque off; an arm that cannot get there keeps holding, and says so."""
