@@ -31,9 +31,9 @@ def say(event: str, **facts: Any) -> None:
     print(json.dumps({"event": event, "at": time.time(), **facts}), flush=True)
 
 
-def make(folder: Path, judge: RewardModel | str) -> gym.Env:
+def make(folder: Path, judge: RewardModel | str, *, simulated_clock: bool) -> gym.Env:
     """The environment as an experiment makes it."""
-    env = Robot(folder).make(ENV_ID)
+    env = Robot(folder, simulated_clock=simulated_clock).make(ENV_ID)
     return HandsFree(VLMRewardWrapper(env, judge, scoring="deferred"))
 
 
@@ -60,10 +60,11 @@ def report(env: gym.Env) -> None:
             overruns=clock.overruns, images=arm.images.received, images_lost=lost)  # fmt: skip
 
 
-def main(folder: Path, episodes: int, judge: str) -> int:
+def main(folder: Path, episodes: int, judge: str, clock: str) -> int:
     """Swing until `episodes` valid ones are done, or until a signal ends it in an orderly way."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    env = make(folder, ConstantReward() if judge == "constant" else judge)
+    model = ConstantReward() if judge == "constant" else judge
+    env = make(folder, model, simulated_clock=clock == "simulated")
     done = 0
     try:
         while done < episodes:
@@ -83,4 +84,4 @@ def main(folder: Path, episodes: int, judge: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:5]))
