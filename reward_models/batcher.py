@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from roboreward_gym.errors import InvalidSetting, RewardModelFailure
+from roboreward_gym.errors import InvalidMessage, InvalidSetting, RewardModelFailure
 from roboreward_gym.judging import JUDGE_ERRORS
 from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
 
@@ -99,8 +99,13 @@ class Batcher:
 
         Raises:
             QueueFull: Too many clips are waiting.
+            InvalidMessage: More clips than could ever wait.
             RewardModelFailure: The judge answered with something other than scores, or the batcher stopped.
         """
+        if len(clips) > self._max_waiting:
+            raise InvalidMessage(
+                f"Expected at most {self._max_waiting} clips at a time, got {len(clips)}. Send fewer."
+            )
         if self.waiting + len(clips) > self._max_waiting:
             raise QueueFull
         assert self._worker is not None, "use the batcher as a context manager"

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -363,10 +364,26 @@ def test_a_client_that_hangs_up_harms_nobody(
 
 
 def test_a_full_queue_asks_clients_to_come_back() -> None:
-    with serving(HashJudge(), max_waiting=2) as served:
-        answer = exchange(served.port, http(pack_clips([a_clip()] * 3)))
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert b"retry-after: 1" in answer
+    entered, leave = threading.Event(), threading.Event()
+
+    def block(clips: Sequence[Clip]) -> None:
+        entered.set()
+        leave.wait(60)
+
+    with serving(HashJudge(block), max_waiting=2, window_ms=0.0) as served:
+        first = served.client()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(first.score, [a_clip(seed=1), a_clip(seed=2)])
+            assert entered.wait(60)
+            full = exchange(served.port, http(pack_clips([a_clip()])))
+            never = exchange(served.port, http(pack_clips([a_clip()] * 3)))
+            leave.set()
+            assert len(waiting.result()) == 2
+        first.close()
+    assert full.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in full
+    assert never.startswith(b"HTTP/1.1 400 ")
+    assert b"at most 2 clips" in never
 
 
 def test_there_are_enough_faults_and_none_is_silent() -> None:
