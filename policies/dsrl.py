@@ -45,7 +45,7 @@ from policies.checkpoint import (
     open_run,
     save_checkpoint,
 )
-from policies.player import EpisodeRecord, Policy, play_valid
+from policies.player import EpisodeRecord, Policy, await_score, play_valid
 from policies.replay import Batch, Ending, EndRule, Replay, Transitions
 from policies.steering import add_clock, cosine_basis, join_noise, split_noise
 from roboreward_gym.errors import WeightsError
@@ -307,6 +307,11 @@ class Learner:
         rule = EndRule(config.ending, config.success_reward)
         self.replay = Replay(config.capacity, inputs, size, rule)
 
+    def hold(self, record: EpisodeRecord, number: int) -> None:
+        """Make transitions of an episode whose score may not be known yet."""
+        basis = self.noise_policy.basis
+        self.replay.hold(to_transitions(record, number, self.config, basis))
+
     def learn(self, updates: int, *, actor: bool) -> dict[str, float]:
         """Draw batches and update; returns the mean losses."""
         sums: dict[str, float] = {}
@@ -467,6 +472,8 @@ def train(
     for number in bar:
         seed = config.first_env_seed + number
         record = play_valid(env, policy, explore, seed=seed, generator=learner.generator)
+        learner.hold(record, number)
+        record = await_score(env, record)
         losses = _learn_from(learner, progress, record, number)
         progress.env_steps += len(record)
         counts = {"episode": number, "env_steps": progress.env_steps, "steps": len(record)}
@@ -488,10 +495,11 @@ def train(
 def _learn_from(
     learner: Learner, progress: Progress, record: EpisodeRecord, number: int
 ) -> dict[str, float]:
-    """Put an episode into the replay and do the updates that it is worth."""
+    """Put a held episode into the replay and do the updates that it is worth."""
     config, replay = learner.config, learner.replay
-    if not math.isnan(record.reward):
-        replay.hold(to_transitions(record, number, config, learner.noise_policy.basis))
+    if math.isnan(record.reward):
+        replay.forget(number)
+    else:
         replay.score(number, record.reward)
     if number + 1 < config.warm_up_episodes or len(replay) == 0:
         return {}

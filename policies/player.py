@@ -1,8 +1,8 @@
 """Play chunks of actions in any Gymnasium env, and remember what a learner needs of an episode."""
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from roboreward_gym.errors import EpisodeInvalid
+from roboreward_gym.step_info import PENDING
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class EpisodeRecord:
 
     @property
     def reward(self) -> float:
-        """What the last step paid: the judge's verdict. NaN if the episode could not be judged."""
+        """What the last step paid: the judge's verdict. NaN if there is none, or none yet."""
         return float(self.rewards[-1])
 
 
@@ -129,8 +130,20 @@ def play(
         terminated=bool(terminated),
         truncated=bool(truncated),
         seed=seed,
-        logged={key: float(info[key]) for key in info if key.startswith(LOGGED)},
+        logged=_logged(info),
     )
+
+
+def await_score(env: gym.Env[Any, Any], record: EpisodeRecord) -> EpisodeRecord:
+    """The record of the episode just played, with its score where a judge is still at it.
+
+    That is so in a `VLMRewardWrapper` with deferred scoring; any other record is complete already.
+    """
+    if not record.logged.get(PENDING):
+        return record
+    _, reward, _, _, info = env.get_wrapper_attr("collect")()
+    rewards = np.append(record.rewards[:-1], np.float32(reward))
+    return replace(record, rewards=rewards, logged=_logged(info))
 
 
 def play_valid(
@@ -178,10 +191,16 @@ def evaluate(
         description: Text of a progress bar; none without.
     """
     bar = tqdm(list(seeds), desc=description, disable=description is None)
-    return [
-        play(env, policy, noise_source, seed=seed, generator=torch.Generator().manual_seed(seed))
-        for seed in bar
-    ]
+    records = []
+    for seed in bar:
+        generator = torch.Generator().manual_seed(seed)
+        record = play(env, policy, noise_source, seed=seed, generator=generator)
+        records.append(await_score(env, record))
+    return records
+
+
+def _logged(info: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(info[key]) for key in info if key.startswith(LOGGED)}
 
 
 def _encode(policy: Policy, observation: dict[str, np.ndarray]) -> Tensor:

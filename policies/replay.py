@@ -108,6 +108,10 @@ class Replay:
             self.data[row, -2] = before + tail * reward
             self.data[row, -1] = 0.0 if terminal else discount
 
+    def forget(self, episode: int) -> None:
+        """Let go of a held episode that cannot be judged."""
+        self.held.pop(episode, None)
+
     def draw(self, updates: int, size: int, generator: torch.Generator) -> Tensor:
         """Row numbers `(updates, size)`, uniform with replacement."""
         return torch.randint(len(self), (updates, size), generator=generator)
