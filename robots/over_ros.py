@@ -8,7 +8,7 @@ from robots.interbotix.interface import CAMERA_TOPIC, ROBOT_NAME
 from robots.interbotix.simulated_table import SimulatedTable
 from robots.keyboard import Terminal
 from robots.ros_arm import RosArm, RosConfig
-from robots.safety import SafetyLimits
+from robots.safety import SafetyLimits, simulated_clock_limits
 from robots.simulated import IMAGE_SIZE
 from robots.table import RealTable
 from robots.tasks.drawer import DrawerScene
@@ -51,11 +51,13 @@ def make(
         simulated_clock: Go by `/clock`, with a driver that has `--clock simulated`.
         reset_script: Scripted reset of a real table; without it the operator is asked.
         image_size: Height and width of observations [px].
-        limits: Safety limits.
+        limits: Safety limits; by a simulated clock messages may be older by default.
         kwargs: For `WidowXEnv`.
     """
     if simulated_clock and watched:
         raise InvalidSetting("Expected the clock of the world for a real arm, got a simulated one.")
+    if limits is None:
+        limits = simulated_clock_limits() if simulated_clock else SafetyLimits()
     config = RosConfig(robot_name, camera_topic, simulated_clock=simulated_clock)
     arm = RosArm(config, image_size=tuple(image_size), limits=limits, watched=watched)
     if watched:

@@ -2,10 +2,9 @@
 
 import os
 
-from robots.safety import SafetyLimits
+from robots.safety import simulated_clock_limits
 
 SPEED = os.environ.get("ROBOREWARD_ROS_SPEED", "0.5")
 """Simulated seconds in a second: a client that gets little time falls behind a driver that is too fast."""
 
-PATIENT = SafetyLimits(joints_max_age_s=1.0, image_max_age_s=2.0)
-"""Ten and four times what a robot gets."""
+PATIENT = simulated_clock_limits()

@@ -1,0 +1,117 @@
+"""A robot in the place of the simulation: options, and the end of an episode without hands."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from experiments.config import TRUTH
+from experiments.robot import HandsFree, hands_free, ros_id, scoring_of
+from experiments.run import parse
+from roboreward_gym import Clip, Episode, ProgressScore, VLMRewardWrapper
+from roboreward_gym.errors import RewardModelFailure
+from robots.layout import NEUTRAL_JOINTS
+from robots.recording import RecordEpisodes
+from robots.widowx import WidowXEnv
+from robots.xs_arm import XsArm
+from tests.fakes import FailingRewardModel, FakeRewardModel
+from tests.fakes_robots import EmptyScene
+from tests.fakes_xs import FakeDriver
+
+DOWN = np.array([0.4, 0.4, -0.5, 0, 0, 0, -1], np.float32)
+
+
+def stage(folder: Path, judge: object) -> tuple[HandsFree, FakeDriver]:
+    driver = FakeDriver()
+    arm = XsArm(driver, image_size=(48, 64), timer=driver)
+    env = gym.wrappers.TimeLimit(
+        WidowXEnv(arm, EmptyScene(), "wave", render_mode="rgb_array"), max_episode_steps=3
+    )
+    judged = VLMRewardWrapper(RecordEpisodes(env, folder), judge, scoring="deferred")  # ty: ignore[invalid-argument-type]
+    return HandsFree(judged), driver
+
+
+def play(env: gym.Env) -> tuple[float, dict[str, float]]:
+    env.reset(seed=0)
+    for _ in range(3):
+        _, reward, _, _, info = env.step(DOWN)
+    return float(reward), info
+
+
+def test_the_last_step_returns_the_reward_and_the_score_joins_the_file(tmp_path: Path) -> None:
+    env, driver = stage(tmp_path, FakeRewardModel(4))
+    reward, info = play(env)
+    assert (reward, info["roboreward/level"]) == (0.75, 4.0)
+    score = Episode.load(tmp_path / "episode-000000.npz").score
+    assert score is not None
+    assert score.level == 4
+    np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
+    env.close()
+    assert driver.log[-1][:2] == ("torque", False)
+
+
+def test_an_arm_that_cannot_retreat_does_not_cost_the_episode(tmp_path: Path) -> None:
+    class Unplugs:
+        """A judge during whose thinking the driver dies."""
+
+        def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+            return [ProgressScore(level=5)] * len(clips)
+
+    env, driver = stage(tmp_path, Unplugs())
+    env.reset(seed=0)
+    env.step(DOWN)
+    env.step(DOWN)
+    driver.at(0.199, lambda: setattr(driver, "limp", 1))
+    _, reward, _, truncated, _ = env.step(DOWN)
+    assert (reward, truncated) == (1.0, True)
+    assert Episode.load(tmp_path / "episode-000000.npz").invalid is None
+
+
+def test_a_judge_that_stays_away_loses_no_episode(tmp_path: Path) -> None:
+    env, driver = stage(tmp_path, FailingRewardModel(OSError("no network"), failures=1))
+    env.reset(seed=0)
+    env.step(DOWN)
+    env.step(DOWN)
+    with pytest.raises(RewardModelFailure, match="no network"):
+        env.step(DOWN)
+    np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
+    kept = Episode.load(tmp_path / "episode-000000.npz")
+    assert (kept.score, kept.invalid, len(kept)) == (None, None, 3)
+    assert isinstance(env.env, VLMRewardWrapper)
+    assert env.env.rescore()[1] == 0.75
+
+
+def test_the_simulation_needs_no_hands(tmp_path: Path) -> None:
+    env, _ = stage(tmp_path, FakeRewardModel())
+    assert isinstance(env.env, VLMRewardWrapper)
+    assert hands_free(env.env, None) is env.env
+
+
+def test_the_truth_is_asked_before_the_arm_retreats() -> None:
+    robot = parse(["drawer-oracle", "--robot", "ros2"]).arm
+    assert scoring_of(robot, TRUTH) == "immediate"
+    assert scoring_of(robot, "roboreward-nano") == "deferred"
+    assert scoring_of(None, "roboreward-nano") == "immediate"
+
+
+def test_the_option_changes_the_environment_and_the_folder_only() -> None:
+    plain = parse(["drawer-nano", "--seed", "3"])
+    robot = parse(["drawer-nano", "--seed", "3", "--robot", "ros2", "--episodes", "7"])
+    assert plain.arm is None
+    assert plain.config == plain.experiment
+    assert robot.folder == Path("runs/drawer-nano-ros2-seed3")
+    assert robot.config.env_id == "robots:WidowXDrawerRos-v0"
+    assert robot.config.training_episodes == robot.config.base_episodes == 7
+    assert robot.arm is not None
+    assert not robot.arm.watched
+    watched = parse(["drawer-nano", "--robot", "ros2", "--i-am-watching"]).arm
+    assert watched is not None
+    assert watched.watched
+
+
+@pytest.mark.parametrize("env_id", ["robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0"])
+def test_each_task_exists_over_ros_with_the_same_time_limit(env_id: str) -> None:
+    simulated, ros = (gym.spec(i.removeprefix("robots:")) for i in (env_id, ros_id(env_id)))
+    assert simulated.max_episode_steps == ros.max_episode_steps
