@@ -62,7 +62,8 @@ def report(env: gym.Env) -> None:
 
 def main(folder: Path, episodes: int, judge: str, clock: str) -> int:
     """Swing until `episodes` valid ones are done, or until a signal ends it in an orderly way."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background jobs ignore the latter
+        signal.signal(number, signal.default_int_handler)
     model = ConstantReward() if judge == "constant" else judge
     env = make(folder, model, simulated_clock=clock == "simulated")
     done = 0
