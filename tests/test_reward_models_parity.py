@@ -165,7 +165,7 @@ def test_a_batch_of_mixed_clips_equals_single_clips(judge: RoboReward) -> None:
     for clip, together in zip(clips, judge.score(clips), strict=True):
         alone = judge.score([clip])[0]
         assert alone.level == together.level
-        np.testing.assert_allclose(probabilities_of(alone), probabilities_of(together), atol=1e-4)
+        np.testing.assert_allclose(probabilities_of(alone), probabilities_of(together), atol=1e-3)
 
 
 def test_text_decoding_says_the_same(folder: Path, judge: RoboReward) -> None:
