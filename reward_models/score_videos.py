@@ -198,10 +198,14 @@ def requests_of(config: ScoreConfig) -> list[Request]:
         )
     if config.videos and config.task is None:
         raise InvalidRequest("Expected --task, got none: say what the robot was told to do.")
-    if config.clips and (config.task or config.fps):
+    if config.clips and config.task is not None:
+        raise InvalidRequest("Expected the task of each clip in the list, got --task.")
+    if config.fps is not None and not config.videos:
         raise InvalidRequest(
-            "Expected the task and fps of each clip in the list, got --task or --fps."
+            f"Expected --fps with videos only, got it with {named[0]}, which tells."
         )
+    if config.camera is not None and not config.dataset:
+        raise InvalidRequest("Expected --camera with --dataset only, got it without.")
     check_fps(config.fps)
     if config.clips is not None:
         return from_table(config.clips)
