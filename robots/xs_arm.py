@@ -31,7 +31,7 @@ from robots.layout import (
 )
 from robots.safety import SafetyLimits
 from robots.xs_link import TICK_S, XsLink, check_peers
-from robots.xs_servos import prepare_servos
+from robots.xs_servos import MOVING_S, prepare_servos
 from robots.xs_watch import FollowWatch
 
 log = logging.getLogger(__name__)
@@ -272,7 +272,8 @@ class XsArm:
         self._settle(joints)
 
     def _settle(self, joints: np.ndarray) -> None:
-        """Wait until the arm rests near `joints` `(6,)` [rad]."""
+        """Wait until the arm rests near `joints` `(6,)` [rad]; it may not have begun to move yet."""
+        self._timer.wait(self._stop, self._timer.now() + MOVING_S)
         deadline = self._timer.now() + SETTLE_S
         while True:
             newest = self._newest()
@@ -331,8 +332,7 @@ class XsArm:
                 self._link.send_arm(self._sent)
             newest = self.joints.newest
             fresh = self.joints.age_s(self._timer.now()) <= self._limits.joints_max_age_s
-            # Nobody knows where the fingers are, so nobody may push them: that is how they burn.
-            pwm = 0.0
+            pwm = 0.0  # who does not know where the fingers are may not push them: that is how they burn
             if newest is not None and fresh:
                 pwm = self._gripper.pwm(self._finger_m, newest.finger_m, TICK_S)
             self._link.send_gripper(pwm)
