@@ -14,6 +14,7 @@ from experiments.config import CONSTANT, NANO, TRUTH, ExperimentConfig
 from experiments.evaluate import Contestant, Evaluation, Player
 from experiments.page import Film, Group, Page
 from experiments.phases import Finished, contestant, reopen, steering_of
+from experiments.robot import ros_id
 from experiments.run_folder import RunFolder
 from experiments.strips import load_strips, telling
 from experiments.workers import prepare
@@ -70,7 +71,12 @@ def write_report(
 def films_of(
     config: ExperimentConfig, folder: RunFolder, base: Evaluation, final: Evaluation
 ) -> tuple[list[Film], str]:
-    """Play one start before and after again, with the camera kept, and say how it was chosen."""
+    """Play one start before and after again, with the camera kept, and say how it was chosen.
+
+    In simulation only: a report moves no robot.
+    """
+    if config.env_id == ros_id(config.env_id):
+        return [], "Played over ROS 2: every episode is in the run's folder `episodes`."
     pairs = list(zip(base.outcomes, final.outcomes, strict=False))
     better = [b.seed for b, f in pairs if f.success and not b.success]
     worse = [b.seed for b, f in pairs if b.success and not f.success]

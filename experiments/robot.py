@@ -42,7 +42,7 @@ class Robot:
 
 def ros_id(env_id: str) -> str:
     """The environment over ROS 2 that has the tasks of a simulated one."""
-    return env_id.replace("-v", "Ros-v")
+    return env_id if "Ros-v" in env_id else env_id.replace("-v", "Ros-v")
 
 
 def scoring_of(robot: Robot | None, reward_model: str) -> str:
