@@ -18,13 +18,9 @@ from typing import Any
 
 import pytest
 
+from robots.interbotix import dds
+
 REASON = "needs ROS 2 and the messages (make setup-ros)"
-pytest.importorskip("rclpy", reason=REASON)
-pytest.importorskip("interbotix_xs_msgs", reason=REASON)
-pytest.importorskip("roboreward_sim_msgs", reason=REASON)
-
-from robots.interbotix import dds  # noqa: E402 - after the skip
-
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 300.0
 """Wall time that a slow machine gets for what takes a second."""
@@ -32,6 +28,12 @@ PATIENCE_S = 300.0
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 dds.large_images()
+
+
+def need_ros() -> None:
+    """Skip the test, or at module level the module, without ROS 2 and the messages."""
+    for module in ("rclpy", "interbotix_xs_msgs", "roboreward_sim_msgs"):
+        pytest.importorskip(module, reason=REASON)
 
 
 class DriverProcess:

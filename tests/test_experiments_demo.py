@@ -11,7 +11,7 @@ from experiments import demo, showcase
 from experiments.config import DEMO, NANO
 from experiments.run import INTERRUPTED
 from policies.policy import DiffusionPolicy, PolicyConfig
-from roboreward_gym.registry import register_reward_model
+from roboreward_gym import registry
 from roboreward_gym.scoring import Clip, ProgressScore
 
 pytest.importorskip("mujoco")
@@ -32,7 +32,8 @@ def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     DiffusionPolicy(sizes).save(tmp_path / "policy")
     short = dataclasses.replace(DEMO, policy=tmp_path / "policy", env_id="robots:WidowXDrawer-v0")
     monkeypatch.setattr(demo, "DEMO", short)
-    register_reward_model(NANO, Shortsighted, replace=True)
+    monkeypatch.setitem(registry._factories, NANO, Shortsighted)
+    monkeypatch.setitem(registry._loaded, NANO, Shortsighted())
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -18,9 +18,10 @@ SIZE = (96, 128)
 @pytest.fixture(scope="module")
 def driver() -> Iterator[None]:
     """A simulated XS driver in a process of its own."""
-    from tests.ros_driver import running_driver
+    from tests.ros_driver import need_ros, running_driver
     from tests.ros_patience import SPEED
 
+    need_ros()
     with running_driver("--scene", "toy", "--speed", SPEED):
         yield
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.ros_driver import PATIENCE_S, DriverProcess, Inbox, running_driver, until
+from tests.ros_driver import PATIENCE_S, DriverProcess, Inbox, need_ros, running_driver, until
 
+need_ros()
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 from interbotix_xs_msgs.msg import (  # noqa: E402

@@ -7,8 +7,9 @@ import pytest
 
 from robots.interbotix import build
 from robots.interbotix.definitions import MESSAGES, PACKAGES, definitions
-from tests.ros_driver import ROOT
+from tests.ros_driver import ROOT, need_ros
 
+need_ros()
 pytestmark = pytest.mark.ros
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.ros_driver import PATIENCE_S, DriverProcess, running_driver, until
+from tests.ros_driver import PATIENCE_S, DriverProcess, need_ros, running_driver, until
 
+need_ros()
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 from robots.errors import ArmUnavailable, MotionRefused  # noqa: E402
