@@ -15,7 +15,8 @@ decoder, and no update calls it. What differs from the public code, and why:
   and one that a fault of the robot spoiled is played again.
 - Critics learn alone first; an actor that follows untrained critics forgets the base policy.
 - The best actor is kept, judged by the learner's own reward and nothing else. DSRL is known to
-  collapse after its peak.
+  collapse after its peak. One that earns no more than the warm-up did is no gain: then the untrained
+  actor stays, so that a reward that says nothing changes nothing.
 - Optionally only the slow part of the noise is steered (`steered`): the actor chooses the first
   cosine components along the chunk, the rest stays random. Fewer numbers to learn, same base policy.
 - A clock joins the features: with a time limit, what a state is worth depends on the time left.
@@ -223,6 +224,7 @@ class NoisePolicy:
         """Write one file that `load` reads."""
         sizes = {"feature_dim": feature_dim, "action_dim": self.action_dim}
         state = {"config": asdict(config), "chunk": self.basis.shape[1], **sizes}
+        state["deterministic"] = self.deterministic
         save_checkpoint(path, {**state, "actor": self.actor.state_dict()})
 
     @classmethod
@@ -240,6 +242,7 @@ class NoisePolicy:
                 config, state["feature_dim"], chunk, action_dim, torch.Generator()
             )
             made.actor.load_state_dict(state["actor"])
+            made = replace(made, deterministic=state["deterministic"])
         except (KeyError, TypeError, RuntimeError) as error:
             raise WeightsError(
                 f"Expected a noise policy of this version in {path}, got: {error}."
@@ -394,10 +397,10 @@ class FineTuned:
 
     Attributes:
         best: The actor with the best average reward after the warm-up, the last one if the run was
-            too short for an average.
+            too short for an average, the untrained one if none earned more than the warm-up.
         last: The actor at the end.
         best_episode: After which episode the best actor was taken.
-        best_reward: Its average reward; NaN if the run was too short.
+        best_reward: Its average reward; NaN if there was none to choose.
         metrics: One dict per episode, as in `metrics.jsonl`.
     """
 
@@ -422,16 +425,32 @@ class Progress:
     def consider(self, actor: Actor, config: DsrlConfig) -> None:
         """Keep the actor if the average reward of the last episodes is the best so far.
 
-        Only episodes after the warm-up count, and only the reward that the learner saw.
+        Only the reward that the learner saw counts. The warm-up's is the one to exceed.
         """
-        rewards = [m["reward"] for m in self.metrics[config.warm_up_episodes :]]
-        judged = [r for r in rewards[-config.window :] if not math.isnan(r)]
+        warm_up, rewards = self._rewards(config)
+        judged = _known(rewards[-config.window :])
         if len(rewards) < config.window or not judged:
             return
         average = sum(judged) / len(judged)
-        if average >= self.best_reward:
+        first = _known(warm_up)
+        exceeds = not first or average > sum(first) / len(first)
+        if exceeds and average >= self.best_reward:
             self.best_reward, self.best_episode = average, len(self.metrics) - 1
             self.best_actor = {k: v.clone() for k, v in actor.state_dict().items()}
+
+    def is_in_vain(self, config: DsrlConfig) -> bool:
+        """Whether no actor of a run that was long enough earned more than the warm-up."""
+        _, rewards = self._rewards(config)
+        return self.best_actor is None and len(rewards) >= config.window and bool(_known(rewards))
+
+    def _rewards(self, config: DsrlConfig) -> tuple[list[float], list[float]]:
+        """During the warm-up, and after it."""
+        rewards = [m["reward"] for m in self.metrics]
+        return rewards[: config.warm_up_episodes], rewards[config.warm_up_episodes :]
+
+
+def _known(rewards: list[float]) -> list[float]:
+    return [reward for reward in rewards if not math.isnan(reward)]
 
 
 def train(
@@ -513,6 +532,10 @@ def _finish(learner: Learner, progress: Progress, policy: Policy, run_dir: Path)
     best = copy.deepcopy(learner.noise_policy)
     if progress.best_actor is not None:
         best.actor.load_state_dict(progress.best_actor)
+    elif progress.is_in_vain(learner.config):
+        # As it explored: its mean alone is another policy than the base.
+        untrained = Learner(learner.config, policy).noise_policy
+        best = replace(untrained, deterministic=False)
     best.save(run_dir / BEST, learner.config, policy.feature_dim)
     found = progress.best_actor is not None
     return FineTuned(

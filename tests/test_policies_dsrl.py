@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -300,7 +301,7 @@ def test_best_actor_is_chosen_by_reward_after_the_warm_up() -> None:
     actor = Actor(FEATURES, 8, config, torch.Generator().manual_seed(0))
     progress = Progress([])
     marks = []
-    for reward in [9.0, 9.0, 0.0, 0.5, 1.0, 0.4, 0.1]:
+    for reward in [0.1, 0.3, 0.0, 0.5, 1.0, 0.4, 0.1]:
         with torch.no_grad():
             actor.net.biases[-1].add_(1.0)
         progress.metrics.append({"reward": reward, "truth/success": -reward})
@@ -310,6 +311,31 @@ def test_best_actor_is_chosen_by_reward_after_the_warm_up() -> None:
     assert progress.best_actor is not None
     assert progress.best_actor["net.biases.2"].mean() == pytest.approx(5.0)
     assert progress.best_reward == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("later", [0.5, 0.2])
+def test_no_actor_is_chosen_that_earns_no_more_than_the_warm_up(later: float) -> None:
+    config = replace(TINY, warm_up_episodes=2, window=2)
+    actor = Actor(FEATURES, 8, config, torch.Generator().manual_seed(0))
+    progress = Progress([])
+    for reward in [0.5, 0.5, later, later]:
+        assert not progress.is_in_vain(config)
+        progress.metrics.append({"reward": reward})
+        progress.consider(actor, config)
+    assert progress.best_actor is None
+    assert progress.is_in_vain(config)
+
+
+def test_a_constant_reward_leaves_the_base_policy(tmp_path: Path) -> None:
+    config = replace(TINY, episodes=6, warm_up_episodes=2, window=2)
+    env = gym.wrappers.TransformReward(GoToFlag(), lambda _: 0.5)
+    tuned = train(env, TwoModes(), config, run_dir=tmp_path)
+    untrained = Learner(config, TwoModes()).noise_policy
+    assert torch.equal(weights(tuned.best.actor), weights(untrained.actor))
+    assert not torch.equal(weights(tuned.last.actor), weights(untrained.actor))
+    assert math.isnan(tuned.best_reward)
+    assert not tuned.best.deterministic
+    assert not NoisePolicy.load(tmp_path / BEST).deterministic
 
 
 def test_saved_noise_policy_acts_alike(tmp_path: Path) -> None:
