@@ -128,7 +128,10 @@ def finished(
 
 
 def learned(folder: RunFolder) -> bytes:
-    return (folder / "training" / BEST).read_bytes()
+    """What was kept, and the actor at the end: of a run in vain the untrained one is kept."""
+    actor = load_checkpoint(folder / "training" / CHECKPOINT)["learner"]["actor"]
+    kept = (folder / "training" / BEST).read_bytes()
+    return kept + b"".join(value.numpy().tobytes() for value in actor.values())
 
 
 def without_truth(folder: RunFolder) -> list[dict[str, Any]]:
