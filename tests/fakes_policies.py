@@ -7,9 +7,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policies.dsrl import DsrlConfig
 from roboreward_gym.errors import EpisodeInvalid
 
 CHUNK, ACTIONS, FEATURES = 4, 2, 3
+
+TINY = DsrlConfig(
+    episodes=12,
+    warm_up_episodes=4,
+    warm_up_updates=5,
+    updates_per_chunk=3,
+    batch=16,
+    width=16,
+    layers=2,
+    clock=6,
+    steered=CHUNK,
+    window=4,
+    save_every=4,
+)
+"""A run of seconds."""
 
 
 class TwoModes:

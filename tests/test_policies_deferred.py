@@ -12,25 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from policies.dsrl import DsrlConfig, FineTuned, Learner, train
+from policies.dsrl import FineTuned, Learner, train
 from policies.player import BaseNoise, evaluate
 from roboreward_gym import Clip, ProgressScore, RewardModelFailure, VLMRewardWrapper
 from roboreward_gym.step_info import DEFERRED_KEYS
-from tests.fakes_policies import ACTIONS, CHUNK, GoToFlag, TwoModes
+from tests.fakes_policies import ACTIONS, CHUNK, TINY, GoToFlag, TwoModes
 
-TINY = DsrlConfig(
-    episodes=10,
-    warm_up_episodes=3,
-    warm_up_updates=5,
-    updates_per_chunk=3,
-    batch=16,
-    width=16,
-    layers=2,
-    clock=6,
-    steered=CHUNK,
-    window=3,
-    save_every=4,
-)
+SHORT = replace(TINY, episodes=10, warm_up_episodes=3, window=3)
 
 
 class FilmedFlag(GoToFlag):
@@ -82,7 +70,7 @@ def judged(
 
 
 def tune(run: Path, env: VLMRewardWrapper, **options: Any) -> FineTuned:
-    return train(env, TwoModes(), TINY, run_dir=run, **options)
+    return train(env, TwoModes(), SHORT, run_dir=run, **options)
 
 
 def weights(tuned: FineTuned) -> torch.Tensor:
@@ -145,12 +133,12 @@ def test_evaluation_waits_for_the_scores() -> None:
 
 def test_episodes_wait_in_the_replay_until_they_are_scored() -> None:
     record = evaluate(judged("immediate"), TwoModes(), BaseNoise(CHUNK, ACTIONS), [0])[0]
-    learner = Learner(TINY, TwoModes())
+    learner = Learner(SHORT, TwoModes())
     pending = replace(record, rewards=np.append(record.rewards[:-1], np.float32(math.nan)))
     learner.hold(pending, 0)
     assert len(learner.replay) == 0
     learner.replay.score(0, record.reward)
-    other = Learner(TINY, TwoModes())
+    other = Learner(SHORT, TwoModes())
     other.hold(record, 0)
     other.replay.score(0, record.reward)
     assert torch.equal(learner.replay.data, other.replay.data)

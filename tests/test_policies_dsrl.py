@@ -26,20 +26,14 @@ from policies.player import BaseNoise, EpisodeRecord, evaluate, play
 from policies.replay import Batch
 from policies.steering import cosine_basis, join_noise, split_noise
 from roboreward_gym.errors import WeightsError
-from tests.fakes_policies import ACTIONS, CHUNK, FEATURES, Breakable, GoToFlag, TwoModes
-
-TINY = DsrlConfig(
-    episodes=12,
-    warm_up_episodes=4,
-    warm_up_updates=5,
-    updates_per_chunk=3,
-    batch=16,
-    width=16,
-    layers=2,
-    clock=6,
-    steered=CHUNK,
-    window=4,
-    save_every=4,
+from tests.fakes_policies import (
+    ACTIONS,
+    CHUNK,
+    FEATURES,
+    TINY,
+    Breakable,
+    GoToFlag,
+    TwoModes,
 )
 
 
