@@ -15,7 +15,7 @@ import rclpy
 from rclpy.node import Node
 
 from robots.interbotix.interface import PWM_HIGH, PWM_LOW
-from robots.interbotix.xs_arm import InterbotixArmXSInterface
+from robots.interbotix.toolbox_arm import InterbotixArmXSInterface
 from robots.interbotix.xs_core import TIMEOUT_S, InterbotixRobotXSCore
 from robots.interbotix.xs_gripper import InterbotixGripperXSInterface
 
