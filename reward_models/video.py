@@ -170,7 +170,7 @@ def _decode(path: Path, window: Window | None) -> Iterator[tuple[float | None, a
                 container.seek(int(window.start_s / stream.time_base), stream=stream)
             for packet in container.demux(stream):
                 found += packet.size > 0
-                for frame in packet.decode():
+                for frame in stream.decode(packet):
                     if window is not None and frame.time is not None:
                         if window.begins_after(frame.time):
                             continue

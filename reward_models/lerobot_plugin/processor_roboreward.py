@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from lerobot.configs import PipelineFeatureType, PolicyFeature
-from lerobot.lerobot_types import EnvTransition, TransitionKey
+from lerobot.lerobot_types import TransitionKey
 from lerobot.processor import (
     PolicyAction,
     PolicyProcessorPipeline,
@@ -41,7 +41,7 @@ class RoboRewardEncoderProcessorStep(ProcessorStep):
     task_key: str = "task"
     default_task: str | None = None
 
-    def __call__(self, transition: EnvTransition) -> EnvTransition:
+    def __call__(self, transition: dict[str, Any]) -> dict[str, Any]:
         """Add the two entries.
 
         Raises:
