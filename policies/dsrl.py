@@ -15,8 +15,10 @@ decoder, and no update calls it. What differs from the public code, and why:
   and one that a fault of the robot spoiled is played again.
 - Critics learn alone first; an actor that follows untrained critics forgets the base policy.
 - The best actor is kept, judged by the learner's own reward and nothing else. DSRL is known to
-  collapse after its peak. One that earns no more than the warm-up did is no gain: then the untrained
-  actor stays, so that a reward that says nothing changes nothing.
+  collapse after its peak. The reward of a window of episodes was earned by all actors of that window,
+  each a few updates from the next, so what is kept is their running average and not the last of them.
+  One that earns no more than the warm-up did is no gain: then the untrained actor stays, so that a
+  reward that says nothing changes nothing.
 - Optionally only the slow part of the noise is steered (`steered`): the actor chooses the first
   cosine components along the chunk, the rest stays random. Fewer numbers to learn, same base policy.
 - A clock joins the features: with a time limit, what a state is worth depends on the time left.
@@ -105,9 +107,11 @@ class DsrlConfig:
     """Entropy of the steered noise that the temperature aims at, in [nat]."""
     tau: float = 0.005
     """Speed of the target critics."""
+    average_tau: float = 0.002
+    """Speed of the running average of the actor, per actor update; 1 keeps the actor as it is."""
     capacity: int = 20_000
     """Transitions in the replay."""
-    window: int = 20
+    window: int = 40
     """Episodes over which the reward is averaged to choose the best actor."""
     first_env_seed: int = 100_000
     """Episode i resets with this plus i; evaluation must use other seeds."""
@@ -128,8 +132,9 @@ class DsrlConfig:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"Expected {name} above 0, got {getattr(self, name)}.")
-        if not 0 < self.gamma <= 1:
-            raise ValueError(f"Expected gamma in (0, 1], got {self.gamma}.")
+        for name in ("gamma", "average_tau"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"Expected {name} in (0, 1], got {getattr(self, name)}.")
 
 
 class Ensemble(nn.Module):
@@ -295,6 +300,7 @@ class Learner:
             config, policy.feature_dim, policy.chunk, policy.action_dim, self.generator
         )
         self.actor = self.noise_policy.actor
+        self.average = copy.deepcopy(self.actor).requires_grad_(requires_grad=False)
         inputs = policy.feature_dim + (config.clock > 0)
         size = config.steered * policy.action_dim
         sizes = [inputs + size, *[config.width] * config.layers, 1]
@@ -341,10 +347,7 @@ class Learner:
         q = self.critics(torch.cat([batch.features, batch.noise], 1))[..., 0]  # (critics, B)
         loss = (q - target).square().mean(1).sum()
         self._step("critics", list(self.critics.parameters()), loss)
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.targets.parameters()), list(self.critics.parameters()), self.config.tau
-            )
+        _follow(self.targets, self.critics, self.config.tau)
         return {"critic_loss": loss.detach(), "q": q.detach().mean()}
 
     def update_actor(self, batch: Batch) -> dict[str, Tensor]:
@@ -353,6 +356,7 @@ class Learner:
         q = self.critics(torch.cat([batch.features, noise], 1))[..., 0].amin(0)
         loss = (self.log_alpha.exp().detach() * log_density - q).mean()
         self._step("actor", list(self.actor.parameters()), loss)
+        _follow(self.average, self.actor, self.config.average_tau)
         entropy = -log_density.detach().mean()
         excess = entropy - self.config.target_entropy
         self._step("alpha", [self.log_alpha], self.log_alpha.exp() * excess)
@@ -370,6 +374,7 @@ class Learner:
         """Everything that `restore` needs to go on to the bit."""
         return {
             "actor": self.actor.state_dict(),
+            "average": self.average.state_dict(),
             "critics": self.critics.state_dict(),
             "targets": self.targets.state_dict(),
             "log_alpha": self.log_alpha.detach(),
@@ -381,6 +386,7 @@ class Learner:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.actor.load_state_dict(state["actor"])
+        self.average.load_state_dict(state["average"])
         self.critics.load_state_dict(state["critics"])
         self.targets.load_state_dict(state["targets"])
         with torch.no_grad():
@@ -391,14 +397,21 @@ class Learner:
         self.generator.set_state(state["generator"])
 
 
+@torch.no_grad()
+def _follow(slow: nn.Module, fast: nn.Module, speed: float) -> None:
+    """Move the weights of `slow` towards those of `fast`."""
+    torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), speed)
+
+
 @dataclass(frozen=True, eq=False)
 class FineTuned:
     """What a run gave.
 
     Attributes:
-        best: The actor with the best average reward after the warm-up, the last one if the run was
-            too short for an average, the untrained one if none earned more than the warm-up.
-        last: The actor at the end.
+        best: The average of the actors that earned the best reward after the warm-up, the average at
+            the end if the run was too short to tell, the untrained one if none earned more than the
+            warm-up.
+        last: The actor at the end, not averaged.
         best_episode: After which episode the best actor was taken.
         best_reward: Its average reward; NaN if there was none to choose.
         metrics: One dict per episode, as in `metrics.jsonl`.
@@ -498,7 +511,7 @@ def train(
         counts = {"episode": number, "env_steps": progress.env_steps, "steps": len(record)}
         metrics = {**counts, "reward": record.reward, **record.logged, **losses}
         progress.metrics.append(metrics)
-        progress.consider(learner.actor, config)
+        progress.consider(learner.average, config)
         append_metrics(run_dir / METRICS, metrics)
         recent = [m["reward"] for m in progress.metrics[-config.window :]]
         bar.set_postfix(reward=f"{np.nanmean(recent):.2f}" if np.isfinite(recent).any() else "none")
@@ -529,7 +542,7 @@ def _learn_from(
 
 
 def _finish(learner: Learner, progress: Progress, policy: Policy, run_dir: Path) -> FineTuned:
-    best = copy.deepcopy(learner.noise_policy)
+    best = replace(learner.noise_policy, actor=copy.deepcopy(learner.average))
     if progress.best_actor is not None:
         best.actor.load_state_dict(progress.best_actor)
     elif progress.is_in_vain(learner.config):

@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 from dataclasses import asdict, replace
@@ -77,6 +78,7 @@ def test_steering_finds_the_rewarded_mode(tmp_path: Path) -> None:
         actor_lr=3e-3,
         critic_lr=3e-3,
         alpha=0.01,
+        average_tau=0.05,
     )
     tuned = tune(tmp_path, config)
     base = successes(BaseNoise(CHUNK, ACTIONS))
@@ -222,6 +224,33 @@ def test_actor_update_leaves_the_critics_alone() -> None:
     learner.update_actor(batch_of(0.0, 0.0))
     assert all(torch.equal(a, b) for a, b in zip(before, learner.critics.parameters(), strict=True))
     assert not torch.equal(old, weights(learner.actor))
+
+
+def test_what_is_kept_is_the_running_average_of_the_actors() -> None:
+    learner = Learner(replace(TINY, average_tau=0.25, actor_lr=1e-2), TwoModes())
+    expected = weights(learner.actor)
+    for _ in range(3):
+        learner.update_actor(batch_of(0.0, 0.0))
+        expected = expected.lerp(weights(learner.actor), 0.25)
+    assert torch.allclose(weights(learner.average), expected, atol=1e-6)
+    assert not torch.allclose(expected, weights(learner.actor), atol=1e-3)
+    progress = Progress(
+        [{"reward": r} for r in [0.0] * TINY.warm_up_episodes + [1.0] * TINY.window]
+    )
+    progress.consider(learner.average, TINY)
+    assert progress.best_actor is not None
+    kept = copy.deepcopy(learner.actor)
+    kept.load_state_dict(progress.best_actor)
+    assert torch.equal(weights(kept), weights(learner.average))
+
+
+def test_a_run_too_short_to_choose_keeps_the_average_at_its_end(tmp_path: Path) -> None:
+    config = replace(TINY, window=50, actor_lr=1e-2)
+    tuned = tune(tmp_path, replace(config, average_tau=1.0))
+    assert torch.equal(weights(tuned.best.actor), weights(tuned.last.actor))
+    slow = tune(tmp_path / "slow", replace(config, average_tau=0.01))
+    assert torch.equal(weights(slow.last.actor), weights(tuned.last.actor))
+    assert not torch.allclose(weights(slow.best.actor), weights(slow.last.actor), atol=1e-3)
 
 
 def test_actor_waits_until_the_critics_have_warmed_up(tmp_path: Path) -> None:
