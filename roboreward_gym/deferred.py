@@ -3,9 +3,10 @@
 import threading
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from typing import Any
 
-from roboreward_gym.errors import InvalidSetting, NoEpisode
+from roboreward_gym.errors import InvalidSetting, NoEpisode, RewardModelFailure
 from roboreward_gym.judging import Judging, Outcome
 from roboreward_gym.scoring import Clip
 
@@ -27,36 +28,43 @@ class PendingScore:
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
-        self._settled = threading.Event()
-        self._outcome: Outcome | BaseException | None = None
+        self._lock = threading.Lock()
+        self._answer: Future[Outcome] = Future()
 
     @property
     def settled(self) -> bool:
         """Whether `outcome` would return at once."""
-        return self._settled.is_set()
+        return self._answer.done()
 
     @property
     def failure(self) -> BaseException | None:
         """Why there is no score, as far as is known."""
-        return self._outcome if isinstance(self._outcome, BaseException) else None
-
-    def settle(self, outcome: Outcome | BaseException) -> None:
-        """Say what became of it; the first word counts."""
         if not self.settled:
-            self._outcome = outcome
-            self._settled.set()
+            return None
+        error = self._answer.exception()
+        if error is None and isinstance(outcome := self._answer.result(), RewardModelFailure):
+            return outcome
+        return error
+
+    def settle(self, outcome: Outcome) -> None:
+        """Say what became of it; the first word counts."""
+        with self._lock:
+            if not self.settled:
+                self._answer.set_result(outcome)
+
+    def fail(self, error: BaseException) -> None:
+        """Say what `outcome` raises; the first word counts."""
+        with self._lock:
+            if not self.settled:
+                self._answer.set_exception(error)
 
     def wait(self) -> None:
         """Return once it is settled; Ctrl-C gets through."""
-        self._settled.wait()
+        wait([self._answer])
 
     def outcome(self) -> Outcome:
         """Wait, and return the score or the failure; a bug in the judge is raised as it is."""
-        self.wait()
-        if isinstance(self._outcome, Outcome):
-            return self._outcome
-        assert self._outcome is not None
-        raise self._outcome
+        return self._answer.result()
 
 
 class BackgroundScoring:
@@ -95,7 +103,7 @@ class BackgroundScoring:
             given_up += [score for score in self._asked if not score.settled]
             self._queue.clear()
             for score in given_up:
-                score.settle(NoEpisode("Expected a score, got close() before it was known."))
+                score.fail(NoEpisode("Expected a score, got close() before it was known."))
         return len(given_up)
 
     def _work(self) -> None:
@@ -115,10 +123,25 @@ class BackgroundScoring:
 
 def judge(judging: Judging, pending: Sequence[PendingScore]) -> None:
     """Settle all of them, with one call of the judge."""
-    outcomes: Sequence[Outcome | BaseException]
-    try:
+    with _RaisedWhereAwaited(pending):
         outcomes = judging.outcomes([score.clip for score in pending])
-    except BaseException as error:  # noqa: BLE001 - raised again in the thread that asks for it
-        outcomes = [error] * len(pending)
-    for score, outcome in zip(pending, outcomes, strict=True):
-        score.settle(outcome)
+        for score, outcome in zip(pending, outcomes, strict=True):
+            score.settle(outcome)
+
+
+class _RaisedWhereAwaited:
+    """Hands what is raised inside to those who wait, instead of ending the thread with it."""
+
+    def __init__(self, pending: Sequence[PendingScore]) -> None:
+        self._pending = pending
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> bool:
+        if error is not None:
+            for score in self._pending:
+                score.fail(error)
+        return True
