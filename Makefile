@@ -57,7 +57,8 @@ test: $(STAMP) ## Run all tests
 
 test-matrix: ## Test the plugin with each version of Gymnasium (a small environment for each, no torch)
 	@if [ -z "$(PYTHON)" ]; then echo "Expected Python $(WANTED), found none." >&2; exit 1; fi
-	@for version in $(GYMNASIUMS); do \
+	@failed=; \
+	for version in $(GYMNASIUMS); do \
 		venv=.venv-matrix/$$version; \
 		if [ ! -e "$$venv/.installed" ]; then \
 			"$(PYTHON)" -m venv --clear "$$venv"; \
@@ -66,8 +67,11 @@ test-matrix: ## Test the plugin with each version of Gymnasium (a small environm
 			touch "$$venv/.installed"; \
 		fi; \
 		"$$venv/bin/python" -c 'import gymnasium; print("Gymnasium", gymnasium.__version__)'; \
-		"$$venv/bin/python" -m pytest -q -p no:cacheprovider tests/test_roboreward_gym_matrix.py $(ARGS); \
-	done
+		"$$venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests/test_roboreward_gym_*.py $(ARGS) \
+			|| failed="$$failed $$version"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Failed with Gymnasium$$failed." >&2; exit 1; fi; \
+	echo "All passed with Gymnasium $(GYMNASIUMS)."
 
 # An environment of its own: the wheels of ROS make every Python start of theirs start twice. Where there is a
 # .venv too, its packages (torch and so on) are seen behind those of ROS.

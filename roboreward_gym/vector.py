@@ -98,9 +98,8 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         max_frames: int = 256,
         scoring: str = IMMEDIATE,
     ) -> None:
-        super().__init__(envs)
         named = isinstance(task, (str, Sequence))
-        self._fixed_tasks = self._check_tasks(task) if named else None
+        self._fixed_tasks = _check_tasks(task, envs.num_envs) if named else None
         self._tasks_of = _ask_tasks if named or task is None else task
         self._frame_source = check_source(frame_source)
         self._reward_map = as_reward_map(reward_map)
@@ -108,8 +107,11 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         self._max_frames = check_max_frames(max_frames)
         self._mode = autoreset_of(envs)
         self._judging = Judging(reward_model, on_failure, retries)
+        later = is_deferred(scoring)
+        # Last of all that may fail: before Gymnasium 1.3 a wrapper that is half made closes what it wraps.
+        super().__init__(envs)
         self._backlog: Backlog | None = None
-        if is_deferred(scoring):
+        if later:
             self._backlog = Backlog(self._judging, self._reward_of, self.num_envs)
         self._films: VectorFilms | None = None
         self._tasks: list[str] = [""] * self.num_envs
@@ -289,18 +291,10 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
                 "Pass options={'reset_mask': terminations | truncations}."
             )
 
-    def _check_tasks(self, tasks: str | Sequence[str]) -> list[str]:
-        tasks = [tasks] * self.num_envs if isinstance(tasks, str) else list(tasks)
-        if len(tasks) != self.num_envs:
-            raise InvalidSetting(
-                f"Expected a task for each of {self.num_envs} environments, got {len(tasks)}."
-            )
-        return [check_task(task) for task in tasks]
-
     def _read_tasks(self, begun: np.ndarray) -> None:
         if not begun.any():
             return
-        tasks = self._fixed_tasks or self._check_tasks(self._tasks_of(self.env))
+        tasks = self._fixed_tasks or _check_tasks(self._tasks_of(self.env), self.num_envs)
         for i in np.flatnonzero(begun):
             self._tasks[i] = tasks[i]
 
@@ -368,6 +362,15 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
 def _step(shown: Shown, rewards: np.ndarray, entries: list[dict[str, float]]) -> VectorStep:
     infos = {**shown.infos, **batch_info(entries, np.ones(len(entries), np.bool_))}
     return shown.observations, rewards, shown.terminations, shown.truncations, infos
+
+
+def _check_tasks(tasks: str | Sequence[str], num_envs: int) -> list[str]:
+    tasks = [tasks] * num_envs if isinstance(tasks, str) else list(tasks)
+    if len(tasks) != num_envs:
+        raise InvalidSetting(
+            f"Expected a task for each of {num_envs} environments, got {len(tasks)}."
+        )
+    return [check_task(task) for task in tasks]
 
 
 def _ask_tasks(envs: gym.vector.VectorEnv) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """What can go wrong between an episode and its reward: each ends in an error or NaN, none in a number."""
 
+import gc
 import logging
 import math
 import os
@@ -404,11 +405,21 @@ def test_missing_tasks_say_what_to_pass() -> None:
 # Calls in the wrong order.
 
 
+def test_a_wrapper_that_is_refused_leaves_the_environments_open() -> None:
+    envs = make_vector("sync", [1, 2])
+    with pytest.raises(InvalidSetting):
+        VLMRewardVectorWrapper(envs, Judge(), scoring="later")
+    gc.collect()
+    assert not envs.closed
+    assert envs.reset()[1]
+
+
 def test_a_step_before_the_reset_is_refused() -> None:
     with pytest.raises(gym.error.ResetNeeded):
         step(vector(Judge()))
 
 
+@pytest.mark.skipif(not hasattr(gym.vector, "AutoresetMode"), reason="Gymnasium 1.0 always resets")
 def test_a_step_after_the_end_is_refused_where_nobody_resets() -> None:
     envs = vector(Judge(), [1, 2], "Disabled")
     envs.reset()
