@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.media import film_strip
 from experiments.metrics import Rate, binned_mean
 
 DPI = 160
@@ -115,6 +116,42 @@ def success_bars(palette: Palette, base: Rate, final: Rate) -> bytes:
         xticks=(0, 1), xticklabels=("base", "fine-tuned"),
     )  # fmt: skip
     return _png(figure)
+
+
+def judged_films(
+    films: Sequence[np.ndarray],
+    titles: Sequence[str],
+    verdicts: Sequence[tuple[int | None, int]],
+) -> bytes:
+    """Film strips below each other, each with the judged and the true level, as JPEG on white.
+
+    Args:
+        films: `(T, H, W, 3)` uint8 each.
+        titles: Above each strip.
+        verdicts: Judged level, None if unreadable, and true level of each.
+    """
+    strips = [film_strip(frames, width=200) for frames in films]
+    height, width = strips[0].shape[:2]
+    figure = Figure(figsize=(9, 9 / 1.16 * len(strips) * (height * 1.16) / width), dpi=DPI)
+    grid = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
+    figure.subplots_adjust(left=0.005, right=0.86, top=0.965, bottom=0.005, hspace=0.14)
+    for axes, strip, title, (judged, true) in zip(grid, strips, titles, verdicts, strict=True):
+        axes.imshow(strip)
+        axes.set_axis_off()
+        axes.set_title(title, loc="left", fontsize=9, color=LIGHT.ink, pad=3)
+        colour = LIGHT.tuned if judged == true else LIGHT.judged
+        for y, size, text in (
+            (0.62, 24, "-" if judged is None else str(judged)),
+            (0.34, 8, "judged, 1 to 5"),
+            (0.2, 8, f"truth: {true}"),
+        ):
+            axes.text(
+                1.075, y, text, transform=axes.transAxes, ha="center", va="center", fontsize=size,
+                color=LIGHT.faint if size == 8 else colour,
+            )  # fmt: skip
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 85})
+    return buffer.getvalue()
 
 
 def _figure(palette: Palette, width: float, height: float) -> tuple[Figure, Axes]:

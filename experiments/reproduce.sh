@@ -87,6 +87,7 @@ results() {
     run $task-constant 0
   done
   step experiments.results_table
+  step experiments.showcase --out docs/images/judge.jpg
 }
 
 case ${1:-results} in

@@ -1,14 +1,25 @@
-"""Show a judge at work: a few scripted episodes whose truth is known, judged one by one."""
+"""Show a judge at work: a few scripted episodes whose truth is known, judged one by one.
+
+python -m experiments.showcase --scene toy-on-towel --out judge.jpg
+"""
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import tyro
 
 from experiments.arms import judged_env
-from experiments.config import CONSTANT, SHOWCASE_SEEDS
+from experiments.config import CONFIGS, CONSTANT, NANO, SHOWCASE_SEEDS
+from experiments.plots import judged_films
 from experiments.strips import Strip
+from experiments.workers import prepare
+from roboreward_gym.errors import RoboRewardError
+from roboreward_gym.registry import load_reward_model
 from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
 from robots.experts import ScriptedExpert, Style
@@ -91,6 +102,33 @@ def strips(shown: list[Exhibit], scores: list[ProgressScore]) -> list[Strip]:
     ]
 
 
+@dataclass(frozen=True)
+class ShowcaseArgs:
+    """Film some scripted episodes, have them judged, and draw a picture of it."""
+
+    scene: Literal["toy-on-towel", "drawer"] = "toy-on-towel"
+    """Which task is filmed."""
+    judge: str = NANO
+    """Name of the judge."""
+    number: int = 0
+    """Another number, another start."""
+    out: Path = Path("runs/judge.jpg")
+    """The picture, a JPEG."""
+
+
+def main(args: ShowcaseArgs) -> None:
+    """Print what the judge says of each film, and write the picture."""
+    prepare(threads=1)
+    shown = list(exhibits(CONFIGS[f"{args.scene}-nano"].env_id, args.number))
+    scores = judge(load_reward_model(args.judge), shown)
+    print(table(shown, scores))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    titles = [f"\u201c{e.clip.task}\u201d  ({e.what})" for e in shown]
+    verdicts = [(score.level, exhibit.level) for score, exhibit in zip(scores, shown, strict=True)]
+    args.out.write_bytes(judged_films([e.clip.frames for e in shown], titles, verdicts))
+    print(f"Picture: {args.out}")
+
+
 def _perform(env: VLMRewardWrapper, seed: int, style: Style) -> Scene:
     env.reset(seed=seed)
     world = widowx(env)
@@ -120,3 +158,10 @@ def _exhibit(what: str, scene: Scene, task: str = "", kept: float = 1.0) -> Exhi
 def _other_command(scene: Scene) -> str:
     """The command that the episode fulfils least; the first of them, so that it is no choice."""
     return min(scene.levels, key=lambda command: scene.levels[command][-1])
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(ShowcaseArgs))
+    except RoboRewardError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

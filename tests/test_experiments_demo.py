@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -93,3 +95,17 @@ def test_unreadable_answer_is_named_in_the_table() -> None:
     (exhibit, *_) = showcase.exhibits("robots:WidowXDrawer-v0")
     text = showcase.table([exhibit], [ProgressScore(None)])
     assert "unreadable" in text.splitlines()[2]
+
+
+def test_picture_shows_each_film_and_both_verdicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "pictures" / "judge.jpg"
+    showcase.main(showcase.ShowcaseArgs(scene="drawer", judge="constant:5", out=out))
+    image = cv2.imread(str(out))
+    assert image is not None
+    rows = np.array_split(image, 4)
+    colours = [row[:, -150:].reshape(-1, 3).astype(int) for row in rows]
+    orange = [bool(((c[:, 2] - c[:, 0]) > 100).any()) for c in colours]
+    assert orange == [False, True, True, True], "only the success is judged right by a constant 5"
+    assert "judged" in capsys.readouterr().out
