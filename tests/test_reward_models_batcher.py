@@ -50,7 +50,7 @@ def bits(scores: object) -> list[bytes]:
 def test_each_request_gets_its_own_scores_in_order() -> None:
     judge = HashJudge()
     requests = [[a_clip(seed=10 * i + j) for j in range(1 + i % 3)] for i in range(9)]
-    answers = run(make(judge, window_s=20.0, max_batch=17), together(requests))
+    answers = run(make(judge, window_s=0.05, max_batch=17), together(requests))
     for scores, clips in zip(answers, requests, strict=True):
         assert bits(scores) == bits(HashJudge().score(clips))
     assert sum(judge.batches) == 18
@@ -93,7 +93,7 @@ def test_a_bug_in_the_judge_reaches_everybody_and_the_batcher_goes_on() -> None:
         first = await together([[a_clip()], [a_clip()]])(batcher)
         return [*first, await batcher.score([a_clip()], here)]
 
-    first, second, third = run(make(HashJudge(break_once), window_s=20.0, max_batch=2), act)
+    first, second, third = run(make(HashJudge(break_once), window_s=0.05, max_batch=2), act)
     assert isinstance(first, TypeError)
     assert isinstance(second, TypeError)
     assert isinstance(third, list)
