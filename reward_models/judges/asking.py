@@ -1,12 +1,18 @@
 """What the judges behind paid APIs share: several clips at once, within bounds, and no half results."""
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
+from reward_models.addresses import check_url
+from reward_models.credentials import check_key, without
+from reward_models.judges.budget import Budget, process_budget
+from reward_models.patience import Patience
 from reward_models.prompt import prompt_sha256
 from reward_models.protocol import Protocol, SampledClip
+from roboreward_gym.errors import InvalidSetting, RewardModelFailure
 from roboreward_gym.scoring import Clip, ProgressScore
 
 STILLS = Protocol(fps=1.0, min_frames=2, max_frames=32)
@@ -17,6 +23,86 @@ MAX_OUTPUT_TOKENS = 60_000
 
 TIMEOUT_S = 120.0
 """Longest wait for a sign of life in [s]; reasoning models take their time."""
+
+Answer = TypeVar("Answer")
+
+
+class ApiJudge(ABC):
+    """A model behind a server, asked about each clip by a request of its own.
+
+    A subclass makes the client and says what a question and an answer look like.
+
+    Args:
+        model: The model's name on the server.
+        api_key: The key; it is sent to the server and appears nowhere else.
+        base_url: Address of the API.
+        patience: When to ask again.
+        budget: Limit on requests and cost; that of the process by default.
+        concurrency: Most requests at the same time.
+
+    Raises:
+        InvalidSetting: No model, no key, or an address that is none.
+    """
+
+    example: ClassVar[str]
+    """A name to copy, for messages."""
+    _client: Any
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: str,
+        base_url: str,
+        patience: Patience,
+        budget: Budget | None,
+        concurrency: int,
+    ) -> None:
+        if not model:
+            raise InvalidSetting(
+                f"Expected the name of a model, got none. Name one: {self.example}"
+            )
+        self.model = model
+        self._url = check_url(base_url)
+        self._key = check_key(api_key, "the key of the API")
+        self._patience = patience
+        self._budget = budget or process_budget()
+        self._concurrency = concurrency
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        """Judge each clip by a request of its own; same order, same length.
+
+        Raises:
+            InvalidClip: Fewer than two frames.
+            RewardModelFailure: The server refused the request, or gave no answer for too long.
+            BudgetExhausted: The requests or the money of this process are used up.
+        """
+        return score_each(self._score, clips, self._concurrency)
+
+    def close(self) -> None:
+        """Close the connections; a judge that is closed cannot score."""
+        self._client.close()
+
+    @abstractmethod
+    def _score(self, clip: Clip) -> ProgressScore:
+        """Ask about one clip."""
+
+    def _ask(self, send: Callable[[], Answer]) -> Answer:
+        """Send a request until it is answered; each one counts against the budget."""
+
+        def send_within_budget() -> Answer:
+            self._budget.take()
+            return send()
+
+        return self._patience.ask(send_within_budget, f"{self.model} at {self._url}")
+
+    def _refused(self, status: int, said: str, advice: str) -> RewardModelFailure:
+        return RewardModelFailure(
+            f"Expected {self.model!r} at {self._url} to answer, got status {status}: {said} {advice}"
+        )
+
+    def _quote(self, text: str) -> str:
+        return without(self._key, excerpt(text))
 
 
 def score_each(

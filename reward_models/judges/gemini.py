@@ -5,26 +5,24 @@ unless told otherwise. Answers are text.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import httpx2
 from google import genai
 from google.genai import errors, types
 
-from reward_models.addresses import check_url
-from reward_models.credentials import check_key, read_key, without
+from reward_models.credentials import read_key
 from reward_models.judges.answer import score_text, unreadable
 from reward_models.judges.asking import (
     MAX_OUTPUT_TOKENS,
     TIMEOUT_S,
+    ApiJudge,
     as_int,
     describe,
-    excerpt,
     get,
-    score_each,
 )
-from reward_models.judges.budget import Budget, process_budget
+from reward_models.judges.budget import Budget
 from reward_models.judges.encoding import mp4
 from reward_models.patience import TRANSIENT_STATUS, Patience, Transient, retry_after_s
 from reward_models.prompt import build_prompt
@@ -39,7 +37,7 @@ EVERY_FRAME = Protocol(fps=1e6, min_frames=2, max_frames=1_000_000)
 """Gemini samples from the whole clip by itself."""
 
 
-class GeminiJudge:
+class GeminiJudge(ApiJudge):
     """A Gemini model as a `RewardModel`.
 
     Args:
@@ -55,6 +53,9 @@ class GeminiJudge:
         concurrency: Most requests at the same time.
     """
 
+    example = "gemini:gemini-robotics-er-1.5-preview"
+    _client: genai.Client
+
     def __init__(
         self,
         model: str,
@@ -68,44 +69,27 @@ class GeminiJudge:
         budget: Budget | None = None,
         concurrency: int = 4,
     ) -> None:
-        if not model:
-            raise InvalidSetting(
-                "Expected the name of a model, got none. "
-                "Name one: gemini:gemini-robotics-er-1.5-preview"
-            )
         if sampling_fps is not None and not 0 < sampling_fps <= 24:
             raise InvalidSetting(f"Expected a sampling rate in (0, 24] Hz, got {sampling_fps}.")
-        self.model = model
-        self._url = check_url(base_url)
-        self._key = check_key(api_key, "the key of the API")
+        super().__init__(
+            model,
+            api_key=api_key,
+            base_url=base_url,
+            patience=patience,
+            budget=budget,
+            concurrency=concurrency,
+        )
         self._sampling_fps = sampling_fps
         self._temperature = temperature
-        self._patience = patience
-        self._budget = budget or process_budget()
-        self._concurrency = concurrency
         options = types.HttpOptions(base_url=self._url, timeout=round(timeout_s * 1000))
         # Without retry options the client sends each request once: our own patience counts them.
         self._client = genai.Client(vertexai=False, api_key=api_key, http_options=options)
-
-    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-        """Judge each clip by a request of its own; same order, same length.
-
-        Raises:
-            InvalidClip: Fewer than two frames.
-            RewardModelFailure: The server refused the request, or gave no answer for too long.
-            BudgetExhausted: The requests or the money of this process are used up.
-        """
-        return score_each(self._score, clips, self._concurrency)
-
-    def close(self) -> None:
-        """Close the connections; a judge that is closed cannot score."""
-        self._client.close()
 
     def _score(self, clip: Clip) -> ProgressScore:
         # All frames are sent; this checks them as every judge does.
         whole = sample_clip(clip, EVERY_FRAME)
         contents = self._contents(whole)
-        body = self._patience.ask(lambda: self._send(contents), f"{self.model} at {self._url}")
+        body = self._ask(lambda: self._send(contents))
         usage = get(body, "usageMetadata")
         thoughts = as_int(get(usage, "thoughtsTokenCount")) or 0
         answer = as_int(get(usage, "candidatesTokenCount"))
@@ -129,7 +113,6 @@ class GeminiJudge:
 
     def _send(self, contents: types.Content) -> dict[str, Any]:
         """Send one request and return the answer, which has a candidate or says why not."""
-        self._budget.take()
         config = types.GenerateContentConfig(
             temperature=self._temperature,
             max_output_tokens=MAX_OUTPUT_TOKENS,
@@ -167,13 +150,7 @@ class GeminiJudge:
             advice = f"Check the name of the model, and the address: {self._url}"
         else:
             advice = "The server does not take such requests: check that the model sees videos."
-        return RewardModelFailure(
-            f"Expected {self.model!r} at {self._url} to answer, got status {error.code}, {said}. "
-            f"{advice}"
-        )
-
-    def _quote(self, text: str) -> str:
-        return without(self._key, excerpt(text))
+        return self._refused(error.code, f"{said}.", advice)
 
 
 def read_response(body: object, manifest: Mapping[str, Any]) -> ProgressScore:

@@ -7,26 +7,24 @@ log-probabilities give the five levels: the same single forward pass as `reward_
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import openai
 
-from reward_models.addresses import check_url
-from reward_models.credentials import check_key, find_key, read_key, without
+from reward_models.credentials import find_key, read_key, without
 from reward_models.judges.answer import Token, score_digit, score_text, unreadable
 from reward_models.judges.asking import (
     MAX_OUTPUT_TOKENS,
     STILLS,
     TIMEOUT_S,
+    ApiJudge,
     as_int,
     describe,
-    excerpt,
     get,
-    score_each,
 )
-from reward_models.judges.budget import Budget, process_budget
+from reward_models.judges.budget import Budget
 from reward_models.judges.encoding import image_url, video_url
 from reward_models.patience import TRANSIENT_STATUS, Patience, Transient, retry_after_s
 from reward_models.prompt import ANSWER_PREFIX, build_prompt
@@ -60,7 +58,7 @@ VLLM = Dialect("vllm", frames="video", protocol=OFFICIAL, forced=True, logprobs=
 DIALECTS = {dialect.name: dialect for dialect in (OPENAI, VLLM)}
 
 
-class OpenAICompatibleJudge:
+class OpenAICompatibleJudge(ApiJudge):
     """A model behind an OpenAI-compatible server as a `RewardModel`.
 
     Args:
@@ -74,6 +72,9 @@ class OpenAICompatibleJudge:
         concurrency: Most requests at the same time.
     """
 
+    example = "openai:gpt-5-mini"
+    _client: openai.OpenAI
+
     def __init__(
         self,
         model: str,
@@ -86,40 +87,24 @@ class OpenAICompatibleJudge:
         budget: Budget | None = None,
         concurrency: int = 4,
     ) -> None:
-        if not model:
-            raise InvalidSetting(
-                "Expected the name of a model, got none. Name one: openai:gpt-5-mini"
-            )
-        self.model = model
+        super().__init__(
+            model,
+            api_key=api_key,
+            base_url=base_url,
+            patience=patience,
+            budget=budget,
+            concurrency=concurrency,
+        )
         self.dialect = dialect
-        self._url = check_url(base_url)
-        self._key = check_key(api_key, "the key of the API")
-        self._patience = patience
-        self._budget = budget or process_budget()
-        self._concurrency = concurrency
         # Our own patience counts every request against the budget; the client's would hide some.
         self._client = openai.OpenAI(
             api_key=api_key, base_url=self._url, timeout=timeout_s, max_retries=0
         )
 
-    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-        """Judge each clip by a request of its own; same order, same length.
-
-        Raises:
-            InvalidClip: Fewer than two frames.
-            RewardModelFailure: The server refused the request, or gave no answer for too long.
-            BudgetExhausted: The requests or the money of this process are used up.
-        """
-        return score_each(self._score, clips, self._concurrency)
-
-    def close(self) -> None:
-        """Close the connections; a judge that is closed cannot score."""
-        self._client.close()
-
     def _score(self, clip: Clip) -> ProgressScore:
         sampled = sample_clip(clip, self.dialect.protocol)
         request = build_request(self.model, sampled, self.dialect)
-        body = self._patience.ask(lambda: self._send(request), f"{self.model} at {self._url}")
+        body = self._ask(lambda: self._send(request))
         self._budget.charge(
             as_int(get(body, "usage", "prompt_tokens")),
             as_int(get(body, "usage", "completion_tokens")),
@@ -130,7 +115,6 @@ class OpenAICompatibleJudge:
 
     def _send(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send one request and return the answer, which has at least one choice."""
-        self._budget.take()
         try:
             response = self._client.chat.completions.with_raw_response.create(**request)
         except openai.APIStatusError as error:
@@ -160,12 +144,7 @@ class OpenAICompatibleJudge:
             advice = f"Check the name of the model, and the address: {self._url}"
         else:
             advice = "The server does not take such requests: check that the model sees images."
-        return RewardModelFailure(
-            f"Expected {self.model!r} at {self._url} to answer, got status {status}: {said} {advice}"
-        )
-
-    def _quote(self, text: str) -> str:
-        return without(self._key, excerpt(text))
+        return self._refused(status, said, advice)
 
 
 def build_request(model: str, clip: SampledClip, dialect: Dialect) -> dict[str, Any]:
