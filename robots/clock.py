@@ -26,6 +26,22 @@ class Timer(Protocol):
         """Wait until a time or until the event is set, whichever is first; tells whether it is set."""
         ...
 
+    def stand_still(self) -> None:
+        """The caller thinks: a simulated time stands still until the next `wait` or `go_on`."""
+        ...
+
+    def go_on(self) -> None:
+        """End of `stand_still`."""
+        ...
+
+    def real(self) -> float:
+        """The world's monotonic time [s], by which networks and other processes go."""
+        ...
+
+    def pause(self, duration_s: float) -> None:
+        """Let some of the world's time pass [s]."""
+        ...
+
 
 class SystemTimer:
     """The computer's own clocks; waiting goes by the monotonic one, which no change of date touches."""
@@ -41,6 +57,20 @@ class SystemTimer:
     def wait(self, event: threading.Event, until: float) -> bool:
         """Wait; wakes at once when the event is set."""
         return event.wait(max(0.0, until - time.monotonic()))
+
+    def stand_still(self) -> None:
+        """The world's time does not."""
+
+    def go_on(self) -> None:
+        """It always does."""
+
+    def real(self) -> float:
+        """Monotonic time [s]."""
+        return time.monotonic()
+
+    def pause(self, duration_s: float) -> None:
+        """Sleep."""
+        time.sleep(duration_s)
 
 
 class ControlClock:
@@ -65,8 +95,9 @@ class ControlClock:
         self._deadline = self._last + self._period
 
     def stop(self) -> None:
-        """A pause follows; the next period begins with the next `finish`."""
+        """A pause follows; the next period begins with the next `begin`."""
         self._deadline = None
+        self._timer.go_on()
 
     def begin(self) -> None:
         """A caller is about to act: start if this is the first period, or after too long a pause."""
@@ -89,6 +120,7 @@ class ControlClock:
             self._lengths.append(now - self._last)
         self._last = now
         self._deadline += self._period
+        self._timer.stand_still()
         return False
 
     @property

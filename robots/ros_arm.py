@@ -4,6 +4,7 @@ The only module of `robots` that imports `rclpy`, apart from `robots.interbotix`
 when, and what stops the arm, is decided in `robots.xs_arm`. Runs on Python 3.10 too.
 """
 
+import atexit
 import threading
 import time
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from robots.interbotix.interface import (
     ROBOT_NAME,
 )
 from robots.interbotix.xs_core import InterbotixRobotXSCore
-from robots.safety import SafetyLimits
+from robots.safety import SafetyLimits, simulated_clock_limits
 from robots.xs_arm import READY_S, XsArm
 from robots.xs_link import TICK_S, Peers, RobotFacts
 
@@ -116,6 +117,11 @@ class RosLink:
     def now(self) -> float:
         """Time by the clock of our node [s]; 0 before `open`."""
         return 0.0 if self._node is None else self._node.get_clock().now().nanoseconds * 1e-9
+
+    def hold_clock(self, at_s: float | None) -> None:
+        """Ask a simulation to stand still at a simulated time [s]; None to let it go on."""
+        if self._xs is not None and self._xs.seen is not None:
+            self._xs.seen.hold(at_s)
 
     def peers(self) -> Peers:
         """Who else is on the network now."""
@@ -264,6 +270,8 @@ class RosLink:
 
     def _is_simulation(self, node: Node, name: str, namespace: str) -> bool:
         """Whether the node that publishes joint states is also the one that offers the simulation's services."""
+        if not namespace.startswith("/"):
+            return False  # its publisher has been found before its name
         try:
             services = node.get_service_names_and_types_by_node(name, namespace)
         except NodeNameNonExistentError:
@@ -296,6 +304,7 @@ class SimulatedTimer:
         Raises:
             ArmFault: Simulated time stands still.
         """
+        self.go_on()
         was, since = self.now(), time.monotonic()
         while (now := self.now()) < until and not event.wait(POLL_S):
             if now != was:
@@ -306,6 +315,22 @@ class SimulatedTimer:
                     "See whether the simulated driver still runs."
                 )
         return event.is_set()
+
+    def stand_still(self) -> None:
+        """The simulation waits for us."""
+        self._link.hold_clock(self.now())
+
+    def go_on(self) -> None:
+        """It does no more."""
+        self._link.hold_clock(None)
+
+    def real(self) -> float:
+        """Monotonic time [s]: the network does not go by the simulated one."""
+        return time.monotonic()
+
+    def pause(self, duration_s: float) -> None:
+        """Sleep."""
+        time.sleep(duration_s)
 
 
 class RosArm(XsArm):
@@ -331,6 +356,8 @@ class RosArm(XsArm):
         config = config or RosConfig()
         if ready_s is None:
             ready_s = SLOW_S if config.simulated_clock else READY_S
+        if limits is None and config.simulated_clock:
+            limits = simulated_clock_limits()
         self.link = RosLink(config)
         super().__init__(
             self.link,
@@ -340,6 +367,14 @@ class RosArm(XsArm):
             ready_s=ready_s,
             timer=SimulatedTimer(self.link) if config.simulated_clock else SystemTimer(),
         )
+        # A program that ends without closing, by an error for example, would leave an arm under torque, and
+        # a thread in ROS that aborts the interpreter's end.
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Go to sleep if the arm was moved, and leave."""
+        atexit.unregister(self.close)
+        super().close()
 
 
 def _seconds(message: Any) -> float:

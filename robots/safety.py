@@ -78,8 +78,8 @@ class SafetyLimits:
 
 
 def simulated_clock_limits() -> SafetyLimits:
-    """Limits by a simulated clock: a process that gets little time falls behind it, and no arm is at risk."""
-    return SafetyLimits(joints_max_age_s=1.0, image_max_age_s=2.0)
+    """Limits by a simulated clock: it waits for a process that gets little time, and no arm is at risk."""
+    return SafetyLimits(joints_max_age_s=0.3, image_max_age_s=1.0)
 
 
 def check_action(action: np.ndarray) -> np.ndarray:

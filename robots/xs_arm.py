@@ -30,7 +30,7 @@ from robots.layout import (
     gripper_from_finger,
 )
 from robots.safety import SafetyLimits
-from robots.xs_link import TICK_S, XsLink, check_peers
+from robots.xs_link import TICK_S, XsLink, await_peers
 from robots.xs_servos import MOVING_S, prepare_servos
 from robots.xs_watch import FollowWatch
 
@@ -44,8 +44,6 @@ ARRIVED_RAD = 0.1
 RESTING_RAD_S = 0.05
 SETTLE_S = 2.0
 READY_S = 20.0
-GHOST_S = 25.0
-"""How long the network may list a process that was killed: Fast DDS forgets it after 20 s."""
 PEERS_TICKS = 25
 """Ticks between two looks for other clients."""
 HOLD_TICKS = 5
@@ -107,7 +105,6 @@ class XsArm:
         self._travel(joints, gripper)
         with self._lock:
             self._filming = True
-        self.clock.stop()
 
     def read(self) -> ArmReading:
         """Newest joints and gripper.
@@ -169,6 +166,7 @@ class XsArm:
             if self._driving:
                 self._hold_now()
             self._driving = self._filming = False
+        self.clock.stop()
 
     def retreat(self) -> None:
         """Go slowly to where the arm is out of the way, and rest there. For hands on the table."""
@@ -209,8 +207,9 @@ class XsArm:
             self.joints.forget()
             self.images.forget()
             self._follow.forget()
+        self.clock.stop()
         self._link.open(self.ready_s)
-        self._await_peers()
+        await_peers(self._link, self._timer, watched=self._watched)
         # An image that was under way already may show what was before.
         self._await_messages(self._timer.now(), camera=camera)
         if camera:
@@ -222,19 +221,6 @@ class XsArm:
             self._sent = np.clip(self._read_arm(), JOINT_LOWER, JOINT_UPPER)
             self._finger_m = self._newest().finger_m
             self._driving = True
-
-    def _await_peers(self) -> None:
-        """Make sure that the arm is ours and may move; one that crashed is still listed for a while."""
-        deadline = self._timer.now() + GHOST_S
-        while True:
-            try:
-                check_peers(self._link.peers(), watched=self._watched)
-            except ArmUnavailable:
-                if self._timer.now() > deadline:
-                    raise
-            else:
-                return
-            self._timer.wait(threading.Event(), self._timer.now() + 0.1)
 
     def _await_messages(self, since: float, *, camera: bool) -> None:
         """Wait for a joint state and, if needed, an image that are fresh and from after `since` [s]."""
@@ -349,10 +335,11 @@ class XsArm:
             self._fail(fault)
 
     def _watch_peers(self) -> None:
-        others = self._link.peers().others
-        if others:
+        peers = self._link.peers()
+        if peers.others or peers.drivers > 1:
             raise ArmFault(
-                f"Expected nobody else to command the arm, got {others} other client(s)."
+                f"Expected one driver and nobody else to command the arm, got {peers.drivers} driver(s) "
+                f"and {peers.others} other client(s). The arm holds."
             )
 
     # --- what both threads use, under the lock -----------------------------------------------------

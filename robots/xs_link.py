@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from robots.clock import Timer
 from robots.errors import ArmUnavailable, MotionRefused
 from robots.feeds import JointMessage
 from robots.images import RawImage
@@ -107,6 +108,10 @@ class XsLink(Protocol):
 
 TICK_S = 0.02
 """Period of the ticks [s]: of the gripper's controller and of the watch."""
+GHOST_S = 30.0
+"""How long the network may list a process that was killed: Fast DDS forgets it after 20 s."""
+INTRODUCTION_S = 5.0
+"""How long the network may take to tell that a driver is a simulation."""
 
 
 def check_peers(peers: Peers, *, watched: bool) -> None:
@@ -131,3 +136,21 @@ def check_peers(peers: Peers, *, watched: bool) -> None:
             "Expected somebody beside the arm with a hand at its power switch, got no word of it. "
             "Pass --i-am-watching (in Python: watched=True) if that is so."
         )
+
+
+def await_peers(link: XsLink, timer: Timer, *, watched: bool) -> None:
+    """Make sure that the arm is ours and may move; the network knows some things late.
+
+    Raises:
+        ArmUnavailable: Two drivers, or another client, for longer than a crashed one is still listed.
+        MotionRefused: The arm is real and nobody said that they watch it.
+    """
+    began = timer.real()
+    while True:
+        try:
+            return check_peers(link.peers(), watched=watched)
+        except (ArmUnavailable, MotionRefused) as error:
+            patience = INTRODUCTION_S if isinstance(error, MotionRefused) else GHOST_S
+            if timer.real() - began > patience:
+                raise
+        timer.pause(0.1)

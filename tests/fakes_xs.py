@@ -73,6 +73,18 @@ class FakeDriver:
             self._step(min(STEP_S, until - self._time))
         return event.is_set()
 
+    def stand_still(self) -> None:
+        """Time goes on in `wait` and `run` only, anyway."""
+
+    def go_on(self) -> None:
+        """See `stand_still`."""
+
+    def real(self) -> float:
+        return self._time
+
+    def pause(self, duration_s: float) -> None:
+        self.run(duration_s)
+
     def run(self, duration_s: float) -> None:
         """Let time pass."""
         self.wait(threading.Event(), self._time + duration_s)

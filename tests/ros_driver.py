@@ -24,6 +24,8 @@ REASON = "needs ROS 2 and the messages (make setup-ros)"
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 300.0
 """Wall time that a slow machine gets for what takes a second."""
+SPEED = "4"
+"""Simulated seconds in a second, at most: the simulation waits for a client that gets little time."""
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
@@ -56,7 +58,7 @@ class DriverProcess:
 def running_driver(*arguments: str) -> Iterator[DriverProcess]:
     """A driver from its start to an orderly end."""
     module = "robots.interbotix.simulated_driver"
-    command = [sys.executable, "-m", module, "--clock", "simulated", *arguments]
+    command = [sys.executable, "-m", module, "--clock", "simulated", "--speed", SPEED, *arguments]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as stream:

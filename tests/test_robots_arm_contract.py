@@ -19,10 +19,9 @@ SIZE = (96, 128)
 def driver() -> Iterator[None]:
     """A simulated XS driver in a process of its own."""
     from tests.ros_driver import need_ros, running_driver
-    from tests.ros_patience import SPEED
 
     need_ros()
-    with running_driver("--scene", "toy", "--speed", SPEED):
+    with running_driver("--scene", "toy"):
         yield
 
 
@@ -30,9 +29,8 @@ def driver() -> Iterator[None]:
 def ros_arm(driver: None) -> Arm:
     """The arm over ROS 2."""
     from robots.ros_arm import RosArm, RosConfig
-    from tests.ros_patience import PATIENT
 
-    return RosArm(RosConfig(simulated_clock=True), image_size=SIZE, limits=PATIENT)
+    return RosArm(RosConfig(simulated_clock=True), image_size=SIZE)
 
 
 @pytest.fixture(params=["mujoco", "fake", "xs", pytest.param("ros", marks=pytest.mark.ros)])

@@ -18,6 +18,7 @@ class LateTimer:
     def __init__(self) -> None:
         self.time = 100.0
         self.late: list[float] = []
+        self.still = False
 
     def now(self) -> float:
         return self.time
@@ -27,7 +28,31 @@ class LateTimer:
 
     def wait(self, event: threading.Event, until: float) -> bool:
         self.time = max(self.time, until) + (self.late.pop(0) if self.late else 0.0)
+        self.still = False
         return event.is_set()
+
+    def stand_still(self) -> None:
+        self.still = True
+
+    def go_on(self) -> None:
+        self.still = False
+
+    def real(self) -> float:
+        return self.time
+
+    def pause(self, duration_s: float) -> None:
+        self.time += duration_s
+
+
+def test_between_two_periods_a_simulated_time_stands_still_and_in_a_pause_it_does_not() -> None:
+    timer = LateTimer()
+    clock = ControlClock(0.2, timer)
+    assert not timer.still
+    clock.begin()
+    clock.finish(STOP)
+    assert timer.still
+    clock.stop()
+    assert not timer.still
 
 
 def test_one_late_period_does_not_delay_the_next() -> None:

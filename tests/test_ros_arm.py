@@ -5,7 +5,6 @@ is measured by `benchmarks/ros_faults.py`.
 """
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,12 +22,11 @@ from roboreward_sim_msgs.srv import SetFault  # noqa: E402
 import robots  # noqa: E402, F401
 from roboreward_gym.errors import EpisodeInvalid  # noqa: E402
 from robots.errors import ArmUnavailable, MotionRefused  # noqa: E402
-from robots.interbotix.interface import FAULT_SERVICE, SLEEP_JOINTS  # noqa: E402
+from robots.interbotix.interface import FAULT_SERVICE  # noqa: E402
 from robots.layout import NEUTRAL_JOINTS  # noqa: E402
 from robots.ros_arm import RosArm, RosConfig, RosLink  # noqa: E402
 from robots.widowx import widowx  # noqa: E402
-from tests.ros_driver import PATIENCE_S, ROOT, running_driver, until  # noqa: E402 - skips without ROS
-from tests.ros_patience import PATIENT, SPEED  # noqa: E402
+from tests.ros_driver import PATIENCE_S, ROOT, running_driver  # noqa: E402 - skips without ROS
 
 TOY = "robots:WidowXToyOnTowelRos-v0"
 SIMULATED = RosConfig(simulated_clock=True)
@@ -36,13 +34,13 @@ SIMULATED = RosConfig(simulated_clock=True)
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[None]:
-    with running_driver("--scene", "toy", "--speed", SPEED):
+    with running_driver("--scene", "toy"):
         yield
 
 
 @pytest.fixture(scope="module")
 def env(driver: None) -> Iterator[gym.Env]:
-    env = gym.make(TOY, simulated_clock=True, render_mode="rgb_array", limits=PATIENT)
+    env = gym.make(TOY, simulated_clock=True, render_mode="rgb_array")
     yield env
     env.close()
 
@@ -93,8 +91,8 @@ def test_an_episode_over_ros_is_that_of_the_simulation(env: gym.Env) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"kind": "late_joint_states", "delay_s": 1.5}, "joint state of the last 1.0 s"),
-        ({"kind": "frozen_camera"}, "image of the last 2.0 s"),
+        ({"kind": "late_joint_states", "delay_s": 1.5}, "joint state of the last 0.3 s"),
+        ({"kind": "frozen_camera"}, "image of the last 1.0 s"),
         ({"kind": "nan_joints"}, "finite joint positions"),
         ({"kind": "wrong_joint_order"}, "in this order"),
         ({"kind": "clock_jump", "offset_s": 3600.0}, "A clock jumped"),
@@ -109,9 +107,11 @@ def test_a_fault_spoils_the_episode_and_the_next_reset_recovers(
     env.reset(seed=1)
     swing(env, 3)
     inject(env, **fault)
-    with pytest.raises(EpisodeInvalid, match=message):
-        swing(env)
-    inject(env)
+    try:
+        with pytest.raises(EpisodeInvalid, match=message):
+            swing(env)
+    finally:
+        inject(env)  # else the next test would have it too
     env.reset(seed=2)
     swing(env, 2)
 
@@ -121,8 +121,7 @@ def test_two_clients_at_once_are_refused(env: gym.Env) -> None:
     code = (
         "from robots.ros_arm import RosArm, RosConfig\n"
         "from robots.layout import NEUTRAL_JOINTS\n"
-        "from tests.ros_patience import PATIENT\n"
-        "RosArm(RosConfig(simulated_clock=True), limits=PATIENT).reset(NEUTRAL_JOINTS, 1.0)\n"
+        "RosArm(RosConfig(simulated_clock=True)).reset(NEUTRAL_JOINTS, 1.0)\n"
     )
     other = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
@@ -133,49 +132,7 @@ def test_two_clients_at_once_are_refused(env: gym.Env) -> None:
 
 
 def test_another_namespace_names_the_robots_that_are_there(driver: None) -> None:
-    arm = RosArm(RosConfig(robot_name="px100", simulated_clock=True), ready_s=10.0)
+    arm = RosArm(RosConfig(robot_name="px100", simulated_clock=True), ready_s=3.0)
     with pytest.raises(ArmUnavailable, match=r"at /px100 .*Robots that are there: /wx250s"):
         arm.reset(NEUTRAL_JOINTS, 1.0)
     arm.close()
-
-
-CLIENT = """
-import signal, sys, numpy as np
-from robots.ros_arm import RosArm, RosConfig
-from robots.layout import NEUTRAL_JOINTS
-from tests.ros_patience import PATIENT
-signal.signal(signal.SIGTERM, signal.default_int_handler)
-arm = RosArm(RosConfig(simulated_clock=True), limits=PATIENT)
-try:
-    arm.reset(NEUTRAL_JOINTS, 1.0)
-    for i in range(10_000):
-        arm.move(NEUTRAL_JOINTS + np.array([0.3 * np.sin(0.4 * i), 0, 0, 0, 0, 0]), 1.0)
-        print(i, flush=True)
-finally:
-    arm.close()
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_end_of_a_client_is_orderly_and_after_a_kill_the_next_one_recovers(
-    number: int,
-) -> None:
-    with running_driver("--scene", "toy", "--speed", SPEED):
-        client = subprocess.Popen(
-            [sys.executable, "-c", CLIENT], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        assert client.stdout is not None
-        until(lambda: int(client.stdout.readline() or 0) >= 3, "motion")
-        client.send_signal(number)
-        client.wait(PATIENCE_S * 3)
-        client.stdout.close()
-        arm = RosArm(SIMULATED, limits=PATIENT)
-        arm.link.open(PATIENCE_S)
-        until(lambda: arm.joints.newest, "joint states")
-        assert arm.joints.newest is not None
-        asleep = np.abs(arm.joints.newest.arm - SLEEP_JOINTS).max() < 0.1
-        assert asleep == (number == signal.SIGTERM)
-        assert all(t == (number == signal.SIGKILL) for t in arm.link.registers("Torque_Enable"))
-        arm.reset(NEUTRAL_JOINTS, 1.0)
-        np.testing.assert_allclose(arm.read().joints, NEUTRAL_JOINTS, atol=0.05)
-        arm.close()

@@ -26,7 +26,7 @@ ARRIVED_RAD = 0.08
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[DriverProcess]:
-    with running_driver("--camera-hz", "0", "--speed", "2") as driver:
+    with running_driver("--camera-hz", "0") as driver:
         yield driver
 
 

@@ -31,6 +31,7 @@ class CameraThread(threading.Thread):
         super().__init__(name="camera", daemon=True)
         self._driver, self._hz, self._stopped = driver, hz, stop
         self._wake = threading.Event()
+        self._busy = threading.Event()
         self._due = 0.0
         self._raw = driver.create_publisher(Image, topic, CAMERA_QOS)
         self._jpeg = driver.create_publisher(CompressedImage, f"{topic}/compressed", CAMERA_QOS)
@@ -40,7 +41,12 @@ class CameraThread(threading.Thread):
         """The simulation has come to `now` [s]; draws if an image is due."""
         if now >= self._due:
             self._due = max(self._due + 1.0 / self._hz, now)
+            self._busy.set()
             self._wake.set()
+
+    def is_behind(self, now: float) -> bool:
+        """Whether an image is due at `now` [s] and the one before is still being drawn."""
+        return now >= self._due and self._busy.is_set()
 
     def run(self) -> None:
         """Draw and publish until stopped; the renderer belongs to this thread."""
@@ -52,6 +58,7 @@ class CameraThread(threading.Thread):
                 if self._wake.wait(0.1):
                     self._wake.clear()
                     self._film(camera, data)
+                    self._busy.clear()
         finally:  # also after an error: a driver whose camera is broken is no driver
             self._stopped.set()
             camera.close()

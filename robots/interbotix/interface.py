@@ -69,6 +69,9 @@ TRUTH_SERVICE = "/simulation/truth"
 FAULT_SERVICE = "/simulation/fault"
 """Simulation only: no robot has them, and no learner may read the truth."""
 
+SEEN_TOPIC = "/simulation/seen"
+"""Simulated clock only: clients say here how far they have come, and the simulation waits for the slowest."""
+
 
 def pwm_from_pressure(
     pressure: float, low: float = float(PWM_LOW), high: float = float(PWM_HIGH)

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 LARGEST_LAG_S = 0.2
 """Behind by more, a simulation does not try to catch up: its time stands still a little instead."""
+POLL_S = 0.001
+AGAIN_S = 0.1
+"""How often the present time is told again while the simulation waits for somebody: messages can be lost."""
 
 
 class Pace(threading.Thread):
@@ -16,7 +19,9 @@ class Pace(threading.Thread):
         period_s: Simulated length of a tick [s].
         speed: Simulated seconds in a second.
         stop: Ends the thread.
-        on_lag: Called when time stands still.
+        on_lag: Called when time stands still because the machine is too slow.
+        may_go_on: Whether everybody has come so far that the next tick may come.
+        on_wait: Called now and then while somebody has not.
     """
 
     def __init__(
@@ -27,10 +32,13 @@ class Pace(threading.Thread):
         speed: float,
         stop: threading.Event,
         on_lag: Callable[[], None],
+        may_go_on: Callable[[], bool],
+        on_wait: Callable[[], None],
     ) -> None:
         super().__init__(name="physics", daemon=True)
         self._tick, self._wall_s = tick, period_s / speed
         self._stopped, self._on_lag = stop, on_lag
+        self._may_go_on, self._on_wait = may_go_on, on_wait
 
     def run(self) -> None:
         """Tick until stopped; a late tick is made up for, a long pause is not."""
@@ -42,6 +50,7 @@ class Pace(threading.Thread):
     def _run(self) -> None:
         due = time.monotonic()
         while not self._stopped.is_set():
+            due += self._wait_for_others()
             self._tick()
             due += self._wall_s
             left = due - time.monotonic()
@@ -50,3 +59,12 @@ class Pace(threading.Thread):
             elif left < -LARGEST_LAG_S:
                 due = time.monotonic()
                 self._on_lag()
+
+    def _wait_for_others(self) -> float:
+        """Wait until everybody is so far; returns for how long [s]."""
+        began = said = time.monotonic()
+        while not self._may_go_on() and not self._stopped.wait(POLL_S):
+            if time.monotonic() - said > AGAIN_S:
+                said = time.monotonic()
+                self._on_wait()
+        return time.monotonic() - began

@@ -6,7 +6,7 @@ Under `/wx250s` it speaks what the vendor's `xs_sdk` speaks, so that a client ca
 come on `/camera/camera/color/image_raw`. Only a simulation has `/simulation/reset`, `/simulation/truth` (for
 evaluation; no learner may ask) and `/simulation/fault`. Physics, images and calls run in threads of their own:
 slow rendering costs images, never joint states. On a machine that is too slow for real time, and in tests,
-`--clock simulated` lets clients with `use_sim_time` wait for the simulation.
+`--clock simulated` lets clients with `use_sim_time` wait for the simulation, and the simulation for them.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -27,17 +28,20 @@ from rclpy.signals import SignalHandlerOptions
 from roboreward_sim_msgs.srv import GetTruth, ResetScene, SetFault
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Header
 
 from roboreward_gym.errors import RoboRewardError
 from robots.interbotix import dds
 from robots.interbotix.faults import Fault, FaultSchedule, parse_fault
 from robots.interbotix.film import CameraThread
+from robots.interbotix.followers import Followers
 from robots.interbotix.interface import (
     CAMERA_TOPIC,
     FAULT_SERVICE,
     QUEUE_DEPTH,
     RESET_SERVICE,
     ROBOT_NAME,
+    SEEN_TOPIC,
     STATE_JOINTS,
     STATES_HZ,
     TRUTH_SERVICE,
@@ -60,8 +64,8 @@ class SimulatedDriver(Node):
         camera_hz: Images a second; 0 for none.
         camera_topic: Where images go; JPEG below `<topic>/compressed`.
         name: Namespace of the driver, the vendor's `robot_name`.
-        simulated_clock: Publish `/clock` and stamp by it, for clients with `use_sim_time`.
-        speed: Simulated seconds in a second.
+        simulated_clock: Publish `/clock` and stamp by it, for clients with `use_sim_time`; and wait for them.
+        speed: Simulated seconds in a second, at most.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class SimulatedDriver(Node):
         self._failed: Fault | None = None
         self.stopped = threading.Event()
         self._late: deque[tuple[float, JointState]] = deque()
+        self._published: JointState | None = None
         self._states = self.create_publisher(JointState, "joint_states", QUEUE_DEPTH)
         for message, topic, callback in (
             (JointGroupCommand, "joint_group", self._on_group),
@@ -98,8 +103,18 @@ class SimulatedDriver(Node):
         )
         self._epoch_ns = self.get_clock().now().nanoseconds
         self._clock = self.create_publisher(Clock, "/clock", 1) if simulated_clock else None
+        self._followers = Followers()
+        if simulated_clock:
+            self.create_subscription(Header, SEEN_TOPIC, self._on_seen, QUEUE_DEPTH)
+        self._in_service = False
         self._pace = Pace(
-            self._tick, 1.0 / STATES_HZ, speed=speed, stop=self.stopped, on_lag=self._lagging
+            self._tick,
+            1.0 / STATES_HZ,
+            speed=speed,
+            stop=self.stopped,
+            on_lag=self._lagging,
+            may_go_on=self._may_go_on,
+            on_wait=self._say_again,
         )
 
     def run(self) -> None:
@@ -135,12 +150,32 @@ class SimulatedDriver(Node):
             self._begin_faults()
             self.robot.advance(1.0 / STATES_HZ)
             message = self._state_message()
-            now_ns = self._now_ns()
-        if self._clock is not None:
-            self._clock.publish(Clock(clock=time_message(now_ns)))
+        self._say_time()
         self._publish_states(message)
         if self._camera is not None:
             self._camera.tell(self.robot.time)
+
+    def _say_time(self) -> None:
+        if self._clock is not None:
+            self._clock.publish(Clock(clock=time_message(self._now_ns())))
+
+    def _say_again(self) -> None:
+        """Somebody may have missed the present, or have come only now."""
+        self._say_time()
+        if self._published is not None:
+            self._states.publish(self._published)
+
+    def _may_go_on(self) -> bool:
+        if self._clock is None or self._in_service:
+            return True
+        if self._camera is not None and self._camera.is_behind(self.robot.time):
+            return False
+        until_s = self._now_ns() * 1e-9 + 1.0 / STATES_HZ
+        return self._followers.allow(until_s, time.monotonic())
+
+    def _on_seen(self, message: Header) -> None:
+        seen_s = message.stamp.sec + message.stamp.nanosec * 1e-9
+        self._followers.say(message.frame_id, seen_s, time.monotonic())
 
     def _begin_faults(self) -> None:
         now = self.robot.time
@@ -152,10 +187,12 @@ class SimulatedDriver(Node):
         self._failed = failed
 
     def wait(self, duration_s: float) -> None:
-        """Let simulated time pass."""
+        """Let simulated time pass in a service, while which nobody's word is heard."""
+        self._in_service = True
         end = self.robot.time + duration_s
         while self.robot.time < end and not self.stopped.wait(0.005):
             pass
+        self._in_service = False
 
     def _lagging(self) -> None:
         self.get_logger().warning(
@@ -188,6 +225,7 @@ class SimulatedDriver(Node):
             _, ready = self._late.popleft()
             if not self.faults.loses("joint_states", now):
                 self._states.publish(ready)
+                self._published = ready
 
     def _on_group(self, message: JointGroupCommand) -> None:
         self._command("group", message.name, list(message.cmd))
@@ -261,10 +299,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--clock",
         choices=("wall", "simulated"),
         default="wall",
-        help="simulated: publish /clock and stamp by it, for clients with use_sim_time",
+        help="simulated: publish /clock and stamp by it, for clients with use_sim_time, and wait for them",
     )
     parser.add_argument(
-        "--speed", type=float, default=1.0, help="simulated seconds in a second, with that clock"
+        "--speed",
+        type=float,
+        default=1.0,
+        help="simulated seconds in a second at most, with that clock",
     )
     options = parser.parse_args(arguments)
     if options.speed <= 0.0 or (options.speed != 1.0 and options.clock == "wall"):

@@ -3,10 +3,12 @@
 import contextlib
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import rclpy
+from builtin_interfaces.msg import Time
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
 from interbotix_xs_msgs.srv import (
     MotorGains,
@@ -21,12 +23,16 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Header
 
 from robots.errors import ArmUnavailable
-from robots.interbotix.interface import QUEUE_DEPTH
+from robots.interbotix.followers import ALIVE_EVERY_S, SAID_EVERY_S
+from robots.interbotix.interface import QUEUE_DEPTH, SEEN_TOPIC
 
 TIMEOUT_S = 10.0
 SPIN_S = 0.1
+GOODBYE_S = 2
+"""What the network gets to carry our last word."""
 STALE_S = 0.5
 """Joint states come at 100 Hz; older ones are not the present."""
 
@@ -90,6 +96,7 @@ class InterbotixRobotXSCore:
                 ("reboot_motors", Reboot),
             )
         }
+        self.seen = SeenReport(self._node) if self._has_simulated_clock() else None
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="xs_core", daemon=True)
@@ -240,6 +247,8 @@ class InterbotixRobotXSCore:
             return
         self._closed = True
         self._thread.join(timeout=5.0)  # before the executor goes, which the thread still uses
+        if self.seen is not None:
+            self.seen.say_goodbye()
         self._executor.shutdown(timeout_sec=2.0)
         if self._owns_node:
             self._node.destroy_node()
@@ -252,6 +261,8 @@ class InterbotixRobotXSCore:
         ):  # the next call says that nothing comes
             while not self._closed:
                 self._executor.spin_once(timeout_sec=SPIN_S)
+                if self.seen is not None:
+                    self.seen.say()
 
     def _on_states(self, message: JointState) -> None:
         with self._arrived:
@@ -281,6 +292,9 @@ class InterbotixRobotXSCore:
                 "ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE are the same on both sides."
             )
 
+    def _has_simulated_clock(self) -> bool:
+        return bool(self._node.get_parameter("use_sim_time").value)
+
     def _has_states(self) -> bool:
         return self._states is not None
 
@@ -295,3 +309,44 @@ class InterbotixRobotXSCore:
                 "See whether the driver still runs; the arm holds its last target."
             )
         return future.result()
+
+
+class SeenReport:
+    """Tells the simulated driver how far we have come, so that its time does not run away from us.
+
+    Args:
+        node: Goes by `/clock`.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node, self._name = node, uuid.uuid4().hex
+        self._publisher = node.create_publisher(Header, SEEN_TOPIC, QUEUE_DEPTH)
+        self._lock = threading.Lock()
+        self._said_ns, self._said_at = 0, time.monotonic()
+        self._held_ns: int | None = None
+
+    def say(self) -> None:
+        """Say it if enough has passed since the last time."""
+        with self._lock:
+            if not self._node.context.ok():
+                return
+            seen_ns, real = self._node.get_clock().now().nanoseconds, time.monotonic()
+            if self._held_ns is not None:
+                seen_ns = min(seen_ns, self._held_ns)
+            moved = abs(seen_ns - self._said_ns) >= SAID_EVERY_S * 1e9
+            if moved or real - self._said_at >= ALIVE_EVERY_S:
+                self._said_ns, self._said_at = seen_ns, real
+                stamp = Time(sec=seen_ns // 10**9, nanosec=seen_ns % 10**9)
+                self._publisher.publish(Header(frame_id=self._name, stamp=stamp))
+
+    def hold(self, at_s: float | None) -> None:
+        """Claim to have seen no more than simulated time `at_s`; None to end that."""
+        with self._lock:
+            self._held_ns = None if at_s is None else round(at_s * 1e9)
+        self.say()
+
+    def say_goodbye(self) -> None:
+        """Nobody has to wait for us any more."""
+        if self._node.context.ok():
+            self._publisher.publish(Header(frame_id=self._name))
+            self._publisher.wait_for_all_acked(Duration(seconds=GOODBYE_S))
