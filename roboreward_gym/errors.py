@@ -41,6 +41,11 @@ class UnknownName(RoboRewardError, LookupError):
         closest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f" Did you mean {closest[0]!r}?" if closest else ""
         super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
+        self._parts = (kind, name, known)
+
+    def __reduce__(self) -> tuple[type["UnknownName"], tuple[str, str, list[str]]]:
+        """Another process makes it again from its parts; by default it would be from the message."""
+        return type(self), self._parts
 
 
 class InvalidRewardModel(RoboRewardError, TypeError):

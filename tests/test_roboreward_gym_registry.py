@@ -1,3 +1,4 @@
+import multiprocessing
 import sys
 import threading
 import time
@@ -213,3 +214,12 @@ def test_an_unknown_name_with_an_argument_suggests_the_closest() -> None:
     register_reward_model("constant", lambda level: FakeRewardModel(int(level)))
     with pytest.raises(UnknownName, match=r"'constnat'. Did you mean 'constant'"):
         load_reward_model("constnat:3")
+
+
+def test_an_unknown_name_is_told_to_another_process() -> None:
+    error = UnknownName("judge", "nan0", iter(["nano", "other"]))
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    sender.send(error)
+    told = receiver.recv()
+    assert (str(told), told.name) == (str(error), "nan0")
