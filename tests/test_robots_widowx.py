@@ -82,6 +82,21 @@ def test_the_observation_shows_the_state_after_the_step() -> None:
     np.testing.assert_array_equal(env.render(), observation["image"])
 
 
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_truth_is_that_of_the_state_after_the_step(env_id: str) -> None:
+    env = gym.make(env_id, image=False)
+    _, info = env.reset(seed=3)
+    base, levels = widowx(env), [info["truth/level"]]
+    expert, ended = ScriptedExpert(base, base.task, np.random.default_rng(3)), False
+    while not ended:
+        _, reward, _, ended, info = env.step(expert.act())
+        levels.append(info["truth/level"])
+        assert levels[-1] == base.level(base.task)
+        assert reward == info["truth/success"] == float(levels[-1] == 5)
+    assert len(set(levels)) > 2
+    env.close()
+
+
 def test_deltas_add_to_the_target_and_the_executed_action_is_told() -> None:
     env = fake_env()
     start, _ = env.reset(seed=0)
