@@ -38,7 +38,7 @@ class UnknownName(RoboRewardError, LookupError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.name = name
         known = sorted(known)
-        closest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        closest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
         hint = f" Did you mean {closest[0]!r}?" if closest else ""
         super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
         self._parts = (kind, name, known)

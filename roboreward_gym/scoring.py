@@ -1,6 +1,7 @@
 """What a reward model sees and says: the vocabulary that every package of this project shares."""
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -57,8 +58,10 @@ class Clip:
         if frames.dtype != np.uint8:
             raise InvalidClip(f"Expected uint8 frames in 0..255, got {frames.dtype}. Convert them.")
         check_task(self.task)
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            raise InvalidClip(f"Expected a frame rate above 0 Hz, got {self.fps}.")
+        fps: object = self.fps
+        number = isinstance(fps, numbers.Real) and not isinstance(fps, bool)
+        if not (number and math.isfinite(self.fps) and self.fps > 0):
+            raise InvalidClip(f"Expected a frame rate above 0 Hz, got {fps!r}.")
 
     @property
     def duration_s(self) -> float:

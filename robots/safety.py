@@ -86,9 +86,14 @@ def check_action(action: np.ndarray) -> np.ndarray:
     """Return the action `(7,)` clipped to [-1, 1].
 
     Raises:
-        InvalidAction: Wrong shape, or NaN or infinity. Nothing has moved.
+        InvalidAction: No numbers, wrong shape, or NaN or infinity. Nothing has moved.
     """
-    action = np.asarray(action, dtype=np.float64)
+    try:
+        action = np.asarray(action, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidAction(
+            f"Expected an action of {ACTION_DIM} numbers, got {action!r}."
+        ) from error
     if action.shape != (ACTION_DIM,):
         raise InvalidAction(f"Expected an action of shape ({ACTION_DIM},), got {action.shape}.")
     if not np.isfinite(action).all():

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
+from roboreward_gym.errors import InvalidSetting
 from robots import safety
 from robots.arm import Arm
 from robots.errors import NoTruth
@@ -64,7 +65,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         limits: safety.SafetyLimits | None = None,
     ) -> None:
         if look not in ("train", "test", "any"):
-            raise ValueError(f"Expected look 'train', 'test' or 'any', got {look!r}.")
+            raise InvalidSetting(f"Expected look 'train', 'test' or 'any', got {look!r}.")
         self.arm, self.scene = arm, scene
         self.task = self._default_task = check_command(task, scene.commands)
         self.commands = scene.commands

@@ -22,6 +22,8 @@ FRAMES = np.zeros((5, 4, 6, 3), np.uint8)
         ({"task": None}, "NoneType"),
         ({"fps": 0.0}, "0 Hz"),
         ({"fps": math.nan}, "nan"),
+        ({"fps": "5"}, "got '5'"),
+        ({"fps": True}, "got True"),
     ],
 )
 def test_impossible_clips_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import robots  # noqa: F401
-from roboreward_gym.errors import EpisodeInvalid, UnknownName
+from roboreward_gym.errors import EpisodeInvalid, InvalidSetting, UnknownName
 from robots.errors import InvalidAction, NoTruth
 from robots.experts import ScriptedExpert
 from robots.kinematics import Kinematics
@@ -115,12 +115,16 @@ def test_the_box_holds_and_the_executed_action_says_so() -> None:
     assert info["action"][2] == 0.0
 
 
-def test_nan_actions_are_refused_and_nothing_moves() -> None:
+def test_actions_that_are_none_are_refused_and_nothing_moves() -> None:
     arm = FakeArm()
     env = fake_env(arm)
     env.reset(seed=0)
     with pytest.raises(InvalidAction, match="finite"):
         env.step(np.full(7, np.nan))
+    with pytest.raises(InvalidAction, match=r"shape \(7,\), got \(6,\)"):
+        env.step(np.zeros(6))
+    with pytest.raises(InvalidAction, match="7 numbers, got .*up"):
+        env.step(np.array("up"))
     assert arm.moves == 0
 
 
@@ -136,6 +140,15 @@ def test_construction_moves_nothing() -> None:
 def test_unknown_commands_get_the_closest() -> None:
     with pytest.raises(UnknownName, match="put the duck on the towel"):
         gym.make(IDS[0], task="put the duck on a towel")
+    env = gym.make(IDS[0], image=False)
+    with pytest.raises(UnknownName, match="Unknown command 5"):
+        env.reset(options={"task": 5})
+
+
+@pytest.mark.parametrize(("name", "value"), [("look", "tset"), ("layout", "side")])
+def test_settings_that_do_not_exist_are_refused(name: str, value: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"Expected {name} .*, got '{value}'"):
+        gym.make(IDS[0], **{name: value})
 
 
 def test_the_command_can_change_for_one_episode() -> None:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from roboreward_gym.errors import InvalidSetting
 from robots.layout import LANDMARKS
 from robots.mujoco_arm import MujocoArm
 from robots.tasks import look
@@ -91,6 +92,8 @@ class ToyScene:
     )
 
     def __init__(self, arm: MujocoArm, layout: Layout = "sides") -> None:
+        if layout not in ("sides", "any"):
+            raise InvalidSetting(f"Expected layout 'sides' or 'any', got {layout!r}.")
         self._arm, self._layout = arm, layout
         self._fresh = True
         self.start = self.before = self.now = self._read()
