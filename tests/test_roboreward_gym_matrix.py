@@ -202,6 +202,33 @@ def test_the_vector_wrapper_tells_what_wrappers_inside_a_vector_tell(mode: str) 
             np.testing.assert_array_equal(told[key], twin[key])
 
 
+@pytest.mark.parametrize("scoring", ["immediate", "deferred"])
+@pytest.mark.parametrize("truncates", [False, True], ids=["terminated", "truncated"])
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_the_vector_wrapper_changes_neither_flag(
+    mode: str,
+    truncates: bool,  # noqa: FBT001
+    scoring: str,
+) -> None:
+    need_modes(mode)
+    plain = make_vector("sync", LENGTHS, mode, truncates=truncates)
+    judged = VLMRewardVectorWrapper(
+        make_vector("sync", LENGTHS, mode, truncates=truncates, capture=True),
+        ColourJudge(),
+        scoring=scoring,
+    )
+    plain.reset(seed=0)
+    judged.reset(seed=0)
+    ends = np.zeros(2, np.int64)
+    for _ in range(9):
+        actions = np.zeros((len(LENGTHS), 2), np.float32)
+        wanted, got = plain.step(actions)[2:4], judged.step(actions)[2:4]
+        np.testing.assert_array_equal(got, wanted)
+        ends += np.sum(got, axis=1)
+    assert (ends > 0).tolist() == [not truncates, truncates]
+    judged.close()
+
+
 @pytest.mark.skipif(not HAS_MODES, reason="Gymnasium 1.0 has no partial reset")
 def test_a_partial_reset_tells_who_was_reset() -> None:
     envs = VLMRewardVectorWrapper(make_vector("sync", LENGTHS, "Disabled"), ColourJudge())

@@ -123,7 +123,7 @@ def test_actions_that_are_none_are_refused_and_nothing_moves() -> None:
         env.step(np.full(7, np.nan))
     with pytest.raises(InvalidAction, match=r"shape \(7,\), got \(6,\)"):
         env.step(np.zeros(6))
-    with pytest.raises(InvalidAction, match="7 numbers, got .*up"):
+    with pytest.raises(InvalidAction, match=r"7 numbers, got .*up"):
         env.step(np.array("up"))
     assert arm.moves == 0
 
