@@ -87,6 +87,6 @@ def make_camera(
         raise CameraError(f"Expected an image of at least 16x16 pixels, got {height}x{width}.")
     try:
         return GlCamera(model, height, width, camera)
-    except RENDERER_ERRORS as error:
+    except (*RENDERER_ERRORS, mujoco.FatalError) as error:  # the latter: a screen that is not there
         warnings.warn(advice(str(error)), RuntimeWarning, stacklevel=2)
     return RayCamera(model, height, width, camera)

@@ -15,8 +15,10 @@ DEBIAN_PACKAGES = ("libegl1", "libegl-mesa0", "libgl1-mesa-dri")
 RENDERER_ERRORS = (AttributeError, ImportError, RuntimeError)
 """What creating a `mujoco.Renderer` raises without OpenGL; AttributeError as the class is not there."""
 
-PROBE = """
+IMPORTED = "imported"
+PROBE = f"""
 import mujoco
+print("{IMPORTED}", flush=True)
 model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/></worldbody></mujoco>")
 with mujoco.Renderer(model, 16, 16) as renderer:
     renderer.update_scene(mujoco.MjData(model))
@@ -74,11 +76,11 @@ def diagnose(timeout_s: float = 60.0) -> GLReport:
         message = f"MuJoCo draws with OpenGL (MUJOCO_GL={backend or 'unset'})."
         return GLReport(works=True, backend=backend, message=message)
     lines = probe.stderr.strip().splitlines()
-    return GLReport(
-        works=False,
-        backend=backend,
-        message=advice(lines[-1] if lines else f"exit {probe.returncode}"),
-    )
+    reason = lines[-1] if lines else f"exit {probe.returncode}"
+    if IMPORTED not in probe.stdout:
+        message = f"MuJoCo cannot be imported with MUJOCO_GL={backend} ({reason}). Unset MUJOCO_GL."
+        return GLReport(works=False, backend=backend, message=message)
+    return GLReport(works=False, backend=backend, message=advice(reason))
 
 
 def _loads(library: str) -> bool:
@@ -91,10 +93,12 @@ def _loads(library: str) -> bool:
 
 def advice(reason: str) -> str:
     """What to install when `reason` kept MuJoCo from drawing."""
+    screen = os.environ.get("DISPLAY") and not os.environ.get("MUJOCO_GL")
+    hint = " (and MUJOCO_GL=egl, as DISPLAY names a screen that does not work)" if screen else ""
     return (
         f"MuJoCo cannot draw with OpenGL here ({reason}). Pictures come from the slower ray shading "
         "instead. For OpenGL without a screen on Debian or Ubuntu: "
-        f"apt-get install --no-install-recommends {' '.join(DEBIAN_PACKAGES)}"
+        f"apt-get install --no-install-recommends {' '.join(DEBIAN_PACKAGES)}{hint}"
     )
 
 

@@ -22,11 +22,12 @@ def arm() -> MujocoArm:
     return arm
 
 
+@pytest.mark.parametrize("error", [RuntimeError("no EGL"), mujoco.FatalError("no screen")])
 def test_without_opengl_pictures_come_from_rays_and_the_packages_are_named(
-    arm: MujocoArm, monkeypatch: pytest.MonkeyPatch
+    arm: MujocoArm, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def broken(*_: object) -> None:
-        raise RuntimeError("no EGL")
+        raise error
 
     monkeypatch.setattr(camera, "GlCamera", broken)
     with pytest.warns(RuntimeWarning, match="libegl1"):

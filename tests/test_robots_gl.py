@@ -47,6 +47,19 @@ def test_diagnosis_names_the_debian_packages(bare: pytest.MonkeyPatch) -> None:
     assert "ray shading" in report.message
 
 
+def test_a_backend_that_keeps_mujoco_from_being_imported_is_named(bare: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mujoco")
+    bare.setenv("MUJOCO_GL", "nonsense")
+    assert "MUJOCO_GL=nonsense" in gl.diagnose().message
+    assert "Unset MUJOCO_GL" in gl.diagnose().message
+
+
+def test_a_screen_that_does_not_work_is_named(bare: pytest.MonkeyPatch) -> None:
+    assert "DISPLAY" not in gl.advice("no picture")
+    bare.setenv("DISPLAY", ":99")
+    assert "MUJOCO_GL=egl, as DISPLAY names a screen" in gl.advice("no picture")
+
+
 def test_a_hanging_driver_is_no_picture(bare: pytest.MonkeyPatch) -> None:
     bare.setattr(gl, "PROBE", "import time; time.sleep(60)")
     assert "no picture within 0.05 s" in gl.diagnose(timeout_s=0.05).message
