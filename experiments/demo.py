@@ -9,7 +9,7 @@ No GPU, no download. The only reward is what roboreward-nano, the embedded judge
 import dataclasses
 import itertools
 import os
-import sys
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,8 @@ from experiments.metrics import false_positive_rate
 from experiments.page import Group
 from experiments.phases import Finished, open_run, run
 from experiments.report import write_report
-from experiments.run import INTERRUPTED
 from experiments.workers import prepare
-from roboreward_gym.errors import RoboRewardError
+from roboreward_gym.program import INTERRUPTED, run_program, this_python
 from roboreward_gym.registry import load_reward_model
 
 SHOWN_NOTE = (
@@ -124,16 +123,11 @@ def summary(finished: Finished) -> str:
 
 def command(args: DemoArgs) -> str:
     """The command that was given, without `--resume`."""
-    options = {
-        f"--{name.replace('_', '-')}": value
-        for name, value in vars(args).items()
-        if name != "resume" and value != vars(DemoArgs())[name]
-    }
-    return " ".join(["python -m experiments.demo", *(f"{k} {v}" for k, v in options.items())])
+    defaults = vars(DemoArgs())
+    given = {k: v for k, v in vars(args).items() if k != "resume" and v != defaults[k]}
+    options = [word for k, v in given.items() for word in (f"--{k.replace('_', '-')}", str(v))]
+    return shlex.join([this_python(), "-m", "experiments.demo", *options])
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(tyro.cli(DemoArgs)))
-    except RoboRewardError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    run_program(lambda: main(tyro.cli(DemoArgs)))

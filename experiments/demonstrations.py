@@ -16,8 +16,10 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from experiments.run_folder import new_folder
 from experiments.workers import prepare, worker_pool
 from policies.vision import downsample
+from roboreward_gym.program import run_program
 from robots.experts import ScriptedExpert, Style
 from robots.layout import ACTION_DIM, CONTROL_HZ, LANDMARKS, MAX_STEP_M
 from robots.widowx import Observation, WidowXEnv, widowx
@@ -180,7 +182,7 @@ def _record(arguments: tuple[SceneName, int, float, int]) -> list[Rows]:
 
 def record(config: DemonstrationConfig) -> None:
     """Record all episodes and write the folder at the end."""
-    config.out.mkdir(parents=True)
+    new_folder(config.out)
     with worker_pool(config.workers) as pool:
         jobs = [(config.scene, seed, config.detours, config.idle) for seed in config.seeds]
         work = pool.imap(_record, jobs, chunksize=4)
@@ -209,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

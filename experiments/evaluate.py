@@ -24,12 +24,13 @@ from experiments.arms import judged_env
 from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import Rate, confusion, success_rate
 from experiments.robot import Robot, hands_free
-from experiments.run_folder import read_lines
+from experiments.run_folder import RunFolder, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
 from policies.dsrl import NoisePolicy
 from policies.player import BaseNoise, NoiseSource, play_valid
 from policies.policy import DiffusionPolicy
-from roboreward_gym.errors import NoEpisode
+from roboreward_gym.errors import InvalidSetting, NoEpisode
+from roboreward_gym.program import run_program
 from roboreward_gym.scoring import Clip, ProgressScore
 
 
@@ -139,9 +140,8 @@ class EvaluationFile:
 
     def __enter__(self) -> Self:
         # Written anew, because a kill may have cut the last line short.
-        self._file = self.path.open("w")
-        for outcome in self.outcomes.values():
-            self._write(outcome)
+        write_lines(self.path, map(asdict, self.outcomes.values()))
+        self._file = self.path.open("a")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -150,9 +150,6 @@ class EvaluationFile:
     def add(self, outcome: Outcome) -> None:
         """Keep an outcome; it is on disk when this returns."""
         self.outcomes[outcome.seed] = outcome
-        self._write(outcome)
-
-    def _write(self, outcome: Outcome) -> None:
         self._file.write(json.dumps(asdict(outcome)) + "\n")
         self._file.flush()
 
@@ -228,17 +225,21 @@ class EvaluateArgs:
     workers: int = 1
     """Processes that share the work."""
     out: Path | None = None
-    """JSON-lines file of outcomes, continued if it exists; without it nothing is kept."""
+    """Folder of the outcomes, continued if it holds those of the same policy; without it nothing is kept."""
 
 
 def main(args: EvaluateArgs) -> None:
     """Evaluate and print."""
+    if args.episodes < 1:
+        raise InvalidSetting(f"Expected --episodes of at least 1, got {args.episodes}.")
     prepare(threads=1)
     contestant = Contestant(args.env, args.policy, args.steering, args.judge)
     seeds = evaluation_seeds(args.seed, args.episodes)
     with TemporaryDirectory() as scratch:
-        out = args.out or Path(scratch) / "outcomes.jsonl"
-        evaluation = evaluate_contestant(contestant, seeds, out, workers=args.workers)
+        whole = {name: str(value) for name, value in asdict(contestant).items()}
+        folder = RunFolder(args.out or Path(scratch), {**whole, "seed": args.seed}, resume=True)
+        outcomes = folder / "outcomes.jsonl"
+        evaluation = evaluate_contestant(contestant, seeds, outcomes, workers=args.workers)
     print(f"success {evaluation.rate} in {args.episodes} episodes")
     if args.judge != CONSTANT:
         outcomes = evaluation.outcomes
@@ -247,4 +248,4 @@ def main(args: EvaluateArgs) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(EvaluateArgs))
+    run_program(lambda: main(tyro.cli(EvaluateArgs)))

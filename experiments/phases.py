@@ -101,7 +101,13 @@ def reopen(path: Path) -> tuple[ExperimentConfig, RunFolder, Finished]:
         raise RunFolderError(
             f"Expected a finished run in {path}, got no result.json. Finish it with --resume."
         )
-    config = ExperimentConfig.from_json(read_json(path / "config.json"))
+    try:
+        config = ExperimentConfig.from_json(read_json(path / "config.json"))
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"Expected the config of this version in {path / 'config.json'}, got another: {error}. "
+            "Run the experiment again, or read it with the version of `git_commit` in its result.json."
+        ) from error
     folder = open_run(config, path, resume=True)
     base, final = (Evaluation.load(folder / name) for name in ("base.jsonl", "final.jsonl"))
     record = read_json(folder / "result.json")

@@ -18,6 +18,7 @@ from experiments.robot import ros_id
 from experiments.run_folder import RunFolder
 from experiments.strips import load_strips, telling
 from experiments.workers import prepare
+from roboreward_gym.program import run_program
 
 REWARD_WORDS = {
     TRUTH: "the simulator's truth (oracle arm)",
@@ -126,4 +127,4 @@ def main(run: tyro.conf.Positional[Path]) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_program(lambda: tyro.cli(main))

@@ -20,9 +20,11 @@ import tyro
 from tqdm import tqdm
 
 from experiments.demonstrations import ENV_IDS, SceneName
+from experiments.run_folder import new_folder
 from experiments.workers import prepare, worker_pool
 from policies.policy import DiffusionPolicy
 from roboreward_gym.errors import RoboRewardError
+from roboreward_gym.program import run_program
 from robots.experts import ScriptedExpert, Style
 from robots.layout import ACTION_DIM, CONTROL_HZ, LANDMARKS
 from robots.mujoco_arm import MujocoArm
@@ -297,7 +299,7 @@ def collect(config: RewardDataConfig) -> None:
         raise MissingPolicy(
             f"Expected {len(ENV_IDS)} folders for policy and for half_trained, one per scene."
         )
-    config.out.mkdir(parents=True)
+    new_folder(config.out)
     jobs = jobs_of(config)
     clips, examples, dense = [], [], []
     with (
@@ -326,4 +328,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -8,6 +8,7 @@ Each phase keeps what it has finished in the run folder, so a run can be stopped
 """
 
 import dataclasses
+import shlex
 import signal
 import sys
 from collections.abc import Mapping
@@ -24,10 +25,7 @@ from experiments.results import RESULTS
 from experiments.robot import Robot, RobotKind, ros_id
 from experiments.run_folder import write_json
 from experiments.workers import prepare
-from roboreward_gym.errors import RoboRewardError
-
-INTERRUPTED = 130
-"""Exit status of a program that was stopped by Ctrl-C, as shells report it."""
+from roboreward_gym.program import INTERRUPTED, run_program, this_python
 
 
 @dataclass(frozen=True)
@@ -127,9 +125,8 @@ def main(argv: list[str]) -> int:
         page = write_report(config, folder, finished)
     except KeyboardInterrupt:
         words = [word for word in argv if word != "--resume"]
-        print(
-            f"\nStopped; nothing is lost. Continue with:\n  python -m experiments.run {' '.join(words)} --resume"
-        )
+        again = shlex.join([this_python(), "-m", "experiments.run", *words, "--resume"])
+        print(f"\nStopped; nothing is lost. Continue with:\n  {again}")
         return INTERRUPTED
     print(f"base        {finished.base.rate}")
     print(f"fine-tuned  {finished.final.rate}")
@@ -151,7 +148,4 @@ def wandb_log(config: ExperimentConfig, path: Path) -> Log:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except RoboRewardError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    run_program(lambda: main(sys.argv[1:]))

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,10 @@ from roboreward_gym.errors import RoboRewardError
 
 class RunFolderError(RoboRewardError, OSError):
     """A run folder that belongs to another run, or is not in the state that was asked for."""
+
+
+PARTIAL = ".partial"
+"""Suffix of a file that is being written; a kill may leave it behind."""
 
 
 class RunFolder:
@@ -37,7 +41,7 @@ class RunFolder:
                     f"Expected an empty run folder, got {path}, which holds this run already. "
                     "Add --resume to continue it, or choose another folder with --out."
                 )
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and any(other.suffix != PARTIAL for other in path.iterdir()):
             raise RunFolderError(
                 f"Expected an empty or new run folder, got {path}, which holds other files. "
                 "Choose another folder with --out."
@@ -95,15 +99,47 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file that appears whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    partial.replace(path)
+    _write(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_lines(path: Path, rows: Iterable[Any]) -> None:
+    """Write a JSON-lines file; a kill in this moment leaves the former one."""
+    _write(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def new_folder(path: Path) -> None:
+    """Make a folder for a program that writes it as a whole.
+
+    Raises:
+        RunFolderError: There is one.
+    """
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        raise RunFolderError(
+            f"Expected a new folder, got {path}, which is there already. Delete it, or choose another --out."
+        ) from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a JSON-lines file; none if missing. A line cut short by a kill at the end is dropped."""
+    """Read a JSON-lines file; none if missing. A line cut short by a kill at the end is dropped.
+
+    Raises:
+        RunFolderError: A line before the end is no JSON.
+    """
     if not path.exists():
         return []
     lines = path.read_text().split("\n")
-    # Only what a newline closes was written whole.
-    return [json.loads(line) for line in lines[:-1] if line]
+    try:
+        # Only what a newline closes was written whole.
+        return [json.loads(line) for line in lines[:-1] if line]
+    except ValueError as error:
+        raise RunFolderError(
+            f"Expected a JSON object in each line of {path}, got {error}. Delete the file, or start in a new folder."
+        ) from error
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(PARTIAL)
+    partial.write_text(text)
+    partial.replace(path)

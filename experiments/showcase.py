@@ -4,7 +4,6 @@ python -m experiments.showcase --scene toy-on-towel --out judge.jpg
 """
 
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from experiments.config import CONFIGS, CONSTANT, NANO, SHOWCASE_SEEDS
 from experiments.plots import judged_films
 from experiments.strips import Strip
 from experiments.workers import prepare
-from roboreward_gym.errors import RoboRewardError
+from roboreward_gym.program import run_program
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
@@ -161,7 +160,4 @@ def _other_command(scene: Scene) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(ShowcaseArgs))
-    except RoboRewardError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    run_program(lambda: main(tyro.cli(ShowcaseArgs)))

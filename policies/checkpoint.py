@@ -125,7 +125,9 @@ def open_run(run_dir: Path, config: Any, *, resume: bool) -> Any | None:
 def keep_lines(path: Path, count: int) -> None:
     """Cut a metrics file back to its first `count` lines, those that the checkpoint knows about."""
     lines = path.read_text().splitlines(keepends=True)[:count] if path.exists() else []
-    path.write_text("".join(lines))
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text("".join(lines))
+    partial.replace(path)  # not in place: a kill in this moment must not take the others along
 
 
 def append_metrics(path: Path, metrics: dict[str, Any]) -> None:

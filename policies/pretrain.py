@@ -32,6 +32,7 @@ from policies.diffusion import SCHEDULER, training_loss
 from policies.policy import DiffusionPolicy, PolicyConfig
 from policies.vision import IMAGE_SIZE, augment, landmark_loss
 from roboreward_gym.allocator import keep_freed_memory
+from roboreward_gym.program import run_program
 
 POLICY = "policy"
 """Folder of the finished policy inside a run."""
@@ -301,4 +302,4 @@ def command_line(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    command_line()
+    run_program(command_line)

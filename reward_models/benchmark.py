@@ -5,7 +5,6 @@ JSON and the confusion with the truth as a picture beside it.
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from reward_models.metrics import summarize
 from reward_models.roboreward import RoboReward
 from roboreward_gym.allocator import keep_freed_memory
 from roboreward_gym.errors import UnknownName
+from roboreward_gym.program import run_program
 from roboreward_gym.scoring import LEVELS, RewardModel
 
 NAMED: Mapping[str, Callable[[], RewardModel]] = {
@@ -156,4 +156,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

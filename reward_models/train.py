@@ -8,7 +8,6 @@ descriptions and scores. Every stage resumes where it was stopped; a finished st
 import hashlib
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -43,6 +42,7 @@ from reward_models.tower import TowerConfig, draw_batch, make_head, tower_loss
 from reward_models.vision_attention import speed_up
 from roboreward_gym.allocator import keep_freed_memory
 from roboreward_gym.errors import WeightsError
+from roboreward_gym.program import run_program
 
 GRADIENT_NORM = 1.0
 
@@ -272,4 +272,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

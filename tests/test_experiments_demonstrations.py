@@ -18,6 +18,7 @@ from experiments.demonstrations import (
     record,
     record_episode,
 )
+from experiments.run_folder import RunFolderError
 from policies.demos import Demos
 from policies.vision import downsample
 from robots.layout import MAX_STEP_M
@@ -161,5 +162,5 @@ def test_a_detour_ends_low_only_where_it_touches_no_toy() -> None:
 
 
 def test_recorded_demonstrations_are_not_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(FileExistsError):
+    with pytest.raises(RunFolderError, match="new folder"):
         record(DemonstrationConfig(tmp_path, "toy", episodes=1))

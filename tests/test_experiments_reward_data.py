@@ -24,6 +24,7 @@ from experiments.reward_data import (
     jobs_of,
     play,
 )
+from experiments.run_folder import RunFolderError
 from policies.policy import DiffusionPolicy, PolicyConfig
 from reward_models.data.dataset import RewardData
 from robots.mujoco_arm import MujocoArm
@@ -228,5 +229,5 @@ def test_a_folder_that_was_not_finished_shows_it(
         collect(config)
     assert len(np.load(config.out / "frames.npy", mmap_mode="r")) == 2 * len(whole)
     assert not (config.out / "clips.jsonl").exists()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(RunFolderError, match="new folder"):
         collect(config)

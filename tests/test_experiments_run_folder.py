@@ -3,7 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines
+from experiments.run_folder import (
+    RunFolder,
+    RunFolderError,
+    new_folder,
+    read_json,
+    read_lines,
+    write_lines,
+)
 
 CONFIG = {"name": "toy", "seed": 0, "betas": (0.9, 0.99)}
 
@@ -61,6 +68,42 @@ def test_line_cut_short_by_a_kill_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text(json.dumps({"a": 1}) + "\n" + '{"a": ')
     assert read_lines(path) == [{"a": 1}]
+
+
+def test_line_that_is_no_json_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"a": 1}\nnothing\n{"a": 2}\n')
+    with pytest.raises(RunFolderError, match=r"JSON object in each line of .*lines\.jsonl"):
+        read_lines(path)
+
+
+def test_lines_that_cannot_be_written_leave_the_former_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lines.jsonl"
+    write_lines(path, [{"a": 1}])
+    write = Path.write_text
+
+    def killed(file: Path, text: str) -> None:
+        write(file, text[:3])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_lines(path, [{"a": 1}, {"a": 2}])
+    assert read_lines(path) == [{"a": 1}]
+
+
+def test_a_folder_whose_making_was_killed_can_be_used(tmp_path: Path) -> None:
+    (tmp_path / "config.partial").write_text('{"na')
+    assert RunFolder(tmp_path, CONFIG, resume=True).minutes == 0.0
+
+
+def test_a_folder_that_is_there_is_not_made_anew(tmp_path: Path) -> None:
+    new_folder(tmp_path / "some" / "where")
+    with pytest.raises(RunFolderError, match="Expected a new folder"):
+        new_folder(tmp_path / "some" / "where")
 
 
 def test_missing_lines_are_none(tmp_path: Path) -> None:

@@ -131,3 +131,22 @@ def test_metrics_after_the_checkpoint_are_cut(tmp_path: Path) -> None:
         '{"episode": 0, "level": null}',
         '{"episode": 1, "level": null}',
     ]
+
+
+def test_metrics_survive_a_kill_while_they_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for step in range(3):
+        append_metrics(path, {"step": step})
+    before, write = path.read_text(), Path.write_text
+
+    def killed(file: Path, text: str) -> None:
+        write(file, text[:3])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            keep_lines(path, 2)
+    assert path.read_text() == before

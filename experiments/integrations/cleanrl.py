@@ -10,6 +10,7 @@ import tyro
 from torch import nn
 
 from experiments.integrations.cartpole import make_env
+from roboreward_gym.program import run_program
 from roboreward_gym.scoring import RewardModel
 
 
@@ -100,4 +101,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    run_program(lambda: main(tyro.cli(Args, description=__doc__)))

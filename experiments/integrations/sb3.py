@@ -6,6 +6,7 @@ import tyro
 from stable_baselines3 import PPO
 
 from experiments.integrations.cartpole import make_env
+from roboreward_gym.program import run_program
 from roboreward_gym.scoring import RewardModel
 
 
@@ -39,4 +40,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    run_program(lambda: main(tyro.cli(Config, description=__doc__)))

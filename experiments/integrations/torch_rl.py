@@ -12,6 +12,7 @@ from torchrl.modules import MLP, QValueActor
 from torchrl.objectives import DQNLoss
 
 from experiments.integrations.cartpole import make_env
+from roboreward_gym.program import run_program
 from roboreward_gym.scoring import RewardModel
 
 
@@ -57,4 +58,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    run_program(lambda: main(tyro.cli(Config, description=__doc__)))

@@ -15,6 +15,7 @@ import tyro
 
 from reward_models.nano import NAME, WEIGHTS
 from roboreward_gym.errors import WeightsError
+from roboreward_gym.program import run_program
 
 LIMIT_BYTES = 15_000_000
 """More than this does not belong into a source repository."""
@@ -94,4 +95,4 @@ seeds, colours and camera poses training never saw. Macro: the plain mean over s
 
 
 if __name__ == "__main__":
-    ship(tyro.cli(ShipConfig, description=__doc__))
+    run_program(lambda: ship(tyro.cli(ShipConfig, description=__doc__)))
