@@ -3,7 +3,8 @@
     python -m benchmarks.ros_faults
 
 Needs ROS 2 (`make setup-ros`) and a quiet machine with two cores: everything happens in real time, and takes about
-six minutes. Writes `benchmarks/results/ros_faults.json`.
+six minutes. Writes `benchmarks/results/ros_faults.json`. With `--only`, the rows named there are measured again and
+the others of that file stay.
 """
 
 import json
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,6 +58,13 @@ FAULTS: dict[str, dict[str, Any]] = {
     "NaN joints": {"kind": "nan_joints", "joint": "shoulder"},
     "clock jump": {"kind": "clock_jump", "offset_s": 3600.0},
 }
+CLIENT_FAULTS = {
+    "SIGTERM of the client": signal.SIGTERM,
+    "Ctrl-C of the client": signal.SIGINT,
+    "kill -9 of the client": signal.SIGKILL,
+}
+JUDGE = "network loss of the judge"
+ALL = (*FAULTS, *CLIENT_FAULTS, JUDGE)
 
 
 def patience_s() -> float:
@@ -176,9 +184,9 @@ class Process:
         self._child.send_signal(number)
         return time.time()
 
-    def end(self) -> None:
-        """Stop it, and wait for its end."""
-        if self._child.poll() is None:
+    def end(self, *, ask: bool = True) -> None:
+        """Stop it, or do not even `ask` one that ends by itself, and wait for its end."""
+        if ask and self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM)
         try:
             self._child.wait(patience_s())
@@ -195,11 +203,15 @@ class Process:
 
 def driver() -> Process:
     """The simulated driver, with the camera at 30 Hz."""
-    speed = ["--speed", "0.1"] if CLOCK == ["simulated"] else []
     return Process(
-        "robots.interbotix.simulated_driver", "--scene", "toy", "--camera-hz", "30",
-        "--clock", *CLOCK, *speed,
-    )  # fmt: skip
+        "robots.interbotix.simulated_driver",
+        "--scene",
+        "toy",
+        "--camera-hz",
+        "30",
+        "--clock",
+        *CLOCK,
+    )
 
 
 def client(folder: Path, *, episodes: int = 1000, judge: str = "constant") -> Process:
@@ -222,48 +234,54 @@ def rate(folder: Path, episodes: int) -> dict[str, Any]:
     """The undisturbed loop: rate, lateness and images, with the camera at 30 Hz."""
     child = client(folder / "rate", episodes=episodes)
     child.wait_for(lambda e: e["event"] == "ended")
-    child.end()
-    report = [e for e in child.events if e["event"] == "report"][-1]
+    child.end(ask=False)
+    reports = [e for e in child.events if e["event"] == "report"]
+    first, report = reports[0], reports[-1]
+    images_hz = (report["images"] - first["images"]) / (report["at"] - first["at"])
     return {
         "loop_hz": round(report["hz"], 4),
         "lateness_p95_ms": round(report["lateness_p95_ms"], 3),
         "periods": report["periods"],
         "overruns": report["overruns"],
+        "images_hz": round(images_hz, 3),
         "images": report["images"],
         "images_lost": report["images_lost"],
     }
 
 
-def driver_fault(observer: Observer, name: str, folder: Path, machine: list[Process]) -> Fault:
-    """Break the driver in the middle of an episode, mend it, and see the next episode through."""
+def driver_faults(
+    observer: Observer, names: Sequence[str], folder: Path, machine: list[Process]
+) -> Iterator[Fault]:
+    """Break the driver in the middle of an episode, mend it, see the next episode through, and so on."""
     child = client(folder)
-    try:
-        seen = child.wait_for(moving)
-        observer.commands.clear()
-        began = observer.inject(FAULTS[name])
-        seen = child.wait_for(lambda e: e["event"] == "invalid", seen)
-        reason = child.events[seen - 1]["reason"]
-        time.sleep(1.0)
-        if name == "driver death":
-            last = max((c for c in observer.commands if c >= began), default=began)
-            machine[0].end()
-            machine[0] = driver()
-        else:
-            last = observer.last(began) or began
+    seen = 0
+    for name in names:
+        try:
+            seen = child.wait_for(moving, seen)
+            observer.commands.clear()
+            began = observer.inject(FAULTS[name])
+            seen = child.wait_for(lambda e: e["event"] == "invalid", seen)
+            reason = child.events[seen - 1]["reason"]
+            time.sleep(1.0)
+            if name == "driver death":
+                last = max((c for c in observer.commands if c >= began), default=began)
+                machine[0].end()
+                machine[0] = driver()
+            else:
+                last = observer.last(began) or began
+                observer.inject({})
+            marked = invalid_on_disk(folder)
+            seen = child.wait_for(lambda e: e["event"] == "step" and "reward" in e, seen)
+            yield Fault(name, round(1e3 * (last - began), 1), marked, recovered=True, reason=reason)
+        except TimeoutError as error:
+            yield Fault(name, None, None, recovered=False, reason=str(error))
             observer.inject({})
-        marked = invalid_on_disk(folder)
-        seen = child.wait_for(lambda e: e["event"] == "step" and "reward" in e, seen)
-        return Fault(name, round(1e3 * (last - began), 1), marked, recovered=True, reason=reason)
-    except TimeoutError as error:
-        return Fault(name, None, None, recovered=False, reason=str(error))
-    finally:
-        child.end()
-        if name != "driver death":
-            observer.inject({})
+    child.end()
 
 
-def client_fault(observer: Observer, name: str, number: int, folder: Path) -> Fault:
+def client_fault(observer: Observer, name: str, folder: Path) -> Fault:
     """End the client in the middle of an episode, and start another one."""
+    number = CLIENT_FAULTS[name]
     child = client(folder)
     child.wait_for(moving)
     began = child.signal(number)
@@ -273,7 +291,7 @@ def client_fault(observer: Observer, name: str, number: int, folder: Path) -> Fa
     time.sleep(1.0)
     # An orderly end goes on slowly to the sleep pose; what has to stop is the episode's motion.
     last = observer.last(began, SLOW_RAD_S if orderly else STILL_RAD_S) or began
-    child.end()
+    child.end(ask=False)
     marked = invalid_on_disk(folder) if orderly else None
     after = client(folder, episodes=1)
     try:
@@ -281,7 +299,7 @@ def client_fault(observer: Observer, name: str, number: int, folder: Path) -> Fa
         recovered = True
     except TimeoutError:
         recovered = False
-    after.end()
+    after.end(ask=not recovered)
     return Fault(name, round(1e3 * (last - began), 1), marked, recovered)
 
 
@@ -303,9 +321,9 @@ def judge_fault(folder: Path) -> Fault:
         seen = child.wait_for(lambda e: e["event"] == "step" and "reward" in e, seen)
         reward = child.events[seen - 1]["reward"]
         marked = invalid_on_disk(folder)
-        return Fault("network loss of the judge", None, marked, waited and reward == 0.75)
+        return Fault(JUDGE, None, marked, waited and reward == 0.75)
     except TimeoutError as error:
-        return Fault("network loss of the judge", None, None, recovered=False, reason=str(error))
+        return Fault(JUDGE, None, None, recovered=False, reason=str(error))
     finally:
         child.end()
         server.end()
@@ -320,7 +338,7 @@ class Args:
     only: tuple[str, ...] = ()
     """Names of faults; by default all of them."""
     episodes: int = 4
-    """Undisturbed episodes for the rate, of 40 steps each."""
+    """Undisturbed episodes for the rate, two or more of 40 steps each; 0 leaves it out."""
     rehearse: bool = False
     """Go by a slow simulated clock, to try this program on a busy machine: the numbers mean nothing, and no
     file is written."""
@@ -334,34 +352,33 @@ def main(args: Args) -> None:
         CLOCK[:] = ["simulated"]
     machine, observer = [driver()], Observer()
     faults: list[Fault] = []
-
-    def add(fault: Fault) -> None:
-        faults.append(fault)
-        print(fault, flush=True)
+    wanted = [name for name in ALL if name in (args.only or ALL)]
 
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            folders = (Path(scratch) / str(i) for i in range(100))
-            found = rate(next(folders), args.episodes) if args.episodes else {}
+            folder = Path(scratch)
+            found = rate(folder, args.episodes) if args.episodes else {}
             print(found, flush=True)
-            for name in FAULTS:
-                if not args.only or name in args.only:
-                    add(driver_fault(observer, name, next(folders), machine))
-            for name, number in (
-                ("SIGTERM of the client", signal.SIGTERM),
-                ("Ctrl-C of the client", signal.SIGINT),
-                ("kill -9 of the client", signal.SIGKILL),
-            ):
-                if not args.only or name in args.only:
-                    add(client_fault(observer, name, number, next(folders)))
-            if not args.only or "network loss of the judge" in args.only:
-                add(judge_fault(next(folders)))
+            of_driver = [name for name in FAULTS if name in wanted]
+            for fault in driver_faults(observer, of_driver, folder / "driver", machine):
+                faults.append(fault)
+                print(fault, flush=True)
+            for name in wanted:
+                if name in CLIENT_FAULTS:
+                    faults.append(client_fault(observer, name, folder / name))
+                elif name == JUDGE:
+                    faults.append(judge_fault(folder / name))
+                else:
+                    continue
+                print(faults[-1], flush=True)
     finally:
         observer.close()
         machine[0].end()
     if args.rehearse:
         return
-    record = {**found, "faults": [asdict(fault) for fault in faults], "machine": _machine()}
+    old = json.loads(args.out.read_text()) if args.only and args.out.exists() else {"faults": []}
+    rows = {row["fault"]: row for row in old["faults"]} | {f.fault: asdict(f) for f in faults}
+    record = {**old, **found, "faults": [rows[n] for n in ALL if n in rows], "machine": _machine()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(record, indent=1) + "\n")
     print(f"wrote {args.out}")
