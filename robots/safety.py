@@ -185,13 +185,13 @@ def check_reading(reading: ArmReading, limits: SafetyLimits) -> ArmReading:
         ArmFault: It is stale, not finite, impossible, or of an arm that strains against something.
     """
     for name, age, oldest in (
-        ("joint state", reading.joints_age_s, limits.joints_max_age_s),
-        ("image", reading.image_age_s, limits.image_max_age_s),
+        ("a joint state", reading.joints_age_s, limits.joints_max_age_s),
+        ("an image", reading.image_age_s, limits.image_max_age_s),
     ):
         # Not `age > oldest`, which is False for NaN.
         if not age <= oldest:
             raise ArmFault(
-                f"Expected a {name} of the last {oldest} s, got one {age:.2f} s old. The arm holds."
+                f"Expected {name} of the last {oldest} s, got one {age:.2f} s old. The arm holds."
             )
     check_joints_possible(reading.joints)
     if reading.effort_ma is not None:
