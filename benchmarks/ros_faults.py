@@ -3,8 +3,8 @@
     python -m benchmarks.ros_faults
 
 Needs ROS 2 (`make setup-ros`) and a quiet machine with two cores: everything happens in real time, and takes about
-six minutes. Writes `benchmarks/results/ros_faults.json`. With `--only`, the rows named there are measured again and
-the others of that file stay.
+six minutes. Writes every row into `benchmarks/results/ros_faults.json` as soon as it is there; rows that are not
+measured, with `--only`, stay as they were.
 """
 
 import json
@@ -253,10 +253,11 @@ def driver_faults(
     observer: Observer, names: Sequence[str], folder: Path, machine: list[Process]
 ) -> Iterator[Fault]:
     """Break the driver in the middle of an episode, mend it, see the next episode through, and so on."""
-    child = client(folder)
-    seen = 0
-    for name in names:
-        try:
+    if not names:
+        return
+    child, seen = client(folder), 0
+    try:
+        for name in names:
             seen = child.wait_for(moving, seen)
             observer.commands.clear()
             began = observer.inject(FAULTS[name])
@@ -273,10 +274,10 @@ def driver_faults(
             marked = invalid_on_disk(folder)
             seen = child.wait_for(lambda e: e["event"] == "step" and "reward" in e, seen)
             yield Fault(name, round(1e3 * (last - began), 1), marked, recovered=True, reason=reason)
-        except TimeoutError as error:
-            yield Fault(name, None, None, recovered=False, reason=str(error))
-            observer.inject({})
-    child.end()
+    except TimeoutError as error:
+        yield Fault(name, None, None, recovered=False, reason=str(error))
+    finally:
+        child.end()
 
 
 def client_fault(observer: Observer, name: str, folder: Path) -> Fault:
@@ -350,38 +351,39 @@ def main(args: Args) -> None:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     if args.rehearse:
         CLOCK[:] = ["simulated"]
-    machine, observer = [driver()], Observer()
-    faults: list[Fault] = []
     wanted = [name for name in ALL if name in (args.only or ALL)]
-
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    machine, observer = [driver()], Observer()
     try:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            found = rate(folder, args.episodes) if args.episodes else {}
-            print(found, flush=True)
+            if args.episodes:
+                keep(args, rate(folder, args.episodes))
             of_driver = [name for name in FAULTS if name in wanted]
             for fault in driver_faults(observer, of_driver, folder / "driver", machine):
-                faults.append(fault)
-                print(fault, flush=True)
-            for name in wanted:
-                if name in CLIENT_FAULTS:
-                    faults.append(client_fault(observer, name, folder / name))
-                elif name == JUDGE:
-                    faults.append(judge_fault(folder / name))
-                else:
-                    continue
-                print(faults[-1], flush=True)
+                keep(args, {}, fault)
+            for name in CLIENT_FAULTS:
+                if name in wanted:
+                    keep(args, {}, client_fault(observer, name, folder / name))
+            if JUDGE in wanted:
+                keep(args, {}, judge_fault(folder / JUDGE))
     finally:
         observer.close()
         machine[0].end()
+
+
+def keep(args: Args, found: dict[str, Any], fault: Fault | None = None) -> None:
+    """Print what was measured, and write it at once, in the place of what was measured before."""
+    print(fault or found, flush=True)
     if args.rehearse:
         return
-    old = json.loads(args.out.read_text()) if args.only and args.out.exists() else {"faults": []}
-    rows = {row["fault"]: row for row in old["faults"]} | {f.fault: asdict(f) for f in faults}
+    old = json.loads(args.out.read_text()) if args.out.exists() else {"faults": []}
+    rows = {row["fault"]: row for row in old["faults"]}
+    if fault is not None:
+        rows[fault.fault] = asdict(fault)
     record = {**old, **found, "faults": [rows[n] for n in ALL if n in rows], "machine": _machine()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"wrote {args.out}")
 
 
 def _machine() -> dict[str, Any]:
