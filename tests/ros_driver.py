@@ -55,10 +55,11 @@ class DriverProcess:
 
 
 @contextmanager
-def running_driver(*arguments: str) -> Iterator[DriverProcess]:
+def running_driver(*arguments: str, simulated_clock: bool = True) -> Iterator[DriverProcess]:
     """A driver from its start to an orderly end."""
-    module = "robots.interbotix.simulated_driver"
-    command = [sys.executable, "-m", module, "--clock", "simulated", "--speed", SPEED, *arguments]
+    command = [sys.executable, "-m", "robots.interbotix.simulated_driver", *arguments]
+    if simulated_clock:
+        command += ["--clock", "simulated", "--speed", SPEED]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as stream:

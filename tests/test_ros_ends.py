@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ need_ros()
 pytestmark = pytest.mark.ros
 
 from robots.interbotix.interface import SLEEP_JOINTS  # noqa: E402
+from robots.interbotix.xs_core import InterbotixRobotXSCore  # noqa: E402
 from robots.layout import NEUTRAL_JOINTS  # noqa: E402
 from robots.ros_arm import RosArm, RosConfig  # noqa: E402
 
@@ -20,6 +22,7 @@ SIMULATED = RosConfig(simulated_clock=True)
 CLIENT = """
 import signal, numpy as np
 from robots.ros_arm import RosArm, RosConfig
+from robots.interbotix.xs_core import InterbotixRobotXSCore  # noqa: E402
 from robots.layout import NEUTRAL_JOINTS
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.default_int_handler)
@@ -31,6 +34,26 @@ while True:
     print(i, flush=True)
     i += 1
 """
+
+
+def test_importing_and_constructing_join_no_network() -> None:
+    code = (
+        "import rclpy, robots.ros_arm\n"
+        "arm = robots.ros_arm.RosArm()\n"
+        "assert not rclpy.ok()\n"
+        "arm.close()\n"
+        "assert not rclpy.ok()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=PATIENCE_S)
+
+
+def test_by_the_clock_of_the_world_stamps_are_dates() -> None:
+    began = time.time()
+    with running_driver("--camera-hz", "0", simulated_clock=False):
+        core = InterbotixRobotXSCore("wx250s", timeout_s=PATIENCE_S)
+        stamp = until(lambda: core.newest, "joint states").header.stamp
+        core.close()
+    assert began < stamp.sec + stamp.nanosec * 1e-9 < time.time()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -102,7 +102,7 @@ class SimulatedDriver(Node):
             CameraThread(self, camera_topic, camera_hz, self.stopped) if camera_hz > 0 else None
         )
         self._epoch_ns = self.get_clock().now().nanoseconds
-        self._clock = self.create_publisher(Clock, "/clock", 1) if simulated_clock else None
+        self._clock_topic = self.create_publisher(Clock, "/clock", 1) if simulated_clock else None
         self._followers = Followers()
         if simulated_clock:
             self.create_subscription(Header, SEEN_TOPIC, self._on_seen, QUEUE_DEPTH)
@@ -141,7 +141,7 @@ class SimulatedDriver(Node):
         return time_message(nanoseconds)
 
     def _now_ns(self) -> int:
-        if self._clock is None:
+        if self._clock_topic is None:
             return self.get_clock().now().nanoseconds
         return self._epoch_ns + round(self.robot.time * 1e9)
 
@@ -156,8 +156,8 @@ class SimulatedDriver(Node):
             self._camera.tell(self.robot.time)
 
     def _say_time(self) -> None:
-        if self._clock is not None:
-            self._clock.publish(Clock(clock=time_message(self._now_ns())))
+        if self._clock_topic is not None:
+            self._clock_topic.publish(Clock(clock=time_message(self._now_ns())))
 
     def _say_again(self) -> None:
         """Somebody may have missed the present, or have come only now."""
@@ -166,7 +166,7 @@ class SimulatedDriver(Node):
             self._states.publish(self._published)
 
     def _may_go_on(self) -> bool:
-        if self._clock is None or self._in_service:
+        if self._clock_topic is None or self._in_service:
             return True
         if self._camera is not None and self._camera.is_behind(self.robot.time):
             return False
