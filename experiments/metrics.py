@@ -90,6 +90,12 @@ def mean_absolute_error(counts: np.ndarray) -> float:
     return float((counts * distance).sum()) / total if total else math.nan
 
 
+def even_width(count: int) -> int:
+    """Width of 12 to 20 blocks whose last one is as full as can be: a short one jumps in a curve."""
+    widths = range(max(5, -(-count // 20)), max(5, count // 12) + 1)
+    return min(widths, key=lambda width: (-count % width, width))
+
+
 def binned_mean(values: Sequence[float], width: int) -> list[tuple[int, float]]:
     """Means of consecutive blocks, for a learning curve one can read.
 

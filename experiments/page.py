@@ -120,7 +120,7 @@ def _confusion_note(counts: np.ndarray) -> str:
     if not total:
         return "No training episode has both a score and a truth."
     error = mean_absolute_error(counts)
-    return f"All {total} training episodes; the judge is off by {error:.2f} levels on average."
+    return f"All {total} training episodes; the judge is off by {error:.2f} levels on average. Shade: share of the true level."
 
 
 def _figure(draw: Callable[[plots.Palette], bytes]) -> dict[str, str]:

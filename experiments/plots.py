@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.media import film_strip
-from experiments.metrics import Rate, binned_mean
+from experiments.metrics import Rate, binned_mean, even_width
 
 DPI = 160
 
@@ -51,7 +51,7 @@ def learning_curve(
     """
     figure, axes = _figure(palette, 7.2, 3.3)
     count = len(judged)
-    width = max(5, round(count / 16))
+    width = even_width(count)
     low, high = (100 * end for end in base.interval)
     axes.axhspan(low, high, color=palette.base, alpha=0.18, lw=0)
     axes.axhline(100 * base.value, color=palette.base, lw=1.4, label="base policy (95 % interval)")

@@ -25,6 +25,7 @@ from experiments.results import RESULTS
 from experiments.robot import Robot, RobotKind, ros_id
 from experiments.run_folder import write_json
 from experiments.workers import prepare
+from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.program import INTERRUPTED, run_program, this_python
 
 
@@ -88,14 +89,31 @@ def parse(argv: list[str]) -> RunArgs:
 
     Raises:
         UnknownName: No such experiment.
+        InvalidSetting: Options that do not go together.
     """
     if not argv or argv[0].startswith("-"):
-        print(
-            f"usage: python -m experiments.run EXPERIMENT [options]\nEXPERIMENT: {', '.join(CONFIGS)}"
-        )
-        raise SystemExit(0 if argv[:1] == ["--help"] else 2)
+        print(usage())
+        raise SystemExit(0 if argv[:1] in (["--help"], ["-h"]) else 2)
     default = RunArgs(get_config(argv[0]))
-    return tyro.cli(RunArgs, default=default, args=argv[1:], prog=f"experiments.run {argv[0]}")
+    args = tyro.cli(RunArgs, default=default, args=argv[1:], prog=f"experiments.run {argv[0]}")
+    if args.robot == "sim" and (args.i_am_watching or args.simulated_clock):
+        raise InvalidSetting(
+            "Expected --robot ros2 with --i-am-watching or --simulated-clock, got the simulation, "
+            "which neither is for. Add --robot ros2, or leave them out."
+        )
+    if args.robot == "ros2" and args.workers > 1:
+        raise InvalidSetting(
+            f"Expected one worker with --robot ros2, as there is one arm, got {args.workers}."
+        )
+    return args
+
+
+def usage() -> str:
+    """What there is to run."""
+    return (
+        f"{__doc__}\nEXPERIMENT: {', '.join(CONFIGS)}\n"
+        "Its options: python -m experiments.run EXPERIMENT --help"
+    )
 
 
 def publish(
@@ -120,8 +138,9 @@ def main(argv: list[str]) -> int:
     folder = open_run(config, path, resume=args.resume)
     try:
         log = wandb_log(config, path) if args.wandb else None
-        workers = args.workers if args.arm is None else 1
-        finished = run(config, folder, workers=workers, blind=args.blind, log=log, robot=args.arm)
+        finished = run(
+            config, folder, workers=args.workers, blind=args.blind, log=log, robot=args.arm
+        )
         page = write_report(config, folder, finished)
     except KeyboardInterrupt:
         words = [word for word in argv if word != "--resume"]
@@ -138,7 +157,12 @@ def main(argv: list[str]) -> int:
 
 def wandb_log(config: ExperimentConfig, path: Path) -> Log:
     """Log each training episode to Weights & Biases, in a run named after the run folder."""
-    import wandb
+    try:
+        import wandb
+    except ImportError as error:
+        raise InvalidSetting(
+            f"Expected wandb for --wandb, got: {error}. Install it (pip install wandb)."
+        ) from error
 
     run = wandb.init(
         project="roboreward-gym", name=path.name, id=path.name, resume="allow",

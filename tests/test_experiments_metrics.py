@@ -7,6 +7,7 @@ from experiments.metrics import (
     Rate,
     binned_mean,
     confusion,
+    even_width,
     false_negative_rate,
     false_positive_rate,
     mean_absolute_error,
@@ -72,3 +73,14 @@ def test_nan_is_left_out_of_its_block() -> None:
     (first, second) = binned_mean([math.nan, 1.0, math.nan, math.nan], 2)
     assert first == (2, 1.0)
     assert math.isnan(second[1])
+
+
+@pytest.mark.parametrize(
+    ("count", "width"), [(1, 5), (30, 5), (60, 5), (160, 8), (200, 10), (400, 20), (203, 12)]
+)
+def test_blocks_of_a_curve_are_even(count: int, width: int) -> None:
+    assert even_width(count) == width
+    if count >= 60:
+        last = count % width or width
+        assert last > 0.8 * width
+        assert 12 <= -(-count // width) <= 20

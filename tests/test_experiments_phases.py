@@ -23,7 +23,7 @@ from experiments.run_folder import RunFolder, RunFolderError
 from policies.checkpoint import CHECKPOINT, load_checkpoint
 from policies.dsrl import BEST, DsrlConfig
 from policies.policy import DiffusionPolicy, PolicyConfig
-from roboreward_gym.errors import UnknownName, WeightsError
+from roboreward_gym.errors import InvalidSetting, UnknownName, WeightsError
 from roboreward_gym.registry import register_reward_model
 from roboreward_gym.scoring import Clip, ProgressScore
 
@@ -327,6 +327,31 @@ def test_options_change_the_named_experiment() -> None:
 def test_unknown_experiment_is_refused_before_anything_runs() -> None:
     with pytest.raises(UnknownName, match="toy-on-towel-nano"):
         main(["toy-on-towel-nan", "--seed", "0"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--i-am-watching"], "Add --robot ros2"),
+        (["--simulated-clock"], "Add --robot ros2"),
+        (["--robot", "ros2", "--workers", "2"], "one arm, got 2"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options: list[str], said: str) -> None:
+    with pytest.raises(InvalidSetting, match=said):
+        parse(["drawer-nano", *options])
+
+
+@pytest.mark.parametrize(("argv", "status"), [([], 2), (["--seed", "1"], 2), (["--help"], 0)])
+def test_without_an_experiment_the_program_says_what_there_is(
+    argv: list[str], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(argv)
+    assert end.value.code == status
+    said = capsys.readouterr().out
+    assert all(name in said for name in CONFIGS)
+    assert "fine-tune it with a judge's reward" in said
 
 
 def test_stopped_program_says_how_to_continue(
