@@ -120,7 +120,11 @@ def _film(who: Contestant, seed: int, words: str) -> Film:
 
 
 def main(run: tyro.conf.Positional[Path]) -> None:
-    """Write the report of the finished run in this folder again."""
+    """Write the report of a finished run again.
+
+    Args:
+        run: Its run folder.
+    """
     prepare(threads=1)
     config, folder, finished = reopen(run)
     print(write_report(config, folder, finished))

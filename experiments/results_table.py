@@ -10,7 +10,8 @@ from typing import Any
 import tyro
 
 from experiments.results import RESULTS
-from experiments.run_folder import read_json
+from experiments.run_folder import RunFolderError, read_json
+from roboreward_gym.program import run_program
 
 HEADER = (
     "config", "seed", "reward", "base", "fine-tuned", "gain", "false positives", "minutes", "command",
@@ -19,6 +20,8 @@ HEADER = (
 
 def load_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """All result files, by config and seed."""
+    if not folder.is_dir():
+        raise RunFolderError(f"Expected a folder of result files, got {folder}, which is none.")
     records = [read_json(path) for path in folder.glob("*-seed*.json")]
     return sorted(records, key=lambda record: (record["config"], record["seed"]))
 
@@ -63,7 +66,11 @@ def _success(record: Mapping[str, Any], phase: str) -> str:
 
 
 def main(results: Path = RESULTS) -> None:
-    """Print the table and the mean gains."""
+    """Print the table and the mean gains.
+
+    Args:
+        results: Folder of the result files.
+    """
     records = load_results(results)
     print(markdown(records))
     print()
@@ -71,4 +78,4 @@ def main(results: Path = RESULTS) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_program(lambda: tyro.cli(main))

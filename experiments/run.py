@@ -28,6 +28,13 @@ from experiments.workers import prepare
 from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.program import INTERRUPTED, run_program, this_python
 
+SET_ELSEWHERE = {
+    "episodes": "--training-episodes",
+    "seed": "--seed",
+    "first_env_seed": "--seed",
+}
+"""Settings of the fine-tuner that the experiment decides, and the option that does."""
+
 
 @dataclass(frozen=True)
 class RunArgs:
@@ -96,6 +103,10 @@ def parse(argv: list[str]) -> RunArgs:
         raise SystemExit(0 if argv[:1] in (["--help"], ["-h"]) else 2)
     default = RunArgs(get_config(argv[0]))
     args = tyro.cli(RunArgs, default=default, args=argv[1:], prog=f"experiments.run {argv[0]}")
+    for name, instead in SET_ELSEWHERE.items():
+        if getattr(args.experiment.dsrl, name) != getattr(default.experiment.dsrl, name):
+            option = f"--dsrl.{name.replace('_', '-')}"
+            raise InvalidSetting(f"Expected {instead}, got {option}, which would be ignored.")
     if args.robot == "sim" and (args.i_am_watching or args.simulated_clock):
         raise InvalidSetting(
             "Expected --robot ros2 with --i-am-watching or --simulated-clock, got the simulation, "

@@ -53,11 +53,9 @@ class RunFolder:
         config = json.loads(json.dumps(config))  # as it would be read back: tuples become lists
         if saved == config:
             return
-        saved = saved if isinstance(saved, dict) else {}
-        names = [k for k in sorted(saved | config) if saved.get(k) != config.get(k)]
-        differences = "; ".join(
-            f"{k}: expected {config.get(k)!r}, got {saved.get(k)!r}" for k in names
-        )
+        old, new = _flat(saved if isinstance(saved, dict) else {}), _flat(config)
+        names = [k for k in sorted(old | new) if old.get(k) != new.get(k)]
+        differences = "; ".join(f"{k}: expected {new.get(k)!r}, got {old.get(k)!r}" for k in names)
         raise RunFolderError(
             f"The run folder {self.path} was made with another config ({differences}). "
             "Use the config it was made with, or choose another folder with --out."
@@ -81,6 +79,15 @@ class RunFolder:
         finally:
             seconds = 60 * self.minutes + time.monotonic() - begin
             write_json(self / "clock.json", {"seconds": round(seconds, 3)})
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their path, such as `dsrl.gamma`."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        inner = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    return flat
 
 
 def read_json(path: Path) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import gymnasium as gym
+
 from roboreward_gym.errors import RoboRewardError
 
 INTERRUPTED = 130
@@ -15,12 +17,12 @@ INTERRUPTED = 130
 def run_program(main: Callable[[], int | None]) -> NoReturn:
     """Run a program and leave Python with its exit status.
 
-    An error that we raise on purpose ends it with what the error says, and Ctrl-C with a word: a
-    traceback tells the user of a program nothing.
+    An error that we raise on purpose, or the name of an environment that there is not, ends it with
+    what the error says, and Ctrl-C with a word: a traceback tells the user of a program nothing.
     """
     try:
         status = main()
-    except RoboRewardError as error:
+    except (RoboRewardError, gym.error.UnregisteredEnv) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")

@@ -335,6 +335,7 @@ def test_unknown_experiment_is_refused_before_anything_runs() -> None:
         (["--i-am-watching"], "Add --robot ros2"),
         (["--simulated-clock"], "Add --robot ros2"),
         (["--robot", "ros2", "--workers", "2"], "one arm, got 2"),
+        (["--dsrl.episodes", "9"], "Expected --training-episodes"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: list[str], said: str) -> None:

@@ -38,6 +38,14 @@ def test_another_config_is_refused_with_the_difference(tmp_path: Path, resume: b
         RunFolder(tmp_path / "run", {**CONFIG, "seed": 1}, resume=resume)
 
 
+def test_a_difference_deep_in_the_config_is_told_alone(tmp_path: Path) -> None:
+    config = {"name": "toy", "dsrl": {"gamma": 0.9, "seed": 0}}
+    RunFolder(tmp_path / "run", config, resume=False)
+    other = {"name": "toy", "dsrl": {"gamma": 0.8, "seed": 0}}
+    with pytest.raises(RunFolderError, match=r"\(dsrl\.gamma: expected 0\.8, got 0\.9\)"):
+        RunFolder(tmp_path / "run", other, resume=True)
+
+
 def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("important")
     with pytest.raises(RunFolderError, match="other files"):

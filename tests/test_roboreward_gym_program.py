@@ -1,6 +1,7 @@
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 from roboreward_gym.errors import UnknownName
@@ -29,6 +30,11 @@ def test_status_is_that_of_the_program(status: int | None, code: int | None) -> 
 def test_an_error_on_purpose_is_said_without_a_traceback() -> None:
     with pytest.raises(SystemExit, match=r"UnknownName: .*Did you mean 'nano'"):
         run_program(misnamed)
+
+
+def test_an_environment_that_there_is_not_is_said_without_a_traceback() -> None:
+    with pytest.raises(SystemExit, match=r"NameNotFound: .*CartPole"):
+        run_program(lambda: gym.make("CartPol-v1") and None)
 
 
 def test_a_bug_keeps_its_traceback() -> None:
