@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arms import judged_env
-from experiments.config import ExperimentConfig, evaluation_seeds
+from experiments.config import ExperimentConfig, InvalidConfig, evaluation_seeds
 from experiments.evaluate import Contestant, Evaluation, evaluate_contestant
 from experiments.results import Training, provenance, summarize
 from experiments.robot import Robot, hands_free
@@ -19,6 +19,7 @@ from policies.dsrl import BEST, train
 from policies.player import EpisodeRecord
 from policies.policy import WEIGHTS, DiffusionPolicy
 from roboreward_gym.errors import WeightsError
+from roboreward_gym.rewards import as_reward_map
 from roboreward_gym.wrapper import VLMRewardWrapper
 
 Log = Callable[[Mapping[str, Any]], None]
@@ -72,6 +73,7 @@ def run(
         log: Called with each training episode's metrics.
         robot: An arm over ROS 2, for one worker; without it the environment simulates.
     """
+    check(config)
     with folder.timed():
         base = evaluate_base(config, folder, workers=workers, robot=robot)
     with folder.timed():
@@ -89,6 +91,23 @@ def run(
     }
     write_json(folder / "result.json", record)
     return Finished(base, final, training, record)
+
+
+def check(config: ExperimentConfig) -> None:
+    """Refuse at once what would only show when the base policy has been evaluated.
+
+    Raises:
+        UnknownName: No such reward map.
+        InvalidConfig: More components of the noise are to be steered than there are.
+        WeightsError: The base policy cannot be read.
+    """
+    as_reward_map(config.reward_map)
+    chunk = DiffusionPolicy.load(config.policy).chunk
+    if config.dsrl.steered > chunk:
+        raise InvalidConfig(
+            f"Expected --dsrl.steered of at most {chunk}, the actions in a chunk of the base policy, "
+            f"got {config.dsrl.steered}."
+        )
 
 
 def reopen(path: Path) -> tuple[ExperimentConfig, RunFolder, Finished]:

@@ -35,9 +35,20 @@ class Robot:
     simulated_clock: bool = False
 
     def make(self, env_id: str) -> gym.Env:
-        """Make the environment; nothing moves before its first reset."""
+        """Make the environment; nothing moves before its first reset.
+
+        Raises:
+            ArmUnavailable: ROS 2 is not installed.
+        """
         options = {"watched": self.watched, "simulated_clock": self.simulated_clock}
-        return RecordEpisodes(gym.make(env_id, render_mode="rgb_array", **options), self.episodes)
+        try:
+            env = gym.make(env_id, render_mode="rgb_array", **options)
+        except ModuleNotFoundError as error:
+            raise ArmUnavailable(
+                f"Expected ROS 2 and our messages for --robot ros2, got: {error}. Run `make setup-ros` "
+                "and start the program with .venv-ros/bin/python, see docs/ros.md."
+            ) from error
+        return RecordEpisodes(env, self.episodes)
 
 
 def ros_id(env_id: str) -> str:

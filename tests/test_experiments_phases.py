@@ -23,7 +23,7 @@ from experiments.run_folder import RunFolder, RunFolderError
 from policies.checkpoint import CHECKPOINT, load_checkpoint
 from policies.dsrl import BEST, DsrlConfig
 from policies.policy import DiffusionPolicy, PolicyConfig
-from roboreward_gym.errors import InvalidSetting, UnknownName, WeightsError
+from roboreward_gym.errors import InvalidSetting, RoboRewardError, UnknownName, WeightsError
 from roboreward_gym.registry import register_reward_model
 from roboreward_gym.scoring import Clip, ProgressScore
 
@@ -264,6 +264,23 @@ def test_other_base_weights_are_another_run(config: ExperimentConfig, tmp_path: 
         DiffusionPolicy(TINY).save(weights)
         with raises:
             open_run(mine, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"reward_map": "progres"}, "Did you mean 'progress'"),
+        ({"dsrl": DsrlConfig(steered=50)}, "at most 8"),
+    ],
+)
+def test_what_training_would_refuse_is_refused_before_the_base_is_evaluated(
+    config: ExperimentConfig, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    wrong = dataclasses.replace(config, **change)
+    folder = open_run(wrong, tmp_path / "run", resume=False)
+    with pytest.raises(RoboRewardError, match=said):
+        run(wrong, folder)
+    assert not (folder / "base.jsonl").exists()
 
 
 def test_missing_base_policy_says_how_to_make_one(config: ExperimentConfig, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from experiments.config import TRUTH
-from experiments.robot import HandsFree, hands_free, ros_id, scoring_of
+from experiments.robot import HandsFree, Robot, hands_free, ros_id, scoring_of
 from experiments.run import parse
 from roboreward_gym import Clip, Episode, ProgressScore, VLMRewardWrapper
 from roboreward_gym.errors import RewardModelFailure
+from robots.errors import ArmUnavailable
 from robots.layout import NEUTRAL_JOINTS
 from robots.recording import RecordEpisodes
 from robots.widowx import WidowXEnv
@@ -115,3 +116,15 @@ def test_the_option_changes_the_environment_and_the_folder_only() -> None:
 def test_each_task_exists_over_ros_with_the_same_time_limit(env_id: str) -> None:
     simulated, ros = (gym.spec(i.removeprefix("robots:")) for i in (env_id, ros_id(env_id)))
     assert simulated.max_episode_steps == ros.max_episode_steps
+
+
+def test_without_ros_the_option_says_how_to_set_it_up(tmp_path: Path) -> None:
+    def make(**_: object) -> gym.Env:
+        raise ModuleNotFoundError("No module named 'rclpy'")
+
+    gym.register("NoRos-v0", make)
+    try:
+        with pytest.raises(ArmUnavailable, match=r"rclpy.*make setup-ros"):
+            Robot(tmp_path).make("NoRos-v0")
+    finally:
+        del gym.registry["NoRos-v0"]
