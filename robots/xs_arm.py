@@ -248,13 +248,13 @@ class XsArm:
         way = joints - start
         # 1.5 times the mean speed is the top of a smooth step.
         steps = max(2, math.ceil(1.5 * np.abs(way).max() / SLOW_RAD_S * STREAM_HZ))
-        begin = self._timer.now()
         for i in range(1, steps + 1):
             s = i / steps
             with self._lock:
                 self._raise_fault()
                 self._send(start + way * s * s * (3.0 - 2.0 * s))
-            self._timer.wait(self._stop, begin + i / STREAM_HZ)
+            # From now, not from the start: after a pause nothing is made up for in a hurry.
+            self._timer.wait(self._stop, self._timer.now() + 1.0 / STREAM_HZ)
         self._settle(joints)
 
     def _settle(self, joints: np.ndarray) -> None:
@@ -275,17 +275,24 @@ class XsArm:
     def _sleep(self) -> None:
         """To the sleep pose, torque off; an arm that cannot get there keeps holding, and says so."""
         try:
-            self._prepare(camera=False)
-            self._travel(NEUTRAL_JOINTS, 1.0)
-            self._travel(SLEEP_JOINTS, 0.0)
-            with self._lock:
-                self._driving = False
-                safety.check_may_drop(self._read_arm(), SLEEP_JOINTS)
-                self._link.send_gripper(0.0)
+            try:
+                self._go_to_sleep()
+            except ArmFault as fault:
+                log.warning("Stopped on the way to sleep, trying once more. %s", fault)
+                self._go_to_sleep()
             self._link.torque(enable=False)
         except (ArmFault, ArmUnavailable, MotionRefused) as error:
             log.error("The arm could not be put to sleep and holds where it is, with torque on: "
                       "support it before you switch the power off. %s", error)  # fmt: skip
+
+    def _go_to_sleep(self) -> None:
+        self._prepare(camera=False)
+        self._travel(NEUTRAL_JOINTS, 1.0)
+        self._travel(SLEEP_JOINTS, 0.0)
+        with self._lock:
+            self._driving = False
+            safety.check_may_drop(self._read_arm(), SLEEP_JOINTS)
+            self._link.send_gripper(0.0)
 
     # --- the watching thread -----------------------------------------------------------------------
 

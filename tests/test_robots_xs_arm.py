@@ -135,6 +135,22 @@ def test_a_reset_is_slow_and_ends_at_its_target() -> None:
     np.testing.assert_allclose(points[-1], NEUTRAL_JOINTS, atol=1e-9)
 
 
+def test_a_reset_that_was_held_up_makes_up_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    arm, driver = made()
+    send = driver.send_arm
+
+    def slow_send(joints: np.ndarray) -> None:
+        send(joints)
+        if len(driver.set_points) == 10:
+            driver.run(0.5)  # the computer does something else
+
+    monkeypatch.setattr(driver, "send_arm", slow_send)
+    arm.reset(NEUTRAL_JOINTS, 1.0)
+    times = np.array([time for time, _ in driver.set_points])
+    assert np.diff(times).max() > 0.5
+    assert np.diff(times).min() > 0.049
+
+
 def test_set_points_come_at_5_hz_without_drift() -> None:
     arm, driver = driving()
     driver.set_points.clear()
@@ -286,6 +302,14 @@ def test_closing_after_a_fault_goes_to_sleep_too() -> None:
         swing(arm)
     arm.close()
     assert driver.log[-1][:2] == ("torque", False)
+
+
+def test_one_stale_reading_on_the_way_to_sleep_does_not_leave_the_arm_under_torque() -> None:
+    arm, driver = driving()
+    driver.at(1.0, lambda: setattr(driver, "states_late_s", 0.3))
+    driver.at(1.5, lambda: setattr(driver, "states_late_s", 0.0))
+    arm.close()
+    assert driver.log[-1] == ("torque", False, SLEEP_JOINTS.tolist())
 
 
 def test_an_arm_that_cannot_go_to_sleep_keeps_its_torque(
