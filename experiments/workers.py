@@ -2,9 +2,11 @@
 
 import multiprocessing
 import signal
+import threading
 from multiprocessing.pool import Pool
 
 import torch
+from tqdm import tqdm
 
 from roboreward_gym.allocator import keep_freed_memory
 
@@ -25,3 +27,5 @@ def prepare(threads: int) -> None:
     """Make this process ready to compute; programs call it first, and so does each of their workers."""
     keep_freed_memory()
     torch.set_num_threads(threads)
+    # Its own lock is a semaphore of the system, and a worker that Ctrl-C ends would leave it behind.
+    tqdm.set_lock(threading.RLock())

@@ -1,7 +1,9 @@
 import signal
+import threading
 
 import pytest
 import torch
+from tqdm import auto, tqdm
 
 from experiments import workers
 from experiments.workers import prepare, worker_pool
@@ -29,3 +31,12 @@ def test_a_prepared_process_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch, "set_num_threads", calls.append)
     prepare(threads=2)
     assert calls == ["memory", 2]
+
+
+def test_a_worker_that_is_stopped_leaves_no_semaphore_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.delattr(tqdm, "_lock", raising=False)
+    prepare(threads=1)
+    assert isinstance(auto.tqdm.get_lock(), type(threading.RLock()))
