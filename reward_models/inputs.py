@@ -7,6 +7,7 @@ itself.
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,20 +75,17 @@ class InputBuilder:
         video = self._video
         patch, merge, pair = video.patch_size, video.merge_size, video.temporal_patch_size
         height, width = resized_size(len(frames), *frames.shape[1:3], self._protocol)
-        images = torch.from_numpy(frames)
+        images = torch.from_numpy(frames).permute(0, 3, 1, 2)
         if (height, width) != frames.shape[1:3]:
-            channels_first = images.permute(0, 3, 1, 2)
-            resized = tvF.resize(
-                channels_first, [height, width], InterpolationMode.BICUBIC, antialias=True
-            )
-            images = resized.permute(0, 2, 3, 1)
+            images = tvF.resize(images, [height, width], InterpolationMode.BICUBIC, antialias=True)
         if missing := -len(images) % pair:
             images = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
         t, h, w = len(images) // pair, height // patch, width // patch
-        blocks = images.reshape(
-            t, pair, h // merge, merge, patch, w // merge, merge, patch, images.shape[-1]
-        ).permute(0, 2, 5, 3, 6, 8, 1, 4, 7)
-        values = torch.empty(blocks.shape, dtype=torch.float32).copy_(blocks)
+        # Bytes are put in order, and only then made numbers of four times their size.
+        blocks = images.contiguous().view(
+            t, pair, -1, h // merge, merge, patch, w // merge, merge, patch
+        )
+        values = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).contiguous().to(torch.float32)
         values.sub_(self._mean.view(-1, 1, 1, 1)).div_(self._std.view(-1, 1, 1, 1))
         return values.view(t * h * w, -1), (t, h, w)
 
@@ -150,22 +148,44 @@ def processor_inputs(
     )
 
 
+CHECKED = tuple(
+    SampledClip(
+        np.random.default_rng(0).integers(0, 256, (n, 48, 80, 3), dtype=np.uint8),
+        np.arange(n) * 7,
+        7 * n,
+        9.97,
+        task,
+    )
+    for n, task in ((3, "put the duck on the towel."), (2, "Öffne 12 Schubladen!"))
+)
+"""Two small clips, one with an odd number of frames, on which a checkpoint is tried when it is loaded."""
+
+
 def matches_processor(
     builder: InputBuilder, processor: Qwen3VLProcessor, protocol: Protocol
 ) -> bool:
-    """Whether both make identical inputs from two small clips, one with an odd number of frames."""
+    """Whether both make identical inputs from `CHECKED`."""
     video = processor.video_processor
     if video.resample != BICUBIC or not (
         video.do_resize and video.do_rescale and video.do_normalize
     ):
         return False
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 48, 80, 3), dtype=np.uint8)
-    clips = [
-        SampledClip(pixels[:n], np.arange(n) * 7, 7 * n, 9.97, task)
-        for n, task in ((3, "put the duck on the towel."), (2, "Öffne 12 Schubladen!"))
-    ]
-    ours, theirs = builder(clips), processor_inputs(processor, clips, protocol)
+    ours, theirs = builder(CHECKED), processor_inputs(processor, CHECKED, protocol)
     return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def shared_beginning(inputs: BatchFeature) -> list[int]:
+    """Return the token ids that all these prompts begin with, before their videos."""
+    rows = [
+        ids[shown.bool()].tolist()
+        for ids, shown in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+    ]
+    text = [
+        kinds[shown.bool()].tolist().index(VIDEO_TYPE)
+        for kinds, shown in zip(inputs["mm_token_type_ids"], inputs["attention_mask"], strict=True)
+    ]
+    equal = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
+    return [column[0] for column in itertools.islice(equal, min(text))]
 
 
 def render_chat(processor: Qwen3VLProcessor, question: str) -> str:

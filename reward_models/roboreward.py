@@ -5,8 +5,11 @@ probabilities, and how much the model would rather have said something else. `ge
 """
 
 import math
+import os
+import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +17,14 @@ import torch
 import transformers
 from transformers import BatchFeature
 
-from reward_models.inputs import InputBuilder, digit_tokens, matches_processor, processor_inputs
+from reward_models.inputs import (
+    CHECKED,
+    InputBuilder,
+    digit_tokens,
+    matches_processor,
+    processor_inputs,
+    shared_beginning,
+)
 from reward_models.loading import (
     Checkpoint,
     Quantization,
@@ -26,6 +36,7 @@ from reward_models.loading import (
     weights_sha256,
 )
 from reward_models.memory import check_memory, parameter_count
+from reward_models.one_pass import OnePass, PlainPass, matches_model
 from reward_models.prompt import ANSWER_PREFIX, parse_answer, prompt_sha256
 from reward_models.protocol import OFFICIAL, Protocol, SampledClip, sample_clip
 from reward_models.vision_attention import speed_up
@@ -33,6 +44,9 @@ from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailur
 from roboreward_gym.scoring import LEVELS, Clip, ProgressScore
 
 Decode = Literal["logits", "text"]
+
+BATCH, BATCH_ON_CPU = 8, 1
+"""A CPU computes at full speed on one clip: more of them only leave its caches, and are shared between cores instead."""
 
 REPLY_TOKENS = 128
 """Longest reply of `decode="text"`, as in the published wrappers; an answer takes five."""
@@ -50,7 +64,9 @@ class RoboReward:
         dtype: Precision; float32 on the CPU and that of the checkpoint elsewhere by default.
         attention: Attention implementation of the language model; transformers' choice by default.
         quantization: Store the language model in 8 or 4 bits; needs the extra `quantized`.
-        batch_size: Most clips in one forward pass; halved when the memory does not suffice.
+        batch_size: Most clips in one forward pass, halved when the memory does not suffice; 8 by
+            default, and 1 on the CPU, where the clips of one call are shared between the cores that
+            torch's own threads leave free.
         protocol: Frames and pixels that the model sees.
         off_format_limit: Above this probability of saying something other than a digit, an answer
             counts as unreadable instead of being read as the likeliest digit.
@@ -74,12 +90,12 @@ class RoboReward:
         dtype: torch.dtype | None = None,
         attention: str | None = None,
         quantization: Quantization | None = None,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         protocol: Protocol = OFFICIAL,
         off_format_limit: float = 0.5,
         decode: Decode = "logits",
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise InvalidSetting(f"Expected a batch size of at least 1, got {batch_size}.")
         if decode not in ("logits", "text"):
             raise InvalidSetting(f"Expected decode='logits' or 'text', got {decode!r}.")
@@ -94,16 +110,22 @@ class RoboReward:
         )
         self.model.eval().requires_grad_(requires_grad=False)
         speed_up(self.model.model.visual)
-        self.batch_size = batch_size
+        self.batch_size = batch_size or (BATCH_ON_CPU if chosen.type == "cpu" else BATCH)
         self.protocol = protocol
         self.off_format_limit = off_format_limit
         self.decode = decode
-        self._digits = torch.tensor(digit_tokens(self.processor), device=chosen)
+        self._generating = threading.Lock()
+        self._digits = torch.tensor(digit_tokens(self.processor))
         self._reserved = tuple(self.processor.tokenizer.all_special_tokens)
         self._prefix = ANSWER_PREFIX if decode == "logits" else ""
         self._builder = InputBuilder(self.processor, protocol, self._prefix)
         reference = InputBuilder(self.processor, protocol)
         self._fast = matches_processor(reference, self.processor, protocol)
+        one_pass = matches_model(self.model)
+        instruction = shared_beginning(self.prepare(CHECKED))
+        self._next_token: Callable[[BatchFeature], torch.Tensor] = (
+            OnePass(self.model, instruction) if one_pass else PlainPass(self.model)
+        )
         self._manifest = {
             "model": name or checkpoint.name,
             "revision": checkpoint.revision,
@@ -112,6 +134,7 @@ class RoboReward:
             "protocol": dict(vars(protocol)),
             "decode": decode,
             "inputs": "tensors" if self._fast else "processor",
+            "forward": "one pass" if one_pass else "transformers",
             "device": str(chosen),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "attention": self.model.config.text_config._attn_implementation,
@@ -133,20 +156,31 @@ class RoboReward:
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, clip in enumerate(sampled):
             groups[clip.frames.shape].append(i)
-        scores: list[ProgressScore | None] = [None] * len(sampled)
-        for group in groups.values():
-            for start in range(0, len(group), self.batch_size):
-                batch = group[start : start + self.batch_size]
-                found = self._score_within_memory([sampled[i] for i in batch])
-                for i, score in zip(batch, found, strict=True):
-                    scores[i] = score
-        return [score for score in scores if score is not None]
+        size = self.batch_size
+        batches = [
+            group[start : start + size]
+            for group in groups.values()
+            for start in range(0, len(group), size)
+        ]
+        found = self._score_all([[sampled[i] for i in batch] for batch in batches])
+        scores = {
+            i: s for pair in zip(batches, found, strict=True) for i, s in zip(*pair, strict=True)
+        }
+        return [scores[i] for i in range(len(sampled))]
 
     def prepare(self, clips: Sequence[SampledClip]) -> BatchFeature:
         """Turn sampled clips into the model's inputs, padded on the left: the answer comes next."""
         if self._fast:
             return self._builder(clips)
         return processor_inputs(self.processor, clips, self.protocol, self._prefix)
+
+    def _score_all(self, batches: Sequence[Sequence[SampledClip]]) -> list[list[ProgressScore]]:
+        """Score batches one after the other, or side by side on the free cores of a CPU."""
+        workers = min(len(batches), free_cores()) if self.model.device.type == "cpu" else 1
+        if workers <= 1:
+            return [self._score_within_memory(batch) for batch in batches]
+        with ThreadPoolExecutor(workers, "roboreward") as pool:
+            return list(pool.map(self._score_within_memory, batches))
 
     def _score_within_memory(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
         """Score a batch, in halves if it does not fit: the batch size changes no score."""
@@ -173,19 +207,20 @@ class RoboReward:
         self._check_length(inputs)
         grids = inputs["video_grid_thw"].tolist()
         manifests = [self._describe(*pair) for pair in zip(clips, grids, strict=True)]
-        inputs = inputs.to(self.model.device)
         if self.decode == "text":
             return [
                 ProgressScore(level=parse_answer(text), text=text, manifest=manifest)
                 for text, manifest in zip(self._generate(inputs), manifests, strict=True)
             ]
-        logits = self.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1].double()
+        logits = self._next_token(inputs).cpu().double()  # Apple's GPU has no doubles
         return [self._read(*pair) for pair in zip(logits, manifests, strict=True)]
 
     def _generate(self, inputs: BatchFeature) -> list[str]:
+        inputs = inputs.to(self.model.device)
         # Sampling settings of the checkpoint would only draw a warning: greedy uses none of them.
         greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        tokens = self.model.generate(**inputs, max_new_tokens=REPLY_TOKENS, **greedy)
+        with self._generating:  # transformers keeps a place in the text in the model itself
+            tokens = self.model.generate(**inputs, max_new_tokens=REPLY_TOKENS, **greedy)
         replies = tokens[:, inputs["input_ids"].shape[1] :]
         return self.processor.batch_decode(replies, skip_special_tokens=True)
 
@@ -201,7 +236,7 @@ class RoboReward:
         if off_format > self.off_format_limit or mass == 0.0:
             text = ANSWER_PREFIX + self.processor.tokenizer.decode([int(logits.argmax())])
             return ProgressScore(level=None, off_format=off_format, text=text, manifest=manifest)
-        return ProgressScore(level, digits.softmax(-1).cpu().numpy(), off_format, text, manifest)
+        return ProgressScore(level, digits.softmax(-1).numpy(), off_format, text, manifest)
 
     def _describe(self, clip: SampledClip, grid: list[int]) -> dict[str, Any]:
         vision = self.model.config.vision_config
@@ -246,6 +281,13 @@ class RoboReward:
             raise InvalidClip(
                 f"Expected a prompt of at most {limit} tokens, got {length}. Shorten the command."
             )
+
+
+def free_cores() -> int:
+    """How many threads may compute, if each takes as many cores as torch is told to use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, cores // torch.get_num_threads())
 
 
 def _fetch(

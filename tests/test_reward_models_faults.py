@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import BatchFeature
 
 from reward_models.roboreward import RoboReward
 from roboreward_gym import Clip, ProgressScore
@@ -30,36 +31,31 @@ def shared(folder: Path) -> Judge:
 @pytest.fixture
 def judge(shared: Judge) -> Iterator[Judge]:
     """The same judge for each test, whole again afterwards."""
-    forward = shared.model.forward
+    next_token = shared._next_token
+    shared.batch_size = 8
     yield shared
-    shared.model.forward = forward
+    shared._next_token = next_token
     shared.off_format_limit = 1.0
     shared.decode = "logits"
 
 
 def answer_with(judge: Judge, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Let the model's logits pass through a function."""
-    forward = judge.model.forward
-
-    def changed(*args: Any, **kwargs: Any) -> Any:
-        output = forward(*args, **kwargs)
-        output.logits = change(output.logits)
-        return output
-
-    judge.model.forward = changed
+    next_token = judge._next_token
+    judge._next_token = lambda inputs: change(next_token(inputs))
 
 
 def run_out_of_memory(judge: Judge, most: int, error: type[Exception]) -> list[int]:
     """Let the model fail on batches above `most` clips; return the sizes of those that it was given."""
-    forward, sizes = judge.model.forward, []
+    next_token, sizes = judge._next_token, []
 
-    def limited(*args: Any, **kwargs: Any) -> Any:
-        sizes.append(len(kwargs["input_ids"]))
+    def limited(inputs: BatchFeature) -> torch.Tensor:
+        sizes.append(len(inputs["input_ids"]))
         if sizes[-1] > most:
             raise error("out of memory: tried to allocate 8 GiB")
-        return forward(*args, **kwargs)
+        return next_token(inputs)
 
-    judge.model.forward = limited
+    judge._next_token = limited
     return sizes
 
 
@@ -214,10 +210,10 @@ def test_no_memory_for_one_clip_is_an_error(judge: Judge, error: type[Exception]
 
 
 def test_an_error_inside_the_model_is_passed_on(judge: Judge) -> None:
-    def broken(*_: Any, **__: Any) -> Any:
+    def broken(_: BatchFeature) -> torch.Tensor:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    judge.model.forward = broken
+    judge._next_token = broken
     with pytest.raises(RuntimeError, match="device-side assert"):
         judge.score([random_clip(4)])
 
