@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -281,8 +282,10 @@ def _quantized(quantization: Quantization) -> BitsAndBytesConfig:
             "Run: pip install 'roboreward-gym[quantized]'"
         )
     # The tower and the head are a small part of the weights and a large part of the answer.
-    kept = {"llm_int8_skip_modules": ["visual", "lm_head"]}
+    kept = {"llm_int8_skip_modules": ["model.visual", "lm_head"]}
     if quantization == "int8":
+        # It says of every layer, at every call, that it computes in half precision.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True, **kept)
     compute = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
     return BitsAndBytesConfig(load_in_4bit=True, **compute, **kept)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
@@ -14,6 +15,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from reward_models import loading, memory, published
 from reward_models.loading import choose_device, find_checkpoint
 from reward_models.memory import bytes_needed, parameter_count
+from reward_models.nano import WEIGHTS
 from reward_models.roboreward import RoboReward
 from roboreward_gym import load_reward_model, registry
 from roboreward_gym.errors import InvalidSetting, RewardModelUnavailable, WeightsError
@@ -201,6 +203,24 @@ def test_quantized_loading_names_the_extra(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(loading, "_installed", lambda name: name != "bitsandbytes")
     with pytest.raises(RewardModelUnavailable, match=r"bitsandbytes.*roboreward-gym\[quantized\]"):
         RoboReward(folder, device="cpu", quantization="int8")
+
+
+@pytest.mark.parametrize("bits", ["int8", "int4"])
+def test_the_language_model_is_stored_in_few_bits_and_says_nearly_the_same(bits: str) -> None:
+    pytest.importorskip("accelerate")
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    whole = RoboReward(WEIGHTS, device="cpu", off_format_limit=1.0)
+    small = RoboReward(WEIGHTS, device="cpu", off_format_limit=1.0, quantization=bits)
+    layers = (bitsandbytes.nn.Linear8bitLt, bitsandbytes.nn.Linear4bit)
+    text, tower = small.model.model.language_model, small.model.model.visual
+    assert any(isinstance(module, layers) for module in text.modules())
+    assert not any(isinstance(module, layers) for module in tower.modules())
+    assert not isinstance(small.model.lm_head, layers)
+    clips = [random_clip(9, size=(192, 320), seed=seed) for seed in range(4)]
+    for a, b in zip(whole.score(clips), small.score(clips), strict=True):
+        assert b.manifest["quantization"] == bits
+        assert b.manifest["forward"] == "one pass"
+        np.testing.assert_allclose(a.probabilities, b.probabilities, atol=0.3)
 
 
 def test_attention_that_is_not_installed_is_named(folder: Path) -> None:
