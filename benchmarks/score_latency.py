@@ -1,21 +1,26 @@
 """How long one score takes, beside what others do on the same weights and clips: `python -m benchmarks.score_latency`.
 
 `generate` and `ten prefixes` are the public wrappers' way (`benchmarks/wrapper_path.py`), `forward` is the bare forward
-pass of our model on tensors that lie ready. The wrappers have no batch: their time per clip is the same for any number.
-On a CPU the time is that of the processor with one thread, because on a shared machine the clock on the wall measures the
-neighbours. `--shape 4b` or `8b` times random weights of the published sizes on a GPU instead, by the wall clock.
+pass of transformers on tensors that lie ready, with our faster vision tower. The wrappers have no batch: their time per clip
+is the same for any number. On a CPU these are compared by the time of the processor, because on a shared machine the clock on
+the wall measures the neighbours; only a batch, which is shared between cores, is compared with single clips by the wall, and
+with single clips to which all cores are given. Each cell is saved when it is measured: run it again to go on, `--limit-s` to
+stop in between. `--shape 4b` or `8b` times random weights of the published sizes on a GPU instead, by the wall clock.
 """
 
+import itertools
 import json
+import math
 import platform
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +33,7 @@ from benchmarks.random_checkpoint import SHAPES, write_checkpoint
 from benchmarks.wrapper_path import WrapperPath
 from reward_models.nano import WEIGHTS
 from reward_models.protocol import sample_clip
-from reward_models.roboreward import RoboReward
+from reward_models.roboreward import RoboReward, free_cores
 from roboreward_gym import Clip
 
 RESULTS = Path(__file__).parent / "results"
@@ -39,6 +44,16 @@ GOALS = {
     "ratio_to_bare_forward": "<= 1.3",
     "batch32_ratio_vs_single": ">= 1.5",
 }
+
+
+class Cell(NamedTuple):
+    """One line of the table."""
+
+    weights: str
+    frames: int
+    height: int
+    width: int
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,8 @@ class LatencyConfig:
     """Where to run."""
     shape: Literal["4b", "8b", "tiny"] | None = None
     """Time this published size with random weights instead, ours and the bare pass only."""
+    limit_s: float = math.inf
+    """Begin no new cell after this many seconds."""
     out: Path = field(default=RESULTS)
     """Folder of the results."""
     seed: int = 0
@@ -69,6 +86,13 @@ class LatencyConfig:
     def __post_init__(self) -> None:
         if min((self.repeats, self.threads, *self.frames, *self.batches)) < 1:
             raise ValueError("Expected repeats, threads, frames and batches of at least 1.")
+
+    @property
+    def cells(self) -> list[Cell]:
+        """What is measured, single clips first."""
+        names = self.weights if self.shape is None else (self.shape,)
+        shapes = itertools.product(names, self.batches, self.frames, self.sizes)
+        return [Cell(name, frames, *size, batch) for name, batch, frames, size in shapes]
 
 
 @dataclass(frozen=True)
@@ -79,9 +103,8 @@ class Bench:
     wrapper: WrapperPath | None
 
     def forward(self, clips: list[Clip]) -> Callable[[], object]:
-        """Prepare tensors; return a function that only runs the model on them."""
-        judge = self.judge
-        size = judge.batch_size
+        """Prepare tensors; return a function that only runs the model on them, in as large batches as we do."""
+        judge, size = self.judge, self.judge.batch_size
         batches = [clips[i : i + size] for i in range(0, len(clips), size)]
         ready = [
             judge.prepare([sample_clip(clip) for clip in batch]).to(judge.model.device)
@@ -95,185 +118,231 @@ class Bench:
 
         return run
 
+    def jobs(self, clips: list[Clip], threads: int) -> dict[str, Callable[[], object]]:
+        """What is timed on these clips; the wrappers' way on single clips only, as it has no batch."""
+        jobs: dict[str, Callable[[], object]] = {
+            "ours": lambda: self.judge.score(clips),
+            "forward": self.forward(clips),
+        }
+        if len(clips) > 1:
+            return jobs
+        if self.judge.model.device.type == "cpu":
+            jobs["ours_all_cores"] = lambda: score_on_all_cores(self.judge, clips, threads)
+        wrapper = self.wrapper
+        if wrapper is not None:
+            # In favour of the wrapper: it is given the eight frames that the protocol chooses.
+            seen = Clip(np.ascontiguousarray(sample_clip(clips[0]).frames), TASK, 1.0)
+            jobs["generate"] = lambda: wrapper.score(seen)
+            jobs["ten_prefixes"] = lambda: wrapper.score_prefixes(clips[0])
+        return jobs
 
-def load(name: str, device: str, folder: Path) -> Bench:
-    """Load the same weights twice."""
+
+def score_on_all_cores(judge: RoboReward, clips: list[Clip], threads: int) -> None:
+    """Score with a thread of torch on each core."""
+    torch.set_num_threads(threads * free_cores())
+    judge.score(clips)
+    torch.set_num_threads(threads)
+
+
+def load(name: str, config: LatencyConfig, folder: Path) -> Bench:
+    """Write random weights if need be, and load them: as ours, and except for a shape on a GPU as the original too."""
     if name != "nano":
-        write_checkpoint(folder, SHAPES[name], shard_bytes=1_000_000_000)
+        taught = config.shape is None
+        write_checkpoint(folder, SHAPES[name], shard_bytes=5_000_000_000, taught=taught)
     source = WEIGHTS if name == "nano" else folder
-    judge = RoboReward(source, name=name, device=device, batch_size=32, off_format_limit=1.0)
+    dtype = torch.bfloat16 if config.shape is not None else None
+    batch = 32 if config.device != "cpu" else None
+    judge = RoboReward(
+        source,
+        name=name,
+        device=config.device,
+        dtype=dtype,
+        batch_size=batch,
+        off_format_limit=1.0,
+    )
+    if config.shape is not None:
+        return Bench(judge, None)
     original = Qwen3VLForConditionalGeneration.from_pretrained(source, dtype=judge.model.dtype)
-    return Bench(judge, WrapperPath(original.eval().to(device), judge.processor))
+    return Bench(judge, WrapperPath(original.eval().to(config.device), judge.processor))
 
 
-def make_clips(count: int, frames: int, size: tuple[int, int], seed: int) -> list[Clip]:
-    """Noise; an episode at 5 Hz."""
+def make_clips(cell: Cell, seed: int) -> list[Clip]:
+    """A still picture of noise for as long as an episode at 5 Hz takes: what is seen makes no difference to the time."""
     rng = np.random.default_rng(seed)
-    shape = (count, frames, *size, 3)
-    return [Clip(clip, TASK, 5.0) for clip in rng.integers(0, 256, shape, dtype=np.uint8)]
+    picture = (cell.batch, 1, cell.height, cell.width, 3)
+    film = (cell.frames, *picture[2:])
+    return [
+        Clip(np.broadcast_to(frame, film), TASK, 5.0)
+        for frame in rng.integers(0, 256, picture, dtype=np.uint8)
+    ]
 
 
-def measure(
-    jobs: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float]
-) -> dict[str, list[float]]:
-    """Time the jobs in turns, so that a neighbour's load meets all of them, in [s]."""
-    times: dict[str, list[float]] = {name: [] for name in jobs}
+def measure(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, np.ndarray]:
+    """Time the jobs in turns, so that a neighbour's load meets all of them.
+
+    Returns:
+        For each `(repeats, 2)`, the clock on the wall and that of the processor in [s].
+    """
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for turn in range(repeats + 1):
         for name, job in jobs.items():
-            began = clock()
+            wall, processor = time.perf_counter(), time.process_time()
             job()
             if turn:
-                times[name].append(clock() - began)
-    return times
+                times[name].append((time.perf_counter() - wall, time.process_time() - processor))
+    return {name: np.array(values) for name, values in times.items()}
 
 
-def jobs_of(bench: Bench, clips: list[Clip]) -> dict[str, Callable[[], object]]:
-    """What is timed on these clips; the wrappers' way on single clips only, as it has no batch."""
-    jobs: dict[str, Callable[[], object]] = {
-        "ours": lambda: bench.judge.score(clips),
-        "forward": bench.forward(clips),
+def measure_cell(cell: Cell, bench: Bench, config: LatencyConfig) -> dict[str, Any]:
+    """One line of the table."""
+    times = measure(bench.jobs(make_clips(cell, config.seed), config.threads), config.repeats)
+    parameters = sum(parameter.numel() for parameter in bench.judge.model.parameters())
+    row: dict[str, Any] = {
+        **cell._asdict(),
+        "parameters": parameters,
+        "repeats": config.repeats,
     }
-    wrapper = bench.wrapper
-    if len(clips) == 1 and wrapper is not None:
-        # In favour of the wrapper: it is given the eight frames that the protocol chooses.
-        seen = Clip(np.ascontiguousarray(sample_clip(clips[0]).frames), TASK, 1.0)
-        jobs["generate"] = lambda: wrapper.score(seen)
-        jobs["ten_prefixes"] = lambda: wrapper.score_prefixes(clips[0])
-    return jobs
+    for job, values in times.items():
+        wall, processor = np.median(values, 0) / cell.batch * 1e3
+        row[f"{job}_ms_per_clip"] = round(float(processor if config.device == "cpu" else wall), 2)
+        row[f"{job}_wall_ms_per_clip"] = round(float(wall), 2)
+        row[f"{job}_p95_wall_ms"] = round(float(np.percentile(values[:, 0], 95)) * 1e3, 2)
+    if "generate" in times and bench.wrapper is not None:
+        row["generated_tokens"] = bench.wrapper.tokens
+    return row
 
 
-def rows_of(name: str, bench: Bench, config: LatencyConfig, progress: tqdm) -> list[dict[str, Any]]:
-    """Measure every cell of one set of weights."""
-    rows = []
-    clock = time.process_time if config.device == "cpu" else time.perf_counter
-    for frames in config.frames:
-        for size in config.sizes:
-            for batch in config.batches:
-                clips = make_clips(batch, frames, size, config.seed)
-                jobs = jobs_of(bench, clips)
-                times = measure(jobs, config.repeats, clock)
-                row = {"weights": name, "frames": frames, "size": list(size), "batch": batch}
-                for job, values in times.items():
-                    row[f"{job}_ms_per_clip"] = round(statistics.median(values) / batch * 1e3, 2)
-                    row[f"{job}_p95_ms"] = round(float(np.percentile(values, 95)) * 1e3, 2)
-                if "generate" in times and bench.wrapper is not None:
-                    row["generated_tokens"] = bench.wrapper.tokens
-                rows.append(row)
-                progress.update()
-    return rows
+def ratios_of(row: dict[str, Any], single: dict[str, Any] | None) -> dict[str, float]:
+    """How much faster ours is in one cell, and how much longer it takes than the bare pass."""
+    ours, wall = row["ours_ms_per_clip"], row["ours_wall_ms_per_clip"]
+    ratios = {"ratio_to_bare_forward": ours / row["forward_ms_per_clip"]}
+    for job in ("generate", "ten_prefixes"):
+        # The wrappers have no batch: a clip among many takes them as long as a single one.
+        other = single or row
+        if f"{job}_ms_per_clip" in other:
+            ratios[f"ratio_vs_{job}"] = other[f"{job}_ms_per_clip"] / ours
+    if single is not None and row["batch"] > 1:
+        gain = f"batch{row['batch']}_ratio_vs_single"
+        ratios[gain] = single["ours_wall_ms_per_clip"] / wall
+        if "ours_all_cores_wall_ms_per_clip" in single:
+            ratios[f"{gain}_on_all_cores"] = single["ours_all_cores_wall_ms_per_clip"] / wall
+    return {key: round(value, 2) for key, value in ratios.items()}
 
 
-def summarize(rows: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Ratios, each the median over the cells where both were measured."""
+def add_ratios(rows: list[dict[str, Any]]) -> None:
+    """Write into each cell how it compares."""
+    singles = {shape_of(row): row for row in rows if row["batch"] == 1}
+    for row in rows:
+        row["ratios"] = ratios_of(row, singles.get(shape_of(row)))
 
-    def ratio(above: str, below: str, *, single: bool) -> float | None:
-        values = [
-            row[f"{above}_ms_per_clip"] / row[f"{below}_ms_per_clip"]
-            for row in rows
-            if f"{above}_ms_per_clip" in row and (row["batch"] == 1 or not single)
-        ]
-        return round(statistics.median(values), 2) if values else None
 
-    largest = max(row["batch"] for row in rows)
-    by_cell = {(row["frames"], *row["size"], row["batch"]): row["ours_ms_per_clip"] for row in rows}
-    gains = [
-        by_cell[(*cell[:3], 1)] / value
-        for cell, value in by_cell.items()
-        if cell[3] == largest > 1 and (*cell[:3], 1) in by_cell
-    ]
-    return {
-        "ratio_vs_generate": ratio("generate", "ours", single=True),
-        "ratio_vs_ten_prefixes": ratio("ten_prefixes", "ours", single=True),
-        "ratio_to_bare_forward": ratio("ours", "forward", single=False),
-        f"batch{largest}_ratio_vs_single": round(statistics.median(gains), 2) if gains else None,
-    }
+def shape_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What cells of different batches have in common."""
+    return tuple(row[key] for key in ("weights", "frames", "height", "width"))
+
+
+def summarize(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Each ratio's median over the cells that have it, and the worst of them."""
+    found = defaultdict(list)
+    for row in rows:
+        for key, value in row["ratios"].items():
+            found[key].append(value)
+    summary = {}
+    for key, values in found.items():
+        worst = max(values) if key == "ratio_to_bare_forward" else min(values)
+        summary |= {key: round(statistics.median(values), 2), f"{key}_worst": worst}
+    return summary
 
 
 def describe_machine(config: LatencyConfig) -> dict[str, Any]:
-    """Say on what, when and with what it was measured."""
+    """Say on what and with what it was measured."""
     cuda = config.device.startswith("cuda")
     return {
         "device": torch.cuda.get_device_name(config.device)
         if cuda
-        else platform.machine() + " CPU",
-        "clock": "wall" if config.device != "cpu" else "processor",
+        else f"{platform.machine()} CPU, {free_cores() * torch.get_num_threads()} cores",
+        "clock": "processor, and wall for batches" if config.device == "cpu" else "wall",
         "threads": config.threads,
-        "repeats": config.repeats,
-        "date": datetime.now(UTC).date().isoformat(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
 
 
-def compare(config: LatencyConfig) -> dict[str, Any]:
-    """Compare ours with the wrappers' way on every set of weights."""
-    cells = len(config.weights) * len(config.frames) * len(config.sizes) * len(config.batches)
-    rows = []
-    with tqdm(total=cells, unit="cell", desc="score latency") as progress:
-        for name in config.weights:
-            with tempfile.TemporaryDirectory() as folder:
-                bench = load(name, config.device, Path(folder))
-                rows += rows_of(name, bench, config, progress)
-    by_weights = {
-        name: summarize([row for row in rows if row["weights"] == name]) for name in config.weights
-    }
-    return {
-        "headline": config.weights[0],
-        **by_weights[config.weights[0]],
-        "goals": GOALS,
-        **describe_machine(config),
-        "by_weights": by_weights,
-        "table": rows,
-    }
+class Table:
+    """The cells measured so far, on disk after each."""
 
+    def __init__(self, path: Path, config: LatencyConfig) -> None:
+        self._path, self._config = path, config
+        self._machine = describe_machine(config)
+        self.rows: list[dict[str, Any]] = []
+        known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        if {key: known.get(key) for key in self._machine} == self._machine:
+            self.rows = known["table"]
 
-def time_shape(config: LatencyConfig) -> dict[str, Any]:
-    """Time a published size with random bfloat16 weights."""
-    assert config.shape is not None
-    cells = len(config.frames) * len(config.sizes) * len(config.batches)
-    with tempfile.TemporaryDirectory() as name, tqdm(total=cells, unit="cell") as progress:
-        folder = write_checkpoint(
-            Path(name), SHAPES[config.shape], shard_bytes=5_000_000_000, taught=False
-        )
-        judge = RoboReward(
-            folder,
-            name=config.shape,
-            device=config.device,
-            dtype=torch.bfloat16,
-            batch_size=32,
-            off_format_limit=1.0,
-        )
-        if config.device.startswith("cuda"):
-            torch.cuda.reset_peak_memory_stats()
-        rows = rows_of(config.shape, Bench(judge, None), config, progress)
-    peak = torch.cuda.max_memory_allocated() if config.device.startswith("cuda") else None
-    parameters = sum(parameter.numel() for parameter in judge.model.parameters())
-    ratios = {key: value for key, value in summarize(rows).items() if value is not None}
-    return {
-        "shape": config.shape,
-        "parameters": parameters,
-        "peak_memory_bytes": peak,
-        **ratios,
-        **describe_machine(config),
-        "table": rows,
-    }
+    def has(self, cell: Cell) -> bool:
+        """Whether it was measured before, on the same machine."""
+        return any(cell == Cell(*(row[key] for key in Cell._fields)) for row in self.rows)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a cell and save all."""
+        self.rows.append(row)
+        add_ratios(self.rows)
+        wanted = self._config.weights if self._config.shape is None else (self._config.shape,)
+        by_weights = {
+            name: summarize([row for row in self.rows if row["weights"] == name]) for name in wanted
+        }
+        result = {
+            "headline": wanted[0],
+            **by_weights[wanted[0]],
+            "goals": GOALS,
+            **self._machine,
+            "date": datetime.now(UTC).date().isoformat(),
+            "by_weights": by_weights,
+            "table": self.rows,
+        }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(".partial")
+        partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self._path)
+
+    def print(self) -> None:
+        """Write the cells for people."""
+        for row in self.rows:
+            place = f"{row['weights']} {row['frames']}x{row['width']}x{row['height']} batch {row['batch']}"
+            times = {k: v for k, v in row.items() if k.endswith("_ms_per_clip") and "wall" not in k}
+            print(
+                f"{place:>32}",
+                *(f"{k.removesuffix('_ms_per_clip')} {v:.1f} ms" for k, v in times.items()),
+                *(f"{key} {value}" for key, value in row["ratios"].items()),
+                sep=", ",
+            )
 
 
 def main(config: LatencyConfig) -> None:
-    """Measure, print and save."""
+    """Measure what is missing, print and save."""
     torch.set_num_threads(config.threads)
-    result = compare(config) if config.shape is None else time_shape(config)
-    config.out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
     name = "score_latency" if config.shape is None else f"score_latency_{config.shape}"
-    (config.out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    for row in result["table"]:
-        times = {key: value for key, value in row.items() if key.endswith("_ms_per_clip")}
-        place = f"{row['weights']} {row['frames']}x{row['size'][1]}x{row['size'][0]} batch {row['batch']}"
-        print(
-            f"{place:>32}",
-            *(f"{key.removesuffix('_ms_per_clip')} {value:.1f} ms" for key, value in times.items()),
-        )
-    print(json.dumps({k: v for k, v in result.items() if k != "table"}, indent=2))
+    table = Table(config.out / f"{name}.json", config)
+    todo = [cell for cell in config.cells if not table.has(cell)]
+    cuda = config.device.startswith("cuda")
+    with tqdm(total=len(todo), unit="cell", desc="score latency") as progress:
+        for weights, cells in itertools.groupby(todo, lambda cell: cell.weights):
+            if time.monotonic() - began > config.limit_s:
+                break
+            with tempfile.TemporaryDirectory() as folder:
+                bench = load(weights, config, Path(folder))
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()
+            for cell in cells:
+                if time.monotonic() - began > config.limit_s:
+                    break
+                row = measure_cell(cell, bench, config)
+                if cuda:
+                    row["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
+                table.add(row)
+                progress.update()
+    table.print()
 
 
 if __name__ == "__main__":

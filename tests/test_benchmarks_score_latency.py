@@ -1,54 +1,111 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from transformers import Qwen3VLForConditionalGeneration
 
 from benchmarks import score_latency, wrapper_path
-from benchmarks.score_latency import LatencyConfig, main, summarize
+from benchmarks.score_latency import (
+    Cell,
+    LatencyConfig,
+    Table,
+    add_ratios,
+    main,
+    summarize,
+)
 from benchmarks.wrapper_path import WrapperPath
 from reward_models.nano import WEIGHTS
 from reward_models.roboreward import RoboReward
+from roboreward_gym import Clip
 from tests.tiny_vlm import random_clip
 
 SMALL = {"frames": (4,), "sizes": ((64, 96),), "batches": (1, 2), "repeats": 1}
 
 
-def test_the_comparison_writes_its_ratios(
+def test_the_comparison_writes_its_ratios_and_goes_on_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(score_latency, "describe_machine", lambda _: {"device": "test"})
     monkeypatch.setattr(wrapper_path, "PREFIXES", 2)
     monkeypatch.setattr(wrapper_path, "MAX_NEW_TOKENS", 6)
-    main(LatencyConfig(weights=("nano",), out=tmp_path, **SMALL))
+    config = LatencyConfig(weights=("nano",), out=tmp_path, **SMALL)
+    main(replace(config, batches=(1,)))
+    first = json.loads((tmp_path / "score_latency.json").read_text())["table"]
+    main(config)
     result = json.loads((tmp_path / "score_latency.json").read_text())
     for name in ("ratio_vs_generate", "ratio_vs_ten_prefixes", "ratio_to_bare_forward"):
         assert result[name] > 0
     assert result["batch2_ratio_vs_single"] > 0
+    assert result["batch2_ratio_vs_single_on_all_cores"] > 0
     assert result["device"] == "test"
     assert [row["batch"] for row in result["table"]] == [1, 2]
-    assert 1 <= result["table"][0]["generated_tokens"] <= 6
+    assert result["table"][0] == first[0], "not measured again"
+    assert 1 <= first[0]["generated_tokens"] <= 6
     assert "nano 4x96x64 batch 2" in capsys.readouterr().out
 
 
-def test_ratios_are_medians_over_cells() -> None:
-    def row(frames: int, batch: int, ours: float, **others: float) -> dict[str, object]:
-        times = {f"{key}_ms_per_clip": value for key, value in {"ours": ours, **others}.items()}
-        return {"frames": frames, "size": [8, 8], "batch": batch, **times}
+def test_cells_of_another_machine_are_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell("nano", 4, 64, 96, 1)
+    config = LatencyConfig(weights=("nano",), out=tmp_path, **SMALL)
+    path = tmp_path / "score_latency.json"
+    times = dict.fromkeys(("ours_ms_per_clip", "ours_wall_ms_per_clip", "forward_ms_per_clip"), 1)
+    Table(path, config).add({**cell._asdict(), **times})
+    assert Table(path, config).has(cell)
+    monkeypatch.setattr(score_latency, "describe_machine", lambda _: {"device": "another"})
+    assert not Table(path, config).has(cell)
+
+
+def test_no_cell_is_begun_behind_the_limit(tmp_path: Path) -> None:
+    main(LatencyConfig(out=tmp_path, limit_s=-1.0, **SMALL))
+    assert not list(tmp_path.iterdir())
+
+
+def test_ratios_of_each_cell_their_median_and_the_worst() -> None:
+    def row(frames: int, batch: int, ours: float, wall: float, **others: float) -> dict[str, Any]:
+        times = {"ours": ours, "ours_wall": wall, **others}
+        cell = Cell("nano", frames, 8, 8, batch)._asdict()
+        return {**cell, **{f"{key}_ms_per_clip": value for key, value in times.items()}}
 
     rows = [
-        row(8, 1, 10.0, forward=8.0, generate=30.0, ten_prefixes=200.0),
-        row(8, 32, 5.0, forward=4.0),
-        row(32, 1, 20.0, forward=16.0, generate=100.0, ten_prefixes=400.0),
-        row(32, 32, 5.0, forward=4.0),
+        row(8, 1, 10.0, 11.0, forward=8.0, generate=30.0, ten_prefixes=200.0),
+        row(8, 32, 9.0, 5.0, forward=9.0),
+        row(32, 1, 20.0, 22.0, forward=16.0, generate=100.0, ours_all_cores_wall=15.0),
     ]
-    assert summarize(rows) == {
-        "ratio_vs_generate": 4.0,
-        "ratio_vs_ten_prefixes": 20.0,
+    add_ratios(rows)
+    assert rows[0]["ratios"] == {
         "ratio_to_bare_forward": 1.25,
-        "batch32_ratio_vs_single": 3.0,
+        "ratio_vs_generate": 3.0,
+        "ratio_vs_ten_prefixes": 20.0,
     }
+    # Beside many clips the wrappers still take as long as for one; the gain of a batch is by the wall.
+    assert rows[1]["ratios"] == {
+        "ratio_to_bare_forward": 1.0,
+        "ratio_vs_generate": 3.33,
+        "ratio_vs_ten_prefixes": 22.22,
+        "batch32_ratio_vs_single": 2.2,
+    }
+    summary = summarize(rows)
+    assert summary["ratio_to_bare_forward"] == summary["ratio_to_bare_forward_worst"] == 1.25
+    assert (summary["ratio_vs_generate"], summary["ratio_vs_generate_worst"]) == (3.33, 3.0)
+
+
+def test_a_single_clip_is_given_all_cores_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    monkeypatch.setattr(score_latency, "free_cores", lambda: 4)
+
+    class Judge:
+        def score(self, clips: list[Clip]) -> None:
+            told.append(-len(clips))
+
+    score_latency.score_on_all_cores(Judge(), [random_clip(4)], 1)  # ty: ignore[invalid-argument-type]
+    assert told == [4, -1, 1]
 
 
 def test_the_wrappers_way_enlarges_frames_and_shows_the_video_first() -> None:
@@ -65,3 +122,13 @@ def test_the_wrappers_way_enlarges_frames_and_shows_the_video_first() -> None:
 def test_nothing_is_measured_zero_times(field: str) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         LatencyConfig(**{field: 0})
+
+
+def test_a_published_shape_is_timed_with_random_weights(tmp_path: Path) -> None:
+    main(LatencyConfig(shape="tiny", out=tmp_path, **SMALL))
+    result = json.loads((tmp_path / "score_latency_tiny.json").read_text())
+    assert [row["batch"] for row in result["table"]] == [1, 2]
+    assert all(row["weights"] == "tiny" for row in result["table"])
+    assert result["table"][0]["ours_p95_wall_ms"] >= result["table"][0]["ours_wall_ms_per_clip"]
+    assert "ratio_to_bare_forward" in result
+    assert "ratio_vs_generate" not in result
