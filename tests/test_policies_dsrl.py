@@ -253,6 +253,29 @@ def test_a_run_too_short_to_choose_keeps_the_average_at_its_end(tmp_path: Path) 
     assert not torch.allclose(weights(slow.best.actor), weights(slow.last.actor), atol=1e-3)
 
 
+class Rising(gym.Wrapper):
+    """Pays more for each episode than for the one before."""
+
+    episode = 0
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        self.episode += 1
+        return self.env.reset(**options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, _, terminated, truncated, info = self.env.step(action)
+        return observation, 0.1 * self.episode * truncated, terminated, truncated, info
+
+
+def test_a_run_keeps_the_average_of_its_best_episode_and_not_the_actor(tmp_path: Path) -> None:
+    config = replace(TINY, episodes=6, warm_up_episodes=2, window=1, actor_lr=1e-2)
+    fast = tune(tmp_path / "fast", replace(config, average_tau=1.0), env=Rising(GoToFlag()))
+    slow = tune(tmp_path / "slow", replace(config, average_tau=0.01), env=Rising(GoToFlag()))
+    assert fast.best_episode == slow.best_episode == 5
+    assert torch.equal(weights(fast.best.actor), weights(slow.last.actor))
+    assert not torch.allclose(weights(slow.best.actor), weights(slow.last.actor), atol=1e-3)
+
+
 def test_actor_waits_until_the_critics_have_warmed_up(tmp_path: Path) -> None:
     actors: list[torch.Tensor] = []
     learners: list[Learner] = []
