@@ -106,7 +106,7 @@ class SimulatedDriver(Node):
         self._followers = Followers()
         if simulated_clock:
             self.create_subscription(Header, SEEN_TOPIC, self._on_seen, QUEUE_DEPTH)
-        self._in_service = False
+        self._planned: tuple[float, Callable[[], None], threading.Event] | None = None
         self._pace = Pace(
             self._tick,
             1.0 / STATES_HZ,
@@ -148,6 +148,7 @@ class SimulatedDriver(Node):
     def _tick(self) -> None:
         with self.lock:
             self._begin_faults()
+            self._do_planned()
             self.robot.advance(1.0 / STATES_HZ)
             message = self._state_message()
         self._say_time()
@@ -166,8 +167,8 @@ class SimulatedDriver(Node):
             self._states.publish(self._published)
 
     def _may_go_on(self) -> bool:
-        if self._clock_topic is None or self._in_service:
-            return True
+        if self._clock_topic is None or self._planned is not None:
+            return True  # in a service nobody's word is heard
         if self._camera is not None and self._camera.is_behind(self.robot.time):
             return False
         until_s = self._now_ns() * 1e-9 + 1.0 / STATES_HZ
@@ -186,13 +187,19 @@ class SimulatedDriver(Node):
             self.robot.fail(failed.joint, failed.bits)
         self._failed = failed
 
-    def wait(self, duration_s: float) -> None:
-        """Let simulated time pass in a service, while which nobody's word is heard."""
-        self._in_service = True
-        end = self.robot.time + duration_s
-        while self.robot.time < end and not self.stopped.wait(0.005):
+    def after(self, duration_s: float, action: Callable[[], None]) -> None:
+        """Do something in a service when exactly so much simulated time has passed, and wait for it."""
+        done = threading.Event()
+        with self.lock:
+            self._planned = (self.robot.time + duration_s, action, done)
+        while not done.wait(0.05) and not self.stopped.is_set():
             pass
-        self._in_service = False
+
+    def _do_planned(self) -> None:
+        if self._planned is not None and self.robot.time >= self._planned[0] - 1e-9:
+            self._planned[1]()
+            self._planned[2].set()
+            self._planned = None
 
     def _lagging(self) -> None:
         self.get_logger().warning(

@@ -33,7 +33,7 @@ class XsServices:
     """Makes the services on the driver's node, below its namespace.
 
     Args:
-        driver: The node, with `robot`, `lock` and `wait`.
+        driver: The node, with `robot`, `lock` and `after`.
     """
 
     def __init__(self, driver: Any) -> None:
@@ -60,9 +60,10 @@ class XsServices:
                 request.profile_acceleration,
             )
             self._driver.robot.set_torque(joints, enable=False)
-        self._driver.wait(MODE_CHANGE_S)  # the arm falls a little, as the real one does
-        with self._driver.lock:
-            self._driver.robot.set_torque(joints, enable=True)
+        # The arm falls a little meanwhile, as the real one does.
+        self._driver.after(
+            MODE_CHANGE_S, lambda: self._driver.robot.set_torque(joints, enable=True)
+        )
         return response
 
     def _torque_enable(self, request: Any, response: Any) -> Any:
@@ -75,9 +76,9 @@ class XsServices:
         with self._driver.lock:
             joints = self._driver.robot.motors(request.cmd_type, request.name)
             self._driver.robot.reboot(joints, enable=False, only_failed=request.smart_reboot)
-        self._driver.wait(REBOOT_S)
-        with self._driver.lock:
-            self._driver.robot.set_torque(joints, enable=request.enable)
+        self._driver.after(
+            REBOOT_S, lambda: self._driver.robot.set_torque(joints, enable=request.enable)
+        )
         return response
 
     def _set_motor_registers(self, request: Any, response: Any) -> Any:
