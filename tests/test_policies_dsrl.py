@@ -157,6 +157,15 @@ def test_discount_is_gamma_to_the_executed_steps() -> None:
     assert made.rewards.tolist() == [0.0, 0.0, 0.0], "the terminal reward may not be known yet"
 
 
+@pytest.mark.parametrize("terminated", [False, True])
+def test_a_time_limit_is_no_end_where_only_success_is(terminated: bool) -> None:  # noqa: FBT001
+    learner = Learner(replace(TINY, ending="success_only", gamma=0.9), TwoModes())
+    learner.hold(record([4, 2], [0.0] * 6, terminated=terminated), 0)
+    learner.replay.score(0, 0.25)
+    discounts = learner.replay.batch(torch.arange(2)).discount
+    assert discounts.tolist() == pytest.approx([0.9**4, 0.0 if terminated else 0.9**2])
+
+
 def test_rewards_on_the_way_are_discounted_within_their_chunk() -> None:
     config = replace(TINY, gamma=0.5, chunk_reward=-1.0)
     made = to_transitions(record([2, 2], [1.0, 1.0, 1.0, 9.0]), 0, config, cosine_basis(4, 4))
