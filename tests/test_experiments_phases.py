@@ -18,12 +18,12 @@ from experiments.config import CONFIGS, ExperimentConfig
 from experiments.evaluate import Contestant, Evaluation, Player, evaluate_contestant
 from experiments.phases import Finished, fine_tune, open_run, run
 from experiments.report import write_report
-from experiments.run import INTERRUPTED, main, parse, publish
+from experiments.run import INTERRUPTED, main, publish
 from experiments.run_folder import RunFolder, RunFolderError
 from policies.checkpoint import CHECKPOINT, load_checkpoint
 from policies.dsrl import BEST, DsrlConfig
 from policies.policy import DiffusionPolicy, PolicyConfig
-from roboreward_gym.errors import InvalidSetting, RoboRewardError, UnknownName, WeightsError
+from roboreward_gym.errors import RoboRewardError, WeightsError
 from roboreward_gym.registry import register_reward_model
 from roboreward_gym.scoring import Clip, ProgressScore
 
@@ -158,6 +158,19 @@ def test_base_and_fine_tuned_policy_start_from_the_same_states(
 ) -> None:
     _, done = finished
     assert [o.seed for o in done.base.outcomes] == [o.seed for o in done.final.outcomes]
+
+
+def test_the_last_evaluation_plays_what_training_kept_and_the_first_the_base(
+    config: ExperimentConfig,
+    finished: tuple[RunFolder, Finished],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, _ = finished
+    played: list[Contestant] = []
+    monkeypatch.setattr(phases, "evaluate_contestant", lambda who, *_, **__: played.append(who))
+    phases.evaluate_base(config, folder)
+    phases.evaluate_final(config, folder)
+    assert [who.steering for who in played] == [None, folder / "training" / BEST]
 
 
 def test_learning_is_the_same_to_the_bit_when_the_truth_is_hidden(
@@ -332,44 +345,6 @@ def test_experiment_with_changed_options_is_not_published(
     assert publish(changed, {}, tmp_path) is None
     path = publish(dataclasses.replace(config, seed=3), {"seed": 3}, tmp_path)
     assert path == tmp_path / "slider-seed3.json"
-
-
-def test_options_change_the_named_experiment() -> None:
-    args = parse(["drawer-nano", "--seed", "2", "--dsrl.gamma", "0.9", "--training-episodes", "5"])
-    assert args.experiment.learner.gamma == 0.9
-    assert (args.experiment.seed, args.experiment.learner.episodes) == (2, 5)
-    assert args.folder == Path("runs/drawer-nano-seed2")
-
-
-def test_unknown_experiment_is_refused_before_anything_runs() -> None:
-    with pytest.raises(UnknownName, match="toy-on-towel-nano"):
-        main(["toy-on-towel-nan", "--seed", "0"])
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--i-am-watching"], "Add --robot ros2"),
-        (["--simulated-clock"], "Add --robot ros2"),
-        (["--robot", "ros2", "--workers", "2"], "one arm, got 2"),
-        (["--dsrl.episodes", "9"], "Expected --training-episodes"),
-    ],
-)
-def test_options_that_do_not_go_together_are_refused(options: list[str], said: str) -> None:
-    with pytest.raises(InvalidSetting, match=said):
-        parse(["drawer-nano", *options])
-
-
-@pytest.mark.parametrize(("argv", "status"), [([], 2), (["--seed", "1"], 2), (["--help"], 0)])
-def test_without_an_experiment_the_program_says_what_there_is(
-    argv: list[str], status: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as end:
-        parse(argv)
-    assert end.value.code == status
-    said = capsys.readouterr().out
-    assert all(name in said for name in CONFIGS)
-    assert "fine-tune it with a judge's reward" in said
 
 
 def test_stopped_program_says_how_to_continue(

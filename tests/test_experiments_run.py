@@ -1,0 +1,47 @@
+"""The command line of an experiment."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.config import CONFIGS
+from experiments.run import main, parse
+from roboreward_gym.errors import InvalidSetting, UnknownName
+
+
+def test_options_change_the_named_experiment() -> None:
+    args = parse(["drawer-nano", "--seed", "2", "--dsrl.gamma", "0.9", "--training-episodes", "5"])
+    assert args.experiment.learner.gamma == 0.9
+    assert (args.experiment.seed, args.experiment.learner.episodes) == (2, 5)
+    assert args.folder == Path("runs/drawer-nano-seed2")
+
+
+def test_unknown_experiment_is_refused_before_anything_runs() -> None:
+    with pytest.raises(UnknownName, match="toy-on-towel-nano"):
+        main(["toy-on-towel-nan", "--seed", "0"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--i-am-watching"], "Add --robot ros2"),
+        (["--simulated-clock"], "Add --robot ros2"),
+        (["--robot", "ros2", "--workers", "2"], "one arm, got 2"),
+        (["--dsrl.episodes", "9"], "Expected --training-episodes"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options: list[str], said: str) -> None:
+    with pytest.raises(InvalidSetting, match=said):
+        parse(["drawer-nano", *options])
+
+
+@pytest.mark.parametrize(("argv", "status"), [([], 2), (["--seed", "1"], 2), (["--help"], 0)])
+def test_without_an_experiment_the_program_says_what_there_is(
+    argv: list[str], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(argv)
+    assert end.value.code == status
+    said = capsys.readouterr().out
+    assert all(name in said for name in CONFIGS)
+    assert "fine-tune it with a judge's reward" in said
