@@ -1,5 +1,6 @@
 """The console script `roboreward`: one word per job, and nothing heavy loaded before the job is known."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from importlib.metadata import version
 from roboreward_gym.errors import RoboRewardError, UnknownName
 
 DISTRIBUTION = "roboreward-gym"
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
-"""Exit statuses, beside 0: an error that was explained, a command that makes no sense, Ctrl-C."""
+FAILED, MISUSED, INTERRUPTED, UNREAD = 1, 2, 130, 141
+"""Exit statuses, beside 0: an error that was explained, a command that makes no sense, Ctrl-C, and output that
+nobody reads any more (`roboreward ... | head`)."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,17 @@ class Command:
 
     module: str
     help: str
+    extra: str = "models"
+    """What brings the packages that it needs."""
 
 
 COMMANDS = {
     "score": Command(
         "reward_models.score_videos", "Judge videos, folders of frames or a data set."
     ),
-    "serve": Command("reward_models.serve", "Let other machines ask a judge over HTTP."),
+    "serve": Command(
+        "reward_models.serve", "Let other machines ask a judge over HTTP.", extra="models,serve"
+    ),
     "doctor": Command("reward_models.doctor", "Check that this machine can load and run a judge."),
     "bench": Command("reward_models.benchmark", "Measure a judge on labelled clips."),
     "train": Command("reward_models.train", "Train roboreward-nano."),
@@ -60,6 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"roboreward {name}: stopped\n")
         return INTERRUPTED
+    except BrokenPipeError:
+        # Python writes out what is left when it ends, and would complain of the same pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
 
 
 def load(name: str) -> Callable[[list[str]], int]:
@@ -68,12 +78,13 @@ def load(name: str) -> Callable[[list[str]], int]:
     Raises:
         MissingExtra: Something that it needs is not installed.
     """
-    module = COMMANDS[name].module
+    command = COMMANDS[name]
     try:
-        return import_module(module).main
+        return import_module(command.module).main
     except ModuleNotFoundError as error:
         raise MissingExtra(
-            f"Expected {error.name}, which is not installed. Run: pip install '{DISTRIBUTION}[models]'"
+            f"Expected {error.name}, which is not installed. "
+            f"Run: pip install '{DISTRIBUTION}[{command.extra}]'"
         ) from error
 
 

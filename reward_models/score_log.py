@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -18,6 +19,10 @@ IDENTITY = ("model", "revision", "weights_sha256", "prompt_sha256")
 
 class OutputMismatch(RoboRewardError, ValueError):
     """An output file that other scores than the present ones belong to."""
+
+
+class OutputUnwritable(RoboRewardError, OSError):
+    """An output file that cannot be read and written, or has no room for one more score."""
 
 
 def score_row(request: Request, model: str, score: ProgressScore, **about: Any) -> dict[str, Any]:
@@ -49,6 +54,7 @@ class ScoreLog:
 
     Raises:
         OutputMismatch: The file holds scores of another judge, or is no file of scores.
+        OutputUnwritable: It cannot be read and written.
     """
 
     def __init__(self, path: Path | None, model: str) -> None:
@@ -56,9 +62,14 @@ class ScoreLog:
         self.model = model
         self._tasks: dict[str, str] = {}
         self._identity: dict[str, Any] = {}
-        if path is not None and path.exists():
-            self._read(path)
-        self._file = sys.stdout if path is None else _open_to_append(path)
+        try:
+            if path is not None and path.exists():
+                self._read(path)
+            self._file = sys.stdout if path is None else _open_to_append(path)
+        except OSError as error:
+            raise OutputUnwritable(
+                f"Expected a file to write scores to, got {path}: {error.strerror}. Choose another --out."
+            ) from error
 
     def __enter__(self) -> "ScoreLog":
         return self
@@ -70,7 +81,9 @@ class ScoreLog:
         traceback: TracebackType | None,
     ) -> None:
         if self.path is not None:
-            self._file.close()
+            # After a failed write closing fails in the same way; the first failure is the one to tell.
+            with nullcontext() if error is None else suppress(OSError):
+                self._file.close()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -95,15 +108,25 @@ class ScoreLog:
 
         Raises:
             OutputMismatch: The judge is not the one of the earlier rows, although named the same.
+            OutputUnwritable: The disk is full, or gone.
         """
         self._check_identity(row["manifest"])
-        self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-        self._file.flush()
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except BrokenPipeError:  # the reader of stdout has seen enough
+            raise
+        except OSError as error:
+            raise OutputUnwritable(
+                f"Expected room for one more score in {self.path or 'stdout'}, got: {error.strerror}. "
+                "Finished rows stay: make room, then run the same command again."
+            ) from error
         self._tasks[row["id"]] = row["task"]
 
     def _read(self, path: Path) -> None:
         drop_torn_line(path)
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             for number, line in enumerate(file, start=1):
                 try:
                     row = json.loads(line)

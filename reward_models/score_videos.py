@@ -7,6 +7,7 @@ was; a film that cannot be read is reported and left out, and tried again the ne
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -227,7 +228,8 @@ def run(config: ScoreConfig) -> int:
     if config.batch_size < 1:
         raise InvalidRequest(f"Expected --batch-size of at least 1, got {config.batch_size}.")
     requests = requests_of(config)
-    with ScoreLog(config.out, config.model) as log:
+    # What judges and their libraries print is no score: stdout is for scores.
+    with ScoreLog(config.out, config.model) as log, redirect_stdout(sys.stderr):
         todo = [request for request in requests if not log.has(request)]
         judge = load_reward_model(config.model) if todo else None
         done = len(requests) - len(todo)

@@ -1,5 +1,7 @@
 """The console script: what it says, what it loads, and how it ends."""
 
+import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -7,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from reward_models import cli
 from roboreward_gym.errors import InvalidClip
@@ -88,17 +91,51 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["score"]) == cli.INTERRUPTED
 
 
+@pytest.mark.parametrize(("command", "extra"), [("score", "models"), ("serve", "models,serve")])
 def test_a_missing_extra_says_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(name: str) -> None:
         raise ModuleNotFoundError("No module named 'tyro'", name="tyro")
 
     monkeypatch.setattr(cli, "import_module", missing)
-    assert cli.main(["score"]) == cli.FAILED
+    assert cli.main([command]) == cli.FAILED
     err = capsys.readouterr().err
     assert "Expected tyro" in err
-    assert "pip install 'roboreward-gym[models]'" in err
+    assert f"pip install 'roboreward-gym[{extra}]'" in err
+
+
+def test_output_that_nobody_reads_any_more_ends_without_a_traceback(tmp_path: Path) -> None:
+    rows = [{"id": str(i), "video": ".", "task": "x" * 4000, "fps": 1} for i in range(50)]
+    (tmp_path / "clips.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for i, colour in enumerate(("red", "blue")):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{i}.png")
+    arguments = ["score", "--clips", str(tmp_path / "clips.jsonl"), "--model", "constant:3"]
+    code = "import sys; from reward_models import cli; sys.exit(cli.main(sys.argv[1:]))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(10) == '{"id": "0"'
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == cli.UNREAD
+
+
+def test_every_judge_has_a_command_to_try_it_in_the_docs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    judges = project["entry-points"]["roboreward_gym.reward_models"]
+    docs = "".join(
+        (ROOT / "docs" / name).read_text(encoding="utf-8")
+        for name in ("judges.md", "reward_models.md")
+    )
+    asked = set(re.findall(r"^roboreward score .*--model ([\w-]+)", docs, re.MULTILINE))
+    assert set(judges) <= asked
 
 
 def test_the_console_script_names_this_function() -> None:

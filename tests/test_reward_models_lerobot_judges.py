@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import torch
 from lerobot.rewards import make_reward_model, make_reward_model_config
 from lerobot.rewards.factory import get_reward_model_class, make_reward_pre_post_processors
-from lerobot.rewards.robometer import RobometerConfig, RobometerRewardModel
 from lerobot.rewards.sarm.rabc import RABCWeights
 
 from reward_models.judges.lerobot import (
@@ -31,7 +30,7 @@ from reward_models.video import Footage
 from roboreward_gym import Clip, ProgressScore
 from roboreward_gym.errors import InvalidClip, RewardModelFailure, WeightsError
 from roboreward_gym.registry import load_reward_model
-from tests.tiny_vlm import random_clip, write_tiny_checkpoint
+from tests.tiny_vlm import random_clip, write_tiny_checkpoint, write_tiny_robometer
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = [
@@ -49,15 +48,7 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def robometer(vlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("robometer")
-    config = RobometerConfig(
-        base_model_id=str(vlm), pretrained_path=None, torch_dtype="float32", device="cpu"
-    )
-    RobometerRewardModel(config).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
-        shutil.copy(vlm / name, folder)
-    shutil.copy(vlm / "chat_template.jinja", folder)
-    return folder
+    return write_tiny_robometer(tmp_path_factory.mktemp("robometer"), vlm)
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.1, 0.25, 0.6, 0.999, 1.0])

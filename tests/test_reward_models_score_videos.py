@@ -1,5 +1,7 @@
 """`roboreward score`: each film exactly once, whatever happens, and never a made-up score."""
 
+import errno
+import io
 import json
 import math
 import re
@@ -9,12 +11,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pytest
 
-from reward_models import cli
+from reward_models import cli, score_log
 from reward_models.score_log import drop_torn_line
 from roboreward_gym import Clip, ProgressScore
 from roboreward_gym import registry as registry_module
@@ -172,6 +174,26 @@ def test_a_clip_that_the_judge_refuses_costs_only_itself(tmp_path: Path) -> None
     assert [row["id"] for row in rows(out)] == ["000.avi", "002.avi"]
 
 
+def test_what_a_judge_prints_is_not_among_the_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Chatty(LengthJudge):
+        def __init__(self) -> None:
+            super().__init__()
+            sys.stdout.write("loading\n")
+
+        def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+            sys.stdout.write("looking\n")
+            return super().score(clips)
+
+    monkeypatch.setitem(registry_module._factories, JUDGE, Chatty)
+    assert score(*films(tmp_path, 2), "--task", "x") == 0
+    said = capsys.readouterr()
+    assert [json.loads(line)["level"] for line in said.out.splitlines()] == [2, 3]
+    assert "loading" in said.err
+    assert "looking" in said.err
+
+
 def test_a_judge_out_of_order_stops_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +253,40 @@ def test_a_finished_run_asks_and_writes_nothing(tmp_path: Path, judge: LengthJud
     assert score(*videos, "--task", "x", "--out", out) == 0
     assert out.read_bytes() == written
     assert len(judge.batches) == asked
+
+
+@pytest.mark.usefixtures("judge")
+def test_a_full_disk_stops_the_run_and_keeps_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class FullAfterOne(io.FileIO):
+        def write(self, data: Any) -> int:
+            if self.tell():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    def open_small(path: Path) -> TextIO:
+        return io.TextIOWrapper(io.BufferedWriter(FullAfterOne(path, "a")), encoding="utf-8")
+
+    monkeypatch.setattr(score_log, "_open_to_append", open_small)
+    out = tmp_path / "o.jsonl"
+    assert score(*films(tmp_path, 3), "--task", "x", "--out", out) == 1
+    assert "room for one more score in" in capsys.readouterr().err
+    assert len(rows(out)) == 1
+    monkeypatch.undo()
+
+
+@pytest.mark.usefixtures("judge")
+def test_an_output_that_is_no_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score(*films(tmp_path, 1), "--task", "x", "--out", tmp_path) == 1
+    assert f"got {tmp_path}: Is a directory. Choose another --out" in capsys.readouterr().err
+    picture = tmp_path / "o.png"
+    picture.write_bytes(b"\x89PNG\xff\n")
+    assert score(*films(tmp_path, 1), "--task", "x", "--out", picture) == 1
+    assert "Expected a score in line 1" in capsys.readouterr().err
+    assert picture.read_bytes() == b"\x89PNG\xff\n"
 
 
 @pytest.mark.usefixtures("judge")

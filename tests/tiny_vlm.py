@@ -1,5 +1,6 @@
 """A random Qwen3-VL of one thin layer each, as a checkpoint folder, and clips to show it."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,24 @@ def write_tiny_checkpoint(folder: Path, seed: int = 0) -> Path:
     model = build_model(build_config(TINY, tokenizer), seed)
     enliven(model)
     save(model, build_processor(tokenizer), folder)
+    return folder
+
+
+def write_tiny_robometer(folder: Path, vlm: Path) -> Path:
+    """Write a random Robometer on top of a checkpoint that `write_tiny_checkpoint` wrote."""
+    from lerobot.rewards.robometer import RobometerConfig, RobometerRewardModel
+
+    config = RobometerConfig(
+        base_model_id=str(vlm), pretrained_path=None, torch_dtype="float32", device="cpu"
+    )
+    RobometerRewardModel(config).save_pretrained(folder)
+    for name in (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "processor_config.json",
+        "chat_template.jinja",
+    ):
+        shutil.copy(vlm / name, folder)
     return folder
 
 
