@@ -147,7 +147,10 @@ class GeminiJudge(ApiJudge):
         if error.code in (401, 403) or "API_KEY_INVALID" in str(error.details):
             advice = f"Check the key in {KEYS[0]}, and that it may use this model."
         elif error.code == 404:
-            advice = f"Check the name of the model, and the address: {self._url}"
+            advice = (
+                f"Check the name of the model, and the address: {self._url}. Models in preview may be in "
+                "the beta API only: export GOOGLE_GENAI_API_VERSION=beta"
+            )
         else:
             advice = "The server does not take such requests: check that the model sees videos."
         return self._refused(error.code, f"{said}.", advice)
