@@ -38,6 +38,8 @@ from roboreward_gym import Clip
 
 RESULTS = Path(__file__).parent / "results"
 TASK = "put the duck on the towel"
+SINGLES = 8
+"""Clips of a batch that are also scored one by one, to compare."""
 GOALS = {
     "ratio_vs_generate": ">= 3",
     "ratio_vs_ten_prefixes": ">= 10",
@@ -125,9 +127,12 @@ class Bench:
             "forward": self.forward(clips),
         }
         if len(clips) > 1:
+            # Measured again beside the batch, so that both meet the same neighbours.
+            few = clips[:SINGLES]
+            jobs["single"] = lambda: [self.judge.score([clip]) for clip in few]
+            if self.judge.model.device.type == "cpu":
+                jobs["single_on_all_cores"] = lambda: score_on_all_cores(self.judge, few, threads)
             return jobs
-        if self.judge.model.device.type == "cpu":
-            jobs["ours_all_cores"] = lambda: score_on_all_cores(self.judge, clips, threads)
         wrapper = self.wrapper
         if wrapper is not None:
             # In favour of the wrapper: it is given the eight frames that the protocol chooses.
@@ -138,9 +143,10 @@ class Bench:
 
 
 def score_on_all_cores(judge: RoboReward, clips: list[Clip], threads: int) -> None:
-    """Score with a thread of torch on each core."""
+    """Score one clip at a time, with a thread of torch on each core."""
     torch.set_num_threads(threads * free_cores())
-    judge.score(clips)
+    for clip in clips:
+        judge.score([clip])
     torch.set_num_threads(threads)
 
 
@@ -203,7 +209,8 @@ def measure_cell(cell: Cell, bench: Bench, config: LatencyConfig) -> dict[str, A
         "repeats": config.repeats,
     }
     for job, values in times.items():
-        wall, processor = np.median(values, 0) / cell.batch * 1e3
+        scored = min(SINGLES, cell.batch) if job.startswith("single") else cell.batch
+        wall, processor = np.median(values, 0) / scored * 1e3
         row[f"{job}_ms_per_clip"] = round(float(processor if config.device == "cpu" else wall), 2)
         row[f"{job}_wall_ms_per_clip"] = round(float(wall), 2)
         row[f"{job}_p95_wall_ms"] = round(float(np.percentile(values[:, 0], 95)) * 1e3, 2)
@@ -214,18 +221,17 @@ def measure_cell(cell: Cell, bench: Bench, config: LatencyConfig) -> dict[str, A
 
 def ratios_of(row: dict[str, Any], single: dict[str, Any] | None) -> dict[str, float]:
     """How much faster ours is in one cell, and how much longer it takes than the bare pass."""
-    ours, wall = row["ours_ms_per_clip"], row["ours_wall_ms_per_clip"]
+    ours = row["ours_ms_per_clip"]
     ratios = {"ratio_to_bare_forward": ours / row["forward_ms_per_clip"]}
     for job in ("generate", "ten_prefixes"):
         # The wrappers have no batch: a clip among many takes them as long as a single one.
         other = single or row
         if f"{job}_ms_per_clip" in other:
             ratios[f"ratio_vs_{job}"] = other[f"{job}_ms_per_clip"] / ours
-    if single is not None and row["batch"] > 1:
-        gain = f"batch{row['batch']}_ratio_vs_single"
-        ratios[gain] = single["ours_wall_ms_per_clip"] / wall
-        if "ours_all_cores_wall_ms_per_clip" in single:
-            ratios[f"{gain}_on_all_cores"] = single["ours_all_cores_wall_ms_per_clip"] / wall
+    for job in ("single", "single_on_all_cores"):
+        if f"{job}_wall_ms_per_clip" in row:
+            gain = f"batch{row['batch']}_ratio_vs_{job}"
+            ratios[gain] = row[f"{job}_wall_ms_per_clip"] / row["ours_wall_ms_per_clip"]
     return {key: round(value, 2) for key, value in ratios.items()}
 
 
@@ -272,7 +278,7 @@ class Table:
     """The cells measured so far, on disk after each."""
 
     def __init__(self, path: Path, config: LatencyConfig) -> None:
-        self._path, self._config = path, config
+        self._path = path
         self._machine = describe_machine(config)
         self.rows: list[dict[str, Any]] = []
         known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
@@ -287,13 +293,14 @@ class Table:
         """Add a cell and save all."""
         self.rows.append(row)
         add_ratios(self.rows)
-        wanted = self._config.weights if self._config.shape is None else (self._config.shape,)
         by_weights = {
-            name: summarize([row for row in self.rows if row["weights"] == name]) for name in wanted
+            name: summarize([row for row in self.rows if row["weights"] == name])
+            for name in dict.fromkeys(row["weights"] for row in self.rows)
         }
+        headline = next(iter(by_weights))
         result = {
-            "headline": wanted[0],
-            **by_weights[wanted[0]],
+            "headline": headline,
+            **by_weights[headline],
             "goals": GOALS,
             **self._machine,
             "date": datetime.now(UTC).date().isoformat(),

@@ -74,8 +74,8 @@ def test_ratios_of_each_cell_their_median_and_the_worst() -> None:
 
     rows = [
         row(8, 1, 10.0, 11.0, forward=8.0, generate=30.0, ten_prefixes=200.0),
-        row(8, 32, 9.0, 5.0, forward=9.0),
-        row(32, 1, 20.0, 22.0, forward=16.0, generate=100.0, ours_all_cores_wall=15.0),
+        row(8, 32, 9.0, 5.0, forward=9.0, single_wall=11.0, single_on_all_cores_wall=6.0),
+        row(32, 1, 20.0, 22.0, forward=16.0, generate=100.0),
     ]
     add_ratios(rows)
     assert rows[0]["ratios"] == {
@@ -89,6 +89,7 @@ def test_ratios_of_each_cell_their_median_and_the_worst() -> None:
         "ratio_vs_generate": 3.33,
         "ratio_vs_ten_prefixes": 22.22,
         "batch32_ratio_vs_single": 2.2,
+        "batch32_ratio_vs_single_on_all_cores": 1.2,
     }
     summary = summarize(rows)
     assert summary["ratio_to_bare_forward"] == summary["ratio_to_bare_forward_worst"] == 1.25
