@@ -9,6 +9,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from reward_models.score_log import OutputUnwritable
 from roboreward_gym.scoring import LEVELS, Clip, ProgressScore
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -26,7 +27,20 @@ def write_overlay(path: Path, clip: Clip, score: ProgressScore) -> None:
         path: File to write; it appears whole or not at all.
         clip: What the judge saw.
         score: What it said.
+
+    Raises:
+        OutputUnwritable: No place or no room for the file.
     """
+    try:
+        _write(path, clip, score)
+    except (OSError, av.FFmpegError) as error:
+        raise OutputUnwritable(
+            f"Expected to write the overlay {path}, got: {error.strerror}. "
+            "Choose another --overlay, or make room."
+        ) from error
+
+
+def _write(path: Path, clip: Clip, score: ProgressScore) -> None:
     scale = max(1, -(-MIN_WIDTH // clip.frames.shape[2]))
     # H.264 with colour at half resolution needs even sides.
     height, width = (side * scale // 2 * 2 for side in clip.frames.shape[1:3])

@@ -87,7 +87,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (json.JSONDecodeError, RecursionError) as error:
                 raise InvalidRequest(
                     f"Expected JSON in line {number} of {path}: {error}."
                 ) from error
@@ -116,10 +116,18 @@ def _row_request(path: Path, line: int, row: Mapping[str, Any]) -> Request:
     read = partial(
         read_footage, path.parent / row["video"], fps=_frame_rate(path, line, row.get("fps"))
     )
+    return Request(_identifier(path, line, row), row["video"], row["task"], read)
+
+
+def _identifier(path: Path, line: int, row: Mapping[str, Any]) -> str:
     given = row.get("id")
-    return Request(
-        row["video"] if given in {None, ""} else str(given), row["video"], row["task"], read
-    )
+    if given is None or given == "":
+        return row["video"]
+    if not isinstance(given, str | int):
+        raise InvalidRequest(
+            f"Expected a text or a whole number as id in line {line} of {path}, got {given!r}."
+        )
+    return str(given)
 
 
 def _frame_rate(path: Path, line: int, cell: object) -> float | None:

@@ -13,6 +13,11 @@ from reward_models.score_inputs import Request
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.scoring import ProgressScore
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
+
 IDENTITY = ("model", "revision", "weights_sha256", "prompt_sha256")
 """Entries of a manifest that must not change within a file: else its lines cannot be compared."""
 
@@ -22,7 +27,7 @@ class OutputMismatch(RoboRewardError, ValueError):
 
 
 class OutputUnwritable(RoboRewardError, OSError):
-    """An output file that cannot be read and written, or has no room for one more score."""
+    """An output that cannot be written, or has no room for more."""
 
 
 def score_row(request: Request, model: str, score: ProgressScore, **about: Any) -> dict[str, Any]:
@@ -63,13 +68,22 @@ class ScoreLog:
         self._tasks: dict[str, str] = {}
         self._identity: dict[str, Any] = {}
         try:
-            if path is not None and path.exists():
-                self._read(path)
             self._file = sys.stdout if path is None else _open_to_append(path)
+        except BlockingIOError as error:
+            raise OutputUnwritable(
+                f"Expected {path} for this run alone, got one that another run is writing to. Wait for "
+                "it, or write to another file."
+            ) from error
         except OSError as error:
             raise OutputUnwritable(
                 f"Expected a file to write scores to, got {path}: {error.strerror}. Choose another --out."
             ) from error
+        if path is not None:
+            try:
+                self._read(path)
+            except RoboRewardError:
+                self._file.close()
+                raise
 
     def __enter__(self) -> "ScoreLog":
         return self
@@ -171,8 +185,16 @@ def drop_torn_line(path: Path) -> bool:
 
 
 def _open_to_append(path: Path) -> TextIO:
+    """Open for this process alone, as long as it is open; raises `BlockingIOError` if another one has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("a", encoding="utf-8")
+    file = path.open("a", encoding="utf-8")
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise
+    return file
 
 
 def _finite(value: float) -> float | None:

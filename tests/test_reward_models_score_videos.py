@@ -277,6 +277,20 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(
 
 
 @pytest.mark.usefixtures("judge")
+def test_two_runs_never_write_to_the_same_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos, out = films(tmp_path, 2), tmp_path / "o.jsonl"
+    with score_log.ScoreLog(out, JUDGE):
+        out.write_text('{"half a li')  # what the other run is writing just now
+        assert score(*videos, "--task", "x", "--out", out) == 1
+        assert "another run is writing to" in capsys.readouterr().err
+        assert out.read_text() == '{"half a li'
+    assert score(*videos, "--task", "x", "--out", out) == 0
+    assert len(rows(out)) == 2
+
+
+@pytest.mark.usefixtures("judge")
 def test_an_output_that_is_no_file_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -400,6 +414,8 @@ def test_a_jsonl_lists_clips_as_well(tmp_path: Path) -> None:
         ("a.jsonl", '{"video": 3, "task": "x"}\n', "Expected a video in line 1"),
         ("a.jsonl", "[1]\n", "Expected an object in line 1"),
         ("a.jsonl", "{nope\n", "Expected JSON in line 1"),
+        ("a.jsonl", "[" * 100_000, "Expected JSON in line 1"),
+        ("a.jsonl", '{"video": "a", "task": "x", "id": [1]}\n', "whole number as id in line 1"),
         ("a.txt", "000.avi\n", "Expected a .csv or .jsonl file"),
     ],
 )
@@ -464,6 +480,19 @@ def test_overlays_show_the_film_with_its_score_below(tmp_path: Path) -> None:
     assert footage.fps == pytest.approx(5.0)
     panel = footage.frames[0, -PANEL_HEIGHT:]
     assert panel.min() < 60 < 200 < panel.max()
+
+
+@pytest.mark.usefixtures("judge")
+def test_an_overlay_that_cannot_be_written_stops_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").touch()
+    out = tmp_path / "o.jsonl"
+    videos = films(tmp_path / "films", 2)
+    arguments = ["--task", "x", "--out", out, "--overlay", tmp_path / "taken"]
+    assert score(*videos, *arguments) == 1
+    assert "Choose another --overlay" in capsys.readouterr().err
+    assert out.read_text() == ""  # a score without its overlay would never get one
 
 
 def test_overlays_of_different_ids_never_share_a_file() -> None:
