@@ -18,8 +18,8 @@ from roboreward_gym.scoring import RewardModel
 class Args:
     """How long to learn from whom."""
 
-    judge: str = "clock"
-    """Name of the judge."""
+    judge: str = "clock:0.5"
+    """Name of the judge; this one finds an episode of half a second complete."""
     total_timesteps: int = 256
     """Environment steps of each environment."""
     num_envs: int = 2

@@ -20,8 +20,8 @@ from roboreward_gym.scoring import RewardModel
 class Config:
     """How long to learn from whom."""
 
-    judge: str = "clock"
-    """Name of the judge."""
+    judge: str = "clock:0.5"
+    """Name of the judge; this one finds an episode of half a second complete."""
     frames: int = 256
     """Environment steps."""
     seed: int = 0
