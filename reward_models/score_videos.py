@@ -30,6 +30,7 @@ from roboreward_gym.errors import (
     RewardModelUnavailable,
     RoboRewardError,
 )
+from roboreward_gym.program import run_program
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
 
@@ -261,4 +262,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -31,6 +31,7 @@ from reward_models.credentials import check_key, find_key
 from reward_models.wire import MEDIA_TYPE, VERSION, pack_scores, unpack_clips
 from roboreward_gym.errors import InvalidClip, InvalidMessage, InvalidSetting
 from roboreward_gym.judging import JUDGE_ERRORS
+from roboreward_gym.program import run_program
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.scoring import RewardModel
 
@@ -315,4 +316,4 @@ def make_server(app: FastAPI, config: ServeConfig) -> uvicorn.Server:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(lambda: main(sys.argv[1:]))

@@ -26,6 +26,7 @@ from reward_models.judges.lerobot import (
 from reward_models.lerobot_plugin import compute_rabc_weights
 from reward_models.lerobot_plugin.configuration_roboreward import RoboRewardConfig
 from reward_models.lerobot_plugin.modeling_roboreward import RoboRewardRewardModel
+from reward_models.score_log import OutputUnwritable
 from reward_models.video import Footage
 from roboreward_gym import Clip, ProgressScore
 from roboreward_gym.errors import InvalidClip, RewardModelFailure, WeightsError
@@ -228,3 +229,13 @@ def test_lerobot_reads_our_progress_as_weights(plugin: RoboRewardConfig, tmp_pat
     weights = RABCWeights(out, chunk_size=2, device=torch.device("cpu"))
     batch, _ = weights.compute_batch_weights({"index": torch.tensor([1, 6])})
     assert batch.tolist() == pytest.approx([2.0, 0.0], abs=1e-4)
+
+
+def test_weights_that_cannot_be_written_are_refused_before_the_judge_is_asked(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "taken").touch()
+    out = tmp_path / "taken" / "progress.parquet"
+    arguments = ["--dataset", str(tmp_path / "none"), "--out", str(out), "--model", "nobody"]
+    with pytest.raises(OutputUnwritable, match="Choose another --out"):
+        compute_rabc_weights.main(arguments)

@@ -19,7 +19,9 @@ import tyro
 from tqdm import tqdm
 
 from reward_models.data.lerobot import RecordedEpisodes
+from reward_models.score_log import OutputUnwritable
 from reward_models.video import Footage
+from roboreward_gym.program import run_program
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.scoring import LEVELS, Clip, RewardModel
 
@@ -69,8 +71,8 @@ def episode_progress(
 
 def compute_progress(config: ProgressConfig) -> pa.Table:
     """Judge all episodes: columns `index`, `episode_index`, `frame_index`, `progress_sparse`."""
-    judge = load_reward_model(config.model)
     episodes = RecordedEpisodes.open(config.dataset, config.camera)
+    judge = load_reward_model(config.model)
     columns: dict[str, list[np.ndarray]] = {
         name: [] for name in ("index", "episode_index", "frame_index", "progress_sparse")
     }
@@ -90,9 +92,16 @@ def compute_progress(config: ProgressConfig) -> pa.Table:
 def main(argv: list[str] | None = None) -> int:
     """Write the progress of a data set."""
     config = tyro.cli(ProgressConfig, args=argv, description=__doc__)
-    table = compute_progress(config)
-    config.out.parent.mkdir(parents=True, exist_ok=True)
     partial = config.out.with_name(f"{config.out.name}.partial")
+    try:  # before the judge is asked: that takes long
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise OutputUnwritable(
+            f"Expected a file to write progress to, got {config.out}: {error.strerror}. Choose another --out."
+        ) from error
+    table = compute_progress(config)
     pq.write_table(table, partial)
     partial.replace(config.out)
     mean = float(np.nanmean(table["progress_sparse"].to_numpy()))
@@ -102,4 +111,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)
