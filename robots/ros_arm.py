@@ -35,7 +35,7 @@ from robots.interbotix.interface import (
 from robots.interbotix.xs_core import InterbotixRobotXSCore
 from robots.safety import SafetyLimits, simulated_clock_limits
 from robots.xs_arm import READY_S, XsArm
-from robots.xs_link import TICK_S, Peers, RobotFacts
+from robots.xs_link import GHOST_S, TICK_S, Peers, RobotFacts
 
 ROBOT_MODEL = "wx250s"
 IMAGE_DEPTH = 5
@@ -248,14 +248,23 @@ class RosLink:
             self.images_lost += number - before - 1
 
     def _await_driver(self, xs: InterbotixRobotXSCore, timeout_s: float) -> None:
-        """Wait until a driver that was there before is there again."""
-        deadline = time.monotonic() + timeout_s
-        while xs.newest is None:
-            if time.monotonic() > deadline:
+        """Wait until the driver that was there before, or its successor, is heard and is the only one listed.
+
+        One that died is listed for a while, and a request that the network takes to it is lost.
+        """
+        topic = f"/{self._config.robot_name}/joint_states"
+        began = time.monotonic()
+        while xs.heard_s <= began:
+            if time.monotonic() - began > timeout_s:
                 raise ArmUnavailable(
                     f"Expected the driver of /{self._config.robot_name} to come back within "
                     f"{timeout_s:g} s, got nothing. Start it again; the arm holds if it has power."
                 )
+            time.sleep(TICK_S)
+        heard = time.monotonic()
+        while (
+            self._opened_node().count_publishers(topic) > 1 and time.monotonic() - heard < GHOST_S
+        ):
             time.sleep(TICK_S)
 
     def _opened(self) -> InterbotixRobotXSCore:

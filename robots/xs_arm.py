@@ -44,6 +44,8 @@ ARRIVED_RAD = 0.1
 RESTING_RAD_S = 0.05
 SETTLE_S = 2.0
 READY_S = 20.0
+RECONNECT_S = 120.0
+"""How long an episode's start waits for a driver that has died or a network that has gone."""
 PEERS_TICKS = 25
 """Ticks between two looks for other clients."""
 HOLD_TICKS = 5
@@ -160,6 +162,11 @@ class XsArm:
             self._raise_fault()
             return image
 
+    def connect(self) -> None:
+        """Wait for the driver, or raise `ArmUnavailable`; one that was there before may be started again."""
+        again = self._moved and not self._closed
+        self._link.open(RECONNECT_S if again else self.ready_s)
+
     def rest(self) -> None:
         """Hold, and expect nothing of driver and camera until the next reset."""
         with self._lock:
@@ -208,17 +215,17 @@ class XsArm:
             self.images.forget()
             self._follow.forget()
         self.clock.stop()
-        self._link.open(self.ready_s)
+        self.connect()
         await_peers(self._link, self._timer, watched=self._watched)
         # An image that was under way already may show what was before.
         self._await_messages(self._timer.now(), camera=camera)
         if camera:
             self.images.rgb()
-        prepare_servos(self._link, self._read_arm)
+        prepare_servos(self._link, lambda: self._newest().arm)
         self._await_messages(self._timer.now(), camera=camera)
         with self._lock:
             # Only now, after torque on: the joints may have moved meanwhile.
-            self._sent = np.clip(self._read_arm(), JOINT_LOWER, JOINT_UPPER)
+            self._sent = np.clip(self._newest().arm, JOINT_LOWER, JOINT_UPPER)
             self._finger_m = self._newest().finger_m
             self._driving = True
 
@@ -291,7 +298,7 @@ class XsArm:
         self._travel(SLEEP_JOINTS, 0.0)
         with self._lock:
             self._driving = False
-            safety.check_may_drop(self._read_arm(), SLEEP_JOINTS)
+            safety.check_may_drop(self._newest().arm, SLEEP_JOINTS)
             self._link.send_gripper(0.0)
 
     # --- the watching thread -----------------------------------------------------------------------
@@ -356,9 +363,6 @@ class XsArm:
         if newest is None:
             raise ArmFault("Expected joint states, got none. The arm holds.")
         return newest
-
-    def _read_arm(self) -> np.ndarray:
-        return self._newest().arm
 
     def _reading(self) -> ArmReading:
         newest, now = self._newest(), self._timer.now()

@@ -8,7 +8,7 @@ import pytest
 from robots.errors import ArmFault, ArmUnavailable, CameraError, MotionRefused
 from robots.interbotix.interface import SLEEP_JOINTS
 from robots.layout import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER, NEUTRAL_JOINTS
-from robots.xs_arm import XsArm
+from robots.xs_arm import READY_S, XsArm
 from robots.xs_link import Peers, RobotFacts
 from tests.fakes_xs import FakeDriver
 
@@ -239,6 +239,23 @@ def test_a_fault_stops_the_arm_in_time_and_the_next_reset_recovers(name: str) ->
     arm.reset(NEUTRAL_JOINTS, 1.0)
     arm.move(NEUTRAL_JOINTS, 1.0)
     np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
+
+
+def test_a_driver_that_was_there_before_gets_time_to_be_started_again() -> None:
+    arm, driver = driving()
+    driver.alive = False
+    driver.at(60.0, lambda: setattr(driver, "alive", True))
+    arm.reset(UP, 1.0)
+    np.testing.assert_allclose(driver.position, UP, atol=0.02)
+
+
+def test_the_end_does_not_wait_long_for_a_driver_that_died() -> None:
+    arm, driver = driving()
+    driver.alive = False
+    began = driver.now()
+    arm.close()
+    assert driver.now() - began < READY_S + 1.0
+    assert driver.closed == 1
 
 
 def test_a_camera_that_repeats_itself_is_noticed() -> None:

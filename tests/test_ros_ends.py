@@ -56,6 +56,20 @@ def test_by_the_clock_of_the_world_stamps_are_dates() -> None:
     assert began < stamp.sec + stamp.nanosec * 1e-9 < time.time()
 
 
+def test_after_the_death_of_a_driver_the_next_reset_goes_on_with_a_new_one() -> None:
+    arm = RosArm(SIMULATED)
+    with running_driver("--scene", "toy") as driver:
+        arm.reset(NEUTRAL_JOINTS, 1.0)
+        arm.move(NEUTRAL_JOINTS, 1.0)
+        driver.process.kill()
+        driver.wait()
+    with running_driver("--scene", "toy"):
+        arm.reset(NEUTRAL_JOINTS, 1.0)  # the new arm lay in its sleep pose
+        arm.move(NEUTRAL_JOINTS, 1.0)
+        np.testing.assert_allclose(arm.read().joints, NEUTRAL_JOINTS, atol=0.05)
+        arm.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_client_that_never_closes_goes_to_sleep_and_after_a_kill_the_next_one_recovers(
     number: int,

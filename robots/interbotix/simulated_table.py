@@ -31,7 +31,7 @@ class SimulatedTable:
             ArmUnavailable: There is no simulated driver, or one with another scene.
         """
         self._arm.rest()  # the arm is put to its start at once, which is no motion to watch
-        self._arm.link.open(self._arm.ready_s)
+        self._arm.connect()
         request = ResetScene.Request(task=task, seed=seed_of(rng), look=split)
         answer = self._arm.link.call(ResetScene, RESET_SERVICE, request)
         if not answer.success:

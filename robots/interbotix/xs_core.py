@@ -136,6 +136,11 @@ class InterbotixRobotXSCore:
             return None
         return states[2]
 
+    @property
+    def heard_s(self) -> float:
+        """When joint states came last, by our monotonic clock [s]; minus infinity before the first."""
+        return float("-inf") if self._states is None else self._states[0]
+
     def get_node(self) -> Node:
         """The node that talks to the driver."""
         return self._node
