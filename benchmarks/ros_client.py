@@ -23,6 +23,8 @@ from robots.widowx import widowx
 from robots.xs_arm import XsArm
 
 ENV_ID = "robots:WidowXToyOnTowelRos-v0"
+PAUSE_S = 1.5
+"""After a stop, so that the motion of the next reset is not taken for motion that went on."""
 SWING = np.array([0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 1.0])
 
 
@@ -73,6 +75,7 @@ def main(folder: Path, episodes: int, judge: str, clock: str) -> int:
                 swing(env, seed=done)
             except EpisodeInvalid as error:
                 say("invalid", reason=str(error))
+                time.sleep(PAUSE_S)
             else:
                 done += 1
                 report(env)
