@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import rclpy
 import tyro
-from interbotix_xs_msgs.msg import JointGroupCommand
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -58,6 +57,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "NaN joints": {"kind": "nan_joints", "joint": "shoulder"},
     "clock jump": {"kind": "clock_jump", "offset_s": 3600.0},
 }
+UNSEEN = ("driver death", "lost joint states")
 CLIENT_FAULTS = {
     "SIGTERM of the client": signal.SIGTERM,
     "Ctrl-C of the client": signal.SIGINT,
@@ -78,7 +78,7 @@ class Fault:
 
     Attributes:
         fault: What happened.
-        stopped_ms: From the fault until the arm stood still, or until its last command where nobody could see
+        stopped_ms: From the fault until the arm stood still, or until the client gave up where nobody could see
             the arm; None where nothing has to stop.
         marked_invalid: The episode is on disk with the reason; None where it is none of its fault.
         recovered: The next episode was played to its end.
@@ -93,18 +93,14 @@ class Fault:
 
 
 class Observer:
-    """Sees the arm's true motion and every command, from a process that the client knows nothing of."""
+    """Sees the arm's true motion, from a process that the client knows nothing of."""
 
     def __init__(self) -> None:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("observer")
         self.speeds: list[tuple[float, float]] = []
-        self.commands: list[float] = []
         self._node.create_subscription(
             JointState, f"/{ROBOT_NAME}/joint_states", self._on_joints, 10
-        )
-        self._node.create_subscription(
-            JointGroupCommand, f"/{ROBOT_NAME}/commands/joint_group", self._on_command, 10
         )
         self._fault = self._node.create_client(SetFault, FAULT_SERVICE)
         self._executor = SingleThreadedExecutor()
@@ -148,9 +144,6 @@ class Observer:
         date = stamp if abs(time.time() - stamp) < 10.0 else time.time()
         speed = dict(zip(message.name, message.velocity, strict=True))
         self.speeds.append((date, float(np.abs([speed[j] for j in ARM_JOINTS]).max())))
-
-    def _on_command(self, message: JointGroupCommand) -> None:
-        self.commands.append(time.time())
 
 
 class Process:
@@ -259,21 +252,21 @@ def driver_faults(
     try:
         for name in names:
             seen = child.wait_for(moving, seen)
-            observer.commands.clear()
             began = observer.inject(FAULTS[name])
             seen = child.wait_for(lambda e: e["event"] == "invalid", seen)
-            reason = child.events[seen - 1]["reason"]
+            event = child.events[seen - 1]
             time.sleep(1.0)
+            last = event["at"] if name in UNSEEN else observer.last(began) or began
             if name == "driver death":
-                last = max((c for c in observer.commands if c >= began), default=began)
                 machine[0].end()
                 machine[0] = driver()
             else:
-                last = observer.last(began) or began
                 observer.inject({})
             marked = invalid_on_disk(folder)
             seen = child.wait_for(lambda e: e["event"] == "step" and "reward" in e, seen)
-            yield Fault(name, round(1e3 * (last - began), 1), marked, recovered=True, reason=reason)
+            yield Fault(
+                name, round(1e3 * (last - began), 1), marked, recovered=True, reason=event["reason"]
+            )
     except TimeoutError as error:
         yield Fault(name, None, None, recovered=False, reason=str(error))
     finally:
