@@ -46,6 +46,8 @@ class SoakConfig:
     """Stop earlier after so long, and report what was done by then."""
     seed: int = 0
     """Of the clips."""
+    out: Path = RESULTS
+    """Where to write the result, beside those of other judges."""
 
 
 @dataclass
@@ -205,12 +207,12 @@ def watch(pid: int, threads: list[threading.Thread], tally: Tally, requests: int
 
 
 def main(config: SoakConfig) -> None:
-    """Soak, print and save beside the results of other judges."""
+    """Soak, print and save."""
     result = soak(config)
-    saved = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    saved = json.loads(config.out.read_text(encoding="utf-8")) if config.out.is_file() else {}
     saved[config.model] = result
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    config.out.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
 
 
