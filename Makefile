@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt .python-version
 		echo "Install it (pyenv install $(WANTED)), or name one: make PYTHON=/path/to/python$(WANTED) ..." >&2; \
 		exit 1; \
 	fi
-	@echo "Setting up $(VENV), once: about 5 GB and a few minutes (torch is the large part)."
+	@echo "Setting up $(VENV), once: about 6 GB and a few minutes (torch is the large part)."
 	@"$(BIN)/python" -c 'import pip, sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(WANTED)")' \
 		>/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt \
