@@ -22,7 +22,8 @@ from reward_models.inputs import VIDEO_TYPE
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
-KEPT_LAYOUTS = 64
+KEPT_GRIDS, KEPT_LAYOUTS = 16, 1024
+"""Sizes of videos, some megabytes each, and layouts of prompts, some kilobytes each, that are remembered."""
 SHARING_ATTENTION = ("sdpa", "eager")
 """Implementations for which we know how to write "behind the instruction, causal"."""
 TOLERANCE, ROUNDING = 1e-4, 5e-2
@@ -92,7 +93,7 @@ class OnePass:
         shares = model.config.text_config._attn_implementation in SHARING_ATTENTION
         self._begin = np.array(instruction if shares else (), np.int64)
         self._instruction: Instruction | None = None
-        self._places = functools.lru_cache(KEPT_LAYOUTS)(self._find_places)
+        self._places = functools.lru_cache(KEPT_GRIDS)(self._find_places)
         self._positions = functools.lru_cache(KEPT_LAYOUTS)(self._find_positions)
 
     @torch.inference_mode()
