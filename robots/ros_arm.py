@@ -38,8 +38,8 @@ from robots.xs_arm import READY_S, XsArm
 from robots.xs_link import GHOST_S, TICK_S, Peers, RobotFacts
 
 ROBOT_MODEL = "wx250s"
-IMAGE_DEPTH = 5
-"""Images that may wait while this process does something else; only the newest is looked at."""
+IMAGE_DEPTH = 30
+"""Images that may wait, a second of them, while this process gets no time; only the newest is looked at."""
 POLL_S = 0.002
 SLOW_S = 60.0
 """What a machine of any speed gets to answer, or to move simulated time on, before the driver counts as gone."""
