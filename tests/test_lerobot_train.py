@@ -1,8 +1,10 @@
-"""The real command `lerobot-train`: clones our data set, and weighs it by a judge's progress."""
+"""The real command `lerobot-train`: finds our policy, clones our data set, and weighs it by a judge's progress."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +53,24 @@ def an_episode(seed: int, steps: int = 12) -> Episode:
     )
 
 
-def lerobot_train(folder: Path, out: Path, *more: str) -> tuple[str, RoboRewardDiTPolicy]:
+def install(folder: Path) -> Path:
+    """Do what `pip install ./policies/lerobot_plugin/distribution` does, without building a wheel."""
+    home = ROOT / "policies/lerobot_plugin/distribution"
+    project = tomllib.loads((home / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    name, version = project["name"], project["version"]
+    about = folder / f"{name}-{version}.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    shutil.copy(home / f"{name}.py", folder)
+    return folder
+
+
+def lerobot_train(
+    folder: Path, out: Path, *more: str, **environment: str
+) -> tuple[str, RoboRewardDiTPolicy]:
     """Run the command for a few steps; return what it logged and the policy that it saved."""
     command = [
         str(Path(sys.executable).with_name("lerobot-train")),
-        "--policy.discover_packages_path=policies.lerobot_plugin",
         "--policy.type=roboreward_dit",
         "--policy.push_to_hub=false",
         "--policy.device=cpu",
@@ -69,7 +84,7 @@ def lerobot_train(folder: Path, out: Path, *more: str) -> tuple[str, RoboRewardD
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -86,12 +101,14 @@ def test_our_policy_is_cloned_from_our_data_set_with_and_without_weights(
     asked = ["--dataset", str(my_set), "--model", "clock:2", "--out", str(progress)]
     assert compute_rabc_weights.main(asked) == 0
 
-    _, cloned = lerobot_train(my_set, tmp_path / "plain")
+    flag = "--policy.discover_packages_path=policies.lerobot_plugin"
+    _, cloned = lerobot_train(my_set, tmp_path / "plain", flag)
     said, weighed = lerobot_train(
         my_set,
         tmp_path / "weighed",
         "--sample_weighting.type=rabc",
         f"--sample_weighting.progress_path={progress}",
+        PYTHONPATH=str(install(tmp_path / "site-packages")),
     )
     assert "Loaded 39 frame progress values" in said
     assert "sample_weight_mean_weight" in said
