@@ -143,7 +143,11 @@ class Observer:
         # A stamp that cannot be true is that of the jumping clock.
         date = stamp if abs(time.time() - stamp) < 10.0 else time.time()
         speed = dict(zip(message.name, message.velocity, strict=True))
-        self.speeds.append((date, float(np.abs([speed[j] for j in ARM_JOINTS]).max())))
+        effort = dict(zip(message.name, message.effort, strict=True))
+        if any(
+            effort[j] for j in ARM_JOINTS
+        ):  # else the torque is off: the arm settles in its sleep pose
+            self.speeds.append((date, float(np.abs([speed[j] for j in ARM_JOINTS]).max())))
 
 
 class Process:
