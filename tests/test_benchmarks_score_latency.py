@@ -104,6 +104,11 @@ def test_ratios_of_each_cell_their_median_and_the_worst() -> None:
     summary = summarize(rows)
     assert summary["ratio_to_bare_forward"] == summary["ratio_to_bare_forward_worst"] == 1.25
     assert (summary["ratio_vs_generate"], summary["ratio_vs_generate_worst"]) == (5.0, 3.0)
+    assert summary["batch32_ratio_vs_single"] == 2.2
+    rows[1]["cores"] = 4
+    disturbed = summarize(rows)
+    assert "batch32_ratio_vs_single" not in disturbed, "it got 1.8 of 4 cores"
+    assert disturbed["ratio_vs_generate"] == 5.0
 
 
 def test_a_single_clip_is_given_all_cores_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
