@@ -3,7 +3,7 @@
     python -m benchmarks.ros_faults
 
 Needs ROS 2 (`make setup-ros`) and a quiet machine with two cores: everything happens in real time, and takes about
-six minutes. Writes every row into `benchmarks/results/ros_faults.json` as soon as it is there; rows that are not
+eight minutes. Writes every row into `benchmarks/results/ros_faults.json` as soon as it is there; rows that are not
 measured, with `--only`, stay as they were.
 """
 
