@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import httpx
 import torch
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import constants, list_repo_commits, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     LocalEntryNotFoundError,
@@ -29,6 +29,7 @@ from roboreward_gym.errors import InvalidSetting, RewardModelUnavailable, Weight
 MODEL_TYPE = "qwen3_vl"
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SMALL_FILES = ("*.json", "*.jinja", "*.txt")
 ADVICE = "Point to a complete Qwen3-VL checkpoint folder, or fetch it again."
@@ -63,7 +64,7 @@ def find_checkpoint(
 
     Args:
         source: Folder, or `owner/name` on the hub.
-        revision: Branch, tag or commit on the hub; not for folders.
+        revision: Branch, tag or commit on the hub, of which seven digits do; not for folders.
         offline: Take what the cache holds and ask nobody; `HF_HUB_OFFLINE=1` does the same.
         cache: Folder of the cache; that of huggingface_hub by default.
         weights: Also fetch the weights, and not only the small files.
@@ -85,11 +86,11 @@ def find_checkpoint(
         )
     patterns = [*SMALL_FILES, "*.safetensors"] if weights else list(SMALL_FILES)
     offline = offline or constants.HF_HUB_OFFLINE
-    found = _cached_commit(source, revision, cache) if offline else revision
+    found = _cached_commit(source, revision, cache)
     try:
         path = snapshot_download(
             source,
-            revision=found,
+            revision=found if offline else _full_commit(source, found),
             cache_dir=cache,
             allow_patterns=patterns,
             local_files_only=offline,
@@ -107,6 +108,15 @@ def _cached_commit(source: str, revision: str | None, cache: Path | None) -> str
         return revision
     commits = [path.name for path in (root / "snapshots").glob(f"{revision}*")]
     return commits[0] if len(commits) == 1 else revision
+
+
+def _full_commit(source: str, revision: str | None) -> str | None:
+    """The commit on the hub that a short one means, because the hub itself takes full ones only."""
+    if revision is None or not SHORT_COMMIT.fullmatch(revision):
+        return revision
+    commits = [commit.commit_id for commit in list_repo_commits(source)]
+    meant = [commit for commit in commits if commit.startswith(revision)]
+    return meant[0] if len(meant) == 1 else revision  # else a branch or a tag, or the hub's error
 
 
 def _why_not_fetched(source: str, revision: str | None, error: Exception) -> str:

@@ -15,9 +15,8 @@ ROBOREWARD_8B = "teetone/RoboReward-8B"
 REVISIONS = {ROBOREWARD_4B: "4dec8af8", ROBOREWARD_8B: "3a185b4f"}
 """Commits of the published checkpoints that results are cited with.
 
-These are the first eight digits, as the literature gives them. If a hub does not resolve short commits, or to use
-another commit, name it: `checkpoint:teetone/RoboReward-4B@main`, or with the full commit behind the `@`. The commit that
-was loaded stands in the manifest of every score.
+These are the first eight digits, as the literature gives them; the full commit is looked up on the hub, or in the cache, and
+stands in the manifest of every score. To use another one, name it: `checkpoint:teetone/RoboReward-4B@main`.
 """
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -122,6 +123,31 @@ def test_checkpoint_takes_a_folder_whose_name_holds_an_at_sign(
 def test_offline_with_nothing_cached_says_how_to_fetch(cache: Path, wanted: str) -> None:
     with pytest.raises(WeightsError, match=r"in the cache .*hf download teetone/RoboReward"):
         published.load_checkpoint(wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked"),
+    [("4dec8af8", "4dec8af8" + "a" * 32), ("0badbee", "0badbee"), ("main", "main"), (None, None)],
+)
+def test_a_short_commit_is_looked_up_because_the_hub_takes_full_ones(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: str | None,
+    asked: str | None,
+) -> None:
+    revisions: list[str | None] = []
+
+    def fetch(source: str, *, revision: str | None, **_: object) -> str:
+        revisions.append(revision)
+        return str(folder)
+
+    commits = [SimpleNamespace(commit_id=start + "a" * 32) for start in ("4dec8af7", "4dec8af8")]
+    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(loading, "list_repo_commits", lambda source: commits)
+    monkeypatch.setattr(loading, "snapshot_download", fetch)
+    find_checkpoint("a/b", revision=wanted, cache=tmp_path)
+    assert revisions == [asked]
 
 
 @pytest.mark.parametrize(
