@@ -47,7 +47,7 @@ $(STAMP): pyproject.toml constraints.txt .python-version
 		-e '.[full,dev]'
 	@touch $@
 
-demo: $(STAMP) ## Run the main job: a simulated WidowX learns from the reward of a VLM (5 to 8 minutes)
+demo: $(STAMP) ## Run the main job: a simulated WidowX learns from the reward of a VLM (about 5 minutes)
 	@$(BIN)/python -c 'from robots.gl import main; main()'
 	@$(BIN)/python -m experiments.demo $(ARGS)
 
