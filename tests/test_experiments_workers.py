@@ -3,7 +3,7 @@ import threading
 
 import pytest
 import torch
-from tqdm import auto, tqdm
+from tqdm import auto
 
 from experiments import workers
 from experiments.workers import prepare, worker_pool
@@ -37,6 +37,8 @@ def test_a_worker_that_is_stopped_leaves_no_semaphore_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    monkeypatch.delattr(tqdm, "_lock", raising=False)
+    for bar in auto.tqdm.__mro__:  # each keeps the lock that it was asked for first
+        if "_lock" in vars(bar):
+            monkeypatch.delattr(bar, "_lock")
     prepare(threads=1)
     assert isinstance(auto.tqdm.get_lock(), type(threading.RLock()))
