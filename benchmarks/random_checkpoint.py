@@ -25,10 +25,10 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from reward_models.inputs import InputBuilder, digit_tokens
 from reward_models.nano.tokenizer import CHAT_TEMPLATE
-from reward_models.prompt import ANSWER_PREFIX, DIGITS
-from reward_models.protocol import OFFICIAL, SampledClip
+from reward_models.protocol.frames import OFFICIAL, SampledClip
+from reward_models.protocol.inputs import InputBuilder, digit_tokens
+from reward_models.protocol.prompt import ANSWER_PREFIX, DIGITS
 
 # Reserved tokens of Qwen3 and Qwen3-VL, in the order of their ids from 151643 on.
 RESERVED = (

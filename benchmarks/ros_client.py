@@ -15,9 +15,9 @@ import numpy as np
 
 import robots  # noqa: F401 - registers the environments
 from experiments.robot import HandsFree, Robot
-from reward_models.judges.controls import ConstantReward
-from roboreward_gym.errors import EpisodeInvalid
-from roboreward_gym.scoring import RewardModel
+from reward_models.judges.null import ConstantReward
+from roboreward_gym.errors import RobotFaultEpisode
+from roboreward_gym.types import RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
 from robots.widowx import widowx
 from robots.xs_arm import XsArm
@@ -73,7 +73,7 @@ def main(folder: Path, episodes: int, judge: str, clock: str) -> int:
         while done < episodes:
             try:
                 swing(env, seed=done)
-            except EpisodeInvalid as error:
+            except RobotFaultEpisode as error:
                 say("invalid", reason=str(error))
                 time.sleep(PAUSE_S)
             else:

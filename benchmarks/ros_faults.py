@@ -306,7 +306,7 @@ def judge_fault(folder: Path) -> Fault:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    arguments = ("reward_models.serve", "--model", "constant:4", "--port", port)
+    arguments = ("reward_models.serving.server", "--model", "constant:4", "--port", port)
     server = Process(*arguments)
     child = client(folder, episodes=1, judge=f"remote:http://127.0.0.1:{port}")
     try:

@@ -33,8 +33,8 @@ from transformers import Qwen3VLForConditionalGeneration
 from benchmarks.random_checkpoint import SHAPES, write_checkpoint
 from benchmarks.wrapper_path import WrapperPath
 from reward_models.nano import WEIGHTS
-from reward_models.protocol import sample_clip
-from reward_models.roboreward import RoboReward, free_cores
+from reward_models.protocol.frames import sample_clip
+from reward_models.qwen3vl.roboreward import RoboReward, free_cores
 from roboreward_gym import Clip
 
 UNDISTURBED = 0.85

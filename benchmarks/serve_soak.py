@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from reward_models.remote import TOKEN_VARIABLE, RemoteReward
+from reward_models.serving.remote import TOKEN_VARIABLE, RemoteReward
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.registry import load_reward_model
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 
 RESULTS = Path(__file__).parent / "results" / "serve_soak.json"
 
@@ -82,7 +82,15 @@ def same(got: ProgressScore, want: ProgressScore) -> bool:
 @contextmanager
 def serving(model: str, token: str) -> Generator[tuple[subprocess.Popen[str], str]]:
     """Run the server on a free port; yields its process and address."""
-    command = [sys.executable, "-m", "reward_models.serve", "--model", model, "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "reward_models.serving.server",
+        "--model",
+        model,
+        "--port",
+        "0",
+    ]
     environment = {**os.environ, TOKEN_VARIABLE: token}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout is not None

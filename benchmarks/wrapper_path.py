@@ -15,7 +15,7 @@ from PIL import Image
 from qwen_vl_utils import process_vision_info
 from transformers import BatchFeature, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
-from reward_models.prompt import build_prompt
+from reward_models.protocol.prompt import build_prompt
 from roboreward_gym import Clip
 
 MAX_NEW_TOKENS = 128

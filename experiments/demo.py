@@ -19,11 +19,11 @@ import tyro
 from experiments import showcase
 from experiments.config import DEMO, ExperimentConfig
 from experiments.metrics import false_positive_rate
-from experiments.page import Group
 from experiments.phases import Finished, open_run, run
-from experiments.report import write_report
+from experiments.report.page import Group
+from experiments.report.report import write_report
 from experiments.workers import prepare
-from roboreward_gym.program import INTERRUPTED, run_program, this_python
+from roboreward_gym._cli import INTERRUPTED, run_program, this_python
 from roboreward_gym.registry import load_reward_model
 
 SHOWN_NOTE = (

@@ -20,18 +20,18 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from experiments.arms import judged_env
 from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import Rate, confusion, success_rate
+from experiments.reward_sources import judged_env
 from experiments.robot import Robot, hands_free
 from experiments.run_folder import RunFolder, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
 from policies.dsrl import NoisePolicy
 from policies.player import BaseNoise, NoiseSource, play_valid
 from policies.policy import DiffusionPolicy
+from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting, NoEpisode
-from roboreward_gym.program import run_program
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 
 
 @dataclass(frozen=True)

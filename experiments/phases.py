@@ -8,13 +8,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from experiments.arms import judged_env
 from experiments.config import ExperimentConfig, InvalidConfig, evaluation_seeds
 from experiments.evaluate import Contestant, Evaluation, evaluate_contestant
+from experiments.report.strips import Strip
 from experiments.results import Training, provenance, summarize
+from experiments.reward_sources import judged_env
 from experiments.robot import Robot, hands_free
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
-from experiments.strips import Strip
 from policies.dsrl import BEST, train
 from policies.player import EpisodeRecord
 from policies.policy import WEIGHTS, DiffusionPolicy

@@ -23,13 +23,13 @@ run() { # CONFIG SEED
 }
 
 test_data() {
-  unless $data/test/clips.jsonl experiments.reward_data --split test --episodes 520 --out $data/test
+  unless $data/test/clips.jsonl experiments.simulation.reward_data --split test --episodes 520 --out $data/test
 }
 
 pretrain() { # SCENE DEMONSTRATIONS... -- CLONING...
   local scene=$1 demos=() resume=(); shift
   while [[ $1 != -- ]]; do demos+=("$1"); shift; done; shift
-  unless $data/demos-$scene/meta.json experiments.demonstrations --scene $scene \
+  unless $data/demos-$scene/meta.json experiments.simulation.demonstrations --scene $scene \
     --out $data/demos-$scene "${demos[@]}"
   [[ -e runs/pretrain-$scene/config.json ]] && resume=(--resume)
   unless runs/pretrain-$scene/policy policies.pretrain --demos $data/demos-$scene \
@@ -37,7 +37,7 @@ pretrain() { # SCENE DEMONSTRATIONS... -- CLONING...
 }
 
 reward_data() { # NAME OPTIONS...
-  unless $data/$1/clips.jsonl experiments.reward_data --out $data/$1 "${@:2}"
+  unless $data/$1/clips.jsonl experiments.simulation.reward_data --out $data/$1 "${@:2}"
 }
 
 weights() {
@@ -54,31 +54,31 @@ weights() {
   local first=(--data $data/{train,cloned,validation})
   local clips=(--data $data/{train,cloned,sides,validation,validation-cloned})
   # Warm restarts: each begins with the weights of the one before, and draws rare levels more often.
-  unless runs/nano-1/model/config.json reward_models.train "${first[@]}" --out runs/nano-1 \
+  unless runs/nano-1/model/config.json reward_models.nano.train "${first[@]}" --out runs/nano-1 \
     --tower.steps 1150 --language.steps 1200 --language.learning-rate 1.5e-3 \
     --language.describe-share 0.25 0.05 --language.locate-share 0.2 0.03
-  unless runs/nano-2/model/config.json reward_models.train "${first[@]}" --out runs/nano-2 \
+  unless runs/nano-2/model/config.json reward_models.nano.train "${first[@]}" --out runs/nano-2 \
     --stage language --tower-from runs/nano-1 --language-init runs/nano-1/language.safetensors \
     --language.steps 650 --language.learning-rate 1e-3 --language.warmup 30 --language.balance 0.6 \
     --language.describe-share 0.1 0.03 --language.locate-share 0.08 0.02
-  unless runs/nano/model/config.json reward_models.train "${clips[@]}" --out runs/nano \
+  unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" --out runs/nano \
     --tower-init runs/nano-1/tower.safetensors --tower.steps 900 \
     --language-init runs/nano-2/language.safetensors --language.steps 1900 \
     --language.learning-rate 1e-3 --language.warmup 50 --language.balance 0.6 \
     --language.describe-share 0.1 0.02 --language.locate-share 0.15 0.02
-  unless runs/nano-no-negatives/model/config.json reward_models.train "${clips[@]}" \
+  unless runs/nano-no-negatives/model/config.json reward_models.nano.train "${clips[@]}" \
     --out runs/nano-no-negatives --stage language --tower-from runs/nano \
     --language.no-negatives --language.steps 120 --language.learning-rate 1.5e-3
   test_data
-  unless runs/nano.json reward_models.benchmark --model runs/nano/model \
+  unless runs/nano.json reward_models.bench.benchmark --model runs/nano/model \
     --no-negatives runs/nano-no-negatives/model --data $data/test --limit 2600 --out runs/nano.json
 }
 
 results() {
   test_data
-  unless runs/shipped-nano.json reward_models.benchmark --model roboreward-nano --data $data/test \
+  unless runs/shipped-nano.json reward_models.bench.benchmark --model roboreward-nano --data $data/test \
     --limit 2600 --out runs/shipped-nano.json
-  unless runs/always-three.json reward_models.benchmark --model constant-3 --data $data/test \
+  unless runs/always-three.json reward_models.bench.benchmark --model constant-3 --data $data/test \
     --limit 2600 --out runs/always-three.json
   local task seed
   for task in toy-on-towel drawer; do
@@ -86,7 +86,7 @@ results() {
     run $task-oracle 0
     run $task-constant 0
   done
-  step experiments.results_table
+  step experiments.report.results_table
   step experiments.showcase --out docs/images/judge.jpg
 }
 

@@ -20,13 +20,13 @@ import tyro
 
 from experiments.config import CONFIGS, ExperimentConfig, get_config
 from experiments.phases import Log, open_run, run
-from experiments.report import write_report
+from experiments.report.report import write_report
 from experiments.results import RESULTS
 from experiments.robot import Robot, RobotKind, ros_id
 from experiments.run_folder import write_json
 from experiments.workers import prepare
+from roboreward_gym._cli import INTERRUPTED, run_program, this_python
 from roboreward_gym.errors import InvalidSetting
-from roboreward_gym.program import INTERRUPTED, run_program, this_python
 
 SET_ELSEWHERE = {
     "episodes": "--training-episodes",

@@ -12,14 +12,14 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from experiments.arms import judged_env
 from experiments.config import CONFIGS, CONSTANT, NANO, SHOWCASE_SEEDS
-from experiments.plots import judged_films
-from experiments.strips import Strip
+from experiments.report.plots import judged_films
+from experiments.report.strips import Strip
+from experiments.reward_sources import judged_env
 from experiments.workers import prepare
-from roboreward_gym.program import run_program
+from roboreward_gym._cli import run_program
 from roboreward_gym.registry import load_reward_model
-from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
+from roboreward_gym.types import Clip, ProgressScore, RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
 from robots.experts import ScriptedExpert, Style
 from robots.widowx import widowx

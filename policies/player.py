@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from roboreward_gym.errors import EpisodeInvalid
+from roboreward_gym.errors import RobotFaultEpisode
 from roboreward_gym.step_info import PENDING
 
 log = logging.getLogger(__name__)
@@ -160,12 +160,12 @@ def play_valid(
     Nothing of a spoiled episode is returned, so nobody can learn from it or count it.
 
     Raises:
-        EpisodeInvalid: It was spoiled `attempts` times in a row.
+        RobotFaultEpisode: It was spoiled `attempts` times in a row.
     """
     for _ in range(attempts - 1):
         try:
             return play(env, policy, noise_source, seed=seed, generator=generator)
-        except EpisodeInvalid as error:
+        except RobotFaultEpisode as error:
             log.warning("The episode of seed %d is invalid and played again. %s", seed, error)
     return play(env, policy, noise_source, seed=seed, generator=generator)
 

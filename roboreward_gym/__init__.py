@@ -3,8 +3,8 @@
 from roboreward_gym.backlog import ScoredEpisode as ScoredEpisode
 from roboreward_gym.capture import FrameCapture as FrameCapture
 from roboreward_gym.episode import Episode as Episode
+from roboreward_gym.errors import EpisodeFileError as EpisodeFileError
 from roboreward_gym.errors import InvalidClip as InvalidClip
-from roboreward_gym.errors import InvalidEpisode as InvalidEpisode
 from roboreward_gym.errors import InvalidRewardModel as InvalidRewardModel
 from roboreward_gym.errors import InvalidScore as InvalidScore
 from roboreward_gym.errors import InvalidSetting as InvalidSetting
@@ -16,18 +16,18 @@ from roboreward_gym.errors import RewardModelUnavailable as RewardModelUnavailab
 from roboreward_gym.errors import RoboRewardError as RoboRewardError
 from roboreward_gym.errors import UnknownName as UnknownName
 from roboreward_gym.errors import WeightsError as WeightsError
-from roboreward_gym.filming import FrameSource as FrameSource
+from roboreward_gym.recording import FrameSource as FrameSource
 from roboreward_gym.registry import load_reward_model as load_reward_model
 from roboreward_gym.registry import register_reward_model as register_reward_model
 from roboreward_gym.registry import release_reward_model as release_reward_model
 from roboreward_gym.registry import reward_model_names as reward_model_names
 from roboreward_gym.rewards import RewardMap as RewardMap
 from roboreward_gym.rewards import as_reward_map as as_reward_map
-from roboreward_gym.scoring import LEVELS as LEVELS
-from roboreward_gym.scoring import Clip as Clip
-from roboreward_gym.scoring import ProgressScore as ProgressScore
-from roboreward_gym.scoring import RewardModel as RewardModel
 from roboreward_gym.step_info import INFO_KEYS as INFO_KEYS
+from roboreward_gym.types import LEVELS as LEVELS
+from roboreward_gym.types import Clip as Clip
+from roboreward_gym.types import ProgressScore as ProgressScore
+from roboreward_gym.types import RewardModel as RewardModel
 from roboreward_gym.vector import VLMRewardVectorWrapper as VLMRewardVectorWrapper
 from roboreward_gym.wrapper import VLMRewardWrapper as VLMRewardWrapper
 

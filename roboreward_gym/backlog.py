@@ -8,7 +8,7 @@ import numpy as np
 
 from roboreward_gym.deferred import BackgroundScoring, PendingScore
 from roboreward_gym.judging import Judging, raise_failures
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 
 logger = logging.getLogger(__name__)
 

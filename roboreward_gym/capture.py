@@ -5,8 +5,8 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 from gymnasium.core import ActType, ObsType
 
-from roboreward_gym.filming import Camera, FrameFunction
 from roboreward_gym.portable import record_arguments
+from roboreward_gym.recording import Camera, FrameFunction
 
 CAPTURED = "roboreward/captured"
 """In the `info` of a reset: the environment films itself, and how many frames it holds at most."""

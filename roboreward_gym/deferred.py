@@ -8,7 +8,7 @@ from typing import Any
 
 from roboreward_gym.errors import InvalidSetting, NoEpisode, RewardModelFailure
 from roboreward_gym.judging import Judging, Outcome
-from roboreward_gym.scoring import Clip
+from roboreward_gym.types import Clip
 
 IMMEDIATE, DEFERRED = "immediate", "deferred"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from roboreward_gym.errors import InvalidClip, InvalidEpisode
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.errors import EpisodeFileError, InvalidClip
+from roboreward_gym.types import Clip, ProgressScore
 
 FORMAT = "roboreward-episode-1"
 ARRAYS = ("frames", "states", "actions", "env_rewards")
@@ -64,32 +64,32 @@ class Episode:
         steps = len(self.actions)
         for name, length in (("frames", steps + 1), ("states", steps + 1), ("env_rewards", steps)):
             if len(getattr(self, name)) != length:
-                raise InvalidEpisode(
+                raise EpisodeFileError(
                     f"Expected {length} {name} for {steps} actions, got {len(getattr(self, name))}. "
                     "An episode holds the reset frame and one more per step."
                 )
         if steps == 0:
-            raise InvalidEpisode("Expected at least one executed action, got none.")
+            raise EpisodeFileError("Expected at least one executed action, got none.")
         for name, dimensions in (("states", 2), ("actions", 2), ("env_rewards", 1)):
             if getattr(self, name).ndim != dimensions:
-                raise InvalidEpisode(
+                raise EpisodeFileError(
                     f"Expected {name} with {dimensions} dimensions, got shape "
                     f"{getattr(self, name).shape}. Put time first."
                 )
         for name in ("states", "actions"):
             if not np.isfinite(getattr(self, name)).all():
-                raise InvalidEpisode(
+                raise EpisodeFileError(
                     f"Expected finite {name}, got NaN or infinity. Record the episode again."
                 )
         if self.invalid is not None and self.score is not None:
-            raise InvalidEpisode(
+            raise EpisodeFileError(
                 f"Expected no score of an episode that is invalid ({self.invalid}), got one. "
                 "It says nothing about the policy: leave it out."
             )
         try:
             Clip(self.frames, self.task, self.fps)
         except InvalidClip as error:
-            raise InvalidEpisode(f"An episode has to be a clip as well. {error}") from error
+            raise EpisodeFileError(f"An episode has to be a clip as well. {error}") from error
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -123,7 +123,7 @@ class Episode:
         """Read what `save` wrote.
 
         Raises:
-            InvalidEpisode: The file is cut short or is no episode.
+            EpisodeFileError: The file is cut short or is no episode.
         """
         # Opened here, because NumPy leaves the files it opened open where they are damaged.
         with path.open("rb") as file:
@@ -132,10 +132,10 @@ class Episode:
                     meta = json.loads(bytes(data["meta"]))
                     arrays = {name: data[name] for name in ARRAYS}
                 if meta.pop("format") != FORMAT:
-                    raise InvalidEpisode(f"It was written by another version than {FORMAT!r}.")
+                    raise EpisodeFileError(f"It was written by another version than {FORMAT!r}.")
                 return cls(**arrays, **{**meta, "score": _score_from_json(meta["score"])})
             except UNREADABLE as error:
-                raise InvalidEpisode(
+                raise EpisodeFileError(
                     f"Expected an episode in {path}, got {type(error).__name__}: {error} "
                     "Delete the file and record it again."
                 ) from error

@@ -16,7 +16,7 @@ class InvalidScore(RoboRewardError, ValueError):
     """A score whose parts contradict one another or lie out of range."""
 
 
-class InvalidEpisode(RoboRewardError, ValueError):
+class EpisodeFileError(RoboRewardError, ValueError):
     """Arrays of an episode that do not fit together, or a file that is not an episode."""
 
 
@@ -68,7 +68,7 @@ class NoEpisode(RoboRewardError, RuntimeError):
     """A call that needs an episode in another state than the present one."""
 
 
-class EpisodeInvalid(RoboRewardError, RuntimeError):
+class RobotFaultEpisode(RoboRewardError, RuntimeError):
     """Something outside of the policy spoiled the episode, such as a fault of the robot.
 
     Environments raise it from `step`. The message is the reason. Whoever catches it keeps the

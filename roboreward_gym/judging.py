@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure, RoboRewardError, UnknownName
 from roboreward_gym.registry import as_reward_model, reward_model_names
-from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
+from roboreward_gym.types import Clip, ProgressScore, RewardModel
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 
 from roboreward_gym.errors import InvalidRewardModel, RewardModelUnavailable, UnknownName
-from roboreward_gym.scoring import RewardModel
+from roboreward_gym.types import RewardModel
 
 GROUP = "roboreward_gym.reward_models"
 

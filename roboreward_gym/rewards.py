@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from roboreward_gym.errors import InvalidScore, UnknownName
-from roboreward_gym.scoring import LEVELS, ProgressScore
+from roboreward_gym.types import LEVELS, ProgressScore
 
 RewardMap = Callable[[ProgressScore], float]
 

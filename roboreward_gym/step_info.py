@@ -9,7 +9,7 @@ from typing import SupportsFloat
 
 import numpy as np
 
-from roboreward_gym.scoring import ProgressScore
+from roboreward_gym.types import ProgressScore
 
 LEVEL = "roboreward/level"
 EXPECTED = "roboreward/expected"

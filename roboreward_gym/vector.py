@@ -11,11 +11,11 @@ import numpy as np
 from roboreward_gym.backlog import Backlog, ScoredEpisode
 from roboreward_gym.deferred import IMMEDIATE, is_deferred
 from roboreward_gym.errors import InvalidSetting, NoEpisode, RewardModelFailure
-from roboreward_gym.filming import RENDER, Film, check_fps, check_max_frames
 from roboreward_gym.judging import Judging, raise_failures
+from roboreward_gym.recording import RENDER, Film, check_fps, check_max_frames
 from roboreward_gym.rewards import RewardMap, as_reward_map, reward_of
-from roboreward_gym.scoring import Clip, ProgressScore, RewardModel, check_task
 from roboreward_gym.step_info import NO_SCORE, batch_info, late_info, score_info
+from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
 from roboreward_gym.vector_filming import (
     Autoreset,
     VectorFilms,

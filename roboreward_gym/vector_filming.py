@@ -9,7 +9,7 @@ import numpy as np
 
 from roboreward_gym.capture import CAPTURED, FILM
 from roboreward_gym.errors import InvalidSetting, NoFrames
-from roboreward_gym.filming import RENDER, Film, check_frame, look_up
+from roboreward_gym.recording import RENDER, Film, check_frame, look_up
 
 FINAL_INFO, FINAL_OBSERVATION = "final_info", "final_obs"
 """Where Gymnasium puts what an environment said before it was reset in the same step."""

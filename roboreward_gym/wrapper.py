@@ -10,12 +10,12 @@ from gymnasium.core import ActType, ObsType
 
 from roboreward_gym.deferred import IMMEDIATE, BackgroundScoring, PendingScore, is_deferred
 from roboreward_gym.errors import InvalidSetting, NoEpisode, RewardModelFailure
-from roboreward_gym.filming import Camera, Film, FrameFunction, check_fps
 from roboreward_gym.judging import Judging
 from roboreward_gym.portable import record_arguments
+from roboreward_gym.recording import Camera, Film, FrameFunction, check_fps
 from roboreward_gym.rewards import RewardMap, as_reward_map, reward_of
-from roboreward_gym.scoring import Clip, ProgressScore, RewardModel, check_task
 from roboreward_gym.step_info import ENV_REWARD, NO_SCORE, late_info, score_info
+from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
 
 logger = logging.getLogger(__name__)
 

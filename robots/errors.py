@@ -1,6 +1,6 @@
 """Errors of the robot side: expected, got, what to do."""
 
-from roboreward_gym.errors import EpisodeInvalid, RoboRewardError
+from roboreward_gym.errors import RoboRewardError, RobotFaultEpisode
 
 
 class InvalidAction(RoboRewardError, ValueError):
@@ -15,7 +15,7 @@ class CameraError(RoboRewardError, RuntimeError):
     """No image could be made."""
 
 
-class ArmFault(EpisodeInvalid):
+class ArmFault(RobotFaultEpisode):
     """The arm was stopped in the middle of an episode; it holds, and the next reset recovers it."""
 
 

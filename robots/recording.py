@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 
 from roboreward_gym.episode import Episode
-from roboreward_gym.errors import EpisodeInvalid, NoEpisode
-from roboreward_gym.scoring import ProgressScore
+from roboreward_gym.errors import NoEpisode, RobotFaultEpisode
+from roboreward_gym.types import ProgressScore
 
 INDEX = "episodes.jsonl"
 INVALID_KEPT = "the episode was abandoned before its end"
@@ -59,11 +59,11 @@ class RecordEpisodes(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarra
         """Step and note it.
 
         Raises:
-            EpisodeInvalid: From the environment; the episode is on disk, with the reason.
+            RobotFaultEpisode: From the environment; the episode is on disk, with the reason.
         """
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
-        except EpisodeInvalid as error:
+        except RobotFaultEpisode as error:
             self._abandon(str(error))
             raise
         self._frames.append(observation["image"])

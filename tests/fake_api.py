@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from roboreward_gym.scoring import Clip
+from roboreward_gym.types import Clip
 
 
 @dataclass(frozen=True)

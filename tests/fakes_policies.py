@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from policies.dsrl import DsrlConfig
-from roboreward_gym.errors import EpisodeInvalid
+from roboreward_gym.errors import RobotFaultEpisode
 
 CHUNK, ACTIONS, FEATURES = 4, 2, 3
 
@@ -107,5 +107,5 @@ class Breakable(gym.Wrapper):
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         self._step += 1
         if self._step == 3 and self.episode in self._spoiled:
-            raise EpisodeInvalid("the camera froze")
+            raise RobotFaultEpisode("the camera froze")
         return self.env.step(action)

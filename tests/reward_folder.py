@@ -20,7 +20,7 @@ def write_reward_folder(
     size: tuple[int, int] = (64, 96),
     seed: int = 0,
 ) -> Path:
-    """Write `clips` clips with two questions each, in the layout of `reward_models.data.dataset`."""
+    """Write `clips` clips with two questions each, in the layout of `reward_models.data.reward_data`."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     frames, dense, infos, examples = [], [], [], []

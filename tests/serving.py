@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reward_models.patience import Patience
-from reward_models.remote import RemoteReward
-from reward_models.serve import ServeConfig, bind, create_app, make_server
+from reward_models.net.retries import Patience
+from reward_models.serving.remote import RemoteReward
+from reward_models.serving.server import ServeConfig, bind, create_app, make_server
 from roboreward_gym.errors import InvalidClip
-from roboreward_gym.scoring import Clip, ProgressScore, RewardModel
+from roboreward_gym.types import Clip, ProgressScore, RewardModel
 
 QUICK = Patience(attempts=4, first_wait_s=0.01, longest_wait_s=0.05, give_up_after_s=20.0)
 

@@ -19,7 +19,7 @@ from benchmarks.score_latency import (
 )
 from benchmarks.wrapper_path import WrapperPath
 from reward_models.nano import WEIGHTS
-from reward_models.roboreward import RoboReward
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import Clip
 from tests.tiny_vlm import random_clip
 

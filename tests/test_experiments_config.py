@@ -16,8 +16,8 @@ from experiments.config import (
     get_config,
     training_seeds,
 )
-from experiments.demonstrations import SEED_OFFSET as DEMONSTRATION_SEEDS
-from experiments.reward_data import SEED_OFFSET as REWARD_DATA_SEEDS
+from experiments.simulation.demonstrations import SEED_OFFSET as DEMONSTRATION_SEEDS
+from experiments.simulation.reward_data import SEED_OFFSET as REWARD_DATA_SEEDS
 from roboreward_gym.errors import UnknownName
 
 

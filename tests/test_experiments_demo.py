@@ -14,7 +14,7 @@ from experiments.config import DEMO, NANO
 from experiments.run import INTERRUPTED
 from policies.policy import DiffusionPolicy, PolicyConfig
 from roboreward_gym import registry
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 
 pytest.importorskip("mujoco")
 

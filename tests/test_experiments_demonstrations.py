@@ -9,8 +9,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from experiments import demonstrations
-from experiments.demonstrations import (
+from experiments.run_folder import RunFolderError
+from experiments.simulation import demonstrations
+from experiments.simulation.demonstrations import (
     ENV_IDS,
     MIXTURE,
     DemonstrationConfig,
@@ -18,7 +19,6 @@ from experiments.demonstrations import (
     record,
     record_episode,
 )
-from experiments.run_folder import RunFolderError
 from policies.demos import Demos
 from policies.vision import downsample
 from robots.layout import MAX_STEP_M

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reward_models.judges.controls import ConstantReward
+from reward_models.judges.null import ConstantReward
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import reward_models.nano
-from reward_models.roboreward import RoboReward
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.registry import load_reward_model
-from roboreward_gym.scoring import Clip
+from roboreward_gym.types import Clip
 from robots.experts import ScriptedExpert
 from robots.widowx import widowx
 

@@ -17,7 +17,7 @@ from experiments import evaluate, phases
 from experiments.config import CONFIGS, ExperimentConfig
 from experiments.evaluate import Contestant, Evaluation, Player, evaluate_contestant
 from experiments.phases import Finished, fine_tune, open_run, run
-from experiments.report import write_report
+from experiments.report.report import write_report
 from experiments.run import INTERRUPTED, main, publish
 from experiments.run_folder import RunFolder, RunFolderError
 from policies.checkpoint import CHECKPOINT, load_checkpoint
@@ -25,7 +25,7 @@ from policies.dsrl import BEST, DsrlConfig
 from policies.policy import DiffusionPolicy, PolicyConfig
 from roboreward_gym.errors import RoboRewardError, WeightsError
 from roboreward_gym.registry import register_reward_model
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 
 ENV_ID = "Slider-v0"
 SHORT_TOY = "ShortToy-v0"

@@ -9,12 +9,12 @@ import av
 import numpy as np
 import pytest
 
-from experiments.media import film_strip, spread, video
 from experiments.metrics import Rate
-from experiments.page import Film, Group, Page
+from experiments.report.media import film_strip, spread, video
+from experiments.report.page import Film, Group, Page
+from experiments.report.strips import Strip, load_strips, telling
 from experiments.results import Training
-from experiments.strips import Strip, load_strips, telling
-from roboreward_gym.scoring import ProgressScore
+from roboreward_gym.types import ProgressScore
 
 
 def episode(steps: int = 12) -> np.ndarray:

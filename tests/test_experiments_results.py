@@ -3,8 +3,8 @@ import math
 from pathlib import Path
 
 from experiments.metrics import Rate
+from experiments.report.results_table import load_results, markdown, mean_gains
 from experiments.results import Training, provenance, summarize
-from experiments.results_table import load_results, markdown, mean_gains
 
 PROMISED = {
     "base_success", "base_episodes", "final_success", "final_episodes", "training_episodes",

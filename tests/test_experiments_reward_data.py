@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import reward_data
 from experiments.config import EVALUATION_SEEDS, SHOWCASE_SEEDS, TRAINING_SEEDS
-from experiments.demonstrations import ENV_IDS, DemonstrationConfig
-from experiments.reward_data import (
+from experiments.run_folder import RunFolderError
+from experiments.simulation import reward_data
+from experiments.simulation.demonstrations import ENV_IDS, DemonstrationConfig
+from experiments.simulation.reward_data import (
     CLONED,
     FRAMES,
     HORIZON,
@@ -24,9 +25,8 @@ from experiments.reward_data import (
     jobs_of,
     play,
 )
-from experiments.run_folder import RunFolderError
 from policies.policy import DiffusionPolicy, PolicyConfig
-from reward_models.data.dataset import RewardData
+from reward_models.data.reward_data import RewardData
 from robots.mujoco_arm import MujocoArm
 from robots.tasks import look
 from robots.widowx import WidowXEnv

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from policies.player import BaseNoise, EpisodeRecord, evaluate, play, play_valid
-from roboreward_gym.errors import EpisodeInvalid
+from roboreward_gym.errors import RobotFaultEpisode
 from tests.fakes_policies import ACTIONS, CHUNK, FEATURES, Breakable, GoToFlag, TwoModes
 
 BASE = BaseNoise(CHUNK, ACTIONS)
@@ -94,7 +94,7 @@ def test_a_spoiled_episode_is_played_again_and_nothing_of_it_is_returned() -> No
 def test_a_robot_that_is_spoiled_every_time_ends_the_run() -> None:
     env = Breakable(GoToFlag(steps=6), spoiled={0, 1, 2})
     generator = torch.Generator().manual_seed(0)
-    with pytest.raises(EpisodeInvalid, match="the camera froze"):
+    with pytest.raises(RobotFaultEpisode, match="the camera froze"):
         play_valid(env, TwoModes(), BASE, seed=3, generator=generator)
     assert env.episode == 2
 

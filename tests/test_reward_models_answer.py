@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from reward_models.judges.answer import Token, digit_probabilities, read_answer, score_text
+from reward_models.protocol.answer import Token, digit_probabilities, read_answer, score_text
 
 
 def level(text: str) -> int | None:

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from reward_models.batcher import Batcher, QueueFull
+from reward_models.serving.batcher import Batcher, QueueFull
 from roboreward_gym.errors import InvalidMessage, InvalidSetting, RewardModelFailure
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 from tests.fake_api import a_clip
 from tests.serving import HashJudge
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from reward_models import nano
-from reward_models.benchmark import BenchmarkConfig, load_judge, measure, run
-from reward_models.data.dataset import RewardData
-from reward_models.judges.controls import ConstantReward
+from reward_models.bench.benchmark import BenchmarkConfig, load_judge, measure, run
+from reward_models.data.reward_data import RewardData
+from reward_models.judges.null import ConstantReward
 from roboreward_gym import Clip, ProgressScore, RewardModel
 from roboreward_gym.errors import InvalidScore, UnknownName, WeightsError
 from tests.reward_folder import write_reward_folder

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from reward_models import cli
+from reward_models.commands import main as cli
 from roboreward_gym.errors import InvalidClip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +30,7 @@ def test_help_names_every_command_with_a_line(capsys: pytest.CaptureFixture[str]
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from reward_models import cli; cli.main(['--help']); "
+        "import sys; from reward_models.commands import main as cli; cli.main(['--help']); "
         "print(sorted({'torch', 'transformers', 'av', 'cv2', 'tyro', 'numpy'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]
@@ -111,7 +111,7 @@ def test_output_that_nobody_reads_any_more_ends_without_a_traceback(tmp_path: Pa
     for i, colour in enumerate(("red", "blue")):
         Image.new("RGB", (8, 8), colour).save(tmp_path / f"{i}.png")
     arguments = ["score", "--clips", str(tmp_path / "clips.jsonl"), "--model", "constant:3"]
-    code = "import sys; from reward_models import cli; sys.exit(cli.main(sys.argv[1:]))"
+    code = "import sys; from reward_models.commands import main as cli; sys.exit(cli.main(sys.argv[1:]))"
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
@@ -140,7 +140,7 @@ def test_every_judge_has_a_command_to_try_it_in_the_docs() -> None:
 
 def test_the_console_script_names_this_function() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["scripts"] == {"roboreward": "reward_models.cli:main"}
+    assert project["scripts"] == {"roboreward": "reward_models.commands.main:main"}
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

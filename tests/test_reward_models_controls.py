@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reward_models.judges.controls import ClockReward, ConstantReward, RandomReward
+from reward_models.judges.null import ClockReward, ConstantReward, RandomReward
 from roboreward_gym.errors import InvalidScore, InvalidSetting, RewardModelUnavailable
 from roboreward_gym.registry import load_reward_model, reward_model_names
-from roboreward_gym.scoring import Clip, RewardModel
+from roboreward_gym.types import Clip, RewardModel
 from tests.fake_api import a_clip
 
 ROOT = Path(__file__).resolve().parents[1]

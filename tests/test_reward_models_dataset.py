@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reward_models.data.dataset import InvalidData, RewardData
-from reward_models.protocol import sample_clip
+from reward_models.data.reward_data import InvalidData, RewardData
+from reward_models.protocol.frames import sample_clip
 from tests.reward_folder import LANDMARKS, write_reward_folder
 
 

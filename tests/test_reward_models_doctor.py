@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from reward_models import doctor
-from reward_models.doctor import Finding, main
+from reward_models.commands import doctor
+from reward_models.commands.doctor import Finding, main
 from roboreward_gym import register_reward_model
 from tests.fakes import FakeRewardModel
 from tests.tiny_vlm import write_tiny_checkpoint

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import BatchFeature
 
-from reward_models.roboreward import RoboReward
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import Clip, ProgressScore
 from roboreward_gym.errors import InvalidClip, RewardModelFailure, RoboRewardError
 from tests.tiny_vlm import SMALL_CLIPS, TASK, random_clip, write_tiny_checkpoint

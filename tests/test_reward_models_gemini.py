@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from reward_models.judges.budget import Budget, process_budget
-from reward_models.judges.encoding import mp4
 from reward_models.judges.gemini import GeminiJudge, load
-from reward_models.patience import Patience
-from reward_models.prompt import build_prompt
+from reward_models.net.retries import Patience
+from reward_models.protocol.prompt import build_prompt
+from reward_models.video.encode import mp4
 from roboreward_gym.errors import BudgetExhausted, InvalidSetting, RewardModelFailure
 from roboreward_gym.registry import load_reward_model, release_reward_model
-from roboreward_gym.scoring import Clip
+from roboreward_gym.types import Clip
 from tests.fake_api import FakeServer, Reply, a_clip, fake_server
 
 KEY = "AIza-a-very-secret-key"

@@ -3,17 +3,17 @@ import pytest
 import torch
 from transformers import Qwen3VLProcessor
 
-from reward_models.inputs import (
+from reward_models.nano.model import build_processor
+from reward_models.nano.tokenizer import build_tokenizer
+from reward_models.protocol.frames import OFFICIAL, Protocol, sample_clip
+from reward_models.protocol.inputs import (
     InputBuilder,
     digit_tokens,
     matches_processor,
     processor_inputs,
     render_chat,
 )
-from reward_models.nano.model import build_processor
-from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.prompt import DIGITS
-from reward_models.protocol import OFFICIAL, Protocol, sample_clip
+from reward_models.protocol.prompt import DIGITS
 from roboreward_gym.errors import WeightsError
 from tests.tiny_vlm import WORDS, random_clip
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from reward_models.data.dataset import RewardData
-from reward_models.features import CachedTower, FeatureCache, cache_features
-from reward_models.language import (
+from reward_models.data.reward_data import RewardData
+from reward_models.nano.features import CachedTower, FeatureCache, cache_features
+from reward_models.nano.language import (
     DESCRIBE,
     LOCATE,
     ChatEncoder,
@@ -19,9 +19,9 @@ from reward_models.language import (
     score_turn,
     vocabulary,
 )
-from reward_models.prompt import ANSWER_PREFIX
-from reward_models.protocol import sample_clip
-from reward_models.roboreward import RoboReward
+from reward_models.protocol.frames import sample_clip
+from reward_models.protocol.prompt import ANSWER_PREFIX
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.errors import WeightsError
 from tests.reward_folder import write_reward_folder
 from tests.tiny_vlm import SMALL_CLIPS, probabilities_of, write_tiny_checkpoint

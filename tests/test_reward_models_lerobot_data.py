@@ -14,14 +14,14 @@ pytest.importorskip("lerobot", reason="needs the extra `lerobot`")
 
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-from reward_models import cli
+from reward_models.commands import main as cli
 from reward_models.data.lerobot import CAMERA, RecordedEpisodes, dataset_requests, write_dataset
-from reward_models.protocol import OFFICIAL
-from reward_models.score_inputs import InvalidRequest
-from reward_models.video import InvalidVideo
+from reward_models.protocol.frames import OFFICIAL
+from reward_models.scoring.inputs import InvalidRequest
+from reward_models.video.read import InvalidVideo
 from roboreward_gym import Episode, ProgressScore, VLMRewardWrapper
 from roboreward_gym import registry as registry_module
-from roboreward_gym.errors import InvalidEpisode
+from roboreward_gym.errors import EpisodeFileError
 from tests.video_files import flat_frames, numbers
 
 pytestmark = [
@@ -234,7 +234,7 @@ def test_an_episode_with_several_tasks_needs_a_choice(in_video: Path) -> None:
 def test_episodes_that_do_not_make_a_data_set_are_refused(
     tmp_path: Path, episodes: list[Episode], reward_map: str | None, message: str
 ) -> None:
-    with pytest.raises(InvalidEpisode, match=message):
+    with pytest.raises(EpisodeFileError, match=message):
         write_dataset(tmp_path / "set", episodes, reward_map=reward_map)
 
 

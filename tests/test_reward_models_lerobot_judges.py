@@ -26,8 +26,8 @@ from reward_models.judges.lerobot import (
 from reward_models.lerobot_plugin import compute_rabc_weights
 from reward_models.lerobot_plugin.configuration_roboreward import RoboRewardConfig
 from reward_models.lerobot_plugin.modeling_roboreward import RoboRewardRewardModel
-from reward_models.score_log import OutputUnwritable
-from reward_models.video import Footage
+from reward_models.scoring.log import OutputUnwritable
+from reward_models.video.read import Footage
 from roboreward_gym import Clip, ProgressScore
 from roboreward_gym.errors import InvalidClip, RewardModelFailure, WeightsError
 from roboreward_gym.registry import load_reward_model

@@ -13,11 +13,11 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from reward_models import loading, memory, published
-from reward_models.loading import choose_device, find_checkpoint
-from reward_models.memory import bytes_needed, parameter_count
 from reward_models.nano import WEIGHTS
-from reward_models.roboreward import RoboReward
+from reward_models.qwen3vl import loading, memory, published
+from reward_models.qwen3vl.loading import choose_device, find_checkpoint
+from reward_models.qwen3vl.memory import bytes_needed, parameter_count
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import load_reward_model, registry
 from roboreward_gym.errors import InvalidSetting, RewardModelUnavailable, WeightsError
 from tests.tiny_vlm import random_clip, write_tiny_checkpoint

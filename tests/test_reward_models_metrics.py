@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from reward_models.metrics import (
+from reward_models.bench.metrics import (
     calibration_error,
     confusion_matrix,
     false_positive_rate,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from reward_models.nano.ship import ShipConfig, ship
-from reward_models.roboreward import RoboReward
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.errors import WeightsError
 from tests.tiny_vlm import write_tiny_checkpoint
 
@@ -31,7 +31,7 @@ def config(tmp_path: Path) -> ShipConfig:
     run.mkdir()
     (run / "config.json").write_text(json.dumps(RUN))
     (tmp_path / "metrics.json").write_text(json.dumps(NUMBERS))
-    command = "python -m reward_models.train --seed 3"
+    command = "python -m reward_models.nano.train --seed 3"
     weights = tmp_path / "nano" / "weights"
     return ShipConfig(run, tmp_path / "metrics.json", command, 50.4, weights)
 

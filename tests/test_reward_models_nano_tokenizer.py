@@ -2,7 +2,7 @@ import pytest
 from transformers import Qwen2Tokenizer
 
 from reward_models.nano.tokenizer import SPECIAL_TOKENS, build_tokenizer
-from reward_models.prompt import ANSWER_PREFIX, DIGITS, INSTRUCTION, build_prompt
+from reward_models.protocol.prompt import ANSWER_PREFIX, DIGITS, INSTRUCTION, build_prompt
 
 WORDS = ("put", "the", "duck", "on", "towel", "user", "us", "assist", "étagère")
 

@@ -13,12 +13,12 @@ from benchmarks.random_checkpoint import (
     build_processor,
     qwen3_tokenizer,
 )
-from reward_models import roboreward
-from reward_models.inputs import CHECKED, InputBuilder, shared_beginning
-from reward_models.one_pass import OnePass, PlainPass, matches_model
-from reward_models.protocol import SampledClip, sample_clip
-from reward_models.roboreward import RoboReward
-from reward_models.vision_attention import speed_up
+from reward_models.protocol.frames import SampledClip, sample_clip
+from reward_models.protocol.inputs import CHECKED, InputBuilder, shared_beginning
+from reward_models.qwen3vl import roboreward
+from reward_models.qwen3vl.one_pass import OnePass, PlainPass, matches_model
+from reward_models.qwen3vl.roboreward import RoboReward
+from reward_models.qwen3vl.vision_attention import speed_up
 from roboreward_gym import Clip
 from tests.tiny_vlm import (
     SMALL_CLIPS,

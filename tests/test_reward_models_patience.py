@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from reward_models.addresses import check_url, is_loopback
-from reward_models.credentials import find_key, read_key, without
 from reward_models.judges.budget import Budget, process_budget
-from reward_models.patience import Patience, Transient, retry_after_s
+from reward_models.net.addresses import check_url, is_loopback
+from reward_models.net.credentials import find_key, read_key, without
+from reward_models.net.retries import Patience, Transient, retry_after_s
 from roboreward_gym.errors import BudgetExhausted, InvalidSetting, RewardModelFailure
 
 QUICK = Patience(attempts=4, first_wait_s=0.001, longest_wait_s=0.002)

@@ -1,6 +1,6 @@
 import pytest
 
-from reward_models.prompt import ANSWER_PREFIX, build_prompt, prompt_sha256
+from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt, prompt_sha256
 from roboreward_gym.errors import InvalidClip
 
 CARD = (

@@ -8,7 +8,7 @@ from transformers.video_utils import VideoMetadata
 
 from reward_models.nano.model import build_processor
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.protocol import OFFICIAL, resized_size, sample_clip
+from reward_models.protocol.frames import OFFICIAL, resized_size, sample_clip
 from roboreward_gym import Clip
 from roboreward_gym.errors import InvalidClip
 from tests.tiny_vlm import random_clip

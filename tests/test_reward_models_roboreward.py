@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3VLForConditionalGeneration
 
-from reward_models.inputs import digit_tokens, render_chat
-from reward_models.prompt import ANSWER_PREFIX, build_prompt
-from reward_models.protocol import sample_clip
-from reward_models.roboreward import RoboReward
+from reward_models.protocol.frames import sample_clip
+from reward_models.protocol.inputs import digit_tokens, render_chat
+from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import Clip, ProgressScore, RewardModel
 from roboreward_gym.errors import InvalidClip, WeightsError
 from tests.tiny_vlm import SMALL_CLIPS, probabilities_of, random_clip, write_tiny_checkpoint

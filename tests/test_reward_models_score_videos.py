@@ -16,8 +16,9 @@ from typing import Any, TextIO
 import numpy as np
 import pytest
 
-from reward_models import cli, score_log
-from reward_models.score_log import drop_torn_line
+from reward_models.commands import main as cli
+from reward_models.scoring import log as score_log
+from reward_models.scoring.log import drop_torn_line
 from roboreward_gym import Clip, ProgressScore
 from roboreward_gym import registry as registry_module
 from roboreward_gym.errors import InvalidClip, RewardModelFailure
@@ -208,7 +209,7 @@ def test_a_judge_out_of_order_stops_the_run(
 RUN_AND_HANG = """
 import sys, time
 from tests.test_reward_models_score_videos import JUDGE, LengthJudge
-from reward_models import cli
+from reward_models.commands import main as cli
 from roboreward_gym.registry import register_reward_model
 
 class Hanging(LengthJudge):
@@ -461,8 +462,8 @@ def test_arguments_that_make_no_sense_are_explained(
 
 @pytest.mark.usefixtures("judge")
 def test_overlays_show_the_film_with_its_score_below(tmp_path: Path) -> None:
-    from reward_models.overlay import PANEL_HEIGHT
-    from reward_models.video import read_footage
+    from reward_models.scoring.overlay import PANEL_HEIGHT
+    from reward_models.video.read import read_footage
 
     frames = np.random.default_rng(0).integers(0, 255, (4, 31, 47, 3), dtype=np.uint8)
     from PIL import Image
@@ -496,7 +497,7 @@ def test_an_overlay_that_cannot_be_written_stops_the_run(
 
 
 def test_overlays_of_different_ids_never_share_a_file() -> None:
-    from reward_models.overlay import overlay_name
+    from reward_models.scoring.overlay import overlay_name
 
     names = {overlay_name(name) for name in ("a/b", "a_b", "a:b", "../a", "", "é", "x" * 300)}
     assert len(names) == 7
@@ -504,7 +505,7 @@ def test_overlays_of_different_ids_never_share_a_file() -> None:
 
 
 def test_the_panel_draws_probabilities_and_the_unreadable() -> None:
-    from reward_models.overlay import draw_panel
+    from reward_models.scoring.overlay import draw_panel
 
     sure = draw_panel(320, "open it", ProgressScore(5, np.eye(5)[4]))
     unsure = draw_panel(320, "open it", ProgressScore(5, np.full(5, 0.2)))

@@ -16,12 +16,12 @@ import httpx
 import numpy as np
 import pytest
 
-from reward_models.remote import RemoteReward
-from reward_models.serve import ServeConfig, bind, main, read_token
-from reward_models.wire import MEDIA_TYPE, pack_clips
+from reward_models.serving.remote import RemoteReward
+from reward_models.serving.server import ServeConfig, bind, main, read_token
+from reward_models.serving.wire import MEDIA_TYPE, pack_clips
 from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailure
 from roboreward_gym.registry import load_reward_model, release_reward_model
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 from tests.fake_api import a_clip
 from tests.serving import QUICK, HashJudge, serving
 
@@ -225,7 +225,15 @@ def test_the_name_remote_asks_the_server(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_sigterm_finishes_what_is_under_way_and_ends_well(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "reward_models.serve", "--model", "random:3", "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "reward_models.serving.server",
+        "--model",
+        "random:3",
+        "--port",
+        "0",
+    ]
     command += ["--window-ms", "1500"]
     environment = {**os.environ, "ROBOREWARD_TOKEN": TOKEN}
     with (
@@ -305,11 +313,11 @@ def test_errors_are_json_with_type_and_message() -> None:
 
 
 def test_vllm_is_made_to_continue_the_very_prompt_that_the_local_judge_reads() -> None:
-    from reward_models.inputs import render_chat
     from reward_models.judges.openai_compatible import VLLM, build_request
     from reward_models.nano import load
-    from reward_models.prompt import ANSWER_PREFIX, build_prompt
-    from reward_models.protocol import sample_clip
+    from reward_models.protocol.frames import sample_clip
+    from reward_models.protocol.inputs import render_chat
+    from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt
 
     processor = load().processor
     request = build_request("nano", sample_clip(a_clip()), VLLM)

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reward_models import remote as remote_module
 from reward_models.judges.budget import Budget
 from reward_models.judges.openai_compatible import OPENAI, VLLM, Dialect, OpenAICompatibleJudge
-from reward_models.patience import Patience
-from reward_models.remote import RemoteReward
-from reward_models.wire import MEDIA_TYPE, pack_clips
+from reward_models.net.retries import Patience
+from reward_models.serving import remote as remote_module
+from reward_models.serving.remote import RemoteReward
+from reward_models.serving.wire import MEDIA_TYPE, pack_clips
 from roboreward_gym.errors import BudgetExhausted, InvalidClip, RewardModelFailure
 from roboreward_gym.judging import Judging
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 from tests.fake_api import Reply, a_clip, api_error, completion, fake_server
 from tests.serving import HashJudge, Served, serving
 
@@ -219,7 +219,15 @@ def test_a_failing_server_reaches_the_wrapper_as_a_failure(policy: str) -> None:
 
 
 def test_a_server_that_is_killed_in_the_middle_is_a_failure() -> None:
-    command = [sys.executable, "-m", "reward_models.serve", "--model", "random", "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "reward_models.serving.server",
+        "--model",
+        "random",
+        "--port",
+        "0",
+    ]
     command += ["--window-ms", "60000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None

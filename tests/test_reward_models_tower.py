@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from reward_models.data.dataset import RewardData
+from reward_models.data.reward_data import RewardData
 from reward_models.nano.model import build_config, build_model, build_processor
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.tower import (
+from reward_models.nano.tower import (
     TowerConfig,
     dense_labels,
     draw_batch,
@@ -17,7 +17,7 @@ from reward_models.tower import (
     token_places,
     tower_loss,
 )
-from reward_models.vision_attention import speed_up
+from reward_models.qwen3vl.vision_attention import speed_up
 from tests.reward_folder import write_reward_folder
 from tests.tiny_vlm import TINY, random_clip
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reward_models.checkpoint import load_state, save_state
-from reward_models.language import LanguageConfig
-from reward_models.roboreward import RoboReward
-from reward_models.tower import TowerConfig
-from reward_models.train import TrainConfig, learning_rate, train
+from reward_models.nano.language import LanguageConfig
+from reward_models.nano.tower import TowerConfig
+from reward_models.nano.train import TrainConfig, learning_rate, train
+from reward_models.nano.training_state import load_state, save_state
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.errors import WeightsError
 from tests.reward_folder import write_reward_folder
 from tests.tiny_vlm import TINY, random_clip
@@ -75,7 +75,7 @@ def test_the_language_stage_leaves_the_tower_alone(run: Path) -> None:
 def test_a_stopped_run_goes_on_to_the_same_weights(
     run: Path, folders: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import reward_models.train as module
+    import reward_models.nano.train as module
 
     config = config_for(folders, tmp_path / "run")
     right = module.language_loss

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reward_models.protocol import OFFICIAL
-from reward_models.video import InvalidVideo, Window, read_footage, thin, thinned_rate
+from reward_models.protocol.frames import OFFICIAL
+from reward_models.video.read import InvalidVideo, Window, read_footage, thin, thinned_rate
 from tests.video_files import flat_frames, numbers, write_video
 
 FRAME_BYTES = 32 * 48 * 3

@@ -3,7 +3,7 @@ import torch
 
 from reward_models.nano.model import build_config, build_model
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.vision_attention import speed_up
+from reward_models.qwen3vl.vision_attention import speed_up
 from tests.tiny_vlm import TINY, enliven
 
 

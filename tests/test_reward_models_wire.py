@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reward_models.wire import (
+from reward_models.serving.wire import (
     MAX_CLIPS,
     Encoding,
     pack_clips,
@@ -18,7 +18,7 @@ from reward_models.wire import (
     unpack_scores,
 )
 from roboreward_gym.errors import InvalidClip, InvalidMessage, InvalidScore
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 from tests.fake_api import a_clip
 
 LIMIT = 1 << 20

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from roboreward_gym import Episode, InvalidEpisode, ProgressScore
+from roboreward_gym import Episode, EpisodeFileError, ProgressScore
 
 
 def make(steps: int = 3, **changes: Any) -> Episode:
@@ -90,7 +90,7 @@ def test_every_damaged_file_is_refused_or_read_whole(tmp_path: Path) -> None:
         path.write_bytes(content)
         try:
             loaded = Episode.load(path)
-        except InvalidEpisode:
+        except EpisodeFileError:
             refused += 1
         else:
             np.testing.assert_array_equal(loaded.frames, make().frames)
@@ -104,18 +104,18 @@ def test_every_damaged_file_is_refused_or_read_whole(tmp_path: Path) -> None:
 def test_a_file_that_is_no_episode_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "episode.npz"
     path.write_bytes(content)
-    with pytest.raises(InvalidEpisode, match="record it again"):
+    with pytest.raises(EpisodeFileError, match="record it again"):
         Episode.load(path)
 
 
 def test_arrays_of_something_else_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "episode.npz"
     np.savez(path, frames=np.zeros(3))
-    with pytest.raises(InvalidEpisode, match="meta"):
+    with pytest.raises(EpisodeFileError, match="meta"):
         Episode.load(path)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(InvalidEpisode, match="Expected an episode"):
+    with pytest.raises(EpisodeFileError, match="Expected an episode"):
         Episode.load(path)
 
 
@@ -123,7 +123,7 @@ def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "episode.npz"
     make().save(path)
     monkeypatch.setattr("roboreward_gym.episode.FORMAT", "roboreward-episode-2")
-    with pytest.raises(InvalidEpisode, match="another version"):
+    with pytest.raises(EpisodeFileError, match="another version"):
         Episode.load(path)
 
 
@@ -148,12 +148,12 @@ def test_a_missing_file_is_missing(tmp_path: Path) -> None:
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidEpisode, match=message):
+    with pytest.raises(EpisodeFileError, match=message):
         make(**changes)
 
 
 def test_an_episode_without_actions_is_refused() -> None:
-    with pytest.raises(InvalidEpisode, match="at least one"):
+    with pytest.raises(EpisodeFileError, match="at least one"):
         make(0)
 
 
@@ -168,5 +168,5 @@ def test_the_reason_why_an_episode_is_invalid_is_kept(tmp_path: Path) -> None:
 
 
 def test_an_invalid_episode_cannot_be_scored() -> None:
-    with pytest.raises(InvalidEpisode, match="the camera froze"):
+    with pytest.raises(EpisodeFileError, match="the camera froze"):
         make(score=ProgressScore(level=5), invalid="the camera froze")

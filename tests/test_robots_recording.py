@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from roboreward_gym import Episode, ProgressScore, VLMRewardWrapper
-from roboreward_gym.errors import EpisodeInvalid, InvalidEpisode, NoEpisode
+from roboreward_gym.errors import EpisodeFileError, NoEpisode, RobotFaultEpisode
 from robots.arm import ArmReading
 from robots.recording import INDEX, RecordEpisodes
 from robots.widowx import WidowXEnv
@@ -48,7 +48,7 @@ def test_a_spoiled_episode_is_kept_with_its_reason_and_never_scored(tmp_path: Pa
     env = VLMRewardWrapper(inner, judge)
     play(env, steps=2)
     arm.reading = ArmReading(np.zeros(6), 1.0, image_age_s=2.0)
-    with pytest.raises(EpisodeInvalid):
+    with pytest.raises(RobotFaultEpisode):
         env.step(np.zeros(7))
     assert judge.clips == []
     with pytest.raises(NoEpisode):
@@ -58,7 +58,7 @@ def test_a_spoiled_episode_is_kept_with_its_reason_and_never_scored(tmp_path: Pa
     assert kept.invalid is not None
     assert "image of the last 0.5 s, got one 2.00 s old" in kept.invalid
     assert (len(kept), kept.truncated) == (2, False)
-    with pytest.raises(InvalidEpisode, match="no score of an episode that is invalid"):
+    with pytest.raises(EpisodeFileError, match="no score of an episode that is invalid"):
         inner.attach_score(ProgressScore(level=5))
 
 
@@ -67,7 +67,7 @@ def test_after_a_spoiled_episode_the_next_one_is_scored(tmp_path: Path) -> None:
     env = VLMRewardWrapper(recorder(tmp_path, arm), judge)
     play(env, steps=2)
     arm.reading = ArmReading(np.zeros(6), 1.0, joints_age_s=2.0)
-    with pytest.raises(EpisodeInvalid):
+    with pytest.raises(RobotFaultEpisode):
         env.step(np.zeros(7))
     play(env)
     assert [len(clip.frames) for clip in judge.clips] == [4]
@@ -79,7 +79,7 @@ def test_one_that_is_spoiled_before_its_first_step_is_in_the_index(tmp_path: Pat
     env = recorder(tmp_path, arm)
     env.reset(seed=1)
     arm.reading = ArmReading(np.zeros(6), 1.0, joints_age_s=2.0)
-    with pytest.raises(EpisodeInvalid):
+    with pytest.raises(RobotFaultEpisode):
         env.step(np.zeros(7))
     (line,) = index(tmp_path)
     assert (line["file"], line["steps"]) == (None, 0)

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import robots  # noqa: F401
-from roboreward_gym.errors import EpisodeInvalid, InvalidSetting, UnknownName
+from roboreward_gym.errors import InvalidSetting, RobotFaultEpisode, UnknownName
 from robots.errors import InvalidAction, NoTruth
 from robots.experts import ScriptedExpert
 from robots.kinematics import Kinematics
@@ -169,7 +169,7 @@ def test_a_hurt_arm_spoils_the_episode_and_the_next_reset_goes_on() -> None:
     env = fake_env(arm)
     env.reset(seed=0)
     arm.reading = replace(arm.reading, joints_age_s=0.3)
-    with pytest.raises(EpisodeInvalid, match=r"0\.30 s old"):
+    with pytest.raises(RobotFaultEpisode, match=r"0\.30 s old"):
         env.step(np.zeros(7))
     assert (arm.moves, arm.holds) == (0, 1)
     env.reset(seed=1)

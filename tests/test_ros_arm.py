@@ -20,7 +20,7 @@ pytest.importorskip("roboreward_sim_msgs", reason="needs ROS 2 and the messages 
 from roboreward_sim_msgs.srv import SetFault  # noqa: E402
 
 import robots  # noqa: E402, F401
-from roboreward_gym.errors import EpisodeInvalid  # noqa: E402
+from roboreward_gym.errors import RobotFaultEpisode  # noqa: E402
 from robots.errors import ArmUnavailable, MotionRefused  # noqa: E402
 from robots.interbotix.interface import FAULT_SERVICE  # noqa: E402
 from robots.layout import NEUTRAL_JOINTS  # noqa: E402
@@ -108,7 +108,7 @@ def test_a_fault_spoils_the_episode_and_the_next_reset_recovers(
     swing(env, 3)
     inject(env, **fault)
     try:
-        with pytest.raises(EpisodeInvalid, match=message):
+        with pytest.raises(RobotFaultEpisode, match=message):
             swing(env)
     finally:
         inject(env)  # else the next test would have it too

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
-from reward_models.language import DESCRIBE, LOCATE
+from reward_models.nano.language import DESCRIBE, LOCATE
 from reward_models.nano.model import NanoSize, build_config, build_model, build_processor, save
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.protocol import Protocol
+from reward_models.protocol.frames import Protocol
 from roboreward_gym import Clip, ProgressScore
 
 TINY = NanoSize(

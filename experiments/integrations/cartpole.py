@@ -3,7 +3,7 @@
 import gymnasium as gym
 
 from roboreward_gym import VLMRewardWrapper
-from roboreward_gym.scoring import RewardModel
+from roboreward_gym.types import RewardModel
 
 TASK = "balance the pole"
 STEPS = 40

@@ -12,8 +12,8 @@ from torchrl.modules import MLP, QValueActor
 from torchrl.objectives import DQNLoss
 
 from experiments.integrations.cartpole import make_env
-from roboreward_gym.program import run_program
-from roboreward_gym.scoring import RewardModel
+from roboreward_gym._cli import run_program
+from roboreward_gym.types import RewardModel
 
 
 @dataclass(frozen=True)

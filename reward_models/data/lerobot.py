@@ -1,6 +1,6 @@
 """LeRobot data sets (v3): read their episodes for a judge, and write ours as one.
 
-Needs the extra `lerobot`. Films are read by `reward_models.video`, so that an episode gets the score
+Needs the extra `lerobot`. Films are read by `reward_models.video.read`, so that an episode gets the score
 that its video file would get, and only the frames that are looked at are held.
 """
 
@@ -18,8 +18,8 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.utils import CompatibilityError
 from PIL import Image, UnidentifiedImageError
 
-from reward_models.score_inputs import InvalidRequest, Request
-from reward_models.video import (
+from reward_models.scoring.inputs import InvalidRequest, Request
+from reward_models.video.read import (
     MAX_BYTES,
     Footage,
     InvalidVideo,
@@ -29,9 +29,9 @@ from reward_models.video import (
     thinned_rate,
 )
 from roboreward_gym.episode import Episode
-from roboreward_gym.errors import InvalidEpisode
+from roboreward_gym.errors import EpisodeFileError
 from roboreward_gym.rewards import RewardMap, as_reward_map
-from roboreward_gym.scoring import LEVELS
+from roboreward_gym.types import LEVELS
 
 INFO = Path("meta/info.json")
 CAMERA = "observation.images.top"
@@ -188,7 +188,7 @@ def write_dataset(
         use_videos: Encode frames as video, else as PNG.
 
     Raises:
-        InvalidEpisode: No episodes, different shapes or rates, or no readable score to map.
+        EpisodeFileError: No episodes, different shapes or rates, or no readable score to map.
     """
     dataset: LeRobotDataset | None = None
     features: dict[str, Any] = {}
@@ -207,14 +207,14 @@ def write_dataset(
                 use_videos=use_videos,
             )
         if described != features or episode.fps != dataset.meta.fps:
-            raise InvalidEpisode(
+            raise EpisodeFileError(
                 f"Expected episodes like the first, got other shapes or another rate in episode {number}."
             )
         for row in rows:
             dataset.add_frame(row)
         dataset.save_episode()
     if dataset is None:
-        raise InvalidEpisode("Expected at least one episode to write, got none.")
+        raise EpisodeFileError("Expected at least one episode to write, got none.")
     dataset.finalize()
     return dataset
 
@@ -228,7 +228,7 @@ def _rows(
     if reward_map is not None:
         score = episode.score
         if score is None or score.level is None:
-            raise InvalidEpisode(
+            raise EpisodeFileError(
                 f"Expected a readable score of episode {number} to make a reward of, got {score}. "
                 "Have it judged first, or leave out reward_map."
             )
@@ -265,7 +265,7 @@ def _features(row: dict[str, Any], camera: str, *, use_videos: bool) -> dict[str
 
 def _whole_fps(fps: float) -> int:
     if fps != round(fps):
-        raise InvalidEpisode(f"Expected a whole number of frames per second, got {fps}.")
+        raise EpisodeFileError(f"Expected a whole number of frames per second, got {fps}.")
     return round(fps)
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any, ClassVar, TypeVar
 
-from reward_models.addresses import check_url
-from reward_models.credentials import check_key, without
 from reward_models.judges.budget import Budget, process_budget
-from reward_models.patience import Patience
-from reward_models.prompt import prompt_sha256
-from reward_models.protocol import Protocol, SampledClip
+from reward_models.net.addresses import check_url
+from reward_models.net.credentials import check_key, without
+from reward_models.net.retries import Patience
+from reward_models.protocol.frames import Protocol, SampledClip
+from reward_models.protocol.prompt import prompt_sha256
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 
 STILLS = Protocol(fps=1.0, min_frames=2, max_frames=32)
 """Frames for models that take images: one a second, as RoboRewardBench fed OpenAI's, first and last included."""

@@ -3,9 +3,9 @@
 from importlib import import_module
 from types import ModuleType
 
-from reward_models.judges.controls import FULL_S, ClockReward, ConstantReward, RandomReward
+from reward_models.judges.null import FULL_S, ClockReward, ConstantReward, RandomReward
 from roboreward_gym.errors import InvalidSetting
-from roboreward_gym.scoring import RewardModel
+from roboreward_gym.types import RewardModel
 
 
 def openai(argument: str) -> RewardModel:
@@ -20,7 +20,7 @@ def gemini(argument: str) -> RewardModel:
 
 def remote(argument: str) -> RewardModel:
     """Make `remote:http://HOST:PORT`."""
-    return _module("reward_models.remote", "remote", "remote").load(argument)
+    return _module("reward_models.serving.remote", "remote", "remote").load(argument)
 
 
 def robometer(argument: str = "lerobot/Robometer-4B") -> RewardModel:

@@ -12,8 +12,6 @@ import httpx2
 from google import genai
 from google.genai import errors, types
 
-from reward_models.credentials import read_key
-from reward_models.judges.answer import score_text, unreadable
 from reward_models.judges.asking import (
     MAX_OUTPUT_TOKENS,
     TIMEOUT_S,
@@ -23,12 +21,14 @@ from reward_models.judges.asking import (
     get,
 )
 from reward_models.judges.budget import Budget
-from reward_models.judges.encoding import mp4
-from reward_models.patience import TRANSIENT_STATUS, Patience, Transient, retry_after_s
-from reward_models.prompt import build_prompt
-from reward_models.protocol import Protocol, SampledClip, sample_clip
+from reward_models.net.credentials import read_key
+from reward_models.net.retries import TRANSIENT_STATUS, Patience, Transient, retry_after_s
+from reward_models.protocol.answer import score_text, unreadable
+from reward_models.protocol.frames import Protocol, SampledClip, sample_clip
+from reward_models.protocol.prompt import build_prompt
+from reward_models.video.encode import mp4
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 
 GEMINI_URL = "https://generativelanguage.googleapis.com"
 KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")

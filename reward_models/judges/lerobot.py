@@ -24,7 +24,7 @@ from lerobot.rewards.topreward.processor_topreward import make_topreward_pre_pos
 from safetensors import SafetensorError
 
 from roboreward_gym.errors import WeightsError
-from roboreward_gym.scoring import LEVELS, Clip, ProgressScore
+from roboreward_gym.types import LEVELS, Clip, ProgressScore
 
 ROBOMETER = "lerobot/Robometer-4B"
 TOPREWARD = "Qwen/Qwen3-VL-8B-Instruct"

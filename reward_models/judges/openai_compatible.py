@@ -2,7 +2,7 @@
 
 The two are asked differently. GPT sees still frames and writes its answer, thoughts first. vLLM sees the video that
 RoboReward's own processor would sample, and continues the forced start of the answer by one token, whose
-log-probabilities give the five levels: the same single forward pass as `reward_models.roboreward`.
+log-probabilities give the five levels: the same single forward pass as `reward_models.qwen3vl.roboreward`.
 """
 
 import json
@@ -13,8 +13,6 @@ from typing import Any, Literal
 
 import openai
 
-from reward_models.credentials import find_key, read_key, without
-from reward_models.judges.answer import Token, score_digit, score_text, unreadable
 from reward_models.judges.asking import (
     MAX_OUTPUT_TOKENS,
     STILLS,
@@ -25,12 +23,14 @@ from reward_models.judges.asking import (
     get,
 )
 from reward_models.judges.budget import Budget
-from reward_models.judges.encoding import image_url, video_url
-from reward_models.patience import TRANSIENT_STATUS, Patience, Transient, retry_after_s
-from reward_models.prompt import ANSWER_PREFIX, build_prompt
-from reward_models.protocol import OFFICIAL, Protocol, SampledClip, sample_clip
+from reward_models.net.credentials import find_key, read_key, without
+from reward_models.net.retries import TRANSIENT_STATUS, Patience, Transient, retry_after_s
+from reward_models.protocol.answer import Token, score_digit, score_text, unreadable
+from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip, sample_clip
+from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt
+from reward_models.video.encode import image_url, video_url
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 
 OPENAI_URL = "https://api.openai.com/v1"
 OFF_FORMAT_LIMIT = 0.5

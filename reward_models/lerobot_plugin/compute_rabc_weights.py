@@ -19,11 +19,11 @@ import tyro
 from tqdm import tqdm
 
 from reward_models.data.lerobot import RecordedEpisodes
-from reward_models.score_log import OutputUnwritable
-from reward_models.video import Footage
-from roboreward_gym.program import run_program
+from reward_models.scoring.log import OutputUnwritable
+from reward_models.video.read import Footage
+from roboreward_gym._cli import run_program
 from roboreward_gym.registry import load_reward_model
-from roboreward_gym.scoring import LEVELS, Clip, RewardModel
+from roboreward_gym.types import LEVELS, Clip, RewardModel
 
 FEWEST_FRAMES = 2
 """One frame shows no change, and most judges refuse it."""

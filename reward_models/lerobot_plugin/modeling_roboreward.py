@@ -14,7 +14,7 @@ from reward_models.lerobot_plugin.processor_roboreward import FRAMES, TASKS
 from roboreward_gym.errors import InvalidClip, RewardModelFailure
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.rewards import as_reward_map
-from roboreward_gym.scoring import Clip, ProgressScore
+from roboreward_gym.types import Clip, ProgressScore
 
 
 class RoboRewardRewardModel(PreTrainedRewardModel):

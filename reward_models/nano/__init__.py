@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reward_models.roboreward import RoboReward
+    from reward_models.qwen3vl.roboreward import RoboReward
 
 NAME = "roboreward-nano"
 WEIGHTS = Path(__file__).parent / "weights"
@@ -20,7 +20,7 @@ def load() -> "RoboReward":
         ModuleNotFoundError: The extra `models` is not installed.
     """
     try:
-        from reward_models.roboreward import RoboReward
+        from reward_models.qwen3vl.roboreward import RoboReward
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"Expected {error.name} for {NAME}, which is not installed. "

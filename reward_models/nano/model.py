@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from reward_models.nano import tokenizer as tokens
-from reward_models.protocol import MERGE, OFFICIAL, PATCH, TEMPORAL_PATCH
+from reward_models.protocol.frames import MERGE, OFFICIAL, PATCH, TEMPORAL_PATCH
 
 VOCABULARY_MULTIPLE = 64
 

@@ -14,8 +14,8 @@ from typing import Any
 import tyro
 
 from reward_models.nano import NAME, WEIGHTS
+from roboreward_gym._cli import run_program
 from roboreward_gym.errors import WeightsError
-from roboreward_gym.program import run_program
 
 LIMIT_BYTES = 15_000_000
 """More than this does not belong into a source repository."""
@@ -28,7 +28,7 @@ class ShipConfig:
     run: Path
     """Folder of a finished training run."""
     metrics: Path
-    """JSON that `reward_models.benchmark` wrote about it."""
+    """JSON that `reward_models.bench.benchmark` wrote about it."""
     command: str
     """Command line of the training run, for the card."""
     minutes: float

@@ -10,7 +10,7 @@ from tokenizers import AddedToken
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import Qwen2Tokenizer
 
-from reward_models.prompt import INSTRUCTION
+from reward_models.protocol.prompt import INSTRUCTION
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TURN = "<|im_end|>"

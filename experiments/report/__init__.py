@@ -1,0 +1,1 @@
+"""What a person sees of a run: page, plots, strips, tables."""

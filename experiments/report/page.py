@@ -1,0 +1,141 @@
+"""The page of a report: one HTML file that needs no other file and no network."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from experiments.metrics import Rate, false_positive_rate, mean_absolute_error
+from experiments.report import plots
+from experiments.report.media import data_uri, video
+from experiments.report.strips import Strip
+from experiments.results import Training
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Strips under one heading."""
+
+    title: str
+    note: str
+    strips: Sequence[Strip]
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """An episode to be shown as a video; frames `(T, H, W, 3)` uint8, rate in [Hz]."""
+
+    frames: np.ndarray
+    fps: float
+    caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """All that is shown about one run.
+
+    Attributes:
+        title: Heading.
+        lead: What was done, in one or two sentences.
+        base: Success of the base policy.
+        final: Success of the fine-tuned policy.
+        training: The training episodes.
+        curve_note: What the learner knew.
+        films: Videos, before and after.
+        film_note: Which episodes the videos show and how they were chosen.
+        groups: Film strips.
+        table: Config and provenance, name to value.
+    """
+
+    title: str
+    lead: str
+    base: Rate
+    final: Rate
+    training: Training
+    curve_note: str
+    films: Sequence[Film]
+    film_note: str
+    groups: Sequence[Group]
+    table: Mapping[str, Any]
+
+    def write(self, path: Path) -> Path:
+        """Write the HTML file; return its path."""
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+        page = environment.from_string(TEMPLATE.read_text()).render(self._context())
+        partial = path.with_suffix(".partial")
+        partial.write_text(page)
+        return partial.replace(path)
+
+    def _context(self) -> dict[str, Any]:
+        training, counts = self.training, self.training.confusion
+        curve = (training.judged, training.success, self.base, self.final)
+        return {
+            "title": self.title,
+            "lead": self.lead,
+            "numbers": self._numbers(counts),
+            "videos": [_video(film) for film in self.films],
+            "video_note": self.film_note,
+            "curve_note": self.curve_note,
+            "curve": _figure(lambda palette: plots.learning_curve(palette, *curve)),
+            "bars": _figure(lambda p: plots.success_bars(p, self.base, self.final)),
+            "confusion": _figure(lambda palette: plots.confusion_map(palette, counts)),
+            "confusion_note": _confusion_note(counts),
+            "groups": [
+                {"title": g.title, "note": g.note, "strips": [_strip(s) for s in g.strips]}
+                for g in self.groups
+                if g.strips
+            ],
+            "table": self.table,
+        }
+
+    def _numbers(self, counts: np.ndarray) -> list[dict[str, str]]:
+        rate = false_positive_rate(counts)
+        gain = 100 * (self.final.value - self.base.value)
+        return [
+            _number("base", f"{100 * self.base.value:.0f} %", "base success", self.base),
+            _number("tuned", f"{100 * self.final.value:.0f} %", "fine-tuned success", self.final),
+            {"kind": "tuned", "value": f"{gain:+.0f}", "label": "points gained"},
+            {
+                "kind": "judged",
+                "value": f"{100 * rate:.1f} %" if math.isfinite(rate) else "-",
+                "label": "of unfinished training episodes were judged 5",
+            },
+        ]
+
+
+def _number(kind: str, value: str, label: str, rate: Rate) -> dict[str, str]:
+    low, high = (100 * end for end in rate.interval)
+    detail = f"{rate.successes} of {rate.total}, 95 % interval {low:.0f} to {high:.0f}"
+    return {"kind": kind, "value": value, "label": f"{label} ({detail})"}
+
+
+def _confusion_note(counts: np.ndarray) -> str:
+    total = int(counts.sum())
+    if not total:
+        return "No training episode has both a score and a truth."
+    error = mean_absolute_error(counts)
+    return f"All {total} training episodes; the judge is off by {error:.2f} levels on average. Shade: share of the true level."
+
+
+def _figure(draw: Callable[[plots.Palette], bytes]) -> dict[str, str]:
+    return {
+        "light": data_uri(draw(plots.LIGHT), "image/png"),
+        "dark": data_uri(draw(plots.DARK), "image/png"),
+    }
+
+
+def _video(film: Film) -> dict[str, str]:
+    return {
+        "source": data_uri(video(film.frames, film.fps), "video/mp4"),
+        "caption": film.caption,
+    }
+
+
+def _strip(strip: Strip) -> dict[str, Any]:
+    return {**vars(strip), "image": data_uri(strip.image, "image/jpeg")}

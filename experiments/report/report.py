@@ -1,0 +1,134 @@
+"""Write `report.html` of a finished run: videos, curves, confusion, film strips, config.
+
+python -m experiments.report.report runs/toy-on-towel-nano-seed0
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from experiments.config import CONSTANT, NANO, TRUTH, ExperimentConfig
+from experiments.evaluate import Contestant, Evaluation, Player
+from experiments.phases import Finished, contestant, reopen, steering_of
+from experiments.report.page import Film, Group, Page
+from experiments.report.strips import load_strips, telling
+from experiments.robot import ros_id
+from experiments.run_folder import RunFolder
+from experiments.workers import prepare
+from roboreward_gym._cli import run_program
+
+REWARD_WORDS = {
+    TRUTH: "the simulator's truth (oracle arm)",
+    CONSTANT: "a constant score (control arm)",
+    NANO: "the scores of roboreward-nano, which saw the film of each episode and the command",
+}
+HONEST_NOTE = (
+    "The learner was paid by the judged level alone. True success comes from the simulator's state; "
+    "neither learning nor the choice of the best checkpoint uses it."
+)
+ORACLE_NOTE = "This is the oracle arm: the judged level is the true one, so the two curves agree."
+
+
+def write_report(
+    config: ExperimentConfig, folder: RunFolder, finished: Finished, groups: Sequence[Group] = ()
+) -> Path:
+    """Write the page of a finished run into its folder.
+
+    Args:
+        config: The experiment.
+        folder: Its run folder.
+        finished: What came out.
+        groups: Film strips to show before those of the training episodes.
+    """
+    films, note = films_of(config, folder, finished.base, finished.final)
+    chosen = telling(load_strips(folder / "strips"))
+    training = Group(
+        "Training episodes and what the judge said",
+        "Of each kind (judged 5 though unfinished, judged below 5 though finished, rightly judged) up "
+        "to three, spread evenly over the run.",
+        chosen,
+    )
+    page = Page(
+        title=f"{chosen[0].task.capitalize() if chosen else config.name}, fine-tuned",
+        lead=(
+            f"A diffusion policy for the simulated WidowX, fine-tuned in "
+            f"{len(finished.training)} episodes by {REWARD_WORDS.get(config.reward_model, f'the scores of {config.reward_model}')}."
+        ),
+        base=finished.base.rate,
+        final=finished.final.rate,
+        training=finished.training,
+        curve_note=ORACLE_NOTE if config.reward_model == TRUTH else HONEST_NOTE,
+        films=films,
+        film_note=note,
+        groups=[*groups, training],
+        table=table(config, finished.record),
+    )
+    return page.write(folder / "report.html")
+
+
+def films_of(
+    config: ExperimentConfig, folder: RunFolder, base: Evaluation, final: Evaluation
+) -> tuple[list[Film], str]:
+    """Play one start before and after again, with the camera kept, and say how it was chosen.
+
+    In simulation only: a report moves no robot.
+    """
+    if config.env_id == ros_id(config.env_id):
+        return [], "Played over ROS 2: every episode is in the run's folder `episodes`."
+    pairs = list(zip(base.outcomes, final.outcomes, strict=False))
+    better = [b.seed for b, f in pairs if f.success and not b.success]
+    worse = [b.seed for b, f in pairs if b.success and not f.success]
+    seed = (better or [b.seed for b, _ in pairs])[0]
+    note = (
+        f"The same start, played by both; the first of the {len(better)} of {len(pairs)} evaluation "
+        f"episodes that turned from failure to success ({len(worse)} turned the other way)."
+        if better
+        else f"The first evaluation episode; none of {len(pairs)} turned from failure to success."
+    )
+    before = _film(contestant(config), seed, "Before: base policy")
+    after = _film(contestant(config, steering_of(folder)), seed, "After: fine-tuned policy")
+    return [before, after], note
+
+
+def table(config: ExperimentConfig, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Config and provenance, name to text."""
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    commit = record["git_commit"] + (" with uncommitted changes" if record["git_dirty"] else "")
+    return {
+        "Experiment": f"{config.name}, seed {config.seed}",
+        "Environment": config.env_id,
+        "Base policy": config.policy.as_posix(),
+        "Reward": f"{config.reward_model}, mapped by {config.reward_map}",
+        "Training episodes": record["training_episodes"],
+        "Evaluation episodes": f"{record['base_episodes']} before, {record['final_episodes']} after",
+        "Fine-tuner": ", ".join(f"{k}={v}" for k, v in vars(config.learner).items()),
+        "Wall time": f"{record['minutes']:.1f} min",
+        "Commit": commit,
+        "Versions": f"python {record['python']}, {versions}",
+    }
+
+
+def _film(who: Contestant, seed: int, words: str) -> Film:
+    with closing(Player(who)) as player:
+        outcome = player.play(seed)
+        clip, score = player.film
+    caption = f"{words}. Judged {score.level}, truth {outcome.level:.0f}."
+    return Film(clip.frames, clip.fps, caption)
+
+
+def main(run: tyro.conf.Positional[Path]) -> None:
+    """Write the report of a finished run again.
+
+    Args:
+        run: Its run folder.
+    """
+    prepare(threads=1)
+    config, folder, finished = reopen(run)
+    print(write_report(config, folder, finished))
+
+
+if __name__ == "__main__":
+    run_program(lambda: tyro.cli(main))

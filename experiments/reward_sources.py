@@ -1,0 +1,88 @@
+"""The three sources of reward that are compared: a judge, the truth, a constant.
+
+All three go through `VLMRewardWrapper`, so that the learner's side of the run is the same code and
+only the answers differ. The truth enters the learner in one place only: `TrueLevel`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+
+from experiments.config import CONSTANT, TRUTH
+from experiments.robot import Robot, scoring_of
+from reward_models.judges.null import ConstantReward
+from roboreward_gym.types import Clip, ProgressScore, RewardModel
+from roboreward_gym.wrapper import VLMRewardWrapper
+
+
+class TrueLevel:
+    """Reads the level from the simulator's state instead of the frames: the oracle arm.
+
+    It is no judge: it answers about the state that the environment is in *now*, so it is right only
+    for the episode that has just ended, which is when the wrapper asks.
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        self._level: Callable[[str], int] = env.get_wrapper_attr("level")
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        """Answer with the true level of the present state for each clip's command."""
+        return [ProgressScore(self._level(clip.task), text="truth") for clip in clips]
+
+
+class BlindTruth(gym.Wrapper):
+    """Replaces the environment's reward and its truth by NaN.
+
+    Under a judge this must change nothing: whatever still uses the truth turns into NaN as well,
+    and shows. The honesty tests train on it.
+    """
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Reset, with the truth hidden."""
+        observation, info = self.env.reset(**kwargs)
+        return observation, _hide(info)
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step, with reward and truth hidden."""
+        observation, _, terminated, truncated, info = self.env.step(action)
+        return observation, math.nan, terminated, truncated, _hide(info)
+
+
+def _hide(info: dict[str, Any]) -> dict[str, Any]:
+    return {**info, **{key: math.nan for key in info if key.startswith("truth/")}}
+
+
+def reward_model_for(name: str, env: gym.Env) -> RewardModel | str:
+    """The judge of an arm; a name that is not ours is left to the plugin to resolve."""
+    if name == TRUTH:
+        return TrueLevel(env)
+    return ConstantReward() if name == CONSTANT else name
+
+
+def judged_env(
+    env_id: str,
+    reward_model: str,
+    reward_map: str = "progress",
+    *,
+    blind: bool = False,
+    robot: Robot | None = None,
+) -> VLMRewardWrapper:
+    """Make an environment whose reward is that of an arm.
+
+    Args:
+        env_id: Environment to make; its own reward is the truth.
+        reward_model: Name of a judge, or `TRUTH` or `CONSTANT`.
+        reward_map: From the score to the reward.
+        blind: Hide the truth from `info` too; then it cannot even be reported.
+        robot: An arm over ROS 2; without it the environment simulates.
+    """
+    env = gym.make(env_id, render_mode="rgb_array") if robot is None else robot.make(env_id)
+    env = BlindTruth(env) if blind else env
+    return VLMRewardWrapper(
+        env,
+        reward_model_for(reward_model, env),
+        reward_map=reward_map,
+        scoring=scoring_of(robot, reward_model),
+    )

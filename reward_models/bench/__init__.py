@@ -1,0 +1,1 @@
+"""How right a reward model is: `roboreward bench` and its metrics."""

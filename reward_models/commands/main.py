@@ -1,0 +1,112 @@
+"""The console script `roboreward`: one word per job, and nothing heavy loaded before the job is known."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+
+from roboreward_gym.errors import RoboRewardError, UnknownName
+
+DISTRIBUTION = "roboreward-gym"
+FAILED, MISUSED, INTERRUPTED, UNREAD = 1, 2, 130, 141
+"""Exit statuses, beside 0: an error that was explained, a command that makes no sense, Ctrl-C, and output that
+nobody reads any more (`roboreward ... | head`)."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: `module` has a function `main(argv) -> exit status`."""
+
+    module: str
+    help: str
+    extra: str = "models"
+    """What brings the packages that it needs."""
+
+
+COMMANDS = {
+    "score": Command(
+        "reward_models.scoring.videos", "Judge videos, folders of frames or a data set."
+    ),
+    "serve": Command(
+        "reward_models.serving.server",
+        "Let other machines ask a judge over HTTP.",
+        extra="models,serve",
+    ),
+    "doctor": Command(
+        "reward_models.commands.doctor", "Check that this machine can load and run a judge."
+    ),
+    "bench": Command("reward_models.bench.benchmark", "Measure a judge on labelled clips."),
+    "train": Command("reward_models.nano.train", "Train roboreward-nano."),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand and return the exit status.
+
+    Args:
+        argv: Arguments after the program's name; those of the process by default.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        sys.stderr.write(usage())
+        return MISUSED
+    name, *rest = arguments
+    if name in {"-h", "--help", "help"}:
+        sys.stdout.write(usage())
+        return 0
+    if name == "--version":
+        sys.stdout.write(f"{DISTRIBUTION} {version(DISTRIBUTION)}\n")
+        return 0
+    if name not in COMMANDS:
+        sys.stderr.write(f"{UnknownName('command', name, COMMANDS)}\n")
+        return MISUSED
+    try:
+        return load(name)(rest)
+    except RoboRewardError as error:
+        sys.stderr.write(f"roboreward {name}: {error}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write(f"roboreward {name}: stopped\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python writes out what is left when it ends, and would complain of the same pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+
+
+def load(name: str) -> Callable[[list[str]], int]:
+    """Import the function behind a subcommand.
+
+    Raises:
+        MissingExtra: Something that it needs is not installed.
+    """
+    command = COMMANDS[name]
+    try:
+        return import_module(command.module).main
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"Expected {error.name}, which is not installed. "
+            f"Run: pip install '{DISTRIBUTION}[{command.extra}]'"
+        ) from error
+
+
+class MissingExtra(RoboRewardError, ImportError):
+    """A subcommand needs packages that the bare plugin does not."""
+
+
+def usage() -> str:
+    """Say what there is to run."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+    return (
+        "usage: roboreward COMMAND [ARGUMENTS]\n\n"
+        "Vision-language reward models for robots. Commands:\n\n"
+        + "\n".join(lines)
+        + "\n\nEach explains itself: roboreward COMMAND --help\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

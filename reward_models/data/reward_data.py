@@ -1,0 +1,223 @@
+"""Reward data on disk: clips of episodes, what the simulator knew about them, and questions with their true level.
+
+A folder holds
+- `frames.npy`: `(N, 8, H, W, 3)` uint8, eight frames a clip spread evenly over it, first and last included;
+- `clips.jsonl`: a line a clip: `clip`, `episode`, `seed`, `scene`, `split`, `source`, `kept` (the part of the
+  episode that is shown), `fps`, `frame_times_s`, `caption` (the final state in words);
+- `dense.npy`: `(N, 4, K, 4)` float32, for the later frame of each pair and each landmark: x and y in [0, 1) of the
+  image, present 0/1, value (height or opening, about 0..1); `landmarks.json`: their K names;
+- `examples.jsonl`: `clip`, `task`, `level` 1..5, `kind`; several a clip.
+
+Frames are mapped, never loaded as a whole: such folders have many gigabytes.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip
+from roboreward_gym.errors import RoboRewardError
+from roboreward_gym.types import LEVELS, Clip
+
+Split = Literal["train", "validation", "test"]
+Kind = Literal["original", "counterfactual", "truncated", "organic"]
+
+SPLITS = ("train", "validation", "test")
+KINDS = ("original", "counterfactual", "truncated", "organic")
+
+_Row = TypeVar("_Row")
+
+
+class InvalidData(RoboRewardError, ValueError):
+    """A data folder that is incomplete, or whose parts do not fit together."""
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """Where a clip comes from."""
+
+    episode: str
+    seed: int
+    scene: str
+    split: Split
+    source: str
+    kept: float
+    fps: float
+    frame_times_s: tuple[float, ...]
+    caption: str
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise InvalidData(f"Expected a split among {SPLITS}, got {self.split!r}.")
+        times = np.asarray(self.frame_times_s)
+        if not self.fps > 0 or len(times) == 0 or times[0] != 0 or (np.diff(times) < 0).any():
+            raise InvalidData(
+                f"Expected times that start at 0 s and never fall, at a rate above 0 Hz; got {times} "
+                f"at {self.fps} Hz for episode {self.episode!r}."
+            )
+
+    @property
+    def moments(self) -> np.ndarray:
+        """`(8,)` int64 positions of the stored frames in the clip as it was filmed."""
+        return np.round(np.asarray(self.frame_times_s) * self.fps).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question about a clip, and the true answer."""
+
+    clip: int
+    task: str
+    level: int
+    kind: Kind
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS or self.kind not in KINDS or not self.task:
+            raise InvalidData(
+                f"Expected a task, a level in 1..5 and a kind among {KINDS}, got {self}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class RewardData:
+    """Clips and examples of one split, from one or several folders.
+
+    Attributes:
+        clips: M clips.
+        examples: Questions; `Example.clip` points into `clips`.
+        dense: `(M, 4, K, 4)` float32 labels.
+        landmarks: K names.
+        frames: The mapped arrays of the folders.
+        rows: `(M, 2)` int64, folder and row in it of each clip.
+    """
+
+    clips: tuple[ClipInfo, ...]
+    examples: tuple[Example, ...]
+    dense: np.ndarray
+    landmarks: tuple[str, ...]
+    frames: tuple[np.ndarray, ...]
+    rows: np.ndarray
+
+    @classmethod
+    def open(cls, folders: Sequence[Path], split: Split) -> "RewardData":
+        """Map all clips of one split.
+
+        Raises:
+            InvalidData: Missing files, lengths or landmarks that do not fit, or no clip of the split.
+        """
+        parts = [_Folder.open(folder) for folder in folders]
+        if len({part.landmarks for part in parts}) > 1:
+            raise InvalidData(
+                "Expected folders with the same landmarks. Collect them with one version."
+            )
+        clips, examples, rows, dense = [], [], [], []
+        for number, part in enumerate(parts):
+            new = {}
+            for row, clip in enumerate(part.clips):
+                if clip.split == split:
+                    new[row] = len(clips)
+                    clips.append(clip)
+                    rows.append((number, row))
+                    dense.append(part.dense[row])
+            examples += [
+                Example(new[e.clip], e.task, e.level, e.kind)
+                for e in part.examples
+                if e.clip in new
+            ]
+        if not clips:
+            raise InvalidData(
+                f"Expected clips of split {split!r} in {[str(f) for f in folders]}, got none."
+            )
+        return cls(
+            clips=tuple(clips),
+            examples=tuple(examples),
+            dense=np.stack(dense),
+            landmarks=parts[0].landmarks,
+            frames=tuple(part.frames for part in parts),
+            rows=np.asarray(rows, np.int64),
+        )
+
+    def stored(self, clip: int) -> np.ndarray:
+        """Return the `(8, H, W, 3)` uint8 frames as they are stored."""
+        folder, row = self.rows[clip]
+        return self.frames[folder][row]
+
+    def clip(self, clip: int, task: str) -> Clip:
+        """Rebuild the clip at its true length: between the stored frames, the nearest one is held."""
+        info = self.clips[clip]
+        nearest = _nearest(info.moments, np.arange(info.moments[-1] + 1))
+        return Clip(self.stored(clip)[nearest], task, info.fps)
+
+    def sampled(self, clip: int, task: str, protocol: Protocol = OFFICIAL) -> SampledClip:
+        """What a model is shown of `clip(...)`, without building it."""
+        info = self.clips[clip]
+        total = int(info.moments[-1]) + 1
+        indices = protocol.frame_indices(total, info.fps)
+        frames = self.stored(clip)[_nearest(info.moments, indices)]
+        return SampledClip(frames, indices, total, info.fps, task)
+
+
+@dataclass(frozen=True, eq=False)
+class _Folder:
+    clips: tuple[ClipInfo, ...]
+    examples: tuple[Example, ...]
+    dense: np.ndarray
+    landmarks: tuple[str, ...]
+    frames: np.ndarray
+
+    @classmethod
+    def open(cls, folder: Path) -> "_Folder":
+        try:
+            part = cls(
+                clips=tuple(_rows(folder / "clips.jsonl", ClipInfo)),
+                examples=tuple(_rows(folder / "examples.jsonl", Example)),
+                dense=np.load(folder / "dense.npy", allow_pickle=False),
+                landmarks=tuple(
+                    json.loads((folder / "landmarks.json").read_text(encoding="utf-8"))
+                ),
+                frames=np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False),
+            )
+        except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InvalidData):
+                raise
+            raise InvalidData(
+                f"Expected a whole data folder in {folder}, got: {error}. Collect it again."
+            ) from error
+        part._check(folder)
+        return part
+
+    def _check(self, folder: Path) -> None:
+        n, stored = len(self.clips), self.frames.shape[1:2]
+        if self.frames.dtype != np.uint8 or self.frames.ndim != 5 or len(self.frames) != n:
+            raise InvalidData(
+                f"Expected {n} clips of uint8 frames in {folder}, got {self.frames.dtype} "
+                f"{self.frames.shape}. The collection was cut short: repeat it."
+            )
+        expected = (n, stored[0] // 2, len(self.landmarks), 4)
+        if self.dense.shape != expected:
+            raise InvalidData(f"Expected labels {expected} in {folder}, got {self.dense.shape}.")
+        for clip in self.clips:
+            if len(clip.frame_times_s) != stored[0]:
+                raise InvalidData(f"Expected {stored[0]} times a clip in {folder}, got {clip}.")
+        for example in self.examples:
+            if not 0 <= example.clip < n:
+                raise InvalidData(f"Expected clips 0..{n - 1} in {folder}, got {example}.")
+
+
+def _rows(path: Path, kind: type[_Row]) -> Iterator[_Row]:
+    names = [field.name for field in fields(kind)]  # ty: ignore[invalid-argument-type]
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            row: dict[str, Any] = json.loads(line)
+            if "frame_times_s" in row:
+                row["frame_times_s"] = tuple(row["frame_times_s"])
+            yield kind(**{name: row[name] for name in names})
+
+
+def _nearest(moments: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Index of the stored moment nearest to each wanted one; the earlier of two equally near."""
+    return np.abs(wanted[:, None] - moments[None]).argmin(1)

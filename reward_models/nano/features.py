@@ -1,0 +1,166 @@
+"""What the frozen vision tower says about each clip, computed once; the language model then trains from it.
+
+The cache goes through the same processor and the same sampling as scoring does, and back into the same forward
+pass: `CachedTower` takes the tower's place in the model and hands out stored features instead of computing them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+    BaseModelOutputWithDeepstackFeatures,
+    Qwen3VLVisionModel,
+)
+
+from reward_models.data.reward_data import RewardData
+from reward_models.protocol.frames import MERGE, OFFICIAL, Protocol
+from roboreward_gym.errors import WeightsError
+
+INDEX = "index.json"
+
+
+class CachedTower(nn.Module):
+    """Stands in for the vision tower: its input is already its output.
+
+    Args:
+        visual: The tower that made the features.
+    """
+
+    def __init__(self, visual: Qwen3VLVisionModel) -> None:
+        super().__init__()
+        self.dtype = torch.float32
+        self.spatial_merge_size = visual.spatial_merge_size
+        self.width = visual.config.out_hidden_size
+
+    def forward(
+        self, hidden_states: torch.Tensor, grid_thw: torch.Tensor, **_: object
+    ) -> BaseModelOutputWithDeepstackFeatures:
+        """Split `(tokens, width * (1 + side exits))` into the tower's outputs."""
+        merged, *side_exits = hidden_states.split(self.width, dim=-1)
+        return BaseModelOutputWithDeepstackFeatures(
+            pooler_output=merged, deepstack_features=side_exits
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureCache:
+    """Features of all clips of a data set, mapped from disk.
+
+    Attributes:
+        values: `(tokens of all clips, width * (1 + side exits))` float16.
+        grids: `(M, 3)` int64 time, height and width of each clip in patches.
+        group_times_s: For each clip, the time of each pair of frames.
+    """
+
+    values: np.ndarray
+    grids: np.ndarray
+    group_times_s: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        if self._ends[-1] != len(self.values):
+            raise WeightsError(
+                f"Expected {self._ends[-1]} cached tokens, got {len(self.values)}. "
+                "Delete the cache folder."
+            )
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum(self.grids.prod(1) // MERGE**2)
+
+    def read(self, clip: int) -> np.ndarray:
+        """Return `(tokens of the clip, width)` float16."""
+        end = int(self._ends[clip])
+        return self.values[end - int(self.grids[clip].prod()) // MERGE**2 : end]
+
+    @classmethod
+    def open(cls, folder: Path, key: str) -> "FeatureCache | None":
+        """Map a finished cache that was made with this key, or return None."""
+        if not (folder / INDEX).is_file():
+            return None
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if index["key"] != key:
+            return None
+        return cls(
+            values=np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False),
+            grids=np.asarray(index["grids"], np.int64),
+            group_times_s=tuple(tuple(times) for times in index["group_times_s"]),
+        )
+
+
+def cache_features(
+    model: Qwen3VLForConditionalGeneration,
+    processor: Qwen3VLProcessor,
+    data: RewardData,
+    folder: Path,
+    *,
+    key: str,
+    protocol: Protocol = OFFICIAL,
+    batch_size: int = 16,
+) -> FeatureCache:
+    """Open the cache of this key, or run the tower over every clip once.
+
+    Args:
+        model: Its tower makes the features.
+        processor: Resizes and cuts the frames.
+        data: The clips.
+        folder: Where the cache is kept.
+        key: Fingerprint of tower and data; another key means another cache.
+        protocol: Frame sampling and pixel budget.
+        batch_size: Clips at a time.
+    """
+    cache = FeatureCache.open(folder, key)
+    if cache is not None:
+        return cache
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / INDEX).unlink(missing_ok=True)
+    grids, times, values = [], [], []
+    chunks = range(0, len(data.clips), batch_size)
+    for start in tqdm(chunks, desc=f"features of {data.clips[0].split} clips", unit="batch"):
+        chunk = range(start, min(start + batch_size, len(data.clips)))
+        tokens, grid, group_times = _run_tower(model, processor, data, chunk, protocol)
+        values.append(tokens)
+        grids += grid
+        times += group_times
+    np.save(folder / "values.npy", np.concatenate(values))
+    index = {"key": key, "grids": grids, "group_times_s": times}
+    (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
+    cache = FeatureCache.open(folder, key)
+    if cache is None:
+        raise WeightsError(
+            f"Expected to read back the cache just written in {folder}. Is the disk full?"
+        )
+    return cache
+
+
+@torch.inference_mode()
+def _run_tower(
+    model: Qwen3VLForConditionalGeneration,
+    processor: Qwen3VLProcessor,
+    data: RewardData,
+    chunk: Sequence[int],
+    protocol: Protocol,
+) -> tuple[np.ndarray, list[list[int]], list[list[float]]]:
+    sampled = [data.sampled(i, "any", protocol) for i in chunk]
+    inputs = processor.video_processor(
+        [torch.from_numpy(clip.frames.transpose(0, 3, 1, 2).copy()) for clip in sampled],
+        do_sample_frames=False,
+        size={"shortest_edge": protocol.min_pixels, "longest_edge": protocol.max_pixels},
+        return_tensors="pt",
+    )
+    grid = inputs["video_grid_thw"]
+    output = model.model.visual(inputs["pixel_values_videos"], grid_thw=grid)
+    tokens = torch.cat([output.pooler_output, *(output.deepstack_features or [])], dim=-1)
+    # The processor groups clips by shape but returns them in order, so rows follow the chunk.
+    return (
+        tokens.to(torch.float16).numpy(),
+        grid.tolist(),
+        [list(clip.group_times_s) for clip in sampled],
+    )

@@ -1,0 +1,215 @@
+"""Stage one of nano's training: its vision tower alone learns to see, from dense labels of the simulator.
+
+Each visual token must say which landmarks lie in it, where exactly, their value (height or opening), and its own place
+in the image: the language model attends by relative position only, and could not tell where it looked. A token with a
+landmark in it must also say where every other landmark is, so that relations are there to be read. One score a
+clip is far too little signal to learn vision from: without this stage the model stays on the prior for thousands
+of steps. Single pairs of frames are enough, since the tower never looks across pairs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
+
+from reward_models.data.reward_data import RewardData
+from reward_models.protocol.frames import MERGE, PATCH, TEMPORAL_PATCH, TOKEN_PIXELS
+
+LABELS = 4
+"""Numbers per landmark: presence, horizontal and vertical offset, value."""
+
+PLACE = 2
+"""Numbers per token beside its landmarks: its own column and row."""
+
+SCENE_WEIGHT = 2.0
+SCENE = 3
+"""Numbers per landmark of the whole scene: column, row and value, wherever it is."""
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """How the vision tower is trained."""
+
+    steps: int = 2_500
+    """Optimizer steps."""
+    batch_size: int = 32
+    """Pairs of frames in a step."""
+    learning_rate: float = 1e-3
+    """Peak; falls to zero along a cosine."""
+    warmup: int = 50
+    """Steps of linear warm-up."""
+    weight_decay: float = 0.02
+    """Of AdamW."""
+    positive_weight: float = 3.0
+    """Weight of the few tokens with a landmark in the presence loss."""
+    colour_jitter: float = 0.2
+    """Largest relative change of each colour channel."""
+    shift_px: int = 12
+    """Largest shift of the image in each direction, in pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class TowerBatch:
+    """Pairs of frames as the tower takes them, and their labels.
+
+    Attributes:
+        patches: `(B * patches, 3 * 2 * 16 * 16)` float32 in [-1, 1].
+        grid: `(B, 3)` int64, time, height and width in patches.
+        labels: `(B * tokens, K, 4)` float32, see `dense_labels`.
+        places: `(B * tokens, 2)` float32, see `token_places`.
+        scene: `(B, K, 4)` float32, column and row in -1..1, value, and present 0/1.
+    """
+
+    patches: torch.Tensor
+    grid: torch.Tensor
+    labels: torch.Tensor
+    places: torch.Tensor
+    scene: torch.Tensor
+
+
+def draw_batch(data: RewardData, config: TowerConfig, rng: np.random.Generator) -> TowerBatch:
+    """Draw random pairs from random clips, with augmentation."""
+    frames, dense = [], []
+    for clip in rng.integers(len(data.clips), size=config.batch_size):
+        pair = int(rng.integers(data.dense.shape[1]))
+        shift = rng.integers(-config.shift_px, config.shift_px + 1, size=2)
+        both = data.stored(int(clip))[TEMPORAL_PATCH * pair : TEMPORAL_PATCH * (pair + 1)]
+        moved, labels = shift_pair(both, data.dense[clip, pair], int(shift[0]), int(shift[1]))
+        frames.append(moved)
+        dense.append(labels)
+    images = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3).float().div_(255.0)
+    images = jitter(images, config.colour_jitter, rng)
+    patches, grid = patchify(images)
+    rows, columns = (int(n) // MERGE for n in grid[0, 1:])
+    marks = np.stack(dense)
+    labels = dense_labels(marks, rows, columns)
+    places = np.tile(token_places(rows, columns), (config.batch_size, 1))
+    scene = np.concatenate([2 * marks[..., :2] - 1, marks[..., 3:], marks[..., 2:3]], -1)
+    tensors = (torch.from_numpy(x.astype(np.float32)) for x in (labels, places, scene))
+    return TowerBatch(patches, grid, *tensors)
+
+
+def shift_pair(
+    frames: np.ndarray, dense: np.ndarray, down: int, right: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move the image by whole pixels, repeating its border; landmarks that leave it become absent.
+
+    Args:
+        frames: `(2, H, W, 3)` uint8.
+        dense: `(K, 4)` x, y, present, value.
+        down: Shift in [px].
+        right: Shift in [px].
+    """
+    height, width = frames.shape[1:3]
+    rows = np.clip(np.arange(height) - down, 0, height - 1)
+    columns = np.clip(np.arange(width) - right, 0, width - 1)
+    dense = dense.copy()
+    dense[:, 0] += right / width
+    dense[:, 1] += down / height
+    inside = ((dense[:, :2] >= 0) & (dense[:, :2] < 1)).all(1)
+    dense[:, 2] *= inside
+    return frames[:, rows][:, :, columns], dense
+
+
+def jitter(images: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
+    """Scale each colour channel and add a grey offset, per pair; `(B, 2, 3, H, W)` in [0, 1]."""
+    gain = rng.uniform(1 - strength, 1 + strength, (len(images), 1, 3, 1, 1))
+    offset = rng.uniform(-strength, strength, (len(images), 1, 1, 1, 1)) / 3
+    gain, offset = (torch.from_numpy(x.astype(np.float32)) for x in (gain, offset))
+    return images.mul_(gain).add_(offset).clamp_(0.0, 1.0)
+
+
+def patchify(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut `(B, 2, 3, H, W)` images in [0, 1] into patches in Qwen3-VL's order; see `TowerBatch`."""
+    batch, _, channels, height, width = images.shape
+    rows, columns = height // PATCH, width // PATCH
+    blocks = (images * 2 - 1).view(
+        batch, TEMPORAL_PATCH, channels, rows // MERGE, MERGE, PATCH, columns // MERGE, MERGE, PATCH
+    )
+    patches = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(batch * rows * columns, -1)
+    return patches, torch.tensor([[1, rows, columns]] * batch)
+
+
+def dense_labels(dense: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Spread landmarks over the grid of visual tokens.
+
+    Args:
+        dense: `(B, K, 4)` x, y, present, value.
+        rows: Visual tokens from top to bottom.
+        columns: Visual tokens from left to right.
+
+    Returns:
+        `(B * rows * columns, K, 4)` float32: presence 0/1, offset from the middle of the token
+        (right and down, in -1..1), value. Zero where absent.
+    """
+    batch, k, _ = dense.shape
+    labels = np.zeros((batch, rows, columns, k, LABELS), np.float32)
+    b, mark = np.nonzero(dense[..., 2] > 0)
+    x, y = dense[b, mark, 0] * columns, dense[b, mark, 1] * rows
+    column, row = x.astype(int).clip(0, columns - 1), y.astype(int).clip(0, rows - 1)
+    offset = 2 * np.stack([x - column, y - row], -1) - 1
+    values = np.concatenate([np.ones((len(b), 1)), offset, dense[b, mark, 3:]], -1)
+    labels[b, row, column, mark] = values
+    return labels.reshape(-1, k, LABELS)
+
+
+def token_places(rows: int, columns: int) -> np.ndarray:
+    """Return `(rows * columns, 2)` float32 column and row of each visual token, in -1..1."""
+    y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
+    return np.stack([x, y], -1).reshape(-1, PLACE).astype(np.float32)
+
+
+def make_head(visual: Qwen3VLVisionModel, landmarks: int, seed: int) -> nn.Linear:
+    """Make the linear read-out that is thrown away after the stage."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Linear(visual.config.out_hidden_size, landmarks * (LABELS + SCENE) + PLACE)
+
+
+def tower_loss(
+    visual: Qwen3VLVisionModel, head: nn.Linear, batch: TowerBatch, positive_weight: float
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Presence by cross-entropy, the rest by squared error; offsets and values where present."""
+    tokens = visual(batch.patches, grid_thw=batch.grid).pooler_output
+    landmarks = batch.labels.shape[1]
+    read, around, place_read = head(tokens).split(
+        [landmarks * LABELS, landmarks * SCENE, PLACE], -1
+    )
+    predicted = read.view(batch.labels.shape)
+    own = F.mse_loss(place_read, batch.places)
+    present = batch.labels[..., 0]
+    scene = scene_error(around, batch.scene, present)
+    weight = torch.tensor(positive_weight)
+    seen = F.binary_cross_entropy_with_logits(predicted[..., 0], present, pos_weight=weight)
+    error = (predicted[..., 1:] - batch.labels[..., 1:])[present > 0].square()
+    count = max(len(error), 1)
+    place, value = error[:, :2].sum() / count, error[:, 2].sum() / count
+    found = ((predicted[..., 0] > 0) & (present > 0)).sum().item() / count
+    parts = {
+        "presence_loss": seen.item(),
+        "found": found,
+        "place_error_px": (place.item() / 2) ** 0.5 * TOKEN_PIXELS / 2,
+        "value_error": value.item() ** 0.5,
+        "own_place_error": own.item() ** 0.5,
+        "scene_error": scene.item() ** 0.5,
+    }
+    # The presence loss is a mean over many tokens that are nearly all empty: 10 brings it level.
+    return 10 * seen + place + value + own + SCENE_WEIGHT * scene, parts
+
+
+def scene_error(around: torch.Tensor, scene: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of what tokens with a landmark say of all landmarks in the image.
+
+    Args:
+        around: `(B * tokens, K * 3)` read-outs.
+        scene: `(B, K, 4)`, see `TowerBatch`.
+        present: `(B * tokens, K)` which landmarks lie in a token.
+    """
+    batch, k, _ = scene.shape
+    read = around.view(batch, -1, k, SCENE)
+    error = (read - scene[:, None, :, :SCENE]).square().sum(-1)  # (B, tokens, K)
+    spoken = (present.view(batch, -1, k) > 0).any(-1, keepdim=True) & (scene[:, None, :, SCENE] > 0)
+    return error[spoken].sum() / max(int(spoken.sum()), 1)

@@ -1,0 +1,1 @@
+"""What models over HTTP and our own server share: addresses, credentials, retries."""

@@ -1,0 +1,122 @@
+"""What RoboReward sees of a clip: which frames, at which size; equal to the checkpoints' own processor."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from roboreward_gym.errors import InvalidClip
+from roboreward_gym.types import Clip
+
+PATCH = 16
+MERGE = 2
+TEMPORAL_PATCH = 2
+TOKEN_PIXELS = PATCH * MERGE
+"""Side of the square that one visual token covers, in pixels."""
+
+MAX_ASPECT_RATIO = 200
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Frame sampling and pixel budget; the defaults are those that RoboReward was trained with."""
+
+    fps: float = 2.0
+    """Sampling rate in [Hz] that the number of frames is derived from."""
+    min_frames: int = 4
+    """Fewest frames, unless the clip itself is shorter."""
+    max_frames: int = 8
+    """Most frames."""
+    min_pixels: int = 256 * 28 * 28
+    """Least pixels of a whole clip (frames x height x width) after resizing."""
+    max_pixels: int = 1024 * 28 * 28
+    """Most pixels of a whole clip after resizing."""
+
+    def frame_indices(self, total: int, fps: float) -> np.ndarray:
+        """Choose frames spread evenly over the clip, the first and the last included.
+
+        Args:
+            total: Frames in the clip.
+            fps: Frame rate of the clip in [Hz].
+
+        Returns:
+            `(n,)` int64 indices, increasing; equal to `Qwen3VLVideoProcessor.sample_frames`.
+        """
+        wanted = int(total / fps * self.fps)
+        n = min(max(wanted, self.min_frames), self.max_frames, total)
+        return np.linspace(0, total - 1, n).round().astype(np.int64)
+
+
+OFFICIAL = Protocol()
+
+
+@dataclass(frozen=True, eq=False)
+class SampledClip:
+    """The frames of a clip that a model is shown.
+
+    Attributes:
+        frames: `(n, H, W, 3)` uint8 RGB.
+        indices: `(n,)` int64, where they lay in the whole clip.
+        total: Frames in the whole clip.
+        fps: Frame rate of the whole clip in [Hz].
+        task: The command.
+    """
+
+    frames: np.ndarray
+    indices: np.ndarray
+    total: int
+    fps: float
+    task: str
+
+    @property
+    def group_times_s(self) -> tuple[float, ...]:
+        """Time of each temporal patch in [s]: the mean of its two frames, as the prompt states it."""
+        indices = self.indices.tolist()
+        indices += indices[-1:] * (-len(indices) % TEMPORAL_PATCH)
+        # The same operations in the same order as the processor: times are rounded to 0.1 s later.
+        times = [index / self.fps for index in indices]
+        return tuple((a + b) / 2 for a, b in zip(times[::2], times[1::2], strict=True))
+
+
+def sample_clip(clip: Clip, protocol: Protocol = OFFICIAL) -> SampledClip:
+    """Pick the frames that the model sees.
+
+    Raises:
+        InvalidClip: Fewer than two frames (one frame shows no change, and the vision tower takes
+            frames in pairs), or frames too small or too narrow for a single visual token.
+    """
+    total, height, width, _ = clip.frames.shape
+    if total < TEMPORAL_PATCH:
+        raise InvalidClip(
+            f"Expected at least {TEMPORAL_PATCH} frames, got {total}. "
+            "Progress is a change between frames: film the reset and the final frame at least."
+        )
+    if min(height, width) < TOKEN_PIXELS:
+        raise InvalidClip(
+            f"Expected frames of at least {TOKEN_PIXELS}x{TOKEN_PIXELS} pixels, got {height}x{width} "
+            "(height x width). Render larger images."
+        )
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
+        raise InvalidClip(
+            f"Expected an aspect ratio up to {MAX_ASPECT_RATIO}, got {height}x{width}."
+        )
+    indices = protocol.frame_indices(total, clip.fps)
+    return SampledClip(clip.frames[indices], indices, total, clip.fps, clip.task)
+
+
+def resized_size(
+    n_frames: int, height: int, width: int, protocol: Protocol = OFFICIAL
+) -> tuple[int, int]:
+    """Return the (height, width) in pixels that frames are resized to, to fit the pixel budget."""
+    t = math.ceil(n_frames / TEMPORAL_PATCH) * TEMPORAL_PATCH
+    h, w = (round(side / TOKEN_PIXELS) * TOKEN_PIXELS for side in (height, width))
+    if t * h * w > protocol.max_pixels:
+        beta = math.sqrt(n_frames * height * width / protocol.max_pixels)
+        h, w = (
+            max(TOKEN_PIXELS, math.floor(side / beta / TOKEN_PIXELS) * TOKEN_PIXELS)
+            for side in (height, width)
+        )
+    elif t * h * w < protocol.min_pixels:
+        beta = math.sqrt(protocol.min_pixels / (n_frames * height * width))
+        h, w = (math.ceil(side * beta / TOKEN_PIXELS) * TOKEN_PIXELS for side in (height, width))
+    return h, w

@@ -1,0 +1,307 @@
+"""RoboReward by one forward pass: any Qwen3-VL, from nano to the 8B, asked by the published protocol.
+
+The start of the answer is forced, so that the next token is the digit: five logits at one position give the level, the
+probabilities, and how much the model would rather have said something else. `generate` gives the level only, later.
+"""
+
+import math
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from transformers import BatchFeature
+
+from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip, sample_clip
+from reward_models.protocol.inputs import (
+    CHECKED,
+    InputBuilder,
+    digit_tokens,
+    matches_processor,
+    processor_inputs,
+    shared_beginning,
+)
+from reward_models.protocol.prompt import ANSWER_PREFIX, parse_answer, prompt_sha256
+from reward_models.qwen3vl.loading import (
+    Checkpoint,
+    Quantization,
+    check_folder,
+    choose_device,
+    choose_dtype,
+    find_checkpoint,
+    load_checkpoint,
+    weights_sha256,
+)
+from reward_models.qwen3vl.memory import check_memory, parameter_count
+from reward_models.qwen3vl.one_pass import OnePass, PlainPass, matches_model
+from reward_models.qwen3vl.vision_attention import speed_up
+from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailure
+from roboreward_gym.types import LEVELS, Clip, ProgressScore
+
+Decode = Literal["logits", "text"]
+
+BATCH, BATCH_ON_CPU = 8, 1
+"""A CPU computes at full speed on one clip: more of them only leave its caches, and are shared between cores instead."""
+
+REPLY_TOKENS = 128
+"""Longest reply of `decode="text"`, as in the published wrappers; an answer takes five."""
+
+
+class RoboReward:
+    """A RoboReward checkpoint as a `RewardModel`.
+
+    Args:
+        source: Folder with config, safetensors weights, tokenizer and processor files, or a hub id.
+        name: Name in the manifest; the folder's name or the hub id by default.
+        revision: Branch, tag or commit of a hub id.
+        offline: Take a hub id from the cache and ask nobody; `HF_HUB_OFFLINE=1` does the same.
+        device: Where to run; `auto` is CUDA, else Apple's GPU, else the CPU.
+        dtype: Precision; float32 on the CPU and that of the checkpoint elsewhere by default.
+        attention: Attention implementation of the language model; transformers' choice by default.
+        quantization: Store the language model in 8 or 4 bits; needs the extra `quantized`.
+        batch_size: Most clips in one forward pass, halved when the memory does not suffice; 8 by
+            default, and 1 on the CPU, where the clips of one call are shared between the cores that
+            torch's own threads leave free.
+        protocol: Frames and pixels that the model sees.
+        off_format_limit: Above this probability of saying something other than a digit, an answer
+            counts as unreadable instead of being read as the likeliest digit.
+        decode: `logits` reads one forward pass; `text` generates a reply and parses it, as the
+            published evaluation does: slower, without probabilities, for comparison.
+
+    Raises:
+        WeightsError: There is no such checkpoint, or it is incomplete, corrupt or of another kind.
+        RewardModelUnavailable: The device does not exist, or has too little memory for it.
+        InvalidSetting: A setting out of its range.
+    """
+
+    def __init__(
+        self,
+        source: Path | str,
+        *,
+        name: str | None = None,
+        revision: str | None = None,
+        offline: bool = False,
+        device: str | torch.device = "auto",
+        dtype: torch.dtype | None = None,
+        attention: str | None = None,
+        quantization: Quantization | None = None,
+        batch_size: int | None = None,
+        protocol: Protocol = OFFICIAL,
+        off_format_limit: float = 0.5,
+        decode: Decode = "logits",
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise InvalidSetting(f"Expected a batch size of at least 1, got {batch_size}.")
+        if decode not in ("logits", "text"):
+            raise InvalidSetting(f"Expected decode='logits' or 'text', got {decode!r}.")
+        chosen = choose_device(device)
+        checkpoint = _fetch(source, revision, chosen, dtype, quantization, offline=offline)
+        self.model, self.processor = load_checkpoint(
+            checkpoint.folder,
+            choose_dtype(dtype, chosen, checkpoint.folder),
+            device=chosen,
+            attention=attention,
+            quantization=quantization,
+        )
+        self.model.eval().requires_grad_(requires_grad=False)
+        speed_up(self.model.model.visual)
+        self.batch_size = batch_size or (BATCH_ON_CPU if chosen.type == "cpu" else BATCH)
+        self.protocol = protocol
+        self.off_format_limit = off_format_limit
+        self.decode = decode
+        self._generating = threading.Lock()
+        self._digits = torch.tensor(digit_tokens(self.processor))
+        self._reserved = tuple(self.processor.tokenizer.all_special_tokens)
+        self._prefix = ANSWER_PREFIX if decode == "logits" else ""
+        self._builder = InputBuilder(self.processor, protocol, self._prefix)
+        reference = InputBuilder(self.processor, protocol)
+        self._fast = matches_processor(reference, self.processor, protocol)
+        one_pass = matches_model(self.model)
+        instruction = shared_beginning(self.prepare(CHECKED))
+        self._next_token: Callable[[BatchFeature], torch.Tensor] = (
+            OnePass(self.model, instruction) if one_pass else PlainPass(self.model)
+        )
+        self._manifest = {
+            "model": name or checkpoint.name,
+            "revision": checkpoint.revision,
+            "weights_sha256": weights_sha256(checkpoint.folder),
+            "prompt_sha256": prompt_sha256(),
+            "protocol": dict(vars(protocol)),
+            "decode": decode,
+            "inputs": "tensors" if self._fast else "processor",
+            "forward": "one pass" if one_pass else "transformers",
+            "device": str(chosen),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "attention": self.model.config.text_config._attn_implementation,
+            "quantization": quantization,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        """Judge clips of any sizes and lengths; same order, same length.
+
+        Raises:
+            InvalidClip: Fewer than two frames, frames smaller than one visual token, or a task
+                that the prompt cannot hold.
+            RewardModelFailure: The memory does not suffice for a single clip.
+        """
+        sampled = [self._sample(clip) for clip in clips]
+        # Equal shapes go together: one attention call for all frames, and no wasted padding.
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, clip in enumerate(sampled):
+            groups[clip.frames.shape].append(i)
+        size = self.batch_size
+        batches = [
+            group[start : start + size]
+            for group in groups.values()
+            for start in range(0, len(group), size)
+        ]
+        found = self._score_all([[sampled[i] for i in batch] for batch in batches])
+        scores = {
+            i: s for pair in zip(batches, found, strict=True) for i, s in zip(*pair, strict=True)
+        }
+        return [scores[i] for i in range(len(sampled))]
+
+    def prepare(self, clips: Sequence[SampledClip]) -> BatchFeature:
+        """Turn sampled clips into the model's inputs, padded on the left: the answer comes next."""
+        if self._fast:
+            return self._builder(clips)
+        return processor_inputs(self.processor, clips, self.protocol, self._prefix)
+
+    def _score_all(self, batches: Sequence[Sequence[SampledClip]]) -> list[list[ProgressScore]]:
+        """Score batches one after the other, or side by side on the free cores of a CPU."""
+        workers = min(len(batches), free_cores()) if self.model.device.type == "cpu" else 1
+        if workers <= 1:
+            return [self._score_within_memory(batch) for batch in batches]
+        with ThreadPoolExecutor(workers, "roboreward") as pool:
+            return list(pool.map(self._score_within_memory, batches))
+
+    def _score_within_memory(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
+        """Score a batch, in halves if it does not fit: the batch size changes no score."""
+        try:
+            return self._score(clips)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            if len(clips) == 1:
+                grid = "x".join(map(str, clips[0].frames.shape))
+                raise RewardModelFailure(
+                    f"Expected memory on {self.model.device} for one clip of {grid}, got: {error}. "
+                    "Free memory, or load the judge with quantization='int8' or on another device."
+                ) from error
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        half = len(clips) // 2
+        return [
+            *self._score_within_memory(clips[:half]),
+            *self._score_within_memory(clips[half:]),
+        ]
+
+    @torch.inference_mode()
+    def _score(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
+        inputs = self.prepare(clips)
+        self._check_length(inputs)
+        grids = inputs["video_grid_thw"].tolist()
+        manifests = [self._describe(*pair) for pair in zip(clips, grids, strict=True)]
+        if self.decode == "text":
+            return [
+                ProgressScore(level=parse_answer(text), text=text, manifest=manifest)
+                for text, manifest in zip(self._generate(inputs), manifests, strict=True)
+            ]
+        logits = self._next_token(inputs).cpu().double()  # Apple's GPU has no doubles
+        return [self._read(*pair) for pair in zip(logits, manifests, strict=True)]
+
+    def _generate(self, inputs: BatchFeature) -> list[str]:
+        inputs = inputs.to(self.model.device)
+        # Sampling settings of the checkpoint would only draw a warning: greedy uses none of them.
+        greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        with self._generating:  # transformers keeps a place in the text in the model itself
+            tokens = self.model.generate(**inputs, max_new_tokens=REPLY_TOKENS, **greedy)
+        replies = tokens[:, inputs["input_ids"].shape[1] :]
+        return self.processor.batch_decode(replies, skip_special_tokens=True)
+
+    def _read(self, logits: torch.Tensor, manifest: Mapping[str, Any]) -> ProgressScore:
+        """Read one `(vocabulary,)` row of logits; a row with NaN is no answer."""
+        mass = logits.softmax(-1)[self._digits].sum().item()
+        if not math.isfinite(mass):
+            return ProgressScore(level=None, off_format=1.0, text="", manifest=manifest)
+        off_format = min(max(1.0 - mass, 0.0), 1.0)
+        digits = logits[self._digits]
+        level = LEVELS[int(digits.argmax())]
+        text = f"{ANSWER_PREFIX}{level}"
+        if off_format > self.off_format_limit or mass == 0.0:
+            text = ANSWER_PREFIX + self.processor.tokenizer.decode([int(logits.argmax())])
+            return ProgressScore(level=None, off_format=off_format, text=text, manifest=manifest)
+        return ProgressScore(level, digits.softmax(-1).numpy(), off_format, text, manifest)
+
+    def _describe(self, clip: SampledClip, grid: list[int]) -> dict[str, Any]:
+        vision = self.model.config.vision_config
+        return {
+            **self._manifest,
+            "frame_indices": clip.indices.tolist(),
+            "frames_total": clip.total,
+            "fps": clip.fps,
+            "frame_size": list(clip.frames.shape[1:3]),
+            "resized_to": [side * vision.patch_size for side in grid[1:]],
+            "grid_thw": grid,
+            "visual_tokens": math.prod(grid) // vision.spatial_merge_size**2,
+        }
+
+    def _sample(self, clip: Clip) -> SampledClip:
+        if not isinstance(clip, Clip):
+            raise InvalidClip(
+                f"Expected a list of Clip, got {type(clip).__name__} in it. "
+                "Pass score([Clip(frames, task, fps)])."
+            )
+        self._check_task(clip.task)
+        return sample_clip(clip, self.protocol)
+
+    def _check_task(self, task: str) -> None:
+        for token in self._reserved:
+            if token in task:
+                raise InvalidClip(
+                    f"Expected a plain command, got the reserved token {token!r} in {task!r}. "
+                    "It would change the layout of the prompt: remove it."
+                )
+        try:
+            task.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidClip(
+                f"Expected a command in Unicode, got {task!r}: {error.reason}. Decode it as UTF-8."
+            ) from error
+
+    def _check_length(self, inputs: BatchFeature) -> None:
+        limit = self.model.config.text_config.max_position_embeddings
+        length = inputs["input_ids"].shape[1]
+        if length > limit:
+            raise InvalidClip(
+                f"Expected a prompt of at most {limit} tokens, got {length}. Shorten the command."
+            )
+
+
+def free_cores() -> int:
+    """How many threads may compute, if each takes as many cores as torch is told to use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, cores // torch.get_num_threads())
+
+
+def _fetch(
+    source: Path | str,
+    revision: str | None,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    quantization: Quantization | None,
+    *,
+    offline: bool,
+) -> Checkpoint:
+    """Find a checkpoint; look at its size before gigabytes of it are fetched."""
+    small = find_checkpoint(source, revision=revision, offline=offline, weights=False)
+    check_folder(small.folder)
+    precision = choose_dtype(dtype, device, small.folder)
+    check_memory(small.name, parameter_count(small.folder), device, precision, quantization)
+    return find_checkpoint(source, revision=revision, offline=offline)

@@ -1,0 +1,1 @@
+"""Videos and data sets on disk to scores: `roboreward score`."""

@@ -1,0 +1,1 @@
+"""A reward model on another machine: the server, the wire format and the client."""

@@ -1,0 +1,319 @@
+"""Let other machines ask a judge over HTTP: `roboreward serve --model roboreward-nano`.
+
+The judge runs in one thread of one process, and clips of requests that arrive together are scored together. The format
+of the messages is `reward_models.serving.wire`; the client is `reward_models.serving.remote`, and its name `remote:http://HOST:PORT`.
+docs/serving.md says how to run this, and when to take vLLM instead.
+"""
+
+import asyncio
+import dataclasses
+import hmac
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import tyro
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
+
+from reward_models.net.addresses import is_loopback
+from reward_models.net.credentials import check_key, find_key
+from reward_models.serving.batcher import Batcher, QueueFull
+from reward_models.serving.wire import MEDIA_TYPE, VERSION, pack_scores, unpack_clips
+from roboreward_gym._cli import run_program
+from roboreward_gym.errors import InvalidClip, InvalidMessage, InvalidSetting
+from roboreward_gym.judging import JUDGE_ERRORS
+from roboreward_gym.registry import load_reward_model
+from roboreward_gym.types import RewardModel
+
+logger = logging.getLogger(__name__)
+
+TOKEN_VARIABLE = "ROBOREWARD_TOKEN"
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """What to serve, to whom, and how much of it."""
+
+    model: str = "roboreward-nano"
+    """Name of a judge, as `load_reward_model` takes it."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Any other than this machine's own needs a token."""
+    port: int = 8321
+    """Port; 0 for any free one."""
+    token_file: Path | None = None
+    """File with the token that clients must send; otherwise `ROBOREWARD_TOKEN`, if set."""
+    window_ms: float = 5.0
+    """How long to wait for more clips after the first one, in [ms]."""
+    max_batch: int = 16
+    """Most clips in one call of the judge, unless one request has more."""
+    forward_batch: int = 1
+    """Most clips in one forward pass of a local model. 1 gives the very scores of `score([clip])` in
+    process, to the bit; more is faster on a GPU and moves the last bits."""
+    max_waiting: int = 256
+    """Most clips that wait or are being scored; above, clients are asked to come back."""
+    max_mib: float = 64.0
+    """Largest request in [MiB], and most pixels in it."""
+    body_timeout_s: float = 30.0
+    """Longest time to receive one request in [s]."""
+    shutdown_s: float = 30.0
+    """Longest time for requests under way after SIGTERM in [s]."""
+    max_connections: int = 256
+    """Most connections at a time."""
+
+    def __post_init__(self) -> None:
+        if not (self.max_mib > 0 and self.body_timeout_s > 0 and self.shutdown_s >= 0):
+            raise InvalidSetting("Expected max_mib and body_timeout_s above 0, got less.")
+        if not 0 <= self.port <= 65535 or self.forward_batch < 1 or self.max_connections < 1:
+            raise InvalidSetting(
+                f"Expected a port in 0..65535 and at least 1 clip and connection, got port {self.port}, "
+                f"{self.forward_batch} and {self.max_connections}."
+            )
+
+    @property
+    def max_bytes(self) -> int:
+        """Largest request in bytes."""
+        return int(self.max_mib * (1 << 20))
+
+
+@runtime_checkable
+class BatchedModel(Protocol):
+    """A local model that splits what it is asked into forward passes."""
+
+    batch_size: int
+
+
+class _Refusal(Exception):
+    """A request that is answered with an error before the judge is asked."""
+
+    def __init__(self, status: int, message: str, *, kind: str = "InvalidMessage") -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+
+
+def create_app(judge: RewardModel, config: ServeConfig, token: str | None = None) -> FastAPI:
+    """Make the application: `POST /v1/score` and `GET /health`.
+
+    Args:
+        judge: Who scores.
+        config: Limits.
+        token: What clients must send as a bearer token; None to let everybody ask.
+    """
+    if isinstance(judge, BatchedModel):
+        judge.batch_size = config.forward_batch
+    batcher = Batcher(
+        judge,
+        window_s=config.window_ms / 1000,
+        max_batch=config.max_batch,
+        max_waiting=config.max_waiting,
+    )
+    began = time.monotonic()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        async with batcher:
+            yield
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.post("/v1/score")
+    async def score(request: Request) -> Response:
+        return await _answer(request, token, lambda: _score(request, batcher, config))
+
+    @app.get("/health")
+    async def health(request: Request) -> Response:
+        async def report() -> Response:
+            status = {
+                "status": "ok" if batcher.alive else "stopped",
+                "model": config.model,
+                "version": VERSION,
+                "waiting": batcher.waiting,
+                "counts": dataclasses.asdict(batcher.counts),
+                "max_bytes": config.max_bytes,
+                "up_s": round(time.monotonic() - began, 1),
+            }
+            return _json(200 if batcher.alive else 503, status)
+
+        return await _answer(request, token, report)
+
+    return app
+
+
+async def _answer(request: Request, token: str | None, act: Callable[[], Any]) -> Response:
+    """Let in who has the token, and turn what goes wrong into an explicit answer."""
+    try:
+        _check_token(request, token)
+        return await act()
+    except _Refusal as refusal:
+        # The rest of the request was not read: this connection is of no more use.
+        headers = {"connection": "close"}
+        if refusal.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return _error(refusal.status, refusal.kind, str(refusal), headers)
+    except QueueFull:
+        message = "Expected room in the queue, got a full one. Ask again in a second."
+        return _error(503, "QueueFull", message, {"retry-after": "1"})
+    except InvalidClip as error:
+        return _error(422, "InvalidClip", str(error))
+    except InvalidMessage as error:
+        return _error(400, "InvalidMessage", str(error))
+    except JUDGE_ERRORS as error:
+        logger.warning("The judge failed: %s: %s", type(error).__name__, error)
+        return _error(500, "RewardModelFailure", f"{type(error).__name__}: {error}")
+
+
+def _check_token(request: Request, token: str | None) -> None:
+    if token is None:
+        return
+    sent = request.headers.get("authorization", "")
+    # In constant time: the time of the answer does not tell how much of a guess was right.
+    if not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
+        raise _Refusal(
+            401,
+            f"Expected the token of this server, got {'another' if sent else 'none'}. "
+            f"Set {TOKEN_VARIABLE} to the token that the server was started with.",
+            kind="InvalidToken",
+        )
+
+
+async def _score(request: Request, batcher: Batcher, config: ServeConfig) -> Response:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != MEDIA_TYPE:
+        raise _Refusal(415, f"Expected content of type {MEDIA_TYPE}, got {content_type!r}.")
+    try:
+        body = await asyncio.wait_for(_read(request, config.max_bytes), config.body_timeout_s)
+    except asyncio.TimeoutError:
+        raise _Refusal(
+            408, f"Expected the whole request within {config.body_timeout_s} s, got a part of it."
+        ) from None
+    except ClientDisconnect:
+        raise _Refusal(400, "Expected a whole request, got a part of it.") from None
+    clips = unpack_clips(body, config.max_bytes)
+    scores = await batcher.score(clips, request.is_disconnected)
+    return Response(pack_scores(scores), media_type="application/json")
+
+
+async def _read(request: Request, limit: int) -> bytearray:
+    declared = request.headers.get("content-length", "")
+    body = bytearray()
+    if declared.isdecimal() and int(declared) > limit:
+        raise _Refusal(413, _too_large(limit, declared), kind="TooLarge")
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise _Refusal(413, _too_large(limit, "more"), kind="TooLarge")
+    return body
+
+
+def _too_large(limit: int, got: str) -> str:
+    return (
+        f"Expected a request of at most {limit} bytes, got {got}. Send fewer clips at a time, or start "
+        "the server with a larger --max-mib."
+    )
+
+
+def _error(status: int, kind: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    return _json(status, {"error": {"type": kind, "message": message}}, headers)
+
+
+def _json(status: int, content: object, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(content), status, headers, media_type="application/json")
+
+
+def read_token(config: ServeConfig) -> str | None:
+    """Return the token of the server, from its file or the environment.
+
+    Raises:
+        InvalidSetting: The file cannot be read or is empty, or others than this machine could ask
+            without a token.
+    """
+    token = find_key(TOKEN_VARIABLE)
+    if config.token_file is not None:
+        try:
+            token = check_key(
+                config.token_file.read_text(encoding="utf-8").strip(), "the token file"
+            )
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidSetting(
+                f"Expected the token in {config.token_file}, got: {error}."
+            ) from error
+        if not token:
+            raise InvalidSetting(f"Expected a token in {config.token_file}, got an empty file.")
+    if token is None and not is_loopback(config.host):
+        raise InvalidSetting(
+            f"Expected a token, because {config.host} can be reached from other machines, got none. "
+            f"Run: export {TOKEN_VARIABLE}=$(openssl rand -hex 32)"
+        )
+    return token
+
+
+def bind(config: ServeConfig) -> socket.socket:
+    """Take the port; nobody can connect yet.
+
+    Raises:
+        InvalidSetting: It is taken, or not ours to open.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((config.host, config.port))
+    except OSError as error:
+        listener.close()
+        raise InvalidSetting(
+            f"Expected to listen on {config.host}:{config.port}, got: {error}. "
+            "Choose another --port, or 0 for any free one."
+        ) from error
+    return listener
+
+
+def main(argv: list[str]) -> int:
+    """Serve until SIGTERM or Ctrl-C; requests under way are finished first."""
+    config = tyro.cli(ServeConfig, args=argv, prog="roboreward serve", description=__doc__)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    token = read_token(config)
+    # The port first: a large model takes minutes to load, and a taken port should show at once.
+    with bind(config) as listener:
+        server = make_server(create_app(load_reward_model(config.model), config, token), config)
+        listener.listen(config.max_connections)
+        host, port = listener.getsockname()[:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        sys.stdout.write(
+            f"Serving {config.model} on {url} {'with' if token else 'without'} token; "
+            f"clients name it remote:{url}\n"
+        )
+        sys.stdout.flush()
+        # uvicorn raises the signal again when it has finished; SIGTERM is how a service ends well.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        server.run(sockets=[listener])
+    return 0
+
+
+def make_server(app: FastAPI, config: ServeConfig) -> uvicorn.Server:
+    """Return the server that runs the application."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="on",
+            limit_concurrency=config.max_connections,
+            timeout_graceful_shutdown=round(config.shutdown_s),
+            server_header=False,
+            http="h11",
+            ws="none",
+        )
+    )
+
+
+if __name__ == "__main__":
+    run_program(lambda: main(sys.argv[1:]))
