@@ -36,15 +36,22 @@ class Clip:
     Attributes:
         frames: `(T, H, W, 3)` uint8 RGB, T >= 1, in order of time, the last one the final state.
         task: The command the robot was given, one sentence.
-        fps: Frames per second of `frames`, in [Hz], > 0.
+        fps: Frames per second of the whole recording, in [Hz], > 0.
+        indices: `(T,)` int, strictly increasing: which frames of the whole recording these are, where
+            some were left out to save memory; the last frame is never left out. None: all of them.
+        num_frames: Frames of the whole recording; given together with `indices`.
+
+    A frame's time is its index over `fps`, so it is the same with and without thinning.
 
     Raises:
-        InvalidClip: Wrong shape, dtype, an empty task or an impossible frame rate.
+        InvalidClip: Wrong shape, dtype, an empty task, an impossible frame rate or index.
     """
 
     frames: np.ndarray
     task: str
     fps: float
+    indices: np.ndarray | None = None
+    num_frames: int | None = None
 
     def __post_init__(self) -> None:
         frames = self.frames
@@ -62,11 +69,29 @@ class Clip:
         number = isinstance(fps, numbers.Real) and not isinstance(fps, bool)
         if not (number and math.isfinite(self.fps) and self.fps > 0):
             raise InvalidClip(f"Expected a frame rate above 0 Hz, got {fps!r}.")
+        self._check_indices()
+
+    def _check_indices(self) -> None:
+        if self.indices is None and self.num_frames is None:
+            return
+        if self.indices is None or self.num_frames is None:
+            raise InvalidClip("Pass indices and num_frames together, or neither of them.")
+        indices = np.asarray(self.indices)
+        if indices.shape != (len(self.frames),) or not np.issubdtype(indices.dtype, np.integer):
+            raise InvalidClip(
+                f"Expected a whole number as index of each of {len(self.frames)} frames, got "
+                f"{indices.dtype} of shape {indices.shape}."
+            )
+        if indices[0] < 0 or (np.diff(indices) <= 0).any() or indices[-1] != self.num_frames - 1:
+            raise InvalidClip(
+                f"Indices must increase from 0 or more to {self.num_frames - 1}, the last frame of "
+                f"the recording; these are {indices.tolist()}."
+            )
 
     @property
     def duration_s(self) -> float:
-        """Length of the clip in [s], as frames over frame rate."""
-        return len(self.frames) / self.fps
+        """Length of the whole recording in [s], as frames over frame rate."""
+        return (self.num_frames or len(self.frames)) / self.fps
 
 
 @dataclass(frozen=True, eq=False)

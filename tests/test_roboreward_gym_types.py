@@ -24,6 +24,16 @@ FRAMES = np.zeros((5, 4, 6, 3), np.uint8)
         ({"fps": math.nan}, "nan"),
         ({"fps": "5"}, "got '5'"),
         ({"fps": True}, "got True"),
+        ({"indices": np.arange(5)}, "together"),
+        ({"num_frames": 5}, "together"),
+        (
+            {"indices": np.arange(4), "num_frames": 4},
+            r"each of 5 frames, got int64 of shape \(4,\)",
+        ),
+        ({"indices": np.arange(5) / 1.0, "num_frames": 5}, "whole number as index"),
+        ({"indices": np.array([0, 1, 1, 3, 8]), "num_frames": 9}, "must increase"),
+        ({"indices": np.array([-1, 1, 2, 3, 8]), "num_frames": 9}, "must increase"),
+        ({"indices": np.array([0, 1, 2, 3, 7]), "num_frames": 9}, "to 8, the last frame"),
     ],
 )
 def test_impossible_clips_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -33,6 +43,11 @@ def test_impossible_clips_are_refused(changes: dict[str, Any], message: str) -> 
 
 def test_duration_is_frames_over_frame_rate() -> None:
     assert Clip(FRAMES, "lift", 2.5).duration_s == 2.0
+
+
+def test_a_thinned_clip_has_the_duration_of_the_whole_recording() -> None:
+    thinned = Clip(FRAMES, "lift", 2.5, np.array([0, 4, 8, 12, 14]), num_frames=15)
+    assert thinned.duration_s == 6.0
 
 
 @pytest.mark.parametrize(
