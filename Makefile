@@ -77,7 +77,7 @@ test-matrix: ## Test the plugin with each version of Gymnasium (a small environm
 # .venv too, its packages (torch and so on) are seen behind those of ROS.
 setup-ros: $(ROS_STAMP) ## Make .venv-ros with ROS 2 and our messages (0.6 GB); does nothing when up to date
 
-$(ROS_STAMP): pyproject.toml constraints.txt .python-version $(shell find robots/interbotix/messages -type f)
+$(ROS_STAMP): pyproject.toml constraints.txt .python-version $(shell find robots/ros/messages -type f)
 	@if [ -z "$(PYTHON)" ]; then echo "Expected Python $(WANTED), found none." >&2; exit 1; fi
 	@"$(ROS_BIN)/python" -c 'import pip, sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(WANTED)")' \
 		>/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(ROS_VENV)
@@ -85,12 +85,12 @@ $(ROS_STAMP): pyproject.toml constraints.txt .python-version $(shell find robots
 		-e '.[sim,ros]' $$(grep -E '^(pytest|pytest-xdist)==' constraints.txt)
 	@if [ -e "$(STAMP)" ]; then echo "$(CURDIR)/$(VENV)/lib/python$(WANTED)/site-packages" \
 		> $(ROS_VENV)/lib/python$(WANTED)/site-packages/zz_venv.pth; fi
-	@$(ROS_BIN)/python -m robots.interbotix.build
+	@$(ROS_BIN)/python -m robots.ros.build
 	@touch $@
 
 robot-sim: $(ROS_STAMP) ## Run the simulated WidowX behind the topics and services of the real driver
 	@ROS_AUTOMATIC_DISCOVERY_RANGE=$${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST} \
-		$(ROS_BIN)/python -m robots.interbotix.simulated_driver $(ARGS)
+		$(ROS_BIN)/python -m robots.ros.simulator.driver $(ARGS)
 
 # One at a time: each test has a simulated driver beside it, which needs a core of its own.
 test-ros: $(ROS_STAMP) ## Run the tests over ROS 2: two processes, real messages on the loopback interface

@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from robots.experts import ScriptedExpert
+from robots.sim.experts import ScriptedExpert
 from robots.widowx import widowx
 
 RESULTS = Path(__file__).parent / "results" / "expert_success.json"

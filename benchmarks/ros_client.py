@@ -20,7 +20,7 @@ from roboreward_gym.errors import RobotFaultEpisode
 from roboreward_gym.types import RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
 from robots.widowx import widowx
-from robots.xs_arm import XsArm
+from robots.xs.arm import XsArm
 
 ENV_ID = "robots:WidowXToyOnTowelRos-v0"
 PAUSE_S = 1.5

@@ -32,8 +32,8 @@ from rclpy.signals import SignalHandlerOptions
 from roboreward_sim_msgs.srv import SetFault
 from sensor_msgs.msg import JointState
 
-from robots.interbotix.interface import FAULT_SERVICE, ROBOT_NAME
-from robots.layout import ARM_JOINTS
+from robots.conventions import ARM_JOINTS
+from robots.xs.interface import FAULT_SERVICE, ROBOT_NAME
 
 OUT = Path(__file__).parent / "results" / "ros_faults.json"
 STILL_RAD_S = 0.03
@@ -201,7 +201,7 @@ class Process:
 def driver() -> Process:
     """The simulated driver, with the camera at 30 Hz."""
     return Process(
-        "robots.interbotix.simulated_driver",
+        "robots.ros.simulator.driver",
         "--scene",
         "toy",
         "--camera-hz",

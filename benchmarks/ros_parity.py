@@ -51,7 +51,7 @@ class Args:
 @contextmanager
 def driver(scene: str, speed: float) -> Generator[None]:
     """A simulated driver from its start to an orderly end."""
-    command = [sys.executable, "-m", "robots.interbotix.simulated_driver", "--scene", scene]
+    command = [sys.executable, "-m", "robots.ros.simulator.driver", "--scene", scene]
     process = subprocess.Popen([*command, "--clock", "simulated", "--speed", str(speed)])
     try:
         yield

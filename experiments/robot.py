@@ -13,7 +13,7 @@ from roboreward_gym.wrapper import VLMRewardWrapper
 from robots.errors import ArmFault, ArmUnavailable
 from robots.recording import RecordEpisodes
 from robots.widowx import widowx
-from robots.xs_arm import XsArm
+from robots.xs.arm import XsArm
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from roboreward_gym._cli import run_program
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
-from robots.experts import ScriptedExpert, Style
+from robots.sim.experts import ScriptedExpert, Style
 from robots.widowx import widowx
 
 CUT = 0.45

@@ -7,19 +7,25 @@ from robots.gl import choose_gl
 choose_gl()  # MuJoCo reads its choice when it is first imported, so it must be made before
 
 gym.register(
-    id="WidowXToyOnTowel-v0", entry_point="robots.simulated:make_toy_on_towel", max_episode_steps=40
+    id="WidowXToyOnTowel-v0",
+    entry_point="robots.environments.simulated:make_toy_on_towel",
+    max_episode_steps=40,
 )
-gym.register(id="WidowXDrawer-v0", entry_point="robots.simulated:make_drawer", max_episode_steps=24)
+gym.register(
+    id="WidowXDrawer-v0",
+    entry_point="robots.environments.simulated:make_drawer",
+    max_episode_steps=24,
+)
 # The same over ROS 2. A real arm tells no truth, and a reward of NaN is what the checker warns of.
 gym.register(
     id="WidowXToyOnTowelRos-v0",
-    entry_point="robots.over_ros:make_toy_on_towel",
+    entry_point="robots.environments.over_ros:make_toy_on_towel",
     max_episode_steps=40,
     disable_env_checker=True,
 )
 gym.register(
     id="WidowXDrawerRos-v0",
-    entry_point="robots.over_ros:make_drawer",
+    entry_point="robots.environments.over_ros:make_drawer",
     max_episode_steps=24,
     disable_env_checker=True,
 )

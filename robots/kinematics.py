@@ -6,9 +6,9 @@ import mink
 import mujoco
 import numpy as np
 
-from robots.layout import JOINT_LOWER, JOINT_UPPER
+from robots.conventions import JOINT_LOWER, JOINT_UPPER
 
-ARM_XML = Path(__file__).parent / "assets" / "wx250s.xml"
+ARM_XML = Path(__file__).parent / "wx250s.xml"
 POSITION_TOLERANCE_M = 2e-3
 ROTATION_TOLERANCE_RAD = 2e-2
 

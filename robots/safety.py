@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from robots.arm import ArmReading
-from robots.errors import ArmFault, InvalidAction, MotionRefused, UnreachablePose
-from robots.layout import (
+from robots.conventions import (
     ACTION_DIM,
     ARM_JOINTS,
     CONTROL_HZ,
@@ -19,6 +18,7 @@ from robots.layout import (
     JOINT_UPPER,
     JOINT_VELOCITY,
 )
+from robots.errors import ArmFault, InvalidAction, MotionRefused, UnreachablePose
 
 READING_SLACK_RAD = 0.2
 """How far past its limits a joint may be read: soft limits give way, encoders are offset."""

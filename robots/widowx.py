@@ -9,10 +9,7 @@ import numpy as np
 from roboreward_gym.errors import InvalidSetting
 from robots import safety
 from robots.arm import Arm
-from robots.errors import NoTruth
-from robots.guard import Guard
-from robots.kinematics import Kinematics
-from robots.layout import (
+from robots.conventions import (
     ACTION_DIM,
     CONTROL_HZ,
     GRIPPER_DOWN,
@@ -26,8 +23,10 @@ from robots.layout import (
     rotated,
     rotation_from_euler,
 )
-from robots.tasks.look import Split
-from robots.tasks.scene import Scene, check_command
+from robots.errors import NoTruth
+from robots.guard import Guard
+from robots.kinematics import Kinematics
+from robots.scene import Scene, Split, check_command
 
 START_POSITION = np.array([0.24, 0.0, 0.20])  # [m]
 START_JITTER_M = 0.015
@@ -36,7 +35,7 @@ Observation = dict[str, np.ndarray]
 
 
 class WidowXEnv(gym.Env[Observation, np.ndarray]):
-    """5 Hz delta end-effector control of a WidowX 250S; see `robots.layout` for state and action.
+    """5 Hz delta end-effector control of a WidowX 250S; see `robots.conventions` for state and action.
 
     Like the real robot it cannot know whether it succeeded: it never terminates, and a time limit truncates.
     The reward (1.0 while the true state is a success) and every `truth/...` entry of `info` are ground truth of

@@ -3,7 +3,7 @@
 import numpy as np
 
 from robots.arm import ArmReading
-from robots.layout import LANDMARKS
+from robots.conventions import LANDMARKS
 
 
 class FakeArm:

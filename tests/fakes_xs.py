@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from robots.conventions import ARM_JOINTS, FINGER_CLOSED_M, FINGER_OPEN_M, JOINT_LOWER, JOINT_UPPER
 from robots.errors import ArmUnavailable
-from robots.feeds import JointMessage
-from robots.images import RawImage
-from robots.interbotix.interface import SLEEP_JOINTS, STATE_JOINTS
-from robots.layout import ARM_JOINTS, FINGER_CLOSED_M, FINGER_OPEN_M, JOINT_LOWER, JOINT_UPPER
-from robots.xs_link import Peers, RobotFacts
+from robots.xs.feeds import JointMessage
+from robots.xs.images import RawImage
+from robots.xs.interface import SLEEP_JOINTS, STATE_JOINTS
+from robots.xs.link import Peers, RobotFacts
 
 STEP_S = 0.01
 FINGER_M_S = 0.05

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from robots.interbotix import dds
+from robots.ros import dds
 
 REASON = "needs ROS 2 and the messages (make setup-ros)"
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ class DriverProcess:
 @contextmanager
 def running_driver(*arguments: str, simulated_clock: bool = True) -> Iterator[DriverProcess]:
     """A driver from its start to an orderly end."""
-    command = [sys.executable, "-m", "robots.interbotix.simulated_driver", *arguments]
+    command = [sys.executable, "-m", "robots.ros.simulator.driver", *arguments]
     if simulated_clock:
         command += ["--clock", "simulated", "--speed", SPEED]
     with tempfile.TemporaryDirectory() as folder:

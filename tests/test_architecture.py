@@ -76,7 +76,7 @@ def test_ros_is_imported_in_its_corner_only() -> None:
         for _, name in imported_names(path.read_text(encoding="utf-8"), "robots")
         if name in ros
     }
-    assert found == {"interbotix", "ros_arm.py"}
+    assert found == {"ros"}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from experiments.simulation.demonstrations import (
 )
 from policies.demos import Demos
 from policies.vision import downsample
-from robots.layout import MAX_STEP_M
+from robots.conventions import MAX_STEP_M
 from robots.widowx import widowx
 from tests.fakes_workers import PoolInProcess
 

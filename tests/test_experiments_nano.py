@@ -11,7 +11,7 @@ import reward_models.nano
 from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.types import Clip
-from robots.experts import ScriptedExpert
+from robots.sim.experts import ScriptedExpert
 from robots.widowx import widowx
 
 METRICS = Path(reward_models.nano.__file__).parent / "metrics.json"

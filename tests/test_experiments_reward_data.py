@@ -27,8 +27,8 @@ from experiments.simulation.reward_data import (
 )
 from policies.policy import DiffusionPolicy, PolicyConfig
 from reward_models.data.reward_data import RewardData
-from robots.mujoco_arm import MujocoArm
-from robots.tasks import look
+from robots.sim.mujoco_arm import MujocoArm
+from robots.sim.tasks import look
 from robots.widowx import WidowXEnv
 from tests.fakes_workers import PoolInProcess
 

@@ -12,11 +12,11 @@ from experiments.robot import HandsFree, Robot, hands_free, ros_id, scoring_of
 from experiments.run import parse
 from roboreward_gym import Clip, Episode, ProgressScore, VLMRewardWrapper
 from roboreward_gym.errors import RewardModelFailure
+from robots.conventions import NEUTRAL_JOINTS
 from robots.errors import ArmUnavailable
-from robots.layout import NEUTRAL_JOINTS
 from robots.recording import RecordEpisodes
 from robots.widowx import WidowXEnv
-from robots.xs_arm import XsArm
+from robots.xs.arm import XsArm
 from tests.fakes import FailingRewardModel, FakeRewardModel
 from tests.fakes_robots import EmptyScene
 from tests.fakes_xs import FakeDriver

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from robots.arm import Arm
-from robots.layout import NEUTRAL_JOINTS
-from robots.mujoco_arm import MujocoArm
-from robots.xs_arm import XsArm
+from robots.conventions import NEUTRAL_JOINTS
+from robots.sim.mujoco_arm import MujocoArm
+from robots.xs.arm import XsArm
 from tests.fakes_robots import FakeArm
 from tests.fakes_xs import FakeDriver
 
@@ -28,7 +28,7 @@ def driver() -> Iterator[None]:
 @pytest.fixture
 def ros_arm(driver: None) -> Arm:
     """The arm over ROS 2."""
-    from robots.ros_arm import RosArm, RosConfig
+    from robots.ros.ros_arm import RosArm, RosConfig
 
     return RosArm(RosConfig(simulated_clock=True), image_size=SIZE)
 

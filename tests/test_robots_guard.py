@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from robots.arm import ArmReading
+from robots.conventions import JOINT_UPPER
 from robots.errors import ArmFault, CameraError, MotionRefused
 from robots.guard import Guard
-from robots.interbotix.interface import SLEEP_JOINTS
-from robots.layout import JOINT_UPPER
 from robots.safety import SafetyLimits, check_may_drop, check_reading, near
+from robots.xs.interface import SLEEP_JOINTS
 from tests.fakes_robots import FakeArm
 
 LIMITS = SafetyLimits()

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from robots.kinematics import Kinematics
-from robots.layout import (
+from robots.conventions import (
     GRIPPER_DOWN,
     JOINT_LOWER,
     JOINT_UPPER,
     euler_from_rotation,
     rotation_from_euler,
 )
+from robots.kinematics import Kinematics
 
 HOME = (0.458325, 0.0, 0.36065)
 SCREWS = np.array(

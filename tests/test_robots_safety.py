@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from robots.conventions import JOINT_UPPER
 from robots.errors import InvalidAction, UnreachablePose
-from robots.layout import JOINT_UPPER
 from robots.safety import SafetyLimits, check_action, check_pose, clamp_pose, safe_joints
 
 LIMITS = SafetyLimits()

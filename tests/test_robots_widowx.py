@@ -9,12 +9,12 @@ from gymnasium.utils.env_checker import check_env
 
 import robots  # noqa: F401
 from roboreward_gym.errors import InvalidSetting, RobotFaultEpisode, UnknownName
+from robots.conventions import GRIPPER_DOWN, NEUTRAL_JOINTS
 from robots.errors import InvalidAction, NoTruth
-from robots.experts import ScriptedExpert
 from robots.kinematics import Kinematics
-from robots.layout import GRIPPER_DOWN, NEUTRAL_JOINTS
-from robots.tasks.drawer import DrawerScene
-from robots.tasks.toy import ToyScene
+from robots.sim.experts import ScriptedExpert
+from robots.sim.tasks.drawer import DrawerScene
+from robots.sim.tasks.toy import ToyScene
 from robots.widowx import WidowXEnv, widowx
 from tests.fakes_robots import EmptyScene, FakeArm
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from robots.conventions import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER, NEUTRAL_JOINTS
 from robots.errors import ArmFault, ArmUnavailable, CameraError, MotionRefused
-from robots.interbotix.interface import SLEEP_JOINTS
-from robots.layout import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER, NEUTRAL_JOINTS
-from robots.xs_arm import READY_S, XsArm
-from robots.xs_link import Peers, RobotFacts
+from robots.xs.arm import READY_S, XsArm
+from robots.xs.interface import SLEEP_JOINTS
+from robots.xs.link import Peers, RobotFacts
 from tests.fakes_xs import FakeDriver
 
 UP = NEUTRAL_JOINTS + np.array([0.0, 0.1, 0.0, 0.0, 0.0, 0.0])

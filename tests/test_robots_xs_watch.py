@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from robots.errors import ArmFault
-from robots.feeds import Joints
-from robots.xs_watch import FollowWatch
+from robots.xs.feeds import Joints
+from robots.xs.watch import FollowWatch
 
 TICK_S = 0.02
 

@@ -21,11 +21,11 @@ from roboreward_sim_msgs.srv import SetFault  # noqa: E402
 
 import robots  # noqa: E402, F401
 from roboreward_gym.errors import RobotFaultEpisode  # noqa: E402
+from robots.conventions import NEUTRAL_JOINTS  # noqa: E402
 from robots.errors import ArmUnavailable, MotionRefused  # noqa: E402
-from robots.interbotix.interface import FAULT_SERVICE  # noqa: E402
-from robots.layout import NEUTRAL_JOINTS  # noqa: E402
-from robots.ros_arm import RosArm, RosConfig, RosLink  # noqa: E402
+from robots.ros.ros_arm import RosArm, RosConfig, RosLink  # noqa: E402
 from robots.widowx import widowx  # noqa: E402
+from robots.xs.interface import FAULT_SERVICE  # noqa: E402
 from tests.ros_driver import PATIENCE_S, ROOT, running_driver  # noqa: E402 - skips without ROS
 
 TOY = "robots:WidowXToyOnTowelRos-v0"
@@ -119,8 +119,8 @@ def test_a_fault_spoils_the_episode_and_the_next_reset_recovers(
 def test_two_clients_at_once_are_refused(env: gym.Env) -> None:
     env.reset(seed=1)
     code = (
-        "from robots.ros_arm import RosArm, RosConfig\n"
-        "from robots.layout import NEUTRAL_JOINTS\n"
+        "from robots.ros.ros_arm import RosArm, RosConfig\n"
+        "from robots.conventions import NEUTRAL_JOINTS\n"
         "RosArm(RosConfig(simulated_clock=True)).reset(NEUTRAL_JOINTS, 1.0)\n"
     )
     other = subprocess.run(

@@ -21,7 +21,9 @@ from roboreward_sim_msgs.srv import GetTruth, ResetScene, SetFault  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
-from robots.interbotix.interface import (  # noqa: E402
+from robots.conventions import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER  # noqa: E402
+from robots.ros.node import InterbotixRobotXSCore  # noqa: E402
+from robots.xs.interface import (  # noqa: E402
     CAMERA_SIZE,
     CAMERA_TOPIC,
     FAULT_SERVICE,
@@ -31,8 +33,6 @@ from robots.interbotix.interface import (  # noqa: E402
     STATE_JOINTS,
     TRUTH_SERVICE,
 )
-from robots.interbotix.xs_core import InterbotixRobotXSCore  # noqa: E402
-from robots.layout import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER  # noqa: E402
 
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 

@@ -13,17 +13,17 @@ from tests.ros_driver import PATIENCE_S, ROOT, need_ros, running_driver, until
 need_ros()
 pytestmark = pytest.mark.ros
 
-from robots.interbotix.interface import SLEEP_JOINTS  # noqa: E402
-from robots.interbotix.xs_core import InterbotixRobotXSCore  # noqa: E402
-from robots.layout import NEUTRAL_JOINTS  # noqa: E402
-from robots.ros_arm import RosArm, RosConfig  # noqa: E402
+from robots.conventions import NEUTRAL_JOINTS  # noqa: E402
+from robots.ros.node import InterbotixRobotXSCore  # noqa: E402
+from robots.ros.ros_arm import RosArm, RosConfig  # noqa: E402
+from robots.xs.interface import SLEEP_JOINTS  # noqa: E402
 
 SIMULATED = RosConfig(simulated_clock=True)
 CLIENT = """
 import signal, numpy as np
-from robots.ros_arm import RosArm, RosConfig
-from robots.interbotix.xs_core import InterbotixRobotXSCore  # noqa: E402
-from robots.layout import NEUTRAL_JOINTS
+from robots.ros.ros_arm import RosArm, RosConfig
+from robots.ros.node import InterbotixRobotXSCore  # noqa: E402
+from robots.conventions import NEUTRAL_JOINTS
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.default_int_handler)
 arm = RosArm(RosConfig(simulated_clock=True))
@@ -38,8 +38,8 @@ while True:
 
 def test_importing_and_constructing_join_no_network() -> None:
     code = (
-        "import rclpy, robots.ros_arm\n"
-        "arm = robots.ros_arm.RosArm()\n"
+        "import rclpy, robots.ros.ros_arm\n"
+        "arm = robots.ros.ros_arm.RosArm()\n"
         "assert not rclpy.ok()\n"
         "arm.close()\n"
         "assert not rclpy.ok()\n"

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from robots.interbotix import build
-from robots.interbotix.definitions import MESSAGES, PACKAGES, definitions
+from robots.ros import build
+from robots.ros.definitions import MESSAGES, PACKAGES, definitions
 from tests.ros_driver import ROOT, need_ros
 
 need_ros()
@@ -60,7 +60,7 @@ def test_both_packages_are_found_as_they_are() -> None:
 
 
 def test_a_second_build_does_nothing() -> None:
-    command = [sys.executable, "-m", "robots.interbotix.build"]
+    command = [sys.executable, "-m", "robots.ros.build"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("already in") == len(PACKAGES)

@@ -12,12 +12,12 @@ need_ros()
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 from robots.errors import ArmUnavailable, MotionRefused  # noqa: E402
-from robots.interbotix.interface import HOME_JOINTS, SLEEP_JOINTS  # noqa: E402
-from robots.interbotix.xs_robot import (  # noqa: E402
+from robots.ros.toolbox.robot import (  # noqa: E402
     InterbotixManipulatorXS,
     robot_shutdown,
     robot_startup,
 )
+from robots.xs.interface import HOME_JOINTS, SLEEP_JOINTS  # noqa: E402
 
 QUICK = {"moving_time": 1.0, "accel_time": 0.3}
 ARRIVED_RAD = 0.08

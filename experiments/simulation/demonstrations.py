@@ -20,8 +20,8 @@ from experiments.run_folder import new_folder
 from experiments.workers import prepare, worker_pool
 from policies.vision import downsample
 from roboreward_gym._cli import run_program
-from robots.experts import ScriptedExpert, Style
-from robots.layout import ACTION_DIM, CONTROL_HZ, LANDMARKS, MAX_STEP_M
+from robots.conventions import ACTION_DIM, CONTROL_HZ, LANDMARKS, MAX_STEP_M
+from robots.sim.experts import ScriptedExpert, Style
 from robots.widowx import Observation, WidowXEnv, widowx
 
 SceneName = Literal["toy", "drawer"]

@@ -25,9 +25,9 @@ from experiments.workers import prepare, worker_pool
 from policies.policy import DiffusionPolicy
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import RoboRewardError
-from robots.experts import ScriptedExpert, Style
-from robots.layout import ACTION_DIM, CONTROL_HZ, LANDMARKS
-from robots.mujoco_arm import MujocoArm
+from robots.conventions import ACTION_DIM, CONTROL_HZ, LANDMARKS
+from robots.sim.experts import ScriptedExpert, Style
+from robots.sim.mujoco_arm import MujocoArm
 from robots.widowx import Observation, WidowXEnv, widowx
 
 FRAMES = 8

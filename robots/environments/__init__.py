@@ -1,0 +1,1 @@
+"""The registered environments: where arms, scenes and tasks come together."""

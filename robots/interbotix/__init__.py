@@ -1,4 +1,0 @@
-"""The WidowX 250S over ROS 2: messages of the Interbotix XS driver, a simulated driver, the toolbox's API.
-
-Runs on Python 3.10 too, the Python of ROS 2 Humble. `rclpy` is loaded by the modules that need it only.
-"""

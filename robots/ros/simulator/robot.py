@@ -1,0 +1,308 @@
+"""The simulated WidowX 250S as its driver sees it: motors, groups, registers, and a scene on the table.
+
+Plain Python without ROS, and without a clock: `advance` moves the simulated time on.
+"""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from gymnasium.utils import seeding
+
+from roboreward_gym.errors import InvalidSetting, UnknownName
+from robots.conventions import ARM_JOINTS, CONTROL_HZ, GRIPPER_DOWN
+from robots.kinematics import Kinematics
+from robots.ros.simulator.servos import POSITION_MODES, ArmServo, GripperServo
+from robots.scene import Scene, Split, check_command
+from robots.sim.mujoco_arm import MujocoArm
+from robots.sim.tasks.drawer import DrawerScene
+from robots.sim.tasks.toy import ToyScene
+from robots.widowx import NEUTRAL_JOINTS, START_JITTER_M, START_POSITION
+from robots.xs.interface import (
+    ARM_GROUP,
+    ARM_MODE,
+    GRIPPER,
+    GRIPPER_MODE,
+    MODES,
+    MOTORS,
+    PROFILE_ACCELERATION,
+    PROFILE_VELOCITY,
+    PROFILES,
+    SLEEP_JOINTS,
+)
+
+SCENES = ("toy", "drawer")
+PAIRED = ("shoulder", "elbow")
+SETTLE_S = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class JointReading:
+    """What `joint_states` says, in the order of `STATE_JOINTS`: `(9,)` [rad or m], [rad/s or m/s] and [mA]."""
+
+    position: np.ndarray
+    velocity: np.ndarray
+    effort: np.ndarray
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What only a simulation knows; see `roboreward_sim_msgs/srv/GetTruth`."""
+
+    task: str
+    level: int
+    askable: bool
+    caption: str
+    time_s: float
+    seed: int
+
+
+class SimulatedRobot:
+    """Arm in the sleep pose with torque on, as the vendor's driver leaves it after its start.
+
+    Args:
+        scene: "toy" or "drawer".
+        image_size: Height and width of the camera's images [px].
+    """
+
+    def __init__(self, scene: str, *, image_size: tuple[int, int] = (480, 640)) -> None:
+        if scene not in SCENES:
+            raise UnknownName("scene", scene, SCENES)
+        self.arm = MujocoArm(scene, image_size=image_size)
+        self.scene: Scene = ToyScene(self.arm) if scene == "toy" else DrawerScene(self.arm)
+        self._kinematics = Kinematics()
+        self._place(0, self.scene.commands[0], "any")
+        self.arm.reset(SLEEP_JOINTS, 0.0)
+        model, data = self.arm.model, self.arm.data
+        self.servos: dict[str, ArmServo | GripperServo] = {
+            joint: ArmServo(model, data, joint, motors=1 + (joint in PAIRED), mode=ARM_MODE)
+            for joint in ARM_JOINTS
+        }
+        self.servos[GRIPPER] = self._gripper = GripperServo(model, data, mode=GRIPPER_MODE)
+        for joint in ARM_JOINTS:
+            self._set_profile(joint, "time", PROFILE_VELOCITY, PROFILE_ACCELERATION)
+        self._path: list[tuple[float, list[str], list[float]]] = []
+        self._owed_s = 0.0
+        self._begin_episode()
+
+    @property
+    def time(self) -> float:
+        """Simulated time [s]."""
+        return float(self.arm.data.time)
+
+    def motors(self, kind: str, name: str) -> tuple[str, ...]:
+        """Joints that a "group" or "single" name means.
+
+        Raises:
+            UnknownName: No such kind, group or joint.
+        """
+        if kind == "group":
+            groups = {ARM_GROUP: ARM_JOINTS, "all": MOTORS}
+            if name not in groups:
+                raise UnknownName("group", name, groups)
+            return groups[name]
+        if kind != "single":
+            raise UnknownName("cmd_type", kind, ("group", "single"))
+        if name not in MOTORS:
+            raise UnknownName("joint", name, MOTORS)
+        return (name,)
+
+    def command(self, joints: tuple[str, ...], values: list[float]) -> None:
+        """Give each joint a command in the unit of its mode; the servos hold it until the next one.
+
+        Raises:
+            InvalidSetting: Another number of values than of joints; nothing moves then.
+        """
+        if len(values) != len(joints):
+            raise InvalidSetting(
+                f"Expected {len(joints)} commands for {joints}, got {len(values)}."
+            )
+        for joint, value in zip(joints, values, strict=True):
+            self.servos[joint].command(value)
+
+    def follow(self, joints: tuple[str, ...], path: list[tuple[float, list[float]]]) -> None:
+        """Play a trajectory: commands at times [s] from now.
+
+        Raises:
+            InvalidSetting: Another one is running, or it has less than two points.
+        """
+        if self._path:
+            raise InvalidSetting("Expected no trajectory to be running; the new one is rejected.")
+        if len(path) < 2:
+            raise InvalidSetting(f"Expected a trajectory of two points or more, got {len(path)}.")
+        for _, values in path:
+            if len(values) != len(joints):
+                raise InvalidSetting(f"Expected {len(joints)} values a point, got {len(values)}.")
+        self._path = [(self.time + after, list(joints), values) for after, values in path]
+
+    def set_mode(
+        self, joints: tuple[str, ...], mode: str, profile: str, velocity: int, acceleration: int
+    ) -> None:
+        """Change mode and profile; the caller takes the torque off before and puts it on after, as the servos need.
+
+        Raises:
+            UnknownName: No such mode or profile.
+        """
+        if mode not in MODES:
+            raise UnknownName("mode", mode, MODES)
+        if mode in POSITION_MODES and profile not in PROFILES:
+            raise UnknownName("profile", profile, PROFILES)
+        for joint in joints:
+            self.servos[joint].settings.mode = mode
+            self._set_profile(joint, profile, velocity, acceleration)
+
+    def set_torque(self, joints: tuple[str, ...], *, enable: bool) -> None:
+        """Torque on holds where the joint is; torque off lets it fall. A servo in error keeps its torque off."""
+        for joint in joints:
+            servo = self.servos[joint]
+            if enable and not servo.torque:
+                servo.hold()
+            servo.torque = enable
+
+    def fail(self, joint: str, bits: int) -> None:
+        """Put a servo into the error state `bits`: it loses its torque until it is rebooted."""
+        self.servos[joint].error = bits
+
+    def reboot(self, joints: tuple[str, ...], *, enable: bool, only_failed: bool) -> None:
+        """Restart servos: errors, profile and gains are gone; torque comes back only if asked for."""
+        for joint in joints:
+            servo = self.servos[joint]
+            if only_failed and not servo.error:
+                continue
+            servo.error = 0
+            servo.settings = type(servo.settings)(servo.settings.mode, servo.settings.profile)
+            servo.torque = False
+            self.set_torque((joint,), enable=enable)
+
+    def set_gains(self, joints: tuple[str, ...], p: int, i: int, d: int) -> None:
+        """Set the position gains; only the proportional one changes the simulated motion."""
+        for joint in joints:
+            settings = self.servos[joint].settings
+            settings.p_gain, settings.i_gain, settings.d_gain = p, i, d
+
+    def set_register(self, joints: tuple[str, ...], register: str, value: int) -> None:
+        """Write a register.
+
+        Raises:
+            InvalidSetting: A register that cannot be written.
+        """
+        names = {
+            "Profile_Velocity": "velocity",
+            "Profile_Acceleration": "acceleration",
+            "Position_P_Gain": "p_gain",
+            "Position_I_Gain": "i_gain",
+            "Position_D_Gain": "d_gain",
+        }
+        if register == "Torque_Enable":
+            self.set_torque(joints, enable=bool(value))
+            return
+        if register not in names:
+            raise InvalidSetting(f"Expected one of {[*names, 'Torque_Enable']}, got {register!r}.")
+        for joint in joints:
+            setattr(self.servos[joint].settings, names[register], value)
+
+    def registers(self, joints: tuple[str, ...], register: str) -> list[int]:
+        """Read a register of each joint, in the servo's units.
+
+        Raises:
+            UnknownName: A register that is not modelled.
+        """
+        return [self._register(joint, register) for joint in joints]
+
+    def read(self) -> JointReading:
+        """Joints and gripper now."""
+        servos = [self.servos[motor] for motor in MOTORS]
+        finger = self._gripper.finger
+        return JointReading(
+            np.array([*(s.position for s in servos), finger, -finger]),
+            np.array([*(s.velocity for s in servos), 0.0, 0.0]),
+            np.array([*(s.effort for s in servos), 0.0, 0.0]),
+        )
+
+    def advance(self, duration_s: float) -> None:
+        """Simulate `duration_s` [s]; what does not fill a physics step is done with the next call."""
+        self._owed_s += duration_s
+        data, timestep = self.arm.data, self.arm.model.opt.timestep
+        while self._owed_s >= timestep - 1e-9:
+            self._owed_s -= timestep
+            while self._path and self._path[0][0] <= data.time + 1e-9:
+                _, joints, values = self._path.pop(0)
+                self.command(tuple(joints), values)
+            for servo in self.servos.values():
+                servo.step()
+            mujoco.mj_step(self.arm.model, data)
+            if data.time >= self._observe_at - 1e-9:
+                self._observe_at += 1.0 / CONTROL_HZ
+                self.scene.observe()
+
+    def reset(self, seed: int, task: str = "", look: Split = "any") -> str:
+        """Shuffle the scene and put the arm at its start, exactly as the environment does for this seed.
+
+        Returns:
+            The command the scene was reset for; the scene's first one if `task` is empty.
+
+        Raises:
+            UnknownName: No such command or look.
+        """
+        task = task or self.scene.commands[0]
+        check_command(task, self.scene.commands)
+        if look not in ("train", "test", "any"):
+            raise UnknownName("look", look, ("train", "test", "any"))
+        start = self._place(seed, task, look)
+        joints = self._kinematics.inverse(start, GRIPPER_DOWN, NEUTRAL_JOINTS, iterations=100)
+        if joints is None:
+            raise InvalidSetting(f"Expected a reachable start, found no joints for {start}.")
+        self.arm.reset(joints, 1.0)
+        self._path.clear()
+        for servo in self.servos.values():
+            servo.hold()
+        self._begin_episode()
+        return task
+
+    def truth(self, task: str = "") -> Truth:
+        """What the scene knows about a command; the one it was reset for if `task` is empty."""
+        task = check_command(task or self._task, self.scene.commands)
+        return Truth(
+            task,
+            self.scene.level(task),
+            self.scene.askable(task),
+            self.scene.caption(),
+            self.time - self._started,
+            self._seed,
+        )
+
+    def _place(self, seed: int, task: str, look: Split) -> np.ndarray:
+        rng, _ = seeding.np_random(seed)  # as `Env.reset` makes it
+        self.scene.reset(rng, task, look)
+        self._seed, self._task = seed, task
+        return START_POSITION + rng.uniform(-START_JITTER_M, START_JITTER_M, 3)
+
+    def _begin_episode(self) -> None:
+        self._started = self.time
+        self._observe_at = self.time + 1.0 / CONTROL_HZ
+        self.scene.observe()
+
+    def _set_profile(self, joint: str, profile: str, velocity: int, acceleration: int) -> None:
+        settings = self.servos[joint].settings
+        settings.profile, settings.velocity = profile, velocity
+        settings.acceleration = acceleration
+
+    def _register(self, joint: str, register: str) -> int:
+        servo = self.servos[joint]
+        settings = servo.settings
+        values = {
+            "Profile_Velocity": settings.velocity,
+            "Profile_Acceleration": settings.acceleration,
+            "Hardware_Error_Status": servo.error,
+            "Torque_Enable": int(servo.torque and not servo.error),
+            "Present_Position": round(2048 + servo.position * 4096 / (2.0 * np.pi)),
+            "Present_Temperature": 35,
+            "Present_Input_Voltage": 120,
+            "Present_Current": round(servo.effort / 2.69),
+            "Position_P_Gain": settings.p_gain,
+            "Position_I_Gain": settings.i_gain,
+            "Position_D_Gain": settings.d_gain,
+        }
+        if register not in values:
+            raise UnknownName("register", register, values)
+        return values[register]

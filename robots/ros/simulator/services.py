@@ -1,0 +1,134 @@
+"""The services of the XS driver, answered by the simulated robot."""
+
+from collections.abc import Callable
+from typing import Any
+
+from interbotix_xs_msgs.srv import (
+    MotorGains,
+    OperatingModes,
+    Reboot,
+    RegisterValues,
+    RobotInfo,
+    TorqueEnable,
+)
+
+from roboreward_gym.errors import RoboRewardError
+from robots.conventions import (
+    ARM_JOINTS,
+    FINGER_CLOSED_M,
+    FINGER_OPEN_M,
+    JOINT_LOWER,
+    JOINT_UPPER,
+    JOINT_VELOCITY,
+)
+from robots.xs.interface import ARM_GROUP, MOTOR_IDS, SLEEP_JOINTS, STATE_JOINTS
+
+MODE_CHANGE_S = 0.15
+"""How long the joints are without torque while a mode is written to the servos."""
+
+REBOOT_S = 0.5
+
+
+class XsServices:
+    """Makes the services on the driver's node, below its namespace.
+
+    Args:
+        driver: The node, with `robot`, `lock` and `after`.
+    """
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        for service, topic, answer in (
+            (OperatingModes, "set_operating_modes", self._set_operating_modes),
+            (TorqueEnable, "torque_enable", self._torque_enable),
+            (RobotInfo, "get_robot_info", self._get_robot_info),
+            (RegisterValues, "set_motor_registers", self._set_motor_registers),
+            (RegisterValues, "get_motor_registers", self._get_motor_registers),
+            (MotorGains, "set_motor_pid_gains", self._set_motor_pid_gains),
+            (Reboot, "reboot_motors", self._reboot_motors),
+        ):
+            driver.create_service(service, topic, self._logged(answer))
+
+    def _set_operating_modes(self, request: Any, response: Any) -> Any:
+        with self._driver.lock:
+            joints = self._driver.robot.motors(request.cmd_type, request.name)
+            self._driver.robot.set_mode(
+                joints,
+                request.mode,
+                request.profile_type,
+                request.profile_velocity,
+                request.profile_acceleration,
+            )
+            self._driver.robot.set_torque(joints, enable=False)
+        # The arm falls a little meanwhile, as the real one does.
+        self._driver.after(
+            MODE_CHANGE_S, lambda: self._driver.robot.set_torque(joints, enable=True)
+        )
+        return response
+
+    def _torque_enable(self, request: Any, response: Any) -> Any:
+        with self._driver.lock:
+            joints = self._driver.robot.motors(request.cmd_type, request.name)
+            self._driver.robot.set_torque(joints, enable=request.enable)
+        return response
+
+    def _reboot_motors(self, request: Any, response: Any) -> Any:
+        with self._driver.lock:
+            joints = self._driver.robot.motors(request.cmd_type, request.name)
+            self._driver.robot.reboot(joints, enable=False, only_failed=request.smart_reboot)
+        self._driver.after(
+            REBOOT_S, lambda: self._driver.robot.set_torque(joints, enable=request.enable)
+        )
+        return response
+
+    def _set_motor_registers(self, request: Any, response: Any) -> Any:
+        with self._driver.lock:
+            joints = self._driver.robot.motors(request.cmd_type, request.name)
+            self._driver.robot.set_register(joints, request.reg, request.value)
+        return response
+
+    def _get_motor_registers(self, request: Any, response: Any) -> Any:
+        with self._driver.lock:
+            joints = self._driver.robot.motors(request.cmd_type, request.name)
+            response.values = self._driver.robot.registers(joints, request.reg)
+        return response
+
+    def _set_motor_pid_gains(self, request: Any, response: Any) -> Any:
+        with self._driver.lock:
+            joints = self._driver.robot.motors(request.cmd_type, request.name)
+            self._driver.robot.set_gains(joints, request.kp_pos, request.ki_pos, request.kd_pos)
+        return response
+
+    def _get_robot_info(self, request: Any, response: Any) -> Any:
+        with self._driver.lock:
+            joints = self._driver.robot.motors(request.cmd_type, request.name)
+            settings = self._driver.robot.servos[joints[0]].settings
+        arm = [ARM_JOINTS.index(j) if j in ARM_JOINTS else None for j in joints]
+        response.mode, response.profile_type = settings.mode, settings.profile
+        response.joint_names = list(joints)
+        response.joint_ids = [MOTOR_IDS[j] for j in joints]
+        # The gripper's limits are those of the left finger, in [m] and [m/s].
+        response.joint_lower_limits = [
+            float(FINGER_CLOSED_M if i is None else JOINT_LOWER[i]) for i in arm
+        ]
+        response.joint_upper_limits = [
+            float(FINGER_OPEN_M if i is None else JOINT_UPPER[i]) for i in arm
+        ]
+        response.joint_velocity_limits = [1.0 if i is None else float(JOINT_VELOCITY) for i in arm]
+        response.joint_sleep_positions = [0.0 if i is None else float(SLEEP_JOINTS[i]) for i in arm]
+        response.joint_state_indices = [STATE_JOINTS.index(j) for j in joints]
+        response.num_joints = len(joints)
+        response.name = [ARM_GROUP] if request.cmd_type == "group" else [request.name]
+        return response
+
+    def _logged(self, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """The vendor's services have no field for a failure: they log it and answer with nothing."""
+
+        def service(request: Any, response: Any) -> Any:
+            try:
+                return answer(request, response)
+            except RoboRewardError as error:
+                self._driver.get_logger().error(str(error))
+                return response
+
+        return service

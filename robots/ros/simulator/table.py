@@ -1,0 +1,87 @@
+"""The scene under a simulated driver, asked over ROS: shuffled at a reset, and its truth for reports only."""
+
+from typing import Any
+
+import numpy as np
+from roboreward_sim_msgs.srv import GetTruth, ResetScene
+
+from robots.conventions import LANDMARKS
+from robots.errors import ArmUnavailable, NoTruth
+from robots.ros.ros_arm import RosArm
+from robots.scene import Split
+from robots.xs.interface import RESET_SERVICE, TRUTH_SERVICE
+
+
+class SimulatedTable:
+    """A `Scene` on the other side of the network.
+
+    Args:
+        arm: Over the same driver.
+        commands: Those of the driver's scene.
+    """
+
+    def __init__(self, arm: RosArm, commands: tuple[str, ...]) -> None:
+        self._arm = arm
+        self.commands = commands
+
+    def reset(self, rng: np.random.Generator, task: str, split: Split) -> None:
+        """Shuffle the scene as the environment in process does for the same seed.
+
+        Raises:
+            ArmUnavailable: There is no simulated driver, or one with another scene.
+        """
+        self._arm.rest()  # the arm is put to its start at once, which is no motion to watch
+        self._arm.connect()
+        request = ResetScene.Request(task=task, seed=seed_of(rng), look=split)
+        answer = self._arm.link.call(ResetScene, RESET_SERVICE, request)
+        if not answer.success:
+            raise ArmUnavailable(
+                f"Expected a simulated driver with a scene for {task!r}, got: {answer.message} "
+                "Start it with the other --scene."
+            )
+
+    def observe(self) -> None:
+        """Nothing to do: the driver takes notes by itself."""
+
+    def level(self, task: str) -> int:
+        """True level of the state now.
+
+        Raises:
+            NoTruth: The driver does not answer.
+        """
+        return int(self._truth(task).level)
+
+    def askable(self, task: str) -> bool:
+        """Whether the command's goal was not already true at the start."""
+        return bool(self._truth(task).askable)
+
+    def caption(self) -> str:
+        """The state in words."""
+        return str(self._truth("").caption)
+
+    def movable(self) -> tuple[np.ndarray, ...]:
+        """Not told over the network."""
+        return ()
+
+    def landmarks(self) -> np.ndarray:
+        """Not told over the network: all absent."""
+        return np.zeros((len(LANDMARKS), 4), np.float32)
+
+    def _truth(self, task: str) -> Any:
+        try:
+            answer = self._arm.link.call(GetTruth, TRUTH_SERVICE, GetTruth.Request(task=task))
+        except ArmUnavailable as error:
+            raise NoTruth(f"Expected the truth of the simulation. {error}") from error
+        if not answer.success:
+            raise NoTruth(f"Expected the truth about {task!r}, got: {answer.message}")
+        return answer
+
+
+def seed_of(rng: np.random.Generator) -> int:
+    """The seed that an environment's generator was made from, if nothing was drawn yet, else a drawn one."""
+    sequence = rng.bit_generator.seed_seq
+    assert isinstance(sequence, np.random.SeedSequence)
+    fresh = np.random.PCG64(sequence).state == rng.bit_generator.state
+    if fresh and isinstance(sequence.entropy, int) and sequence.entropy < 2**63:
+        return sequence.entropy
+    return int(rng.integers(2**31))

@@ -1,0 +1,99 @@
+"""The API of the vendor's Python toolbox, over our own kinematics: `InterbotixManipulatorXS`.
+
+Code written for the toolbox runs on it, against the simulated driver or the real one. What differs, on purpose:
+
+- the constructor moves nothing and writes nothing. The vendor's sets operating modes, which drops the arm; here
+  the profile is written with the first move, and the gripper is put into PWM mode by its first use;
+- no call waits for ever: without a driver there is an `ArmUnavailable` after `timeout_s`;
+- `set_ee_cartesian_trajectory` streams set-points itself and tries the whole way before it begins;
+- no `modern_robotics`.
+"""
+
+from typing import Any
+
+import rclpy
+from rclpy.node import Node
+
+from robots.ros.node import TIMEOUT_S, InterbotixRobotXSCore
+from robots.ros.toolbox.arm import InterbotixArmXSInterface
+from robots.ros.toolbox.gripper import InterbotixGripperXSInterface
+from robots.xs.interface import PWM_HIGH, PWM_LOW
+
+
+class InterbotixManipulatorXS:
+    """An arm with a gripper: `.arm`, `.gripper` and `.core`.
+
+    Args:
+        robot_model: "wx250s".
+        group_name: Group of the arm's joints.
+        gripper_name: Joint of the gripper; None for an arm without one.
+        robot_name: Namespace of the driver; the model's name if None.
+        moving_time: Length of a move [s].
+        accel_time: Length of its ramps [s].
+        gripper_pressure: 0..1.
+        gripper_pressure_lower_limit: PWM at pressure 0.
+        gripper_pressure_upper_limit: PWM at pressure 1.
+        topic_joint_states: Below the namespace.
+        node_name: Of the node that talks to the driver.
+        node: An existing one to use instead.
+        use_sim_time: Go by `/clock`, with a simulated driver that has `--clock simulated`.
+        timeout_s: How long to wait for the driver [s].
+
+    Raises:
+        ArmUnavailable: No driver answers.
+    """
+
+    def __init__(
+        self,
+        robot_model: str,
+        group_name: str = "arm",
+        gripper_name: str | None = "gripper",
+        robot_name: str | None = None,
+        moving_time: float = 2.0,
+        accel_time: float = 0.3,
+        gripper_pressure: float = 0.5,
+        gripper_pressure_lower_limit: float = float(PWM_LOW),
+        gripper_pressure_upper_limit: float = float(PWM_HIGH),
+        topic_joint_states: str = "joint_states",
+        node_name: str = "robot_manipulation",
+        node: Node | None = None,
+        use_sim_time: bool = False,  # noqa: FBT001, FBT002 - beside the vendor's arguments
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.core = InterbotixRobotXSCore(
+            robot_model,
+            robot_name,
+            topic_joint_states=topic_joint_states,
+            node_name=node_name,
+            node=node,
+            use_sim_time=use_sim_time,
+            timeout_s=timeout_s,
+        )
+        self.arm = InterbotixArmXSInterface(self.core, group_name, moving_time, accel_time)
+        if gripper_name is not None:
+            self.gripper = InterbotixGripperXSInterface(
+                self.core,
+                gripper_name,
+                gripper_pressure,
+                gripper_pressure_lower_limit,
+                gripper_pressure_upper_limit,
+            )
+
+    def __enter__(self) -> "InterbotixManipulatorXS":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.shutdown()
+
+    def shutdown(self) -> None:
+        """Leave the driver; the arm holds its last target."""
+        self.core.close()
+
+
+def robot_startup(node: Node | None = None) -> None:
+    """Does nothing: the constructor has begun to listen. Here so that the toolbox's scripts run."""
+
+
+def robot_shutdown(node: Node | None = None) -> None:
+    """End ROS in this process, as the toolbox's function does; arms hold their last target."""
+    rclpy.try_shutdown()

@@ -1,0 +1,1 @@
+"""The simulated WidowX: physics, camera, scenes with their true state, scripted experts."""

@@ -1,0 +1,170 @@
+"""Drawer: a cabinet with two drawers side by side and a duck; seven commands."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from robots.scene import check_command
+from robots.sim.mujoco_arm import MujocoArm
+from robots.sim.tasks import look
+from robots.sim.tasks.objects import Toy, pick_level, place_toy, read_toy
+from robots.sim.tasks.toy import REST_Z, gripper_words, landmark_array
+
+DRAWERS = ("left", "right")
+TRAVEL_M = 0.13
+OPEN_M = (0.01, 0.03, 0.055, 0.08)
+"""Openings [m] that reach levels 2, 3, 4 and 5; 0.08 m is about 60 % of the travel."""
+CLOSED_M, NEARLY_CLOSED_M = 0.012, 0.03
+START_OPEN_M = (0.085, 0.12)
+OTHER_OPEN_PROBABILITY = 0.25
+HANDLE_FROM_DRAWER = np.array([-0.152, 0.0, 0.01])  # [m]
+WORDS = ("closed", "slightly open", "half open", "mostly open", "open")
+
+
+@dataclass(frozen=True, eq=False)
+class DrawerState:
+    """All that the truth about this scene depends on: openings [m] by drawer, the duck, the gripper opening."""
+
+    opened: dict[str, float]
+    duck: Toy
+    gripper: np.ndarray
+    opening: float
+
+
+def open_level(before_m: float, now_m: float) -> int:
+    """Rubric level of "open"; perfect needs 60 % of the travel for two steps."""
+    if now_m >= OPEN_M[-1]:
+        return 5 if before_m >= OPEN_M[-1] else 4
+    return 1 + sum(now_m >= threshold for threshold in OPEN_M[:-1])
+
+
+def close_level(start_m: float, before_m: float, now_m: float) -> int:
+    """Rubric level of "close"."""
+    if now_m <= CLOSED_M and before_m <= CLOSED_M:
+        return 5
+    if now_m <= NEARLY_CLOSED_M:
+        return 4
+    progress = 1.0 - now_m / max(start_m, 1e-6)
+    return 3 if progress >= 0.5 else 2 if progress >= 0.12 else 1
+
+
+def both_level(first: int, second: int) -> int:
+    """Level of a command about both drawers: one alone is "partial", both are perfect."""
+    return 5 if first == second == 5 else max(1, min(4, (first + second) // 2))
+
+
+class DrawerScene:
+    """A cabinet whose drawers start closed or open as the command needs; the other one is open now and then."""
+
+    commands = (
+        *(f"{verb} the {drawer} drawer" for verb in ("open", "close") for drawer in DRAWERS),
+        "open both drawers",
+        "close both drawers",
+        "pick up the duck",
+    )
+
+    def __init__(self, arm: MujocoArm) -> None:
+        self._arm = arm
+        self._fresh = True
+        self.start = self.before = self.now = self._read()
+
+    def reset(self, rng: np.random.Generator, task: str, split: look.Split) -> None:
+        """Place cabinet and duck; colours, light and camera follow `split`."""
+        check_command(task, self.commands)
+        arm = self._arm
+        arm.model.body("cabinet").pos = [
+            0.48 + rng.uniform(-0.015, 0.015),
+            rng.uniform(-0.015, 0.015),
+            0.0,
+        ]
+        side = rng.choice([-1.0, 1.0])
+        duck = np.array([rng.uniform(0.20, 0.30), side * rng.uniform(0.165, 0.19), REST_Z["duck"]])
+        place_toy(arm, "duck", duck, rng.uniform(-0.35, 0.35))
+        for drawer in DRAWERS:
+            concerned = drawer in task or "both" in task
+            chance = float(task.startswith("close")) if concerned else OTHER_OPEN_PROBABILITY
+            is_open = rng.random() < chance
+            opened = rng.uniform(*START_OPEN_M)
+            arm.data.joint(f"{drawer}_drawer").qpos[0] = opened if is_open else 0.0
+            arm.data.joint(f"{drawer}_drawer").qvel[0] = 0.0
+        front = look.FRONT.draw(rng, split)
+        look.set_colours(
+            arm.model,
+            {
+                "cabinet": look.CABINET.draw(rng, split),
+                **{f"{d}_{part}": front for d in DRAWERS for part in ("front", "bottom", "side")},
+                "duck_body": (duck_colour := look.DUCK.draw(rng, split)),
+                "duck_head": duck_colour,
+                "table": look.TABLE.draw(rng, split),
+            },
+        )
+        look.set_light_and_camera(arm.model, rng, split)
+        self._fresh = True
+
+    def observe(self) -> None:
+        """Note the state now; the first call after a reset is the start."""
+        state = self._read()
+        if self._fresh:
+            self.start = self.now = state
+            self._fresh = False
+        self.before, self.now = self.now, state
+
+    def level(self, task: str) -> int:
+        """Rubric level of the state now for any command of the scene."""
+        verb = check_command(task, self.commands).split()[0]
+        if verb == "pick":
+            return pick_level(self.start.duck, self.before.duck, self.now.duck)
+        levels = [self._drawer_level(verb, d) for d in DRAWERS if d in task or "both" in task]
+        return levels[0] if len(levels) == 1 else both_level(*levels)
+
+    def askable(self, task: str) -> bool:
+        """Whether the goal was not already true, for each drawer that the command is about."""
+        if task.startswith("pick"):
+            return True
+        concerned = [d for d in DRAWERS if d in task or "both" in task]
+        if task.startswith("open"):
+            return all(self.start.opened[d] < OPEN_M[0] for d in concerned)
+        return all(self.start.opened[d] > NEARLY_CLOSED_M for d in concerned)
+
+    def caption(self) -> str:
+        """How far each drawer is open, where the duck is, what the gripper does."""
+        drawers = [
+            f"the {d} drawer is {WORDS[open_level(now, now) - 1]}"
+            for d, now in self.now.opened.items()
+        ]
+        lifted = (
+            self.now.duck.held and self.now.duck.position[2] - self.start.duck.position[2] > 0.008
+        )
+        duck = "is in the gripper" if lifted else "is on the table"
+        return " . ".join([*drawers, f"the duck {duck}", gripper_words(self.now.opening)])
+
+    def handle(self, drawer: str) -> np.ndarray:
+        """Centre of a handle `(3,)` [m] in the base frame."""
+        return self._arm.data.xpos[self._arm.model.body(f"{drawer}_drawer").id] + HANDLE_FROM_DRAWER
+
+    def movable(self) -> tuple[np.ndarray, ...]:
+        """Position of the duck."""
+        return (self.now.duck.position,)
+
+    def landmarks(self) -> np.ndarray:
+        """Gripper, duck and handles; see `Scene.landmarks`."""
+        state = self.now
+        points = {
+            "gripper": (state.gripper, state.opening),
+            "duck": (state.duck.position, (state.duck.position[2] - REST_Z["duck"]) / 0.15),
+            **{f"{d}_handle": (self.handle(d), state.opened[d] / TRAVEL_M) for d in DRAWERS},
+        }
+        return landmark_array(self._arm, points)
+
+    def _drawer_level(self, verb: str, drawer: str) -> int:
+        start, before, now = (s.opened[drawer] for s in (self.start, self.before, self.now))
+        return open_level(before, now) if verb == "open" else close_level(start, before, now)
+
+    def _read(self) -> DrawerState:
+        arm = self._arm
+        return DrawerState(
+            opened={d: float(arm.data.joint(f"{d}_drawer").qpos[0]) for d in DRAWERS},
+            duck=read_toy(arm, "duck"),
+            gripper=arm.data.site("ee").xpos.copy(),
+            opening=arm.read().gripper,
+        )

@@ -1,0 +1,398 @@
+"""The WidowX behind an Interbotix XS driver: what is sent when, and what stops it.
+
+The driver has no watchdog: it holds the last set-point for ever. So a thread of ours watches over the arm fifty
+times a second, and everything that it finds wrong becomes one `ArmFault`: the arm holds at once, the caller hears
+of it in the middle of its `move`, and the next `reset` recovers.
+"""
+
+import logging
+import math
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from robots import safety
+from robots.arm import ArmReading
+from robots.conventions import (
+    CONTROL_HZ,
+    FINGER_CLOSED_M,
+    JOINT_LOWER,
+    JOINT_UPPER,
+    NEUTRAL_JOINTS,
+    finger_from_gripper,
+    gripper_from_finger,
+)
+from robots.errors import ArmFault, ArmUnavailable, CameraError, MotionRefused
+from robots.safety import SafetyLimits
+from robots.xs.clock import ControlClock, SystemTimer, Timer
+from robots.xs.feeds import ImageFeed, JointFeed, JointMessage, Joints
+from robots.xs.gripper import GripperController
+from robots.xs.images import RawImage
+from robots.xs.interface import SLEEP_JOINTS
+from robots.xs.link import TICK_S, XsLink, await_peers
+from robots.xs.servos import MOVING_S, prepare_servos
+from robots.xs.watch import FollowWatch
+
+log = logging.getLogger(__name__)
+
+SLOW_RAD_S = 0.6
+"""Fastest joint of a reset or of going to sleep."""
+STREAM_HZ = 20.0
+ARRIVED_RAD = 0.1
+"""Servos sag a little under the arm's weight."""
+RESTING_RAD_S = 0.05
+SETTLE_S = 2.0
+READY_S = 20.0
+RECONNECT_S = 120.0
+"""How long an episode's start waits for a driver that has died or a network that has gone."""
+PEERS_TICKS = 25
+"""Ticks between two looks for other clients."""
+HOLD_TICKS = 5
+"""How often a stop is sent: messages can be lost."""
+
+
+class XsArm:
+    """An `Arm` over a connection to the driver. Making one moves nothing; `reset` is the first motion.
+
+    Args:
+        link: The connection; closed with the arm.
+        image_size: Height and width that images are scaled to [px].
+        limits: The limits to keep.
+        watched: Somebody stands beside the arm with a hand at its power switch. Without that only a
+            simulation moves.
+        ready_s: How long to wait for driver and camera [s].
+        timer: The clock.
+    """
+
+    def __init__(
+        self,
+        link: XsLink,
+        *,
+        image_size: tuple[int, int] = (192, 256),
+        limits: SafetyLimits | None = None,
+        watched: bool = False,
+        ready_s: float = READY_S,
+        timer: Timer | None = None,
+    ) -> None:
+        self.image_size = image_size
+        self._link, self._limits, self._watched = link, limits or SafetyLimits(), watched
+        self.ready_s, self._timer = ready_s, timer or SystemTimer()
+        self.clock = ControlClock(1.0 / CONTROL_HZ, self._timer)
+        self.joints, self.images = JointFeed(), ImageFeed(image_size)
+        self._follow, self._gripper = FollowWatch(), GripperController()
+        self._lock = threading.RLock()  # of everything below, which two threads use
+        self._stop = threading.Event()
+        self._fault: ArmFault | None = None
+        self._complaint: ArmFault | None = None
+        self._driving = self._filming = self._moved = self._closed = False
+        self._sent = NEUTRAL_JOINTS
+        self._finger_m = FINGER_CLOSED_M
+        self._ticks = self._holds = 0
+        link.listen(self._on_joints, self._on_image, self._on_tick)
+
+    # --- the protocol of an arm --------------------------------------------------------------------
+
+    def reset(self, joints: np.ndarray, gripper: float) -> None:
+        """Recover from whatever was, then go slowly to `joints` `(6,)` [rad].
+
+        Raises:
+            MotionRefused: Nobody watches the arm, or a mode would have to change where it would fall.
+            ArmUnavailable: No driver, another robot's, two of them, or a servo that needs a person.
+            CameraError: Images that cannot be used.
+            ArmFault: Stopped on the way.
+        """
+        safety.check_target(joints, None, self._limits)
+        self._prepare()
+        self._travel(joints, gripper)
+        with self._lock:
+            self._filming = True
+
+    def read(self) -> ArmReading:
+        """Newest joints and gripper.
+
+        Raises:
+            ArmFault: The arm has been stopped.
+        """
+        with self._lock:
+            self._raise_fault()
+            return self._reading()
+
+    def move(self, joints: np.ndarray, gripper: float) -> None:
+        """Send a set-point, and wait until the control period ends.
+
+        Raises:
+            ArmFault: The arm was stopped before, or in the meantime.
+            MotionRefused: The set-point is too far from the last one.
+        """
+        with self._lock:
+            self._raise_fault()
+            if not self._driving:
+                raise ArmFault("Expected a reset before a move, got none. The arm holds.")
+            safety.check_target(joints, None, self._limits)
+            self._finger_m = finger_from_gripper(gripper)
+            self.clock.begin()
+            self._send(joints)
+        self.clock.finish(self._stop)
+        self._raise_fault()
+
+    def hold(self) -> None:
+        """Stop where the arm is."""
+        with self._lock:
+            self._hold_now()
+
+    def camera(self) -> np.ndarray:
+        """The newest image, `(H, W, 3)` uint8 RGB.
+
+        Raises:
+            ArmFault: The arm has been stopped, or there is no image of now.
+        """
+        with self._lock:
+            self._raise_fault()
+            now, newest = self._timer.now(), self.joints.newest
+            try:
+                image = self.images.rgb()
+                if newest is not None:
+                    limit_s = self._limits.image_max_age_s
+                    self.images.check_changes(image, newest.arm, now, limit_s)
+            except CameraError as error:
+                self._fail(ArmFault(str(error)))
+            except ArmFault as fault:
+                self._fail(fault)
+            self._raise_fault()
+            return image
+
+    def connect(self) -> None:
+        """Wait for the driver, or raise `ArmUnavailable`; one that was there before may be started again."""
+        again = self._moved and not self._closed
+        self._link.open(RECONNECT_S if again else self.ready_s)
+
+    def rest(self) -> None:
+        """Hold, and expect nothing of driver and camera until the next reset."""
+        with self._lock:
+            if self._driving:
+                self._hold_now()
+            self._driving = self._filming = False
+        self.clock.stop()
+
+    def retreat(self) -> None:
+        """Go slowly to where the arm is out of the way, and rest there. For hands on the table."""
+        if self._moved:
+            self._prepare(camera=False)
+            self._travel(NEUTRAL_JOINTS, 1.0)
+        self.rest()
+
+    def go_through(self, poses: Sequence[tuple[np.ndarray, float]]) -> None:
+        """Go slowly through poses of joints `(6,)` [rad] and gripper 0..1, and rest at the last."""
+        for joints, _ in poses:
+            safety.check_target(joints, None, self._limits)
+        self._prepare(camera=False)
+        for joints, gripper in poses:
+            self._travel(joints, gripper)
+        self.rest()
+
+    def close(self) -> None:
+        """Go slowly to the sleep pose and take the torque off, if the arm was moved; then leave."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._moved:
+                self._sleep()
+        finally:
+            self.rest()
+            self._link.close()
+
+    # --- preparation and slow motion ---------------------------------------------------------------
+
+    def _prepare(self, *, camera: bool = True) -> None:
+        """Make sure of driver, modes, servos and torque, and start from where the arm really is."""
+        with self._lock:
+            self._driving = self._filming = False
+            self._fault = self._complaint = None
+            self._stop.clear()
+            self.joints.forget()
+            self.images.forget()
+            self._follow.forget()
+        self.clock.stop()
+        self.connect()
+        await_peers(self._link, self._timer, watched=self._watched)
+        # An image that was under way already may show what was before.
+        self._await_messages(self._timer.now(), camera=camera)
+        if camera:
+            self.images.rgb()
+        prepare_servos(self._link, lambda: self._newest().arm)
+        self._await_messages(self._timer.now(), camera=camera)
+        with self._lock:
+            # Only now, after torque on: the joints may have moved meanwhile.
+            self._sent = np.clip(self._newest().arm, JOINT_LOWER, JOINT_UPPER)
+            self._finger_m = self._newest().finger_m
+            self._driving = True
+
+    def _await_messages(self, since: float, *, camera: bool) -> None:
+        """Wait for a joint state and, if needed, an image that are fresh and from after `since` [s]."""
+        limits, deadline = self._limits, self._timer.now() + self.ready_s
+        while True:
+            now = self._timer.now()
+            passed = now - since
+            joints = self.joints.age_s(now) <= min(limits.joints_max_age_s, passed)
+            image = not camera or self.images.age_s(now) <= min(limits.image_max_age_s, passed)
+            if joints and image:
+                return
+            if now > deadline:
+                what = "images" if joints else "joint states"
+                raise ArmUnavailable(
+                    f"Expected {what} within {self.ready_s:g} s, got none that can be used. "
+                    f"{self._complaint or 'See whether the driver and the camera run.'}"
+                )
+            self._timer.wait(threading.Event(), now + TICK_S)
+
+    def _travel(self, joints: np.ndarray, gripper: float) -> None:
+        """Go to `joints` `(6,)` [rad] slowly, starting and ending at rest."""
+        with self._lock:
+            start, self._moved = self._sent.copy(), True
+            self._finger_m = finger_from_gripper(gripper)
+        way = joints - start
+        # 1.5 times the mean speed is the top of a smooth step.
+        steps = max(2, math.ceil(1.5 * np.abs(way).max() / SLOW_RAD_S * STREAM_HZ))
+        for i in range(1, steps + 1):
+            s = i / steps
+            with self._lock:
+                self._raise_fault()
+                self._send(start + way * s * s * (3.0 - 2.0 * s))
+            # From now, not from the start: after a pause nothing is made up for in a hurry.
+            self._timer.wait(self._stop, self._timer.now() + 1.0 / STREAM_HZ)
+        self._settle(joints)
+
+    def _settle(self, joints: np.ndarray) -> None:
+        """Wait until the arm rests near `joints` `(6,)` [rad]; it may not have begun to move yet."""
+        self._timer.wait(self._stop, self._timer.now() + MOVING_S)
+        deadline = self._timer.now() + SETTLE_S
+        while True:
+            newest = self._newest()
+            near = safety.near(newest.arm, joints, ARRIVED_RAD)
+            if near and np.abs(newest.speed).max() < RESTING_RAD_S:
+                return
+            if self._timer.now() > deadline:
+                where = f"Expected the arm to rest at {joints.round(2)}, got {newest.arm.round(2)}."
+                self._fail(ArmFault(f"{where} It holds; look for what is in its way."))
+            self._raise_fault()
+            self._timer.wait(self._stop, self._timer.now() + TICK_S)
+
+    def _sleep(self) -> None:
+        """To the sleep pose, torque off; an arm that cannot get there keeps holding, and says so."""
+        try:
+            try:
+                self._go_to_sleep()
+            except ArmFault as fault:
+                log.warning("Stopped on the way to sleep, trying once more. %s", fault)
+                self._go_to_sleep()
+            self._link.torque(enable=False)
+        except (ArmFault, ArmUnavailable, MotionRefused) as error:
+            log.error("The arm could not be put to sleep and holds where it is, with torque on: "
+                      "support it before you switch the power off. %s", error)  # fmt: skip
+
+    def _go_to_sleep(self) -> None:
+        self._prepare(camera=False)
+        self._travel(NEUTRAL_JOINTS, 1.0)
+        self._travel(SLEEP_JOINTS, 0.0)
+        with self._lock:
+            self._driving = False
+            safety.check_may_drop(self._newest().arm, SLEEP_JOINTS)
+            self._link.send_gripper(0.0)
+
+    # --- the watching thread -----------------------------------------------------------------------
+
+    def _on_joints(self, message: JointMessage) -> None:
+        with self._lock:
+            try:
+                self.joints.take(message, self._timer.now(), self._timer.date())
+            except ArmFault as fault:
+                self._complaint = fault
+                if self._driving:
+                    self._fail(fault)
+
+    def _on_image(self, image: RawImage) -> None:
+        with self._lock:
+            try:
+                self.images.take(image, self._timer.now(), self._timer.date())
+            except ArmFault as fault:
+                self._complaint = fault
+                if self._filming:
+                    self._fail(fault)
+
+    def _on_tick(self) -> None:
+        with self._lock:
+            if not self._driving:
+                return
+            if self._fault is None:
+                self._watch()
+            elif self._holds > 0:
+                self._holds -= 1
+                self._link.send_arm(self._sent)
+            newest = self.joints.newest
+            fresh = self.joints.age_s(self._timer.now()) <= self._limits.joints_max_age_s
+            pwm = 0.0  # who does not know where the fingers are may not push them: that is how they burn
+            if newest is not None and fresh:
+                pwm = self._gripper.pwm(self._finger_m, newest.finger_m, TICK_S)
+            self._link.send_gripper(pwm)
+
+    def _watch(self) -> None:
+        self._ticks += 1
+        try:
+            reading = self._reading()
+            safety.check_reading(reading, self._limits)
+            self._follow.check(self._newest(), self._sent, self._timer.now())
+            if self._ticks % PEERS_TICKS == 0:
+                self._watch_peers()
+        except ArmFault as fault:
+            self._fail(fault)
+
+    def _watch_peers(self) -> None:
+        peers = self._link.peers()
+        if peers.others or peers.drivers > 1:
+            raise ArmFault(
+                f"Expected one driver and nobody else to command the arm, got {peers.drivers} driver(s) "
+                f"and {peers.others} other client(s). The arm holds."
+            )
+
+    # --- what both threads use, under the lock -----------------------------------------------------
+
+    def _newest(self) -> Joints:
+        newest = self.joints.newest
+        if newest is None:
+            raise ArmFault("Expected joint states, got none. The arm holds.")
+        return newest
+
+    def _reading(self) -> ArmReading:
+        newest, now = self._newest(), self._timer.now()
+        return ArmReading(
+            newest.arm,
+            gripper_from_finger(newest.finger_m),
+            self.joints.age_s(now),
+            self.images.age_s(now) if self._filming else 0.0,
+            newest.effort_ma,
+        )
+
+    def _send(self, joints: np.ndarray) -> None:
+        self._sent = joints.copy()
+        self._link.send_arm(self._sent)
+
+    def _hold_now(self) -> None:
+        """Where the arm is becomes its set-point; unknown, it keeps the last one, a step away at most."""
+        newest = self.joints.newest
+        if newest is None or not self._driving:
+            return
+        if self.joints.age_s(self._timer.now()) <= self._limits.joints_max_age_s:
+            self._send(np.clip(newest.arm, JOINT_LOWER, JOINT_UPPER))
+
+    def _fail(self, fault: ArmFault) -> None:
+        if self._fault is None:
+            log.warning("Stopped: %s", fault)
+            self._fault, self._holds = fault, HOLD_TICKS
+            self._hold_now()
+            self._stop.set()
+
+    def _raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault

@@ -1,0 +1,179 @@
+"""A real table: the operator puts things back, says how it went, and can stop at any moment."""
+
+import json
+import os
+import pty
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robots.conventions import NEUTRAL_JOINTS
+from robots.errors import ArmFault, MotionRefused, NoTruth, UnreachablePose
+from robots.widowx import WidowXEnv
+from robots.xs.arm import XsArm
+from robots.xs.keyboard import Terminal
+from robots.xs.table import RealTable
+from tests.fakes_xs import FakeDriver
+
+TASKS = ("open the drawer", "close the drawer")
+
+
+class FakeKeyboard:
+    """Presses what a test says."""
+
+    def __init__(self) -> None:
+        self.keys = ""
+        self.answer = ""
+        self.questions: list[str] = []
+
+    def pressed(self) -> str:
+        keys, self.keys = self.keys, ""
+        return keys
+
+    def ask(self, question: str) -> str:
+        self.questions.append(question)
+        return self.answer
+
+
+def table(script: Path | None = None) -> tuple[WidowXEnv, FakeKeyboard, FakeDriver]:
+    driver, keyboard = FakeDriver(), FakeKeyboard()
+    arm = XsArm(driver, image_size=(48, 64), timer=driver, watched=True)
+    scene = RealTable(arm, TASKS, keyboard, script=script)
+    return WidowXEnv(arm, scene, TASKS[0]), keyboard, driver
+
+
+def test_the_operator_is_asked_before_the_arm_moves() -> None:
+    env, keyboard, driver = table()
+    keyboard.ask = lambda question: keyboard.questions.append(str(len(driver.set_points))) or ""
+    env.reset(seed=0)
+    assert keyboard.questions == ["0"]
+
+
+def test_the_arm_is_out_of_the_way_while_hands_are_on_the_table() -> None:
+    env, keyboard, driver = table()
+    env.reset(seed=0)
+    for _ in range(5):
+        env.step(np.array([0.5, 0.5, -1, 0, 0, 0, -1]))
+    poses: list[np.ndarray] = []
+    keyboard.ask = lambda question: poses.append(driver.position.copy()) or ""
+    env.reset(seed=1)
+    np.testing.assert_allclose(poses[0], NEUTRAL_JOINTS, atol=0.02)
+
+
+@pytest.mark.parametrize(("key", "level"), [("s", 5.0), ("f", 1.0), ("sf", 1.0), ("xs", 5.0)])
+def test_the_last_verdict_is_the_truth_for_reports(key: str, level: float) -> None:
+    env, keyboard, _ = table()
+    env.reset(seed=0)
+    assert np.isnan(env.step(np.zeros(7))[4]["truth/level"])
+    keyboard.keys = key
+    info = env.step(np.zeros(7))[4]
+    assert info["truth/level"] == level
+    env.reset(seed=1)
+    assert np.isnan(env.step(np.zeros(7))[4]["truth/level"])
+
+
+def test_keys_of_before_the_episode_count_for_nothing() -> None:
+    env, keyboard, _ = table()
+    keyboard.keys = "s"
+    env.reset(seed=0)
+    assert np.isnan(env.step(np.zeros(7))[4]["truth/level"])
+
+
+@pytest.mark.parametrize(("key", "words"), [(" ", "stopped it"), ("i", "spoiled")])
+def test_the_operator_can_stop_and_spoil_an_episode(key: str, words: str) -> None:
+    env, keyboard, driver = table()
+    env.reset(seed=0)
+    keyboard.keys = key
+    with pytest.raises(ArmFault, match=words):
+        env.step(np.array([0.5, 0, 0, 0, 0, 0, 1]))
+    driver.run(0.5)
+    np.testing.assert_allclose(driver.position, driver.set_points[-1][1], atol=1e-6)
+
+
+def test_q_ends_it_during_an_episode_and_at_the_question() -> None:
+    env, keyboard, _ = table()
+    env.reset(seed=0)
+    keyboard.keys = "q"
+    with pytest.raises(KeyboardInterrupt):
+        env.step(np.zeros(7))
+    keyboard.answer = "q"
+    with pytest.raises(KeyboardInterrupt):
+        env.reset(seed=1)
+
+
+def test_the_verdict_is_about_its_command_only() -> None:
+    env, keyboard, _ = table()
+    env.reset(seed=0)
+    keyboard.keys = "s"
+    env.step(np.zeros(7))
+    with pytest.raises(NoTruth):
+        env.level(TASKS[1])
+
+
+def test_a_scripted_reset_asks_nobody(tmp_path: Path) -> None:
+    push = NEUTRAL_JOINTS + np.array([0.3, 0, 0, 0, 0, 0])
+    script = tmp_path / "shut.json"
+    script.write_text(json.dumps([{"joints": push.tolist(), "gripper": 0.0}]))
+    env, keyboard, driver = table(script)
+    env.reset(seed=0)
+    assert keyboard.questions == []
+    visited = np.array([joints for _, joints in driver.set_points])
+    assert np.abs(visited - push).max(axis=1).min() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "JSON list"), ("[]", "poses of 6"), ('[{"joints": [1], "gripper": 0}]', "poses of 6")],
+)
+def test_a_script_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    script = tmp_path / "shut.json"
+    script.write_text(text)
+    with pytest.raises(UnreachablePose, match=message):
+        table(script)
+
+
+def test_a_script_past_the_limits_moves_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "shut.json"
+    script.write_text(json.dumps([{"joints": [9.0] * 6, "gripper": 0.0}]))
+    env, _, driver = table(script)
+    with pytest.raises(MotionRefused):
+        env.reset(seed=0)
+    assert driver.set_points == []
+
+
+# --- a real terminal -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    ours, theirs = pty.openpty()
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_keys_come_without_enter_and_nothing_waits(terminal: tuple[int, int]) -> None:
+    ours, theirs = terminal
+    keyboard = Terminal(theirs, theirs)
+    assert keyboard.pressed() == ""
+    os.write(ours, b"sf")  # before it looks: the terminal is in line mode then
+    assert keyboard.pressed() == "sf"
+    assert keyboard.pressed() == ""
+
+
+def test_a_question_waits_for_a_line(terminal: tuple[int, int]) -> None:
+    ours, theirs = terminal
+    os.write(ours, b"yes\n")
+    assert Terminal(theirs, theirs).ask("Ready?") == "yes"
+
+
+def test_without_a_terminal_there_are_no_keys_and_a_question_ends_it() -> None:
+    read, write = os.pipe()
+    os.close(write)
+    keyboard = Terminal(read, 2)
+    assert keyboard.pressed() == ""
+    with pytest.raises(KeyboardInterrupt, match="operator"):
+        keyboard.ask("Ready?")
+    os.close(read)
