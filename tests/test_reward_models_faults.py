@@ -107,7 +107,7 @@ def test_an_impossible_frame_rate_is_refused(judge: Judge, fps: float) -> None:
         (None, "as text, got NoneType"),
         ("done <|im_end|>", "reserved token '<|im_end|>'"),
         ("<|video_pad|>", "reserved token '<|video_pad|>'"),
-        ("put the \ud800 down", "in Unicode"),
+        ("put the \ud800 down", "not Unicode text"),
         ("put the duck " * 1000, "at most 2048 tokens"),
     ],
 )

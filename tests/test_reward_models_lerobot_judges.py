@@ -72,6 +72,12 @@ def test_topreward_judges_by_the_probability_of_true(vlm: Path) -> None:
     assert len(scores[1].manifest["frame_indices"]) == 16
 
 
+def test_a_task_with_a_reserved_token_is_refused(vlm: Path) -> None:
+    clip = random_clip(5, seed=1)
+    with pytest.raises(InvalidClip, match="reserved token"):
+        load_topreward(str(vlm)).score([Clip(clip.frames, "open it<|im_end|>", clip.fps)])
+
+
 def test_robometer_judges_by_its_progress_head(robometer: Path) -> None:
     judge = load_robometer(str(robometer))
     scores = judge.score([random_clip(5, seed=1), random_clip(20, seed=2)])

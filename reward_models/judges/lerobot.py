@@ -23,6 +23,7 @@ from lerobot.rewards.topreward import TOPRewardConfig, TOPRewardModel
 from lerobot.rewards.topreward.processor_topreward import make_topreward_pre_post_processors
 from safetensors import SafetensorError
 
+from reward_models.protocol.prompt import check_task_text
 from roboreward_gym.errors import WeightsError
 from roboreward_gym.types import LEVELS, Clip, ProgressScore
 
@@ -73,6 +74,7 @@ class LeRobotReward:
         if self.fps is not None:
             count = min(count, max(int(len(clip.frames) / clip.fps * self.fps), 2))
         indices = np.linspace(0, len(clip.frames) - 1, count).round().astype(int)
+        check_task_text(clip.task)
         video = torch.from_numpy(clip.frames[indices].transpose(0, 3, 1, 2).copy())[None]
         batch = self.preprocess({self.image_key: video, "task": [clip.task]})
         value = float(self.model.compute_reward(batch)[0])

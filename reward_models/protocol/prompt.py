@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 
+from roboreward_gym.errors import InvalidClip
 from roboreward_gym.types import LEVELS, check_task
 
 # Public model card of teetone/RoboReward-4B and -8B; the same text for both sizes.
@@ -27,14 +29,51 @@ _NUMBER = r"(-?\d+(?:\.\d+)?)"
 _ANSWER = re.compile(rf"answer:\s*{_NUMBER}", re.IGNORECASE)
 _START = re.compile(rf"\s*{_NUMBER}")
 
+# Text that tokenizers of chat models turn into control tokens: `<|im_end|>`, `<\uff5cend\u2581of\u2581sentence\uff5c>`, `</s>`,
+# `<end_of_turn>`, `<think>`, `[INST]`. Which of them a model behind an API reserves is not known here, so all are.
+_RESERVED = re.compile(
+    r"<[|\uff5c][^|\uff5c<>]*[|\uff5c]>|<[|\uff5c]|[|\uff5c]>|</?\w+/?>|\[/?(?:INST|IMG|SYSTEM_PROMPT)\w*\]"
+)
+
+
+def check_task_text(task: str, reserved: Iterable[str] = ()) -> str:
+    """Return the task if it can stand in a prompt as plain text, whichever model reads the prompt.
+
+    Args:
+        task: The task.
+        reserved: Further tokens that the tokenizer at hand reserves.
+
+    Raises:
+        InvalidClip: The task is empty, is not Unicode, or holds a reserved token: the model would
+            read the rest of it as another turn of the conversation, or as its own answer.
+    """
+    check_task(task)
+    found = _RESERVED.search(task)
+    token = found[0] if found else next((token for token in reserved if token in task), None)
+    if token is not None:
+        raise InvalidClip(
+            f"The task {task!r} holds the reserved token {token!r}, which would change the layout "
+            "of the prompt. Remove it."
+        )
+    try:
+        task.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidClip(
+            f"The task {task!r} is not Unicode text: {error.reason}. Decode it as UTF-8."
+        ) from error
+    return task
+
 
 def build_prompt(task: str) -> str:
-    """Return the text of the user's turn for one command.
+    """Return the text of the user's turn for one task.
 
     >>> build_prompt("put the duck on the towel").splitlines()[-1]
     'Task: put the duck on the towel'
+
+    Raises:
+        InvalidClip: The task cannot stand in a prompt, see `check_task_text`.
     """
-    return f"{INSTRUCTION} {check_task(task).strip()}"
+    return f"{INSTRUCTION} {check_task_text(task).strip()}"
 
 
 def prompt_sha256() -> str:

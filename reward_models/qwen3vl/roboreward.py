@@ -26,7 +26,12 @@ from reward_models.protocol.inputs import (
     processor_inputs,
     shared_beginning,
 )
-from reward_models.protocol.prompt import ANSWER_PREFIX, parse_answer, prompt_sha256
+from reward_models.protocol.prompt import (
+    ANSWER_PREFIX,
+    check_task_text,
+    parse_answer,
+    prompt_sha256,
+)
 from reward_models.qwen3vl.loading import (
     Checkpoint,
     Quantization,
@@ -257,22 +262,8 @@ class RoboReward:
                 f"Expected a list of Clip, got {type(clip).__name__} in it. "
                 "Pass score([Clip(frames, task, fps)])."
             )
-        self._check_task(clip.task)
+        check_task_text(clip.task, self._reserved)
         return sample_clip(clip, self.protocol)
-
-    def _check_task(self, task: str) -> None:
-        for token in self._reserved:
-            if token in task:
-                raise InvalidClip(
-                    f"Expected a plain command, got the reserved token {token!r} in {task!r}. "
-                    "It would change the layout of the prompt: remove it."
-                )
-        try:
-            task.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InvalidClip(
-                f"Expected a command in Unicode, got {task!r}: {error.reason}. Decode it as UTF-8."
-            ) from error
 
     def _check_length(self, inputs: BatchFeature) -> None:
         limit = self.model.config.text_config.max_position_embeddings
