@@ -1,7 +1,7 @@
 """Errors of the plugin: each message says what was expected, what was got and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class RoboRewardError(Exception):
@@ -26,6 +26,27 @@ class NoFrames(RoboRewardError, TypeError):
 
 class RewardModelFailure(RoboRewardError, RuntimeError):
     """The reward model raised, or returned something that is not a readable score."""
+
+
+class PartialScores(RewardModelFailure):
+    """Some clips of a call were scored, and others were not.
+
+    Reward models whose answers cost something raise it from `score`; `roboreward_gym.scorer.outcomes`
+    takes it apart.
+
+    Attributes:
+        outcomes: A `ProgressScore` or a `RoboRewardError` for each clip of the call, in order.
+    """
+
+    def __init__(self, outcomes: Sequence[object]) -> None:
+        self.outcomes = list(outcomes)
+        errors = [outcome for outcome in self.outcomes if isinstance(outcome, RoboRewardError)]
+        first = f" The first: {errors[0]}" if errors else ""
+        super().__init__(f"{len(errors)} of {len(self.outcomes)} clips got no score.{first}")
+
+    def __reduce__(self) -> tuple[type["PartialScores"], tuple[list[object]]]:
+        """Another process makes it again from its outcomes; by default it would be from the message."""
+        return type(self), (self.outcomes,)
 
 
 class WeightsError(RoboRewardError, OSError):
