@@ -63,7 +63,7 @@ def run_out_of_memory(judge: Judge, most: int, error: type[Exception]) -> list[i
     ("frames", "message"),
     [
         (FRAMES[:0], "T >= 1"),
-        (FRAMES[:1], "at least 2 frames, got 1"),
+        (FRAMES[:1], "at least 2 frames, this one has 1"),
         (FRAMES[..., :1], "RGB"),
         (FRAMES[..., 0], r"\(T, H, W, 3\)"),
         (FRAMES[..., [0, 1, 2, 2]], "RGB"),

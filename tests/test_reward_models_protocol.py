@@ -62,7 +62,7 @@ def test_simulated_clips_need_no_resize() -> None:
 
 
 def test_one_frame_is_refused() -> None:
-    with pytest.raises(InvalidClip, match="at least 2 frames, got 1"):
+    with pytest.raises(InvalidClip, match="at least 2 frames, this one has 1"):
         sample_clip(random_clip(1))
 
 

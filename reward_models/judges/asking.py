@@ -132,6 +132,7 @@ def describe(clip: SampledClip, model: str, server: str) -> dict[str, Any]:
         "server": server,
         "prompt_sha256": prompt_sha256(),
         "frame_indices": clip.indices.tolist(),
+        "frames_missing": list(clip.missing),
         "frames_total": clip.total,
         "fps": float(clip.fps),
         "frame_size": list(clip.frames.shape[1:3]),

@@ -1,4 +1,8 @@
-"""What RoboReward sees of a clip: which frames, at which size; equal to the checkpoints' own processor."""
+"""Which frames of a recording RoboReward sees, when they were taken, and the size they are resized to.
+
+The numbers are those of the checkpoints' own processor. Recordings that were thinned to save memory keep the indices of
+their frames, so that thinning changes neither prompt nor pixels as long as `wanted_indices` were kept.
+"""
 
 import math
 from dataclasses import dataclass
@@ -50,16 +54,55 @@ class Protocol:
 OFFICIAL = Protocol()
 
 
+def wanted_indices(num_frames: int, fps: float, protocol: Protocol = OFFICIAL) -> np.ndarray:
+    """Say which frames of a whole recording the model is shown.
+
+    A reader that keeps these can drop all others without any effect on a score.
+
+    Args:
+        num_frames: Frames of the whole recording.
+        fps: Frame rate of the whole recording in [Hz].
+        protocol: Frame sampling.
+
+    Returns:
+        `(n,)` int64 indices, strictly increasing, the first and the last frame included.
+    """
+    return protocol.frame_indices(num_frames, fps)
+
+
+def thinned_indices(
+    num_frames: int, fps: float, most: int, protocol: Protocol = OFFICIAL
+) -> np.ndarray:
+    """Choose at most `most` frames of a recording: those that the model is shown, and evenly spread ones between.
+
+    Args:
+        num_frames: Frames of the whole recording.
+        fps: Frame rate of the whole recording in [Hz].
+        most: How many frames there is room for; `wanted_indices` are kept in any case.
+        protocol: Frame sampling.
+
+    Returns:
+        `(n,)` int64 indices, strictly increasing: the `indices` of a thinned `Clip`.
+    """
+    if num_frames <= most:
+        return np.arange(num_frames)
+    wanted = wanted_indices(num_frames, fps, protocol)
+    spread = np.linspace(0, num_frames - 1, max(most - len(wanted), 0)).round().astype(np.int64)
+    return np.union1d(wanted, spread)
+
+
 @dataclass(frozen=True, eq=False)
 class SampledClip:
     """The frames of a clip that a model is shown.
 
     Attributes:
         frames: `(n, H, W, 3)` uint8 RGB.
-        indices: `(n,)` int64, where they lay in the whole clip.
-        total: Frames in the whole clip.
-        fps: Frame rate of the whole clip in [Hz].
-        task: The command.
+        indices: `(n,)` int64, which frames of the whole recording these are.
+        total: Frames of the whole recording.
+        fps: Frame rate of the whole recording in [Hz].
+        task: What the robot was told to do.
+        missing: Indices that the protocol asks for and a thinned recording no longer has; the nearest frames that it
+            has are shown instead, each once.
     """
 
     frames: np.ndarray
@@ -67,6 +110,7 @@ class SampledClip:
     total: int
     fps: float
     task: str
+    missing: tuple[int, ...] = ()
 
     @property
     def group_times_s(self) -> tuple[float, ...]:
@@ -79,17 +123,17 @@ class SampledClip:
 
 
 def sample_clip(clip: Clip, protocol: Protocol = OFFICIAL) -> SampledClip:
-    """Pick the frames that the model sees.
+    """Pick the frames that the model sees, by their places in the whole recording.
 
     Raises:
         InvalidClip: Fewer than two frames (one frame shows no change, and the vision tower takes
             frames in pairs), or frames too small or too narrow for a single visual token.
     """
-    total, height, width, _ = clip.frames.shape
-    if total < TEMPORAL_PATCH:
+    count, height, width, _ = clip.frames.shape
+    if count < TEMPORAL_PATCH:
         raise InvalidClip(
-            f"Expected at least {TEMPORAL_PATCH} frames, got {total}. "
-            "Progress is a change between frames: film the reset and the final frame at least."
+            f"A clip needs at least {TEMPORAL_PATCH} frames, this one has {count}: progress is a change between "
+            "frames. Record the reset and the final frame at least."
         )
     if min(height, width) < TOKEN_PIXELS:
         raise InvalidClip(
@@ -100,8 +144,19 @@ def sample_clip(clip: Clip, protocol: Protocol = OFFICIAL) -> SampledClip:
         raise InvalidClip(
             f"Expected an aspect ratio up to {MAX_ASPECT_RATIO}, got {height}x{width}."
         )
-    indices = protocol.frame_indices(total, clip.fps)
-    return SampledClip(clip.frames[indices], indices, total, clip.fps, clip.task)
+    total = clip.num_frames or count
+    kept = np.arange(count) if clip.indices is None else np.asarray(clip.indices, np.int64)
+    wanted = wanted_indices(total, clip.fps, protocol)
+    places = np.unique(_nearest(kept, wanted))
+    missing = tuple(np.setdiff1d(wanted, kept).tolist())
+    return SampledClip(clip.frames[places], kept[places], total, clip.fps, clip.task, missing)
+
+
+def _nearest(kept: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """For each wanted index the place in `kept` of the nearest one, of two equally near ones the later."""
+    after = np.searchsorted(kept, wanted).clip(max=len(kept) - 1)
+    before = (after - 1).clip(min=0)
+    return np.where(wanted - kept[before] < kept[after] - wanted, before, after)
 
 
 def resized_size(

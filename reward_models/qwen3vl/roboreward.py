@@ -248,6 +248,7 @@ class RoboReward:
         return {
             **self._manifest,
             "frame_indices": clip.indices.tolist(),
+            "frames_missing": list(clip.missing),
             "frames_total": clip.total,
             "fps": clip.fps,
             "frame_size": list(clip.frames.shape[1:3]),
