@@ -78,7 +78,7 @@ results() {
   test_data
   unless runs/shipped-nano.json reward_models.bench.benchmark --model roboreward-nano --data $data/test \
     --limit 2600 --out runs/shipped-nano.json
-  unless runs/always-three.json reward_models.bench.benchmark --model constant-3 --data $data/test \
+  unless runs/always-three.json reward_models.bench.benchmark --model constant:3 --data $data/test \
     --limit 2600 --out runs/always-three.json
   local task seed
   for task in toy-on-towel drawer; do

@@ -7,7 +7,10 @@ from reward_models.bench.metrics import (
     calibration_error,
     confusion_matrix,
     false_positive_rate,
+    kendall_tau,
+    success_roc_auc,
     summarize,
+    true_positive_rate,
 )
 from roboreward_gym.errors import InvalidScore
 
@@ -36,12 +39,53 @@ def test_false_positives_count_among_failures_only() -> None:
     assert math.isnan(false_positive_rate(np.array([5.0]), np.array([5])))
 
 
-def test_unreadable_answers_cost_the_largest_error() -> None:
+def test_rates_of_one_sided_data_are_undefined_or_exact() -> None:
+    success, failure = np.array([5, 5]), np.array([1, 4])
+    assert math.isnan(false_positive_rate(success.astype(float), success))
+    assert true_positive_rate(np.array([5.0, 1.0]), success) == 0.5
+    assert math.isnan(true_positive_rate(failure.astype(float), failure))
+    assert false_positive_rate(np.array([5.0, 1.0]), failure) == 0.5
+    assert false_positive_rate(np.array([1.0, 1.0]), failure) == 0.0
+    assert true_positive_rate(np.array([5.0, 5.0]), success) == 1.0
+
+
+def test_bias_is_signed() -> None:
+    # One is a level too low, one four and one two levels too high, among six.
+    assert summarize(PREDICTED, TRUTH, SUBSETS)["bias"] == pytest.approx(5 / 6)
+    assert summarize(np.array([1.0, np.nan]), np.array([3, 1]), ["a", "a"])["bias"] == -2.0
+
+
+def test_unreadable_answers_cost_four_and_are_counted() -> None:
     numbers = summarize(np.array([np.nan, 3.0]), np.array([2, 3]), ["a", "a"])
     assert numbers["mae"] == 2.0
     assert numbers["unreadable"] == 0.5
+    assert numbers["unreadable_count"] == 1
     assert numbers["false_positive_rate"] == 0.0
     assert numbers["within_one"] == 0.5
+
+
+def test_only_unreadable_answers_leave_an_error_of_four() -> None:
+    numbers = summarize(np.full(2, np.nan), np.array([3, 5]), ["a", "b"], np.full((2, 5), np.nan))
+    assert (numbers["mae"], numbers["macro_mae"], numbers["unreadable_count"]) == (4.0, 4.0, 2)
+    assert numbers["true_positive_rate"] == 0.0
+    assert not np.any(numbers["confusion"])
+    for name in ("bias", "kendall_tau_b", "calibration_error", "success_roc_auc"):
+        assert math.isnan(numbers[name])
+
+
+def test_kendall_tau_equals_that_by_hand() -> None:
+    predicted, truth = np.array([1.0, 1.0, 3.0, 2.0]), np.array([1, 2, 3, 3])
+    # (1,1)-(1,2) ties in prediction; (3,3)-(2,3) in truth; the other four agree.
+    assert kendall_tau(predicted, truth) == pytest.approx(4 / math.sqrt(5 * 5))
+    assert kendall_tau(np.array([1.0, 2.0, np.nan]), np.array([2, 1, 5])) == -1.0
+    assert math.isnan(kendall_tau(np.array([3.0, 3.0]), np.array([1, 5])))
+
+
+def test_roc_auc_counts_pairs_in_the_right_order() -> None:
+    # Successes 0.9 and 0.4 against failures 0.5 and 0.1: three of four pairs are right.
+    auc = success_roc_auc(np.array([0.9, 0.4, 0.5, 0.1]), np.array([5, 5, 4, 1]))
+    assert auc == pytest.approx(3 / 4)
+    assert math.isnan(success_roc_auc(np.array([0.9]), np.array([5])))
 
 
 def test_confusion_has_truth_down_and_prediction_across() -> None:

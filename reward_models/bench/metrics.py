@@ -1,6 +1,7 @@
-"""How good a judge is: the numbers of RoboRewardBench, and those that matter to a learner.
+"""How right a reward model is: the metric of RoboRewardBench, and the rates that matter to a learner.
 
-Levels are compared with the truth; a reward that says 5 too easily is what a learner exploits.
+Predicted levels are compared with true ones. A reward model that answers 5 too easily is what a learner exploits, so
+the false-positive rate stands beside the error.
 """
 
 import math
@@ -8,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import kendalltau
+from sklearn import metrics as sk
 
 from roboreward_gym.errors import InvalidScore
 from roboreward_gym.types import LEVELS
@@ -20,19 +23,18 @@ ALWAYS_THREE = 3
 
 
 def mean_absolute_error(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Mean of |predicted - truth|; NaN predictions are unreadable and cost the largest error.
+    """Mean of |predicted - truth|; NaN predictions are unreadable and cost `UNREADABLE_ERROR`.
 
     >>> mean_absolute_error(np.array([5, np.nan]), np.array([3, 3]))
     3.0
     """
-    error = np.abs(predicted - truth)
-    return float(np.where(np.isnan(error), UNREADABLE_ERROR, error).mean())
+    return float(sk.mean_absolute_error(truth, _with_unreadable_errors(predicted, truth)))
 
 
 def macro_mean_absolute_error(
     predicted: np.ndarray, truth: np.ndarray, subsets: Sequence[str]
 ) -> tuple[float, dict[str, float]]:
-    """Plain mean of the errors of the subsets, whatever their sizes, and each of them."""
+    """Plain mean of the errors of the subsets, whatever their sizes, and the error of each."""
     names = np.asarray(subsets)
     parts = {
         str(name): mean_absolute_error(predicted[names == name], truth[names == name])
@@ -42,35 +44,52 @@ def macro_mean_absolute_error(
 
 
 def false_positive_rate(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Part of the clips below level 5 that are called 5; NaN if there are none."""
-    failed = truth < SUCCESS
-    return float((predicted[failed] == SUCCESS).mean()) if failed.any() else math.nan
+    """Share of the clips below level 5 that are predicted 5; NaN if there are none."""
+    recall_of_failure = sk.recall_score(
+        truth == SUCCESS, predicted == SUCCESS, pos_label=False, zero_division=math.nan
+    )
+    return 1.0 - float(recall_of_failure)
 
 
 def true_positive_rate(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Part of the clips at level 5 that are called 5; NaN if there are none."""
+    """Share of the clips at level 5 that are predicted 5; NaN if there are none."""
+    return float(sk.recall_score(truth == SUCCESS, predicted == SUCCESS, zero_division=math.nan))
+
+
+def success_roc_auc(success_probability: np.ndarray, truth: np.ndarray) -> float:
+    """Area under the ROC curve of P(5) against true success; NaN if only one of the two occurs."""
     succeeded = truth == SUCCESS
-    return float((predicted[succeeded] == SUCCESS).mean()) if succeeded.any() else math.nan
+    if succeeded.all() or not succeeded.any():
+        return math.nan
+    return float(sk.roc_auc_score(succeeded, success_probability))
+
+
+def kendall_tau(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Kendall's tau-b over the readable predictions; NaN if either side is constant."""
+    read = ~np.isnan(predicted)
+    if read.sum() < 2:
+        return math.nan
+    return float(kendalltau(predicted[read], truth[read], variant="b").statistic)
 
 
 def confusion_matrix(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return `(5, 5)` int64 counts, truth down and prediction across; unreadable ones are left out."""
-    counts = np.zeros((len(LEVELS), len(LEVELS)), np.int64)
     read = ~np.isnan(predicted)
-    np.add.at(counts, (truth[read].astype(int) - 1, predicted[read].astype(int) - 1), 1)
-    return counts
+    if not read.any():
+        return np.zeros((len(LEVELS), len(LEVELS)), np.int64)
+    return sk.confusion_matrix(truth[read].astype(int), predicted[read].astype(int), labels=LEVELS)
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> float:
-    """Expected calibration error: mean gap between confidence and accuracy over equal bins."""
+    """Expected calibration error: mean gap between confidence and accuracy over equal bins.
+
+    No library at hand has it for the likeliest of several classes: scikit-learn's curve is for two.
+    """
     if len(confidence) == 0:
         return math.nan
     which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(confidence[which == b].mean() - correct[which == b].mean()) * (which == b).mean()
-        for b in np.unique(which)
-    ]
-    return float(sum(gaps))
+    # n_b / N * |confidence_b - accuracy_b| is |sum over the bin of (confidence - correct)| / N.
+    return float(np.abs(np.bincount(which, confidence - correct)).sum() / len(confidence))
 
 
 def summarize(
@@ -79,13 +98,13 @@ def summarize(
     subsets: Sequence[str],
     probabilities: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Collect all numbers of one judge on one set of examples.
+    """Collect all numbers of one reward model on one set of examples.
 
     Args:
         predicted: `(N,)` float levels, NaN where unreadable.
         truth: `(N,)` levels 1..5.
         subsets: `(N,)` names, such as scene and kind, that the macro error averages over.
-        probabilities: `(N, 5)` of the levels if the judge gives them, NaN rows where unreadable.
+        probabilities: `(N, 5)` of the levels if the reward model gives them, NaN rows where it does not.
 
     Raises:
         InvalidScore: No examples, or arrays of unequal length.
@@ -99,16 +118,22 @@ def summarize(
     macro, parts = macro_mean_absolute_error(predicted, truth, subsets)
     by_level, levels = macro_mean_absolute_error(predicted, truth, [str(t) for t in truth])
     threes = np.full(len(truth), float(ALWAYS_THREE))
+    unreadable = np.isnan(predicted)
     result: dict[str, Any] = {
         "examples": len(truth),
         "mae": mean_absolute_error(predicted, truth),
         "macro_mae": macro,
         "level_macro_mae": by_level,
+        "bias": float((predicted - truth)[~unreadable].mean())
+        if not unreadable.all()
+        else math.nan,
+        "kendall_tau_b": kendall_tau(predicted, truth),
         "exact": float((predicted == truth).mean()),
         "within_one": float((np.abs(predicted - truth) <= 1).mean()),
         "false_positive_rate": false_positive_rate(predicted, truth),
         "true_positive_rate": true_positive_rate(predicted, truth),
-        "unreadable": float(np.isnan(predicted).mean()),
+        "unreadable": float(unreadable.mean()),
+        "unreadable_count": int(unreadable.sum()),
         "always_three_mae": mean_absolute_error(threes, truth),
         "always_three_macro_mae": macro_mean_absolute_error(threes, truth, subsets)[0],
         "mae_by_subset": parts,
@@ -116,7 +141,13 @@ def summarize(
         "confusion": confusion_matrix(predicted, truth).tolist(),
     }
     if probabilities is not None:
-        read = ~np.isnan(predicted)
-        correct = (predicted == truth)[read].astype(np.float64)
-        result["calibration_error"] = calibration_error(probabilities[read].max(1), correct)
+        given = ~unreadable & ~np.isnan(probabilities).any(1)
+        correct = (predicted == truth)[given].astype(np.float64)
+        result["calibration_error"] = calibration_error(probabilities[given].max(1), correct)
+        result["success_roc_auc"] = success_roc_auc(probabilities[given, -1], truth[given])
     return result
+
+
+def _with_unreadable_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Put a prediction that is off by `UNREADABLE_ERROR` in the place of each NaN."""
+    return np.where(np.isnan(predicted), truth + UNREADABLE_ERROR, predicted)

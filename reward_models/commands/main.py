@@ -37,7 +37,11 @@ COMMANDS = {
     "doctor": Command(
         "reward_models.commands.doctor", "Check that this machine can load and run a judge."
     ),
-    "bench": Command("reward_models.bench.benchmark", "Measure a judge on labelled clips."),
+    "bench": Command(
+        "reward_models.bench.benchmark",
+        "Measure a reward model on labelled clips.",
+        extra="bench",
+    ),
     "train": Command("reward_models.nano.train", "Train roboreward-nano."),
 }
 
@@ -67,6 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RoboRewardError as error:
         sys.stderr.write(f"roboreward {name}: {error}\n")
         return FAILED
+    except ModuleNotFoundError as error:
+        # Some commands import what is heavy only after they have read their arguments.
+        sys.stderr.write(
+            f"roboreward {name}: {error.name} is not installed. "
+            f"Run: pip install '{DISTRIBUTION}[{COMMANDS[name].extra}]'\n"
+        )
+        return FAILED
     except KeyboardInterrupt:
         sys.stderr.write(f"roboreward {name}: stopped\n")
         return INTERRUPTED
@@ -77,23 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def load(name: str) -> Callable[[list[str]], int]:
-    """Import the function behind a subcommand.
-
-    Raises:
-        MissingExtra: Something that it needs is not installed.
-    """
-    command = COMMANDS[name]
-    try:
-        return import_module(command.module).main
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"Expected {error.name}, which is not installed. "
-            f"Run: pip install '{DISTRIBUTION}[{command.extra}]'"
-        ) from error
-
-
-class MissingExtra(RoboRewardError, ImportError):
-    """A subcommand needs packages that the bare plugin does not."""
+    """Import the function behind a subcommand."""
+    return import_module(COMMANDS[name].module).main
 
 
 def usage() -> str:

@@ -14,6 +14,7 @@ Frames are mapped, never loaded as a whole: such folders have many gigabytes.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -101,6 +102,11 @@ class RewardData:
     landmarks: tuple[str, ...]
     frames: tuple[np.ndarray, ...]
     rows: np.ndarray
+
+    @cached_property
+    def subsets(self) -> tuple[str, ...]:
+        """Scene and kind of each example, such as `toy-counterfactual`: what macro errors average over."""
+        return tuple(f"{self.clips[e.clip].scene}-{e.kind}" for e in self.examples)
 
     @classmethod
     def open(cls, folders: Sequence[Path], split: Split) -> "RewardData":
