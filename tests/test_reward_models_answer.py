@@ -147,4 +147,6 @@ def test_tokens_that_do_not_make_up_the_text_give_no_probabilities() -> None:
 
 def test_an_unreadable_text_is_kept_for_the_log() -> None:
     score = score_text("no idea", [], {"model": "x"})
-    assert (score.level, score.text, score.manifest) == (None, "no idea", {"model": "x"})
+    reason = "no single level of 1..5 stated"
+    assert (score.level, score.text) == (None, f"{reason}: no idea")
+    assert score.manifest == {"model": "x", "unreadable": reason}

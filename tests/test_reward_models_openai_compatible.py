@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reward_models.judges.api_judge import AccessRefused, ApiSettings
 from reward_models.judges.budget import Budget, process_budget
 from reward_models.judges.openai_compatible import (
     OPENAI,
@@ -20,8 +21,15 @@ from reward_models.judges.openai_compatible import (
 )
 from reward_models.net.retries import Patience
 from reward_models.protocol.prompt import build_prompt
-from roboreward_gym.errors import BudgetExhausted, InvalidClip, InvalidSetting, RewardModelFailure
+from roboreward_gym.errors import (
+    BudgetExhausted,
+    InvalidClip,
+    InvalidSetting,
+    PartialScores,
+    RewardModelFailure,
+)
 from roboreward_gym.registry import load_reward_model, release_reward_model
+from roboreward_gym.scorer import outcomes
 from roboreward_gym.types import Clip, ProgressScore
 from tests.fake_api import FakeServer, Reply, Request, a_clip, completion, fake_server
 
@@ -52,7 +60,7 @@ def make(
         api_key=KEY,
         base_url=f"{server.url}/v1",
         dialect=dialect,
-        **settings,  # type: ignore[arg-type]
+        settings=ApiSettings(**settings),  # type: ignore[arg-type]
     )
 
 
@@ -122,7 +130,7 @@ def test_an_answer_that_would_rather_be_a_word_is_unreadable() -> None:
     score, _ = ask(Reply(completion("The", [("The", unlikely)])), VLLM)
     assert score.level is None
     assert score.off_format == pytest.approx(0.8)
-    assert score.text == "ANSWER: The"
+    assert score.text == "rather something else than a digit: ANSWER: The"
 
 
 def test_a_server_without_log_probabilities_is_read_as_text() -> None:
@@ -172,13 +180,59 @@ def test_one_frame_is_no_clip() -> None:
     assert server.requests == []
 
 
-def test_after_a_failure_the_rest_is_not_asked() -> None:
-    with fake_server(Reply(b"{}", status=400)) as server:
-        judge = make(server, concurrency=2)
-        with pytest.raises(RewardModelFailure, match="status 400"):
-            judge.score([a_clip(seed=i) for i in range(12)])
+def refuse_clip_3(request: Request) -> Reply:
+    """Refuses one clip as too long, and scores the others."""
+    if "clip 3" in request.json["messages"][0]["content"][0]["text"]:
+        return Reply({"error": {"message": "maximum context length", "code": None}}, status=400)
+    return Reply(completion("ANSWER: 4"))
+
+
+def eight_clips() -> list[Clip]:
+    return [a_clip(task=f"open the drawer of clip {i}", seed=i) for i in range(8)]
+
+
+def test_one_refused_clip_among_eight_costs_one_request_per_clip_and_no_score() -> None:
+    with fake_server(refuse_clip_3) as server:
+        judge = make(server)
+        found = outcomes(judge, eight_clips())
         judge.close()
-    assert len(server.requests) < 12
+    assert len(server.requests) == 8
+    assert [isinstance(outcome, ProgressScore) for outcome in found] == [i != 3 for i in range(8)]
+    assert "--max-model-len" in str(found[3])
+
+
+def test_a_budget_of_seven_for_eight_clips_returns_seven_scores() -> None:
+    with fake_server(Reply(completion("ANSWER: 4"))) as server:
+        judge = make(server, budget=Budget(max_requests=7))
+        with pytest.raises(PartialScores) as caught:
+            judge.score(eight_clips())
+        judge.close()
+    assert len(server.requests) == 7
+    kinds = [type(outcome) for outcome in caught.value.outcomes]
+    assert (kinds.count(ProgressScore), kinds.count(BudgetExhausted)) == (7, 1)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_when_all_requests_would_be_refused_the_rest_is_not_sent(status: int) -> None:
+    with fake_server(Reply(b"{}", status=status)) as server:
+        judge = make(server, concurrency=2)
+        found = outcomes(judge, eight_clips())
+        judge.close()
+    assert len(server.requests) <= 2  # those that were under way
+    assert all(isinstance(outcome, AccessRefused) for outcome in found)
+
+
+def test_a_server_that_counts_no_tokens_is_asked_once_under_a_limit_on_cost() -> None:
+    uncounted = {k: v for k, v in completion("ANSWER: 4").items() if k != "usage"}
+    budget = Budget(max_cost_usd=1.0, usd_per_million_tokens=(1.0, 1.0))
+    with fake_server(Reply(uncounted)) as server:
+        judge = make(server, budget=budget, concurrency=1)
+        first, second = outcomes(judge, eight_clips()[:2])
+        judge.close()
+    assert len(server.requests) == 1
+    assert isinstance(first, ProgressScore)
+    assert isinstance(second, BudgetExhausted)
+    assert "how many tokens" in str(second)
 
 
 def test_repeated_requests_count_against_the_budget() -> None:
@@ -259,7 +313,7 @@ def test_the_dialect_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("gpt-5", "OPENAI_API_KEY, got none"),
         ("gpt-5@http://me:hunter2@host", "without user and password"),
-        ("@http://127.0.0.1:9/v1", "name of a model"),
+        ("@http://127.0.0.1:9/v1", "Name the model"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(name: str, reason: str) -> None:
@@ -277,3 +331,114 @@ def test_a_task_that_closes_the_turn_and_answers_itself_is_never_sent(dialect: D
             judge.score([a_clip(task=attack)])
         judge.close()
     assert server.requests == []
+
+
+def message(content: object, finish: object = "stop", **fields: object) -> Reply:
+    body = completion(None, **fields)
+    body["choices"][0]["message"]["content"] = content
+    body["choices"][0]["finish_reason"] = finish
+    return Reply(body)
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "ANSWER: 1?"}]},
+    {"type": "text", "text": "It is done. "},
+    {"type": "text", "text": "ANSWER: 4"},
+]
+
+
+def test_content_as_a_list_of_parts_is_read_without_the_thoughts() -> None:
+    score, _ = ask(message(PARTS))
+    assert (score.level, score.text) == (4, "It is done. ANSWER: 4")
+
+
+@pytest.mark.parametrize("finish", ["stop", "end_turn", "eos_token", "stop_sequence", "STOP", None])
+def test_a_whole_answer_is_read_however_the_server_calls_its_end(finish: str | None) -> None:
+    score, _ = ask(message("ANSWER: 4", finish))
+    assert score.level == 4
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (message("ANSWER: 5", "length"), "cut off by the token limit"),
+        (message("ANSWER: 5", "max_tokens"), "cut off by the token limit"),
+        (message("ANSWER: 5", "model_length"), "cut off by the token limit"),
+        (message("ANSWER: 5", "content_filter"), "cut off by a filter (content_filter)"),
+        (message("ANSWER: 5", "tool_calls"), "ended early (tool_calls)"),
+        (message(None, "length", reasoning_content="So..."), "cut off by the token limit"),
+        (message(None, reasoning_content="So it is 5"), "thoughts without an answer after them"),
+        (message("", reasoning="ANSWER: 5"), "thoughts without an answer after them"),
+        (message(None), "an answer without text"),
+        (message([{"type": "thinking", "thinking": "5"}]), "an answer without text"),
+        (message(["ANSWER: 5"]), "an answer without text"),
+        (message([{"type": "refusal", "refusal": "No."}]), "refusal"),
+        (message(""), "an empty answer"),
+        (message("It went well."), "no single level of 1..5 stated"),
+    ],
+)
+def test_an_unreadable_answer_says_why(reply: Reply, reason: str) -> None:
+    score, _ = ask(reply)
+    assert score.level is None
+    assert score.text.startswith(reason)
+    assert score.manifest["unreadable"] == reason
+
+
+def test_the_token_limit_is_the_normal_end_of_one_forced_token() -> None:
+    body = completion("4", [("4", DIGITS)], finish_reason="length")
+    score, _ = ask(Reply(body), VLLM)
+    assert score.level == 4
+    body["choices"][0]["finish_reason"] = "content_filter"
+    score, _ = ask(Reply(body), VLLM)
+    assert (score.level, score.manifest["unreadable"]) == (
+        None,
+        "cut off by a filter (content_filter)",
+    )
+
+
+EXTRA = "[{'type': 'extra_forbidden', 'loc': ('body', 'continue_final_message'), 'msg': 'Extra inputs are not permitted'"
+TYPED_DICT = "0.typed-dict.type\n  Input should be 'text' [type=literal_error, input_value='video_url', input_type=str]"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "advice"),
+    [
+        (EXTRA, 400, "update vLLM"),
+        ("Unknown part type: video_url", 400, "update vLLM"),
+        (TYPED_DICT, 400, "ROBOREWARD_DIALECT=openai"),
+        ("At most 0 video(s) may be provided in one request.", 400, "--limit-mm-per-prompt"),
+        (
+            "Requested sample logprobs of 20, which is greater than max allowed: 5",
+            400,
+            "--max-logprobs 20",
+        ),
+        ("This model's maximum context length is 512 tokens.", 400, "--max-model-len"),
+        ("Qwen/Qwen3-4B is not a multimodal model", 400, "vision-language model"),
+        ("please install vllm[video] for video support", 500, "Install vllm[video]"),
+        ("something new", 400, "vLLM is recent"),
+    ],
+)
+def test_errors_of_vllm_come_with_what_to_do(said: str, status: int, advice: str) -> None:
+    # vLLM's own shape of an error, without the "error" around it, as older ones send it.
+    reply = Reply({"object": "error", "message": said, "code": status}, status=status)
+    with fake_server(reply) as server:
+        judge = make(server, VLLM)
+        with pytest.raises(RewardModelFailure) as caught:
+            judge.score([a_clip()])
+        judge.close()
+    assert advice in str(caught.value)
+    assert "sees images" not in str(caught.value)
+    assert len(server.requests) == 1
+
+
+def test_a_server_on_this_machine_is_not_asked_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with fake_server(Reply(b"", status=502)) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        score, _ = ask(Reply(completion("ANSWER: 4")))
+    assert score.level == 4
+    assert proxy.requests == []

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from reward_models.judges.budget import Budget, process_budget
-from reward_models.net.addresses import check_url, is_loopback
+from reward_models.net.addresses import check_url, is_loopback, is_loopback_url
 from reward_models.net.credentials import find_key, read_key, without
 from reward_models.net.retries import Patience, Transient, retry_after_s
 from roboreward_gym.errors import BudgetExhausted, InvalidSetting, RewardModelFailure
@@ -33,27 +33,27 @@ class Flaky:
 
 def test_a_passing_fault_costs_time_only() -> None:
     send = Flaky(3, Transient("busy"))
-    assert QUICK.ask(send, "the server") == "answer"
+    assert QUICK.retry(send, "the server") == "answer"
     assert send.calls == 4
 
 
 def test_a_lasting_fault_is_raised_with_its_reason() -> None:
     send = Flaky(99, Transient("busy"))
-    with pytest.raises(RewardModelFailure, match=r"the server, got busy \(the last of 4 requests"):
-        QUICK.ask(send, "the server")
+    with pytest.raises(RewardModelFailure, match=r"the server: busy \(the last of 4 requests"):
+        QUICK.retry(send, "the server")
     assert send.calls == 4
 
 
 def test_other_errors_are_not_asked_again() -> None:
     send = Flaky(99, BudgetExhausted("empty"))
     with pytest.raises(BudgetExhausted):
-        QUICK.ask(send, "the server")
+        QUICK.retry(send, "the server")
     assert send.calls == 1
 
 
 def test_the_server_says_how_long_to_wait() -> None:
     began = time.monotonic()
-    QUICK.ask(Flaky(1, Transient("busy", 0.2)), "the server")
+    QUICK.retry(Flaky(1, Transient("busy", 0.2)), "the server")
     assert time.monotonic() - began >= 0.2
 
 
@@ -61,14 +61,24 @@ def test_a_wait_beyond_our_patience_ends_it_at_once() -> None:
     began = time.monotonic()
     send = Flaky(1, Transient("busy", 3600))
     with pytest.raises(RewardModelFailure, match="the last of 1 requests"):
-        Patience(give_up_after_s=60).ask(send, "the server")
+        Patience(give_up_after_s=60).retry(send, "the server")
     assert time.monotonic() - began < 5
+
+
+def test_a_request_that_was_swallowed_is_sent_again_even_if_its_time_out_took_all_the_time() -> (
+    None
+):
+    send = Flaky(1, Transient("no answer in 120 s", unanswered=True))
+    assert Patience(give_up_after_s=0.0).retry(send, "the server") == "answer"
+    send = Flaky(2, Transient("no answer in 120 s", unanswered=True))
+    with pytest.raises(RewardModelFailure, match="the last of 2 requests"):
+        Patience(give_up_after_s=0.0, first_wait_s=0.0).retry(send, "the server")
 
 
 def test_each_new_request_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        QUICK.ask(Flaky(1, Transient("busy")), "the server")
-    assert "the server: busy; asking again" in caplog.text
+        QUICK.retry(Flaky(1, Transient("busy")), "the server")
+    assert "the server: busy; trying again" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -105,7 +115,7 @@ def test_requests_beyond_the_budget_are_not_sent() -> None:
     budget = Budget(max_requests=2)
     budget.take()
     budget.take()
-    with pytest.raises(BudgetExhausted, match=r"2 of 2 sent.*ROBOREWARD_MAX_REQUESTS"):
+    with pytest.raises(BudgetExhausted, match=r"2 of 2 requests.*ROBOREWARD_MAX_REQUESTS"):
         budget.take()
     assert budget.requests == 2
 
@@ -122,8 +132,11 @@ def test_money_beyond_the_budget_is_not_spent() -> None:
 def test_a_limit_on_cost_needs_prices_and_counts() -> None:
     with pytest.raises(InvalidSetting, match="ROBOREWARD_USD_PER_MILLION_TOKENS"):
         Budget(max_cost_usd=1.0)
-    with pytest.raises(RewardModelFailure, match="number of tokens"):
-        Budget(max_cost_usd=1.0, usd_per_million_tokens=(1.0, 1.0)).charge(None, 5)
+    budget = Budget(max_cost_usd=1.0, usd_per_million_tokens=(1.0, 1.0))
+    budget.take()
+    budget.charge(None, 5)
+    with pytest.raises(BudgetExhausted, match="how many tokens"):
+        budget.take()
 
 
 @pytest.fixture
@@ -212,8 +225,10 @@ def test_a_password_in_an_address_is_refused_without_being_shown() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_loopback_is_this_machine(host: str) -> None:
     assert is_loopback(host)
+    assert is_loopback_url(f"http://{'[::1]' if host == '::1' else host}:8000/v1")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.org", ""])
 def test_other_addresses_are_not_loopback(host: str) -> None:
     assert not is_loopback(host)
+    assert not is_loopback_url(f"http://[::]:1/{host}")

@@ -5,7 +5,7 @@ import math
 import os
 import threading
 
-from roboreward_gym.errors import BudgetExhausted, InvalidSetting, RewardModelFailure
+from roboreward_gym.errors import BudgetExhausted, InvalidSetting
 
 MAX_REQUESTS = 10_000
 """Requests per process, unless `ROBOREWARD_MAX_REQUESTS` says otherwise."""
@@ -41,6 +41,7 @@ class Budget:
         self._max_cost_usd = max_cost_usd
         self._prices = usd_per_million_tokens
         self._lock = threading.Lock()
+        self._uncounted = False
         self.requests = 0
         self.cost_usd = 0.0
 
@@ -51,33 +52,34 @@ class Budget:
             BudgetExhausted: A limit is reached; nothing was sent.
         """
         with self._lock:
+            if self._uncounted:
+                raise BudgetExhausted(
+                    "The server does not say how many tokens an answer took, so ROBOREWARD_MAX_COST_USD "
+                    "cannot be kept. Limit this server by ROBOREWARD_MAX_REQUESTS instead."
+                )
             if self._max_requests is not None and self.requests >= self._max_requests:
                 raise BudgetExhausted(
-                    f"Expected room for one more request, got {self.requests} of "
-                    f"{self._max_requests} sent by this process. Raise ROBOREWARD_MAX_REQUESTS if "
-                    "you mean to go on."
+                    f"This process has sent {self.requests} of {self._max_requests} requests that it may. "
+                    "Raise ROBOREWARD_MAX_REQUESTS to go on."
                 )
             if self._max_cost_usd is not None and self.cost_usd >= self._max_cost_usd:
                 raise BudgetExhausted(
-                    f"Expected room for one more request, got {self.cost_usd:.4f} of "
-                    f"{self._max_cost_usd:.4f} USD spent by this process. Raise "
-                    "ROBOREWARD_MAX_COST_USD if you mean to go on."
+                    f"This process has spent {self.cost_usd:.4f} of {self._max_cost_usd:.4f} USD that it "
+                    "may. Raise ROBOREWARD_MAX_COST_USD to go on."
                 )
             self.requests += 1
 
     def charge(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Add what an answer cost.
 
-        Raises:
-            RewardModelFailure: There is a limit on cost, and the server does not count tokens.
+        Without the numbers of tokens a limit on cost cannot be kept: the answer at hand is paid for and
+        stays, but no other request is sent.
         """
         if self._prices is None:
             return
         if input_tokens is None or output_tokens is None:
-            raise RewardModelFailure(
-                "Expected the number of tokens with the answer, to keep to ROBOREWARD_MAX_COST_USD, "
-                "got none. Limit this server by ROBOREWARD_MAX_REQUESTS instead."
-            )
+            self._uncounted = self._max_cost_usd is not None
+            return
         price_in, price_out = self._prices
         with self._lock:
             self.cost_usd += (input_tokens * price_in + output_tokens * price_out) / 1e6

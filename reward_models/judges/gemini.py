@@ -5,30 +5,30 @@ unless told otherwise. Answers are text.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx2
 from google import genai
 from google.genai import errors, types
 
-from reward_models.judges.asking import (
+from reward_models.judges.api_judge import (
     MAX_OUTPUT_TOKENS,
-    TIMEOUT_S,
     ApiJudge,
+    ApiSettings,
     as_int,
-    describe,
     get,
+    why_incomplete,
 )
-from reward_models.judges.budget import Budget
+from reward_models.net.addresses import is_loopback_url
 from reward_models.net.credentials import read_key
-from reward_models.net.retries import TRANSIENT_STATUS, Patience, Transient, retry_after_s
+from reward_models.net.retries import TRANSIENT_STATUS, Transient, retry_after_s
 from reward_models.protocol.answer import score_text, unreadable
-from reward_models.protocol.frames import Protocol, SampledClip, sample_clip
+from reward_models.protocol.frames import Protocol, SampledClip
 from reward_models.protocol.prompt import build_prompt
 from reward_models.video.encode import mp4
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure
-from roboreward_gym.types import Clip, ProgressScore
+from roboreward_gym.types import ProgressScore
 
 GEMINI_URL = "https://generativelanguage.googleapis.com"
 KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
@@ -46,11 +46,8 @@ class GeminiJudge(ApiJudge):
         base_url: Address of the API.
         sampling_fps: Frames per second that Gemini looks at in [Hz]; its own default, 1, if None.
             The last frames of a short clip may then go unseen, as they did in RoboRewardBench.
-        temperature: Of the sampling; RoboRewardBench used 0.
-        timeout_s: Longest wait for a sign of life of the server in [s].
-        patience: When to ask again.
-        budget: Limit on requests and cost; that of the process by default.
-        concurrency: Most requests at the same time.
+        temperature: Temperature of the sampling; RoboRewardBench used 0.
+        settings: Time-outs, repeated requests, budget and concurrency.
     """
 
     example = "gemini:gemini-robotics-er-1.5-preview"
@@ -64,54 +61,49 @@ class GeminiJudge(ApiJudge):
         base_url: str = GEMINI_URL,
         sampling_fps: float | None = None,
         temperature: float = 0.0,
-        timeout_s: float = TIMEOUT_S,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
-        budget: Budget | None = None,
-        concurrency: int = 4,
+        settings: ApiSettings = ApiSettings(),  # noqa: B008 - frozen
     ) -> None:
         if sampling_fps is not None and not 0 < sampling_fps <= 24:
             raise InvalidSetting(f"Expected a sampling rate in (0, 24] Hz, got {sampling_fps}.")
         super().__init__(
-            model,
-            api_key=api_key,
-            base_url=base_url,
-            patience=patience,
-            budget=budget,
-            concurrency=concurrency,
+            model, api_key=api_key, base_url=base_url, protocol=EVERY_FRAME, settings=settings
         )
         self._sampling_fps = sampling_fps
         self._temperature = temperature
-        options = types.HttpOptions(base_url=self._url, timeout=round(timeout_s * 1000))
+        options = types.HttpOptions(
+            base_url=self._url,
+            timeout=round(settings.timeout_s * 1000),
+            # A server on this machine is never behind the proxy of HTTP_PROXY.
+            client_args={"trust_env": not is_loopback_url(self._url)},
+        )
         # Without retry options the client sends each request once: our own patience counts them.
         self._client = genai.Client(vertexai=False, api_key=api_key, http_options=options)
 
-    def _score(self, clip: Clip) -> ProgressScore:
-        # All frames are sent; this checks them as every judge does.
-        whole = sample_clip(clip, EVERY_FRAME)
-        contents = self._contents(whole)
-        body = self._ask(lambda: self._send(contents))
-        usage = get(body, "usageMetadata")
-        thoughts = as_int(get(usage, "thoughtsTokenCount")) or 0
-        answer = as_int(get(usage, "candidatesTokenCount"))
-        self._budget.charge(
-            as_int(get(usage, "promptTokenCount")), None if answer is None else answer + thoughts
-        )
-        manifest = describe(whole, self.model, self._url)
-        served = {"served_model": get(body, "modelVersion"), "sampling_fps": self._sampling_fps}
-        return read_response(body, manifest | served)
-
-    def _contents(self, clip: SampledClip) -> types.Content:
+    def _prepare(self, clip: SampledClip) -> Callable[[], Mapping[str, Any]]:
+        # A recording that was thinned plays at the rate that keeps its duration.
+        rate = clip.fps * len(clip.frames) / clip.total
         video = types.Part(
-            inline_data=types.Blob(data=mp4(clip.frames, clip.fps), mime_type="video/mp4"),
+            inline_data=types.Blob(data=mp4(clip.frames, rate), mime_type="video/mp4"),
             video_metadata=None
             if self._sampling_fps is None
             else types.VideoMetadata(fps=self._sampling_fps),
         )
-        return types.Content(
-            role="user", parts=[types.Part.from_text(text=build_prompt(clip.task)), video]
-        )
+        prompt = types.Part.from_text(text=build_prompt(clip.task))
+        contents = types.Content(role="user", parts=[prompt, video])
+        return lambda: self._send(contents)
 
-    def _send(self, contents: types.Content) -> dict[str, Any]:
+    def _count_tokens(self, body: Mapping[str, Any]) -> tuple[int | None, int | None]:
+        usage = get(body, "usageMetadata")
+        answer = as_int(get(usage, "candidatesTokenCount"))
+        thoughts = as_int(get(usage, "thoughtsTokenCount")) or 0
+        prompt = as_int(get(usage, "promptTokenCount"))
+        return prompt, None if answer is None else answer + thoughts
+
+    def _read(self, body: Mapping[str, Any], manifest: Mapping[str, Any]) -> ProgressScore:
+        served = {"served_model": get(body, "modelVersion"), "sampling_fps": self._sampling_fps}
+        return read_response(body, {**manifest, **served})
+
+    def _send(self, contents: types.Content) -> Mapping[str, Any]:
         """Send one request and return the answer, which has a candidate or says why not."""
         config = types.GenerateContentConfig(
             temperature=self._temperature,
@@ -127,7 +119,8 @@ class GeminiJudge(ApiJudge):
         except errors.APIError as error:
             raise self._explain(error) from error
         except httpx2.HTTPError as error:
-            raise Transient(self._quote(f"{type(error).__name__}: {error}")) from error
+            said = self._quote(f"{type(error).__name__}: {error}")
+            raise Transient(said, unanswered=isinstance(error, httpx2.ReadTimeout)) from error
         http = response.sdk_http_response
         text = http.body if http and isinstance(http.body, str) else ""
         try:
@@ -146,32 +139,32 @@ class GeminiJudge(ApiJudge):
             return Transient(f"status {error.code}, {said}", _retry_after_s(error))
         if error.code in (401, 403) or "API_KEY_INVALID" in str(error.details):
             advice = f"Check the key in {KEYS[0]}, and that it may use this model."
-        elif error.code == 404:
+            return self._refusal(403, f"{said}.", advice)
+        if error.code == 404:
             advice = (
                 f"Check the name of the model, and the address: {self._url}. Models in preview may be in "
                 "the beta API only: export GOOGLE_GENAI_API_VERSION=beta"
             )
         else:
             advice = "The server does not take such requests: check that the model sees videos."
-        return self._refused(error.code, f"{said}.", advice)
+        return self._refusal(error.code, f"{said}.", advice)
 
 
 def read_response(body: object, manifest: Mapping[str, Any]) -> ProgressScore:
-    """Read a score off an answer of Gemini's; a blocked or a cut-off one is unreadable."""
+    """Read a score off an answer of Gemini's; a blocked or a cut-off one is unreadable, and says why."""
     blocked = get(body, "promptFeedback", "blockReason")
     if blocked is not None:
-        return unreadable(f"blocked: {blocked}", manifest)
+        return unreadable("", manifest, f"blocked: {blocked}")
     parts = get(body, "candidates", 0, "content", "parts")
+    parts = parts if isinstance(parts, list) else []
     # Thoughts come as parts of their own, and may weigh several levels.
-    texts = [
-        get(part, "text")
-        for part in (parts if isinstance(parts, list) else [])
-        if get(part, "thought") is not True
-    ]
+    texts = [get(part, "text") for part in parts if get(part, "thought") is not True]
     text = "".join(text for text in texts if isinstance(text, str))
-    finish = get(body, "candidates", 0, "finishReason")
-    if finish not in ("STOP", None):
-        return unreadable(f"{finish}: {text}", manifest)
+    reason = why_incomplete(get(body, "candidates", 0, "finishReason"))
+    if reason is not None:
+        return unreadable(text, manifest, reason)
+    if parts and not text:
+        return unreadable("", manifest, "thoughts without an answer after them")
     return score_text(text, (), manifest)
 
 

@@ -7,35 +7,36 @@ log-probabilities give the five levels: the same single forward pass as `reward_
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import openai
 
-from reward_models.judges.asking import (
+from reward_models.judges.api_judge import (
     MAX_OUTPUT_TOKENS,
-    STILLS,
-    TIMEOUT_S,
+    AccessRefused,
     ApiJudge,
+    ApiSettings,
     as_int,
-    describe,
     get,
 )
-from reward_models.judges.budget import Budget
+from reward_models.judges.chat_answers import advice_about, read_completion
+from reward_models.net.addresses import is_loopback_url
 from reward_models.net.credentials import find_key, read_key, without
-from reward_models.net.retries import TRANSIENT_STATUS, Patience, Transient, retry_after_s
-from reward_models.protocol.answer import Token, score_digit, score_text, unreadable
-from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip, sample_clip
+from reward_models.net.retries import TRANSIENT_STATUS, Transient, retry_after_s
+from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip
 from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt
 from reward_models.video.encode import image_url, video_url
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure
-from roboreward_gym.types import Clip, ProgressScore
+from roboreward_gym.types import ProgressScore
 
 OPENAI_URL = "https://api.openai.com/v1"
-OFF_FORMAT_LIMIT = 0.5
 TOP_LOGPROBS = 20
 """Most alternatives that servers list for one token."""
+
+STILLS = Protocol(fps=1.0, min_frames=2, max_frames=32)
+"""Frames for models that take images: one a second, as RoboRewardBench fed OpenAI's, first and last included."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Dialect:
 
     name: str
     frames: Literal["images", "video"]
-    """Still frames in one message each, or one video of sampled frames."""
+    """Still frames as one image each, or one video of sampled frames."""
     protocol: Protocol
     """Which frames."""
     forced: bool
@@ -66,10 +67,7 @@ class OpenAICompatibleJudge(ApiJudge):
         api_key: The key; it is sent to the server and appears nowhere else.
         base_url: Address of the API, usually ending in `/v1`.
         dialect: How to ask.
-        timeout_s: Longest wait for a sign of life of the server in [s].
-        patience: When to ask again.
-        budget: Limit on requests and cost; that of the process by default.
-        concurrency: Most requests at the same time.
+        settings: Time-outs, repeated requests, budget and concurrency.
     """
 
     example = "openai:gpt-5-mini"
@@ -82,36 +80,34 @@ class OpenAICompatibleJudge(ApiJudge):
         api_key: str,
         base_url: str = OPENAI_URL,
         dialect: Dialect = OPENAI,
-        timeout_s: float = TIMEOUT_S,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
-        budget: Budget | None = None,
-        concurrency: int = 4,
+        settings: ApiSettings = ApiSettings(),  # noqa: B008 - frozen
     ) -> None:
+        protocol = dialect.protocol
         super().__init__(
-            model,
-            api_key=api_key,
-            base_url=base_url,
-            patience=patience,
-            budget=budget,
-            concurrency=concurrency,
+            model, api_key=api_key, base_url=base_url, protocol=protocol, settings=settings
         )
         self.dialect = dialect
-        # Our own patience counts every request against the budget; the client's would hide some.
         self._client = openai.OpenAI(
-            api_key=api_key, base_url=self._url, timeout=timeout_s, max_retries=0
+            api_key=api_key,
+            base_url=self._url,
+            timeout=settings.timeout_s,
+            # Our own patience counts every request against the budget; the client's would hide some.
+            max_retries=0,
+            # A server on this machine is never behind the proxy of HTTP_PROXY.
+            http_client=openai.DefaultHttpxClient(trust_env=not is_loopback_url(self._url)),
         )
 
-    def _score(self, clip: Clip) -> ProgressScore:
-        sampled = sample_clip(clip, self.dialect.protocol)
-        request = build_request(self.model, sampled, self.dialect)
-        body = self._ask(lambda: self._send(request))
-        self._budget.charge(
-            as_int(get(body, "usage", "prompt_tokens")),
-            as_int(get(body, "usage", "completion_tokens")),
-        )
-        manifest = describe(sampled, self.model, self._url)
-        served = get(body, "model")
-        return read_completion(body, self.dialect, {**manifest, "served_model": served})
+    def _prepare(self, clip: SampledClip) -> Callable[[], Mapping[str, Any]]:
+        request = build_request(self.model, clip, self.dialect)
+        return lambda: self._send(request)
+
+    def _count_tokens(self, body: Mapping[str, Any]) -> tuple[int | None, int | None]:
+        usage = get(body, "usage")
+        return as_int(get(usage, "prompt_tokens")), as_int(get(usage, "completion_tokens"))
+
+    def _read(self, body: Mapping[str, Any], manifest: Mapping[str, Any]) -> ProgressScore:
+        served = {"served_model": get(body, "model")}
+        return read_completion(body, {**manifest, **served}, forced=self.dialect.forced)
 
     def _send(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send one request and return the answer, which has at least one choice."""
@@ -121,7 +117,8 @@ class OpenAICompatibleJudge(ApiJudge):
             raise self._explain(error) from error
         except openai.APIConnectionError as error:  # time-outs among them
             cause = f" ({error.__cause__})" if error.__cause__ else ""
-            raise Transient(without(self._key, f"{error}{cause}")) from error
+            unanswered = isinstance(error, openai.APITimeoutError)
+            raise Transient(without(self._key, f"{error}{cause}"), unanswered=unanswered) from error
         try:
             body = json.loads(response.content)
         except (ValueError, RecursionError) as error:
@@ -134,17 +131,25 @@ class OpenAICompatibleJudge(ApiJudge):
         """Turn an error status into one that is worth another request, or one that says what to do."""
         status, said = error.status_code, self._quote(str(error))
         if error.code == "insufficient_quota":
-            advice = "The account has no credit left: add some, or take another judge."
-        elif status in TRANSIENT_STATUS:
+            return AccessRefused(f"{said} Add credit to the account, or take another reward model.")
+        known = advice_about(str(error))
+        if known is not None:
+            return self._refusal(status, said, known)
+        if status in TRANSIENT_STATUS:
             return Transient(said, retry_after_s(error.response.headers.get("retry-after")))
-        elif status in (401, 403):
+        if status in (401, 403):
             variable = "OPENAI_API_KEY" if self.dialect is OPENAI else "ROBOREWARD_API_KEY"
             advice = f"Check the key in {variable}, and that it may use this model."
         elif status == 404:
             advice = f"Check the name of the model, and the address: {self._url}"
+        elif self.dialect.frames == "video":
+            advice = (
+                "Check that the model sees videos and that vLLM is recent. ROBOREWARD_DIALECT=openai "
+                "sends still images and asks for nothing but text."
+            )
         else:
-            advice = "The server does not take such requests: check that the model sees images."
-        return self._refused(status, said, advice)
+            advice = "Check that the model sees images."
+        return self._refusal(status, said, advice)
 
 
 def build_request(model: str, clip: SampledClip, dialect: Dialect) -> dict[str, Any]:
@@ -175,49 +180,6 @@ def build_request(model: str, clip: SampledClip, dialect: Dialect) -> dict[str, 
         "media_io_kwargs": {"video": video},
     }
     return request | {"max_tokens": 1, "temperature": 0.0, "extra_body": extra}
-
-
-def read_completion(
-    body: Mapping[str, Any], dialect: Dialect, manifest: Mapping[str, Any]
-) -> ProgressScore:
-    """Read a score off an answer of the chat API; a refusal or half an answer is unreadable."""
-    choice = get(body, "choices", 0)
-    content, refusal = get(choice, "message", "content"), get(choice, "message", "refusal")
-    if isinstance(refusal, str) and refusal:
-        return unreadable(f"refusal: {refusal}", manifest)
-    if not isinstance(content, str):
-        return unreadable("", manifest)
-    tokens = read_tokens(get(choice, "logprobs", "content"))
-    if tokens is None:
-        return unreadable(content, manifest)
-    if dialect.forced:
-        text = ANSWER_PREFIX + content
-        if not tokens:
-            return score_text(text, (), manifest)
-        return score_digit(tokens[0], text, manifest, OFF_FORMAT_LIMIT)
-    if get(choice, "finish_reason") not in ("stop", None):
-        # Cut off by the limit or by a filter: what followed might have taken the answer back.
-        return unreadable(content, manifest)
-    return score_text(content, tokens, manifest)
-
-
-def read_tokens(content: object) -> list[Token] | None:
-    """Read the tokens of an answer; none if the server sent none, None if they make no sense."""
-    if content is None:
-        return []
-    if not isinstance(content, list):
-        return None
-    tokens = []
-    for entry in content:
-        text, top = get(entry, "token"), get(entry, "top_logprobs")
-        listed = [entry, *(top if isinstance(top, list) else [])]
-        pairs = {get(item, "token"): get(item, "logprob") for item in listed}
-        if not isinstance(text, str) or not all(
-            isinstance(t, str) and isinstance(p, (int, float)) for t, p in pairs.items()
-        ):
-            return None
-        tokens.append(Token(text, pairs))
-    return tokens
 
 
 def load(argument: str) -> OpenAICompatibleJudge:

@@ -46,3 +46,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_loopback_url(url: str) -> bool:
+    """Whether a server lies on this machine, so that no proxy can reach it.
+
+    >>> is_loopback_url("http://127.0.0.1:8000/v1"), is_loopback_url("https://api.openai.com/v1")
+    (True, False)
+    """
+    return is_loopback(urlsplit(url).hostname or "")

@@ -1,4 +1,4 @@
-"""Asking a server again when it makes sense, with growing pauses, and giving up out loud."""
+"""Sending a request again when it makes sense, with growing pauses, and giving up with an error."""
 
 import email.utils
 import logging
@@ -26,11 +26,16 @@ class Transient(Exception):
     Args:
         message: What was got instead of an answer.
         retry_after_s: How long the server asks us to wait, in [s].
+        unanswered: Whether nothing at all came back before the time was up: the request may have
+            been lost on its way.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float | None = None, *, unanswered: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.unanswered = unanswered
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Patience:
     longest_wait_s: float = 30.0
     """Longest pause in [s], unless the server asks for a longer one."""
     give_up_after_s: float = 300.0
-    """Time in [s] after which no new request begins, a pause that the server asks for included."""
+    """Time in [s] after which no new request begins, a pause that the server asks for included. A
+    request that was not answered at all is sent once more in any case: its time-out alone may be longer."""
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
@@ -53,7 +59,7 @@ class Patience:
             if not getattr(self, name) >= 0:
                 raise InvalidSetting(f"Expected {name} >= 0, got {getattr(self, name)}.")
 
-    def ask(self, send: Callable[[], Answer], who: str) -> Answer:
+    def retry(self, send: Callable[[], Answer], who: str) -> Answer:
         """Call `send` until it returns, or patience ends.
 
         Args:
@@ -75,12 +81,18 @@ class Patience:
         def log(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             wait = state.next_action.sleep if state.next_action else 0.0
-            logger.warning("%s: %s; asking again in %.1f s", who, error, wait)
+            logger.warning("%s: %s; trying again in %.1f s", who, error, wait)
+
+        too_late = tenacity.stop_before_delay(self.give_up_after_s)
+
+        def stop(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            lost = isinstance(error, Transient) and error.unanswered and state.attempt_number == 1
+            return state.attempt_number >= self.attempts or (too_late(state) and not lost)
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Transient),
-            stop=tenacity.stop_after_attempt(self.attempts)
-            | tenacity.stop_before_delay(self.give_up_after_s),
+            stop=stop,
             wait=pause,
             before_sleep=log,
             reraise=True,
@@ -91,7 +103,7 @@ class Patience:
         except Transient as error:
             tried = retrying.statistics.get("attempt_number", 1)
             raise RewardModelFailure(
-                f"Expected an answer from {who}, got {error} "
+                f"No answer from {who}: {error} "
                 f"(the last of {tried} requests in {time.monotonic() - began:.1f} s). "
                 "Check that the server runs and can be reached, then score again."
             ) from error

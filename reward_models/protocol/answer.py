@@ -21,6 +21,8 @@ _STATEMENT = re.compile(r"answer:[\s*_<\[(\"'`]*(?P<level>[1-5])?(?P<rest>[^\n]*
 _BARE = re.compile(r"\s*(?P<level>[1-5])\s*\.?\s*")
 _GOES_ON = re.compile(r"[.,]?\d|[^\W_]|[%/]")
 
+NO_PROBABILITIES = "log-probabilities that are none, or leave nothing to the digits"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -65,13 +67,14 @@ def score_text(text: str, tokens: Sequence[Token], manifest: Mapping[str, Any]) 
     """Score a text that a model wrote freely, with probabilities if its tokens are known."""
     answer = read_answer(text)
     if answer is None:
-        return unreadable(text, manifest)
+        reason = "no single level of 1..5 stated" if text.strip() else "an empty answer"
+        return unreadable(text, manifest, reason)
     token = _token_at(tokens, answer, text)
     if token is None:
         return ProgressScore(level=answer.level, text=text, manifest=manifest)
     read = digit_probabilities((t.strip(), p) for t, p in token.alternatives.items())
     if read is None:
-        return unreadable(text, manifest)
+        return unreadable(text, manifest, NO_PROBABILITIES)
     probabilities, off_format = read
     return ProgressScore(answer.level, probabilities, off_format, text, manifest)
 
@@ -89,17 +92,27 @@ def score_digit(
     """
     read = digit_probabilities(token.alternatives.items())
     if read is None:
-        return unreadable(text, manifest)
+        return unreadable(text, manifest, NO_PROBABILITIES)
     probabilities, off_format = read
     if off_format > off_format_limit:
-        return ProgressScore(None, None, off_format, text, manifest)
+        return unreadable(text, manifest, "rather something else than a digit", off_format)
     level = int(probabilities.argmax()) + 1
     return ProgressScore(level, probabilities, off_format, text, manifest)
 
 
-def unreadable(text: str, manifest: Mapping[str, Any]) -> ProgressScore:
-    """Return the score of an answer without a level."""
-    return ProgressScore(level=None, text=text, manifest=manifest)
+def unreadable(
+    text: str, manifest: Mapping[str, Any], reason: str, off_format: float = 0.0
+) -> ProgressScore:
+    """Return the score of an answer without a level; its text and manifest say why it has none.
+
+    Args:
+        text: The answer, or what there is of it.
+        manifest: Goes with the score.
+        reason: Why no level is read.
+        off_format: Probability mass outside the digits.
+    """
+    said = f"{reason}: {text}" if text else reason
+    return ProgressScore(None, None, off_format, said, {**manifest, "unreadable": reason})
 
 
 def digit_probabilities(

@@ -108,7 +108,7 @@ class RemoteReward:
         scores: list[ProgressScore] = []
         for batch in self._batches(clips):
             ask = partial(self._score, pack_clips(batch, self._encoding), len(batch))
-            scores += self._patience.ask(ask, self.url)
+            scores += self._patience.retry(ask, self.url)
         return scores
 
     def health(self) -> Mapping[str, Any]:
@@ -117,7 +117,7 @@ class RemoteReward:
         Raises:
             RewardModelFailure: No answer, or one that makes no sense.
         """
-        report = self._patience.ask(lambda: self._json(self._send("GET", "/health")), self.url)
+        report = self._patience.retry(lambda: self._json(self._send("GET", "/health")), self.url)
         if not isinstance(report, dict):
             raise RewardModelFailure(f"Expected a report from {self.url}, got other JSON.")
         return report
