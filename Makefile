@@ -27,7 +27,7 @@ GYMNASIUMS ?= 1.0 1.1 1.2 1.3 1.4
 # More interpreters to try the bare wheel with, beside the one of the environment.
 WHEEL_PYTHONS ?=
 
-.PHONY: help demo test test-matrix check format build clean setup setup-ros robot-sim test-ros
+.PHONY: help demo test test-matrix check docs format build clean setup setup-ros robot-sim test-ros
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -101,6 +101,10 @@ check: $(STAMP) ## Lint and type-check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/ty check
+
+docs: $(STAMP) ## Build the documentation into docs/_build/html; warnings are errors
+	rm -rf docs/_build docs/api
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 format: $(STAMP) ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format .
