@@ -58,12 +58,12 @@ weights() {
     --tower.steps 1150 --language.steps 1200 --language.learning-rate 1.5e-3 \
     --language.describe-share 0.25 0.05 --language.locate-share 0.2 0.03
   unless runs/nano-2/model/config.json reward_models.nano.train "${first[@]}" --out runs/nano-2 \
-    --stage language --tower-from runs/nano-1 --language-init runs/nano-1/language.safetensors \
+    --stage language --tower-from runs/nano-1 --language-init runs/nano-1/language-best.safetensors \
     --language.steps 650 --language.learning-rate 1e-3 --language.warmup 30 --language.balance 0.6 \
     --language.describe-share 0.1 0.03 --language.locate-share 0.08 0.02
   unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" --out runs/nano \
     --tower-init runs/nano-1/tower.safetensors --tower.steps 900 \
-    --language-init runs/nano-2/language.safetensors --language.steps 1900 \
+    --language-init runs/nano-2/language-best.safetensors --language.steps 1900 \
     --language.learning-rate 1e-3 --language.warmup 50 --language.balance 0.6 \
     --language.describe-share 0.1 0.02 --language.locate-share 0.15 0.02
   unless runs/nano-no-negatives/model/config.json reward_models.nano.train "${clips[@]}" \

@@ -187,7 +187,7 @@ def test_a_missing_library_names_the_extra(
     assert "pip install 'roboreward-gym[bench]'" in err
 
 
-@pytest.mark.parametrize("command", ["bench"])
+@pytest.mark.parametrize("command", ["bench", "train"])
 def test_help_names_the_command_and_loads_no_torch(command: str) -> None:
     code = (
         "import sys; from reward_models.commands import main as cli\n"

@@ -43,8 +43,28 @@ def test_splits_are_kept_apart_over_folders(folder: Path, tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("other", ["validation", "test"])
+def test_splits_that_share_a_seed_are_refused(folder: Path, tmp_path: Path, other: str) -> None:
+    # Train has the seeds 0 to 5; this folder has 5 to 7.
+    leaking = write_reward_folder(tmp_path / "leak", 3, split=other, size=(32, 64), seed=5)
+    for split in ("train", other):
+        with pytest.raises(InvalidData, match=f"'train' and '{other}' share the seed 5"):
+            RewardData.open([folder, leaking], split)
+
+
+def test_one_split_may_hold_an_episode_twice(folder: Path, tmp_path: Path) -> None:
+    again = write_reward_folder(tmp_path / "again", 3, size=(32, 64), seed=5)
+    assert len(RewardData.open([folder, again], "train").clips) == 9
+
+
+def test_another_scene_may_have_the_seeds_of_another_split(folder: Path, tmp_path: Path) -> None:
+    other = write_reward_folder(tmp_path / "val", 3, split="validation", size=(32, 64), seed=5)
+    edit_clips(other, scene="drawer")
+    assert set(RewardData.open_splits([folder, other])) == {"train", "validation"}
+
+
 def test_an_empty_split_is_an_error(folder: Path) -> None:
-    with pytest.raises(InvalidData, match="split 'test'"):
+    with pytest.raises(InvalidData, match=r"split 'test'.*only of train"):
         RewardData.open([folder], "test")
 
 

@@ -1,17 +1,12 @@
 from pathlib import Path
 
+import pytest
 import torch
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
-from reward_models.nano.model import (
-    NanoSize,
-    build_config,
-    build_model,
-    build_processor,
-    describe,
-    save,
-)
+from reward_models.nano.config import NanoSize
+from reward_models.nano.model import build_config, build_model, build_processor, describe, save
 from reward_models.nano.tokenizer import build_tokenizer
 from tests.tiny_vlm import TINY, WORDS
 
@@ -37,6 +32,24 @@ def test_the_folder_loads_like_any_other_checkpoint(tmp_path: Path) -> None:
     assert (video.fps, video.min_frames, video.max_frames) == (2, 4, 8)
     assert (video.size["shortest_edge"], video.size["longest_edge"]) == (200_704, 802_816)
     assert processor.tokenizer.get_vocab() == tokenizer.get_vocab()
+
+
+def test_a_folder_gets_its_name_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = build_tokenizer(WORDS)
+    model, processor = build_model(build_config(TINY, tokenizer), 0), build_processor(tokenizer)
+
+    def stop(self: Qwen3VLProcessor, folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Qwen3VLProcessor, "save_pretrained", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save(model, processor, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    monkeypatch.undo()
+    save(model, processor, tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_the_seed_decides_the_weights_and_nothing_else() -> None:

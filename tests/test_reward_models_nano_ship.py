@@ -30,6 +30,8 @@ def config(tmp_path: Path) -> ShipConfig:
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text(json.dumps(RUN))
+    selected = {"step": 12, "steps": 20, "validation_macro_mae": 0.2345}
+    (run / "selected.json").write_text(json.dumps(selected))
     (tmp_path / "metrics.json").write_text(json.dumps(NUMBERS))
     command = "python -m reward_models.nano.train --seed 3"
     weights = tmp_path / "nano" / "weights"
@@ -45,13 +47,29 @@ def test_what_is_shipped_loads_and_says_what_was_measured(config: ShipConfig) ->
         "| nano | 0.410 | 3.2% |",
         "| nano without negatives | 2.500 | 99.0% |",
         "Seed 3, 50",
+        "step 12 of 20, the lowest macro MAE on the validation split (0.234)",
+        "For the simulated WidowX of this repository only",
+        "open both drawers",
     ):
         assert fact in card
-    assert json.loads((config.weights.parent / "metrics.json").read_text()) == NUMBERS
+    shipped = json.loads((config.weights.parent / "metrics.json").read_text())
+    assert shipped == NUMBERS | {"model": "roboreward-nano"}
 
 
-def test_an_unfinished_run_is_not_shipped(config: ShipConfig) -> None:
-    with pytest.raises(WeightsError, match="finished run"):
+def test_a_run_without_validation_says_so(config: ShipConfig) -> None:
+    write_tiny_checkpoint(config.run / "model")
+    selected = {"step": 20, "steps": 20, "validation_macro_mae": None}
+    (config.run / "selected.json").write_text(json.dumps(selected))
+    ship(config)
+    assert "last step (20): the run had no validation" in (config.weights / "README.md").read_text()
+
+
+@pytest.mark.parametrize("missing", ["model", "selected.json"])
+def test_an_unfinished_run_is_not_shipped(config: ShipConfig, missing: str) -> None:
+    if missing == "selected.json":
+        write_tiny_checkpoint(config.run / "model")
+        (config.run / missing).unlink()
+    with pytest.raises(WeightsError, match="no finished run"):
         ship(config)
 
 

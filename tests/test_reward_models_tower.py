@@ -1,14 +1,16 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from reward_models.data.reward_data import RewardData
+from reward_models.nano.config import TowerConfig
 from reward_models.nano.model import build_config, build_model, build_processor
 from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.nano.tower import (
-    TowerConfig,
+    TowerBatch,
     dense_labels,
     draw_batch,
     make_head,
@@ -91,6 +93,50 @@ def test_colours_change_only_with_jitter(data: RewardData) -> None:
     )
     assert not torch.equal(plain.patches, jittered.patches)
     torch.testing.assert_close(plain.labels, jittered.labels)
+
+
+class Features(torch.nn.Module):
+    """A tower whose features, read by an identity head, are the predictions themselves."""
+
+    def __init__(self, predictions: torch.Tensor) -> None:
+        super().__init__()
+        self.predictions = predictions
+
+    def forward(self, patches: torch.Tensor, grid_thw: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(pooler_output=self.predictions)
+
+
+@pytest.mark.parametrize(
+    ("column", "error", "part"),
+    [
+        (slice(1, 2), 0.3, 0.3**2),  # offset to the right
+        (slice(2, 3), 0.4, 0.4**2),  # offset down
+        (slice(3, 4), 0.5, 0.5**2),  # value
+        (slice(4, 5), 0.6, 2.0 * 0.6**2),  # column of a landmark, wherever it is; weight 2
+        (slice(6, 7), 0.7, 2.0 * 0.7**2),  # its value
+        (slice(7, 8), 0.8, 0.8**2 / 4),  # own column: a mean over two tokens and two numbers
+        (slice(8, 9), 0.9, 0.9**2 / 4),  # own row
+    ],
+    ids=["right", "down", "value", "scene column", "scene value", "own column", "own row"],
+)
+def test_every_dense_label_is_in_the_loss(column: slice, error: float, part: float) -> None:
+    labels = torch.tensor(
+        [[[1.0, 0.25, -0.5, 0.7]], [[0.0, 0.0, 0.0, 0.0]]]
+    )  # two tokens, one landmark
+    places = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    scene = torch.tensor([[[0.1, 0.2, 0.7, 1.0]]])
+    batch = TowerBatch(torch.zeros(2, 1), torch.tensor([[1, 2, 4]]), labels, places, scene)
+    # Presence logits, offsets, value; column, row and value of the landmark; own column and row.
+    right = torch.cat([labels[:, 0], scene[0, :, :3].expand(2, 3), places], dim=1)
+    right[:, 0] = torch.tensor([2.0, -1.0])
+    wrong = right.clone()
+    wrong[0, column] += error
+    head = torch.nn.Identity()
+    (best, _), (worse, _) = (tower_loss(Features(p), head, batch, 3.0) for p in (right, wrong))
+    # Presence: cross-entropy of logits 2 and -1, the present token three times; its weight is 10.
+    presence = (3 * np.log(1 + np.exp(-2)) + np.log(1 + np.exp(-1))) / 2
+    assert best.item() == pytest.approx(10 * presence, rel=1e-5)
+    assert worse.item() - best.item() == pytest.approx(part, rel=1e-3)
 
 
 def test_the_tower_learns_to_find_things(data: RewardData) -> None:

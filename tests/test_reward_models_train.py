@@ -1,21 +1,31 @@
+"""Both stages of nano's training on a tiny model: what is trained, on what, and which weights come out."""
+
 import dataclasses
 import json
-import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import Qwen3VLForConditionalGeneration
 
-from reward_models.nano.language import LanguageConfig
-from reward_models.nano.tower import TowerConfig
-from reward_models.nano.train import TrainConfig, learning_rate, train
-from reward_models.nano.training_state import load_state, save_state
+from reward_models.bench.measure import measure
+from reward_models.data.reward_data import InvalidData, RewardData
+from reward_models.nano import stages
+from reward_models.nano.config import LanguageConfig, TowerConfig, TrainConfig
+from reward_models.nano.stages import train, validation_examples
+from reward_models.nano.training_state import save_state
+from reward_models.qwen3vl.loading import load_checkpoint
 from reward_models.qwen3vl.roboreward import RoboReward
-from roboreward_gym.errors import WeightsError
+from roboreward_gym.errors import InvalidSetting, WeightsError
 from tests.reward_folder import write_reward_folder
-from tests.tiny_vlm import TINY, random_clip
+from tests.tiny_vlm import TINY, enliven, random_clip
+
+FROZEN = LanguageConfig(steps=1, batch_size=2, learning_rate=0.0, warmup=0)
+"""One step that changes nothing, so that what comes out is what training began with."""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +52,13 @@ def config_for(folders: tuple[Path, ...], out: Path, **changes: object) -> Train
     return dataclasses.replace(config, **changes)
 
 
+ROWS = [("tower", 2), ("tower", 4), ("language", 2), ("language", 4)]
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture(scope="module")
 def run(folders: tuple[Path, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
@@ -52,13 +69,8 @@ def run(folders: tuple[Path, ...], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_run_leaves_a_checkpoint_that_scores(run: Path) -> None:
     score = RoboReward(run / "model", off_format_limit=1.0).score([random_clip(9)])[0]
     assert score.level in (1, 2, 3, 4, 5)
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [(row["stage"], row["step"]) for row in rows] == [
-        ("tower", 2),
-        ("tower", 4),
-        ("language", 2),
-        ("language", 4),
-    ]
+    rows = rows_of(run)
+    assert [(row["stage"], row["step"]) for row in rows] == ROWS
     assert rows[-1]["validation_macro_mae"] >= 0
 
 
@@ -72,30 +84,38 @@ def test_the_language_stage_leaves_the_tower_alone(run: Path) -> None:
     )
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(
-    run: Path, folders: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import reward_models.nano.train as module
+def stop_language_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the language stage be interrupted when it asks for the questions of a step."""
+    draw = stages.QuestionSampler.draw
 
-    config = config_for(folders, tmp_path / "run")
-    right = module.language_loss
-    calls = []
-
-    def stop_at_the_fourth_step(*args: Any) -> object:
-        calls.append(args)
-        # Validation asks for a loss too: two examples fit one batch, after the second step.
-        if len(calls) == 4:
+    def interrupted(self: stages.QuestionSampler, asked: int) -> object:
+        if asked == step:
             raise KeyboardInterrupt
-        return right(*args)
+        return draw(self, asked)
 
-    monkeypatch.setattr(module, "language_loss", stop_at_the_fourth_step)
+    monkeypatch.setattr(stages.QuestionSampler, "draw", interrupted)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_stopped_run_goes_on_to_the_same_weights_and_rows(
+    run: Path,
+    folders: tuple[Path, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    config = config_for(folders, tmp_path / "run")
+    stop_language_at(step, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train(config)
     assert not (tmp_path / "run" / "model").exists()
-    monkeypatch.setattr(module, "language_loss", right)
+    monkeypatch.undo()
     train(config)
-    a, b = (load_file(folder / "model" / "model.safetensors") for folder in (run, tmp_path / "run"))
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    for name in ("model/model.safetensors", "language-best.safetensors"):
+        a, b = (load_file(folder / name) for folder in (run, tmp_path / "run"))
+        assert all(torch.equal(a[key], b[key]) for key in a)
+    assert (run / "selected.json").read_text() == (tmp_path / "run/selected.json").read_text()
+    assert [(row["stage"], row["step"]) for row in rows_of(tmp_path / "run")] == ROWS
 
 
 def test_another_run_can_lend_its_tower(
@@ -122,39 +142,188 @@ def test_data_without_validation_is_enough(
         config_for(folders[:1], out, tower_from=run, language=LanguageConfig(steps=1, batch_size=2))
     )
     assert (out / "model" / "config.json").is_file()
+    selected = json.loads((out / "selected.json").read_text())
+    assert selected == {"step": 1, "steps": 1, "validation_macro_mae": None}
 
 
-def test_the_rate_rises_and_falls_to_zero() -> None:
-    schedule = TowerConfig(steps=100, warmup=10, learning_rate=1.0)
-    rates = [learning_rate(schedule, step) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(1.0, abs=0.05)
-    assert rates[-1] < 0.001
+@pytest.fixture(scope="module")
+def lively(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State of a language stage whose model gives different clips different levels."""
+    model, _ = load_checkpoint(run / "base", torch.float32)
+    enliven(model.model.language_model)
+    path = tmp_path_factory.mktemp("lively") / "language.safetensors"
+    model.model.visual = stages.CachedTower(model.model.visual)
+    save_state(path, 1, {"language": model})
+    return path
 
 
-def test_state_survives_the_disk(tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    module = torch.nn.Linear(3, 2)
-    optimizer = torch.optim.AdamW(module.parameters(), 0.1)
-    module(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
-    save_state(path, 7, {"m": module}, optimizer)
-    other = torch.nn.Linear(3, 2)
-    restored = torch.optim.AdamW(other.parameters(), 0.1)
-    assert load_state(path, {"m": other}, restored) == 7
-    torch.testing.assert_close(other.weight, module.weight)
-    moments = [s["exp_avg"] for s in restored.state_dict()["state"].values()]
-    assert [m.tolist() for m in moments] == [
-        s["exp_avg"].tolist() for s in optimizer.state.values()
-    ]
+def test_validation_measures_the_weights_on_the_pixels_of_the_validation_split(
+    run: Path, folders: tuple[Path, ...], lively: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    settings = {"tower_from": run, "language": FROZEN, "language_init": lively}
+    train(config_for(folders, out, validation_examples=100, **settings))
+    validation = RewardData.open(folders, "validation")
+    model = RoboReward(out / "model", off_format_limit=1.0)
+    predicted = {
+        score.level
+        for score in model.score([validation.clip(e.clip, e.task) for e in validation.examples])
+    }
+    assert len(predicted) > 1, "a constant answer would not tell one split from the other"
+    measured = measure(model, validation)
+    (row,) = [row for row in rows_of(out) if row["stage"] == "language"]
+    for name in ("macro_mae", "level_macro_mae", "false_positive_rate"):
+        assert row[f"validation_{name}"] == pytest.approx(measured[name]), name
 
 
-@pytest.mark.parametrize("damage", ["truncated", "other model"])
-def test_a_damaged_state_is_an_error(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "state.safetensors"
-    module = torch.nn.Linear(3, 2)
-    save_state(path, 7, {"m": module}, torch.optim.AdamW(module.parameters(), 0.1))
-    if damage == "truncated":
-        path.write_bytes(path.read_bytes()[:40])
-    with warnings.catch_warnings(), pytest.raises(WeightsError, match="training state"):
-        load_state(path, {"m": torch.nn.Linear(4, 2)})
+def test_validation_looks_at_every_kind_whatever_the_length_of_the_training(tmp_path: Path) -> None:
+    # Own task, other task, own task, ...: any regular stride of two would see one kind only.
+    folder = write_reward_folder(tmp_path / "val", 60, split="validation", size=(32, 64))
+    data = RewardData.open([folder], "validation")
+    for count in (24, 30, 60):
+        chosen = validation_examples(data, count)
+        kinds = Counter(data.subsets[i] for i in chosen)
+        assert len(chosen) == count
+        assert set(kinds) == set(data.subsets)
+        assert kinds["toy-counterfactual"] >= count // 3
+    np.testing.assert_array_equal(validation_examples(data, 24), validation_examples(data, 24))
+
+
+def test_too_few_validation_examples_are_refused(folders: tuple[Path, ...]) -> None:
+    data = RewardData.open(folders, "validation")
+    with pytest.raises(InvalidSetting, match=r"validation_examples is 1.*Choose \d or more"):
+        validation_examples(data, 1)
+
+
+def test_the_best_weights_by_validation_become_the_model(
+    run: Path, folders: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([1.5, 1.0, 1.25])
+    seen = {}
+
+    def measured(model: Qwen3VLForConditionalGeneration, *_: object) -> dict[str, float]:
+        error = next(errors)
+        seen[error] = model.lm_head.weight.detach().half()
+        return {"validation_macro_mae": error}
+
+    monkeypatch.setattr(stages, "validation_numbers", measured)
+    out = tmp_path / "run"
+    language = LanguageConfig(steps=6, batch_size=2, warmup=1)
+    train(config_for(folders, out, tower_from=run, language=language))
+    model = Qwen3VLForConditionalGeneration.from_pretrained(out / "model", dtype=torch.float16)
+    assert torch.equal(model.lm_head.weight, seen[1.0])
+    assert not torch.equal(model.lm_head.weight, seen[1.25])
+    selected = json.loads((out / "selected.json").read_text())
+    assert selected == {"step": 4, "steps": 6, "validation_macro_mae": 1.0}
+
+
+def test_a_resumed_run_remembers_the_best_weights_of_before(
+    run: Path, folders: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [1.0, 1.5, 1.25]
+    monkeypatch.setattr(
+        stages, "validation_numbers", lambda *_: {"validation_macro_mae": errors.pop(0)}
+    )
+    out = tmp_path / "run"
+    language = LanguageConfig(steps=6, batch_size=2, warmup=1)
+    config = config_for(folders, out, tower_from=run, language=language)
+    with monkeypatch.context() as patch:
+        stop_language_at(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    train(config)
+    selected = json.loads((out / "selected.json").read_text())
+    assert selected == {"step": 2, "steps": 6, "validation_macro_mae": 1.0}
+
+
+def test_splits_that_share_seeds_are_not_trained_on(
+    folders: tuple[Path, ...], tmp_path: Path
+) -> None:
+    leaking = write_reward_folder(tmp_path / "val", 3, size=(32, 64), split="validation", seed=2)
+    with pytest.raises(InvalidData, match="share the seed"):
+        train(config_for((folders[0], leaking), tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_of_other_splits_alone_is_refused(folders: tuple[Path, ...], tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match="split 'train'"):
+        train(config_for(folders[1:], tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tower_stage_begins_with_the_weights_it_is_given(
+    run: Path, folders: tuple[Path, ...], tmp_path: Path
+) -> None:
+    frozen = TowerConfig(steps=1, batch_size=2, learning_rate=0.0, warmup=0, shift_px=2)
+    out = tmp_path / "run"
+    init = run / "tower.safetensors"
+    train(config_for(folders, out, stage="tower", tower=frozen, tower_init=init, seed=9))
+    given, began = (load_file(f / "base" / "model.safetensors") for f in (run, out))
+    visual = [name for name in given if "visual" in name]
+    assert all(torch.equal(given[name], began[name]) for name in visual)
+
+
+def test_a_language_stage_begins_with_the_weights_it_is_given(
+    run: Path, folders: tuple[Path, ...], lively: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    train(config_for(folders, out, tower_from=run, language=FROZEN, language_init=lively))
+    given, base, began = (
+        load_file(path)
+        for path in (
+            lively,
+            run / "base" / "model.safetensors",
+            out / "model" / "model.safetensors",
+        )
+    )
+    language = [name for name in base if "language_model" in name]
+    assert language
+    assert all(torch.equal(given[f"language/{name}"].half(), began[name]) for name in language)
+    assert any(not torch.equal(base[name], began[name]) for name in language)
+
+
+@pytest.mark.parametrize(
+    ("text_weight", "shares", "changes"),
+    [
+        (0.0, ((1.0, 1.0), (0.0, 0.0)), False),  # descriptions that weigh nothing
+        (0.5, ((1.0, 1.0), (0.0, 0.0)), True),
+        (0.5, ((0.0, 0.0), (1.0, 1.0)), True),  # locations
+        (0.0, ((0.0, 0.0), (0.0, 0.0)), True),  # the digits of scores weigh 1 whatever words weigh
+    ],
+    ids=["weightless descriptions", "descriptions", "locations", "scores"],
+)
+def test_every_kind_of_answer_trains_the_model_by_its_weight(
+    run: Path,
+    folders: tuple[Path, ...],
+    tmp_path: Path,
+    text_weight: float,
+    shares: tuple[tuple[float, float], tuple[float, float]],
+    *,
+    changes: bool,
+) -> None:
+    describe, locate = shares
+    language = LanguageConfig(
+        steps=2,
+        batch_size=4,
+        warmup=0,
+        weight_decay=0.0,
+        text_weight=text_weight,
+        describe_share=describe,
+        locate_share=locate,
+    )
+    out = tmp_path / "run"
+    train(config_for(folders[:1], out, tower_from=run, language=language))
+    before, after = (load_file(f / "model.safetensors") for f in (run / "base", out / "model"))
+    same = all(torch.equal(before[name], after[name]) for name in before)
+    assert same == (not changes)
+
+
+def test_the_seed_decides_weights_and_batches(folders: tuple[Path, ...], tmp_path: Path) -> None:
+    weights = {}
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        out = tmp_path / name
+        train(config_for(folders, out, seed=seed))
+        weights[name] = load_file(out / "model" / "model.safetensors")
+    embedding = "model.language_model.embed_tokens.weight"
+    assert torch.equal(weights["first"][embedding], weights["again"][embedding])
+    assert not torch.equal(weights["first"][embedding], weights["other"][embedding])

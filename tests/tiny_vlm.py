@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
-from reward_models.nano.language import DESCRIBE, LOCATE
-from reward_models.nano.model import NanoSize, build_config, build_model, build_processor, save
+from reward_models.nano.config import NanoSize
+from reward_models.nano.model import build_config, build_model, build_processor, save
+from reward_models.nano.questions import DESCRIBE, LOCATE
 from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.protocol.frames import Protocol
 from roboreward_gym import Clip, ProgressScore

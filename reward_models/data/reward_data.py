@@ -27,7 +27,7 @@ from roboreward_gym.types import LEVELS, Clip
 Split = Literal["train", "validation", "test"]
 Kind = Literal["original", "counterfactual", "truncated", "organic"]
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 KINDS = ("original", "counterfactual", "truncated", "organic")
 
 _Row = TypeVar("_Row")
@@ -113,13 +113,35 @@ class RewardData:
         """Map all clips of one split.
 
         Raises:
-            InvalidData: Missing files, lengths or landmarks that do not fit, or no clip of the split.
+            InvalidData: As in `open_splits`, or no clip of the split.
+        """
+        splits = cls.open_splits(folders)
+        if split not in splits:
+            raise InvalidData(
+                f"There is no clip of the split {split!r} in {[str(f) for f in folders]}, only of "
+                f"{', '.join(splits) or 'none'}. Name the folders of that split."
+            )
+        return splits[split]
+
+    @classmethod
+    def open_splits(cls, folders: Sequence[Path]) -> "dict[Split, RewardData]":
+        """Map all clips of all splits that the folders hold, kept apart.
+
+        Raises:
+            InvalidData: Missing files, lengths or landmarks that do not fit, or two splits with
+                episodes of the same scene and seed.
         """
         parts = [_Folder.open(folder) for folder in folders]
         if len({part.landmarks for part in parts}) > 1:
             raise InvalidData(
                 "Expected folders with the same landmarks. Collect them with one version."
             )
+        _check_seeds(parts)
+        found = {clip.split for part in parts for clip in part.clips}
+        return {split: cls._of_split(parts, split) for split in SPLITS if split in found}
+
+    @classmethod
+    def _of_split(cls, parts: "Sequence[_Folder]", split: Split) -> "RewardData":
         clips, examples, rows, dense = [], [], [], []
         for number, part in enumerate(parts):
             new = {}
@@ -134,10 +156,6 @@ class RewardData:
                 for e in part.examples
                 if e.clip in new
             ]
-        if not clips:
-            raise InvalidData(
-                f"Expected clips of split {split!r} in {[str(f) for f in folders]}, got none."
-            )
         return cls(
             clips=tuple(clips),
             examples=tuple(examples),
@@ -212,6 +230,23 @@ class _Folder:
         for example in self.examples:
             if not 0 <= example.clip < n:
                 raise InvalidData(f"Expected clips 0..{n - 1} in {folder}, got {example}.")
+
+
+def _check_seeds(parts: Sequence[_Folder]) -> None:
+    """Refuse splits that share an episode: the same scene and seed begin alike, whoever acts.
+
+    Raises:
+        InvalidData: Two splits have episodes of the same scene and seed.
+    """
+    owner: dict[tuple[str, int], str] = {}
+    for clip in (clip for part in parts for clip in part.clips):
+        other = owner.setdefault((clip.scene, clip.seed), clip.split)
+        if other != clip.split:
+            raise InvalidData(
+                f"The splits {other!r} and {clip.split!r} share the seed {clip.seed} of the scene "
+                f"{clip.scene!r} (episode {clip.episode!r}). What is trained on would be measured: "
+                "collect one of them with other seeds."
+            )
 
 
 def _rows(path: Path, kind: type[_Row]) -> Iterator[_Row]:

@@ -1,12 +1,13 @@
-"""What the frozen vision tower says about each clip, computed once; the language model then trains from it.
+"""Features of the frozen vision tower for each clip, computed once; the language model then trains from them.
 
-The cache goes through the same processor and the same sampling as scoring does, and back into the same forward
-pass: `CachedTower` takes the tower's place in the model and hands out stored features instead of computing them.
+Frames are sampled and turned into pixels by the code that scores, and the features go back into the same forward pass:
+`CachedTower` takes the tower's place in the model and hands out stored features instead of computing them.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -22,9 +23,12 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
 
 from reward_models.data.reward_data import RewardData
 from reward_models.protocol.frames import MERGE, OFFICIAL, Protocol
+from reward_models.protocol.inputs import InputBuilder
 from roboreward_gym.errors import WeightsError
 
 INDEX = "index.json"
+ANY_TASK = "any"
+"""The features do not depend on the task: the video is encoded without it."""
 
 
 class CachedTower(nn.Module):
@@ -43,10 +47,10 @@ class CachedTower(nn.Module):
     def forward(
         self, hidden_states: torch.Tensor, grid_thw: torch.Tensor, **_: object
     ) -> BaseModelOutputWithDeepstackFeatures:
-        """Split `(tokens, width * (1 + side exits))` into the tower's outputs."""
-        merged, *side_exits = hidden_states.split(self.width, dim=-1)
+        """Split `(tokens, width * (1 + deepstack layers))` into the tower's outputs."""
+        merged, *deepstack = hidden_states.split(self.width, dim=-1)
         return BaseModelOutputWithDeepstackFeatures(
-            pooler_output=merged, deepstack_features=side_exits
+            pooler_output=merged, deepstack_features=deepstack
         )
 
 
@@ -55,7 +59,7 @@ class FeatureCache:
     """Features of all clips of a data set, mapped from disk.
 
     Attributes:
-        values: `(tokens of all clips, width * (1 + side exits))` float16.
+        values: `(tokens of all clips, width * (1 + deepstack layers))` float16.
         grids: `(M, 3)` int64 time, height and width of each clip in patches.
         group_times_s: For each clip, the time of each pair of frames.
     """
@@ -101,31 +105,32 @@ def cache_features(
     data: RewardData,
     folder: Path,
     *,
-    key: str,
     protocol: Protocol = OFFICIAL,
     batch_size: int = 16,
 ) -> FeatureCache:
-    """Open the cache of this key, or run the tower over every clip once.
+    """Open the cache of this tower, these pixels and this protocol, or run the tower over every clip once.
 
     Args:
         model: Its tower makes the features.
-        processor: Resizes and cuts the frames.
+        processor: Holds the settings by which frames become pixels.
         data: The clips.
-        folder: Where the cache is kept.
-        key: Fingerprint of tower and data; another key means another cache.
+        folder: Where the cache is kept; one of another tower, other pixels or another protocol is replaced.
         protocol: Frame sampling and pixel budget.
         batch_size: Clips at a time.
     """
+    key = features_key(model.model.visual, processor, data, protocol)
     cache = FeatureCache.open(folder, key)
     if cache is not None:
         return cache
     folder.mkdir(parents=True, exist_ok=True)
+    # The index goes first and comes back last: without it the values belong to nobody.
     (folder / INDEX).unlink(missing_ok=True)
+    builder = InputBuilder(processor, protocol)
     grids, times, values = [], [], []
     chunks = range(0, len(data.clips), batch_size)
     for start in tqdm(chunks, desc=f"features of {data.clips[0].split} clips", unit="batch"):
         chunk = range(start, min(start + batch_size, len(data.clips)))
-        tokens, grid, group_times = _run_tower(model, processor, data, chunk, protocol)
+        tokens, grid, group_times = _run_tower(model, builder, data, chunk, protocol)
         values.append(tokens)
         grids += grid
         times += group_times
@@ -140,25 +145,46 @@ def cache_features(
     return cache
 
 
+def features_key(
+    visual: Qwen3VLVisionModel, processor: Qwen3VLProcessor, data: RewardData, protocol: Protocol
+) -> str:
+    """Fingerprint of all that the features follow from: weights of the tower, pixels and their times, protocol.
+
+    It reads every frame. Names, sizes and times of the files would say nothing about what is in them.
+    """
+    digest = hashlib.sha256()
+    video, config = processor.video_processor, visual.config
+    settings = {
+        "protocol": asdict(protocol),
+        "normalisation": [video.image_mean, video.image_std, video.rescale_factor],
+        "tower": [config.depth, config.num_heads, config.patch_size, config.spatial_merge_size],
+        "deepstack": list(config.deepstack_visual_indexes),
+    }
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    for name, weights in sorted(visual.state_dict().items()):
+        digest.update(f"{name} {tuple(weights.shape)} {weights.dtype}".encode())
+        digest.update(weights.detach().contiguous().view(torch.uint8).numpy())
+    for clip, info in enumerate(data.clips):
+        frames = np.ascontiguousarray(data.stored(clip))
+        digest.update(f"{info.fps} {info.frame_times_s} {frames.shape}".encode())
+        digest.update(frames)
+    return digest.hexdigest()
+
+
 @torch.inference_mode()
 def _run_tower(
     model: Qwen3VLForConditionalGeneration,
-    processor: Qwen3VLProcessor,
+    builder: InputBuilder,
     data: RewardData,
     chunk: Sequence[int],
     protocol: Protocol,
 ) -> tuple[np.ndarray, list[list[int]], list[list[float]]]:
-    sampled = [data.sampled(i, "any", protocol) for i in chunk]
-    inputs = processor.video_processor(
-        [torch.from_numpy(clip.frames.transpose(0, 3, 1, 2).copy()) for clip in sampled],
-        do_sample_frames=False,
-        size={"shortest_edge": protocol.min_pixels, "longest_edge": protocol.max_pixels},
-        return_tensors="pt",
-    )
+    """Features `(tokens, width)` float16 of some clips, their grids, and the times of their pairs of frames."""
+    sampled = [data.sampled(clip, ANY_TASK, protocol) for clip in chunk]
+    inputs = builder(sampled)
     grid = inputs["video_grid_thw"]
     output = model.model.visual(inputs["pixel_values_videos"], grid_thw=grid)
     tokens = torch.cat([output.pooler_output, *(output.deepstack_features or [])], dim=-1)
-    # The processor groups clips by shape but returns them in order, so rows follow the chunk.
     return (
         tokens.to(torch.float16).numpy(),
         grid.tolist(),

@@ -1,6 +1,6 @@
 """nano's architecture and its folder on disk: a real Qwen3-VL, only smaller."""
 
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
 
 import torch
@@ -14,29 +14,10 @@ from transformers import (
 )
 
 from reward_models.nano import tokenizer as tokens
+from reward_models.nano.config import NanoSize
 from reward_models.protocol.frames import MERGE, OFFICIAL, PATCH, TEMPORAL_PATCH
 
 VOCABULARY_MULTIPLE = 64
-
-
-@dataclass(frozen=True)
-class NanoSize:
-    """Width and depth of both halves; the defaults train on two CPU cores in an hour."""
-
-    vision_width: int = 128
-    """Width of the vision tower."""
-    vision_depth: int = 4
-    """Layers of the vision tower."""
-    vision_heads: int = 4
-    """Attention heads of the vision tower."""
-    width: int = 128
-    """Width of the language model, and of each visual token that it reads."""
-    depth: int = 4
-    """Layers of the language model."""
-    heads: int = 4
-    """Attention heads of the language model."""
-    expansion: int = 3
-    """Width of the feed-forward layers over the width of the model."""
 
 
 def build_config(size: NanoSize, tokenizer: Qwen2Tokenizer) -> Qwen3VLConfig:
@@ -118,12 +99,18 @@ def build_model(config: Qwen3VLConfig, seed: int) -> Qwen3VLForConditionalGenera
 
 
 def save(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, folder: Path) -> None:
-    """Write a complete Hugging Face folder with weights in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a complete Hugging Face folder with weights in half precision.
+
+    The folder gets its name when it is whole: whoever finds it, finds all of it.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     half = Qwen3VLForConditionalGeneration(model.config).to(torch.float16)
     half.load_state_dict({k: v.to(torch.float16) for k, v in model.state_dict().items()})
-    half.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    half.save_pretrained(partial)
+    processor.save_pretrained(partial)
+    partial.replace(folder)
 
 
 def describe(model: Qwen3VLForConditionalGeneration) -> dict[str, int]:

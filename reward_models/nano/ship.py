@@ -1,7 +1,7 @@
 """Put a trained nano where it is shipped from: `python -m reward_models.nano.ship --run DIR --metrics FILE.json`.
 
-Copies the checkpoint to `nano/weights`, the measured numbers to `nano/metrics.json`, and writes the model card from
-what the run itself recorded, so that the card cannot say anything else.
+Copies the checkpoint that the run selected to `nano/weights`, the measured numbers to `nano/metrics.json`, and writes the
+model card from what the run itself recorded, so that the card cannot say anything else.
 """
 
 import json
@@ -14,6 +14,8 @@ from typing import Any
 import tyro
 
 from reward_models.nano import NAME, WEIGHTS
+from reward_models.nano.config import SELECTED
+from reward_models.nano.tasks import TASKS
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import WeightsError
 
@@ -28,7 +30,7 @@ class ShipConfig:
     run: Path
     """Folder of a finished training run."""
     metrics: Path
-    """JSON that `reward_models.bench.benchmark` wrote about it."""
+    """JSON that `roboreward bench` wrote about it."""
     command: str
     """Command line of the training run, for the card."""
     minutes: float
@@ -44,26 +46,42 @@ def ship(config: ShipConfig) -> None:
         WeightsError: The run is not finished, or its weights are too large to ship.
     """
     model = config.run / "model"
-    if not (model / "config.json").is_file():
-        raise WeightsError(f"Expected a finished run with {model}, got none. Finish the training.")
+    selected = config.run / SELECTED
+    if not model.is_dir() or not selected.is_file():
+        raise WeightsError(
+            f"There is no finished run in {config.run}: {model.name} or {selected.name} is missing. "
+            "Finish the training: the same command continues it."
+        )
     size = sum(path.stat().st_size for path in model.iterdir())
     if size > LIMIT_BYTES:
         raise WeightsError(
             f"Expected at most {LIMIT_BYTES} bytes, got {size}. Train a smaller one."
         )
-    numbers = json.loads(config.metrics.read_text(encoding="utf-8"))
-    run = json.loads((config.run / "config.json").read_text(encoding="utf-8"))
+    numbers = _read(config.metrics) | {"model": NAME}
+    text = card(config, _read(config.run / "config.json"), _read(selected), numbers)
     shutil.rmtree(config.weights, ignore_errors=True)
     shutil.copytree(model, config.weights)
     for path in config.weights.iterdir():
         path.chmod(0o644)
-    (config.weights / "README.md").write_text(card(config, run, numbers), encoding="utf-8")
+    (config.weights / "README.md").write_text(text, encoding="utf-8")
     target = config.weights.parent / "metrics.json"
     target.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
 
 
-def card(config: ShipConfig, run: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
-    """Write the model card."""
+def card(
+    config: ShipConfig,
+    run: Mapping[str, Any],
+    selected: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+) -> str:
+    """Write the model card.
+
+    Args:
+        config: Command line and time of the training.
+        run: Configuration of the run.
+        selected: Which step the weights are, and by which validation error they were chosen.
+        numbers: What `roboreward bench` measured.
+    """
     without = numbers.get("no_negatives", {})
     rows = [
         ("nano", numbers["macro_mae"], numbers["false_positive_rate"]),
@@ -73,25 +91,47 @@ def card(config: ShipConfig, run: Mapping[str, Any], numbers: Mapping[str, Any])
     table = "\n".join(
         f"| {name} | {mae:.3f} | {rate:.1%} |" for name, mae, rate in rows if mae is not None
     )
+    error = selected["validation_macro_mae"]
+    chosen = (
+        f"Weights of step {selected['step']} of {selected['steps']}, the lowest macro MAE on the "
+        f"validation split ({error:.3f})."
+        if error is not None
+        else f"Weights of the last step ({selected['step']}): the run had no validation split."
+    )
+    tasks = "\n".join(f"- {scene}: {', '.join(names)}" for scene, names in TASKS.items())
+    count = sum(map(len, TASKS.values()))
     return f"""\
 # {NAME}
 
-A Qwen3-VL of a few million parameters that judges simulated WidowX episodes from 1 to 5, by the prompt, the frame
-protocol and the processor class of RoboReward. It knows two simulated scenes and nothing of the world outside them.
+A Qwen3-VL of a few million parameters that scores episodes of the simulated WidowX from 1 to 5, by the prompt, the frame
+protocol and the processor class of RoboReward.
 
-| judge | macro MAE | says 5 below 5 |
+**For the simulated WidowX of this repository only.** It knows two simulated scenes and {count} tasks, and nothing of the
+world outside them: its scores of another environment, of a real robot or of another task mean nothing. It logs a warning
+when it is asked about a task that it was not trained on. For anything else use `roboreward-4b`, `roboreward-8b` or a model
+behind an API.
+
+Tasks, in these words:
+
+{tasks}
+
+| reward model | macro MAE | false-positive rate (predicted 5, true level < 5) |
 | --- | --- | --- |
 {table}
 
-Measured on {numbers["examples"]} questions about {numbers["episodes"]} episodes of the {numbers["split"]} split, whose
-seeds, colours and camera poses training never saw. Macro: the plain mean over scenes and kinds of question.
+Measured on {numbers["examples"]} examples of {numbers["episodes"]} episodes of the {numbers["split"]} split, whose seeds, colours
+and camera poses training never saw. Macro: the plain mean over scenes and kinds of example.
 
 - Command: `{config.command}`
 - Seed {run["seed"]}, {config.minutes:.0f} minutes on {run["threads"]} CPU threads.
 - Tower: {run["tower"]["steps"]} steps of {run["tower"]["batch_size"]} pairs of frames on dense labels of the simulator.
-- Language model: {run["language"]["steps"]} steps of {run["language"]["batch_size"]} questions, tower frozen.
+- Language model: {run["language"]["steps"]} steps of {run["language"]["batch_size"]} questions, tower frozen. {chosen}
 - Weights: half precision, safetensors. Licence: that of this repository.
 """
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

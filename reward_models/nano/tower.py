@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 from reward_models.data.reward_data import RewardData
+from reward_models.nano.config import TowerConfig
 from reward_models.protocol.frames import MERGE, PATCH, TEMPORAL_PATCH, TOKEN_PIXELS
 
 LABELS = 4
@@ -27,28 +28,6 @@ PLACE = 2
 SCENE_WEIGHT = 2.0
 SCENE = 3
 """Numbers per landmark of the whole scene: column, row and value, wherever it is."""
-
-
-@dataclass(frozen=True)
-class TowerConfig:
-    """How the vision tower is trained."""
-
-    steps: int = 2_500
-    """Optimizer steps."""
-    batch_size: int = 32
-    """Pairs of frames in a step."""
-    learning_rate: float = 1e-3
-    """Peak; falls to zero along a cosine."""
-    warmup: int = 50
-    """Steps of linear warm-up."""
-    weight_decay: float = 0.02
-    """Of AdamW."""
-    positive_weight: float = 3.0
-    """Weight of the few tokens with a landmark in the presence loss."""
-    colour_jitter: float = 0.2
-    """Largest relative change of each colour channel."""
-    shift_px: int = 12
-    """Largest shift of the image in each direction, in pixels."""
 
 
 @dataclass(frozen=True, eq=False)

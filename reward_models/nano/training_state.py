@@ -14,23 +14,29 @@ from roboreward_gym.errors import WeightsError
 
 
 def save_state(
-    path: Path, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+    path: Path,
+    step: int,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    validation_macro_mae: float | None = None,
 ) -> None:
-    """Write parameters, optimizer moments and the step."""
+    """Write parameters, optimizer moments if there is an optimizer, the step and what validation measured."""
     tensors = {
         f"{name}/{key}": value
         for name, module in modules.items()
         for key, value in module.state_dict().items()
     }
-    for index, state in optimizer.state_dict()["state"].items():
+    moments = {} if optimizer is None else optimizer.state_dict()["state"]
+    for index, state in moments.items():
         tensors |= {
             f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()
         }
+    facts = {"step": step, "validation_macro_mae": validation_macro_mae}
     partial = path.with_suffix(".partial")
     # Copies, because safetensors refuses tied weights that share their memory.
-    save_file(
-        {k: v.detach().clone() for k, v in tensors.items()}, partial, {"step": json.dumps(step)}
-    )
+    copies = {key: value.detach().clone() for key, value in tensors.items()}
+    save_file(copies, partial, {key: json.dumps(value) for key, value in facts.items()})
     partial.replace(path)
 
 
@@ -40,7 +46,7 @@ def load_state(
     """Read what `save_state` wrote into the given objects and return its step.
 
     Raises:
-        WeightsError: The file is corrupt, or belongs to a model of another size.
+        WeightsError: The file is missing or corrupt, or belongs to a model of another size.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -55,10 +61,25 @@ def load_state(
             optimizer.load_state_dict(_optimizer_state(tensors, optimizer))
     except (OSError, RuntimeError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
-            f"Expected the training state of this model in {path}, got: {error}. "
-            "Train into another folder, or delete this one."
+            f"The training state {path} cannot be used: {error}. "
+            "Train into another folder, or delete this file."
         ) from error
     return step
+
+
+def saved_validation_macro_mae(path: Path) -> float:
+    """Read what validation measured when the state was saved.
+
+    Raises:
+        WeightsError: The file is corrupt, or was saved without it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return float(json.loads(file.metadata()["validation_macro_mae"]))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"The training state {path} holds no validation error: {error}. Delete this file."
+        ) from error
 
 
 def _optimizer_state(
