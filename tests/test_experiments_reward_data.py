@@ -11,22 +11,27 @@ import torch
 
 from experiments.config import EVALUATION_SEEDS, SHOWCASE_SEEDS, TRAINING_SEEDS
 from experiments.run_folder import RunFolderError
-from experiments.simulation import reward_data
+from experiments.simulation import reward_data, reward_episodes
 from experiments.simulation.demonstrations import ENV_IDS, DemonstrationConfig
 from experiments.simulation.reward_data import (
-    CLONED,
     FRAMES,
-    HORIZON,
+    SEEDS_PER_SCENE,
     FrameFile,
     MissingPolicy,
-    RewardDataConfig,
-    clips_of,
     collect,
-    jobs_of,
-    play,
+    episode_jobs,
+    make_clips,
+)
+from experiments.simulation.reward_episodes import (
+    CLONED,
+    HORIZON,
+    RewardDataConfig,
+    env_and_arm,
+    play_episode,
 )
 from policies.policy import DiffusionPolicy, PolicyConfig
 from reward_models.data.reward_data import RewardData
+from roboreward_gym.errors import InvalidSetting
 from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks import look
 from robots.widowx import WidowXEnv
@@ -42,23 +47,24 @@ def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reward_data, "worker_pool", PoolInProcess)
 
 
-def stage(split: str = "train") -> tuple[WidowXEnv, MujocoArm]:
-    return reward_data._stage(dataclasses.replace(CONFIG, split=split), "toy")
+def env_of(split: str = "train") -> tuple[WidowXEnv, MujocoArm]:
+    return env_and_arm(dataclasses.replace(CONFIG, split=split), "toy")
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    monkeypatch.setattr(reward_data, "HORIZON", dict.fromkeys(HORIZON, steps))
+    monkeypatch.setattr(reward_episodes, "HORIZON", dict.fromkeys(HORIZON, steps))
 
 
 def assert_shows_the_present(picture: np.ndarray, before: np.ndarray) -> None:
-    """The film is rendered again from joint positions, a fraction of a physics step apart."""
-    now = stage()[1].camera().astype(int)
+    """The clip is rendered again from joint positions, a fraction of a physics step apart."""
+    now = env_of()[1].camera().astype(int)
     assert np.abs(now - picture).mean() < 0.1
     assert np.abs(now - before).mean() > 0.5
 
 
 def test_a_whole_clip_spans_its_episode() -> None:
-    frames, dense, meta, _ = clips_of(CONFIG, "toy", CUT_SEED)[0]
+    clip = make_clips(CONFIG, "toy", CUT_SEED)[0]
+    frames, dense, meta = clip.frames, clip.dense, clip.meta
     assert frames.shape == (FRAMES, 192, 256, 3)
     assert frames.dtype == np.uint8
     assert (meta["frame_times_s"][0], meta["frame_times_s"][-1]) == (0.0, HORIZON["toy"] / 5)
@@ -67,9 +73,10 @@ def test_a_whole_clip_spans_its_episode() -> None:
 
 
 def test_a_whole_clip_ends_with_the_final_state_and_its_truth() -> None:
-    frames, dense, meta, examples = clips_of(CONFIG, "toy", CUT_SEED)[0]
-    source, task, _ = play(CONFIG, "toy", CUT_SEED)
-    env, _ = stage()
+    clip = make_clips(CONFIG, "toy", CUT_SEED)[0]
+    frames, dense, meta, examples = clip.frames, clip.dense, clip.meta, clip.examples
+    source, task, _ = play_episode(CONFIG, "toy", CUT_SEED)
+    env, _ = env_of()
     assert_shows_the_present(frames[-1], before=frames[-2])
     np.testing.assert_array_equal(dense[-1], env.scene.landmarks())
     assert (meta["caption"], meta["source"]) == (env.scene.caption(), source)
@@ -78,28 +85,28 @@ def test_a_whole_clip_ends_with_the_final_state_and_its_truth() -> None:
 
 
 def test_a_cut_clip_tells_the_truth_at_the_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, cut = clips_of(CONFIG, "toy", CUT_SEED)
-    frames, dense, meta, examples = cut
+    whole, cut = make_clips(CONFIG, "toy", CUT_SEED)
+    frames, dense, meta, examples = cut.frames, cut.dense, cut.meta, cut.examples
     assert meta["kept"] == 0.3
     steps = round(5 * meta["frame_times_s"][-1])
     assert steps == round(0.3 * (HORIZON["toy"] + 1)) - 1
     stop_after(monkeypatch, steps)  # the same episode, with no future that a label could come from
-    play(CONFIG, "toy", CUT_SEED)
-    env, _ = stage()
-    assert_shows_the_present(frames[-1], before=whole[0][-1])
+    play_episode(CONFIG, "toy", CUT_SEED)
+    env, _ = env_of()
+    assert_shows_the_present(frames[-1], before=whole.frames[-1])
     np.testing.assert_array_equal(dense[-1], env.scene.landmarks())
-    assert meta["caption"] == env.scene.caption() != whole[2]["caption"]
+    assert meta["caption"] == env.scene.caption() != whole.meta["caption"]
     assert [e["level"] for e in examples] == [env.level(e["task"]) for e in examples]
     assert examples[0]["kind"] == "truncated"
-    assert examples[0]["level"] < whole[3][0]["level"] == 5
+    assert examples[0]["level"] < whole.examples[0]["level"] == 5
 
 
-def test_counterfactuals_ask_other_commands_that_were_not_done_at_the_start() -> None:
-    env, _ = reward_data._stage(CONFIG, "drawer")
+def test_counterfactuals_are_other_tasks_that_were_not_done_at_the_start() -> None:
+    env, _ = env_and_arm(CONFIG, "drawer")
     numbers = set()
     for seed in range(150_000_000, 150_000_003):
-        *_, examples = clips_of(CONFIG, "drawer", seed)[0]
-        own = play(CONFIG, "drawer", seed)[1]
+        examples = make_clips(CONFIG, "drawer", seed)[0].examples
+        own = play_episode(CONFIG, "drawer", seed)[1]
         askable = {task for task in env.commands if env.scene.askable(task)}
         asked = [e["task"] for e in examples if e["kind"] == "counterfactual"]
         assert set(asked) <= askable - {own}
@@ -109,17 +116,17 @@ def test_counterfactuals_ask_other_commands_that_were_not_done_at_the_start() ->
 
 
 def test_an_episode_follows_from_its_seed() -> None:
-    first, again = (play(CONFIG, "toy", seed) for seed in (CUT_SEED, CUT_SEED))
-    other = play(CONFIG, "toy", CUT_SEED + 1)
+    first, again = (play_episode(CONFIG, "toy", seed) for seed in (CUT_SEED, CUT_SEED))
+    other = play_episode(CONFIG, "toy", CUT_SEED + 1)
     assert first[:2] == again[:2]
-    np.testing.assert_array_equal(first[2].snapshots, again[2].snapshots)
-    assert (first[2].snapshots[0] != other[2].snapshots[0]).any()
+    np.testing.assert_array_equal(first[2].qpos, again[2].qpos)
+    assert (first[2].qpos[0] != other[2].qpos[0]).any()
 
 
 def test_the_test_split_has_colours_that_training_never_has() -> None:
     def bands(split: str) -> set[int]:
         """Fifths of each hue band that the duck is painted with."""
-        env, arm = stage(split)
+        env, arm = env_of(split)
         hues = []
         for seed in range(12):
             env.reset(seed=seed)
@@ -137,7 +144,7 @@ def _hue(rgba: np.ndarray) -> float:
 
 def test_no_seed_is_used_twice() -> None:
     ends = [
-        jobs_of(dataclasses.replace(CONFIG, split=split, first=first, episodes=2))
+        episode_jobs(dataclasses.replace(CONFIG, split=split, first=first, episodes=2))
         for split in reward_data.SEED_OFFSET
         for first in (0, 49_999_998)
     ]
@@ -155,6 +162,17 @@ def test_no_seed_is_used_twice() -> None:
     assert taken[-1][1] < 2**31
 
 
+@pytest.mark.parametrize(
+    ("first", "episodes"), [(SEEDS_PER_SCENE - 1, 2), (SEEDS_PER_SCENE, 1), (-1, 1)]
+)
+def test_seeds_of_another_split_or_scene_are_refused(
+    tmp_path: Path, first: int, episodes: int
+) -> None:
+    with pytest.raises(InvalidSetting, match="another split or scene"):
+        collect(RewardDataConfig(tmp_path / "data", first=first, episodes=episodes))
+    assert not (tmp_path / "data").exists()
+
+
 def test_cloned_policies_act_from_what_they_see(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,12 +182,12 @@ def test_cloned_policies_act_from_what_they_see(
     folders = (tmp_path, tmp_path)
     config = dataclasses.replace(CONFIG, policy=folders, half_trained=folders)
     stop_after(monkeypatch, 9)
-    (source, task, truth), again = (play(config, "toy", 7) for _ in range(2))
+    (source, task, truth), again = (play_episode(config, "toy", 7) for _ in range(2))
     assert source in CLONED
     assert task == "put the duck on the towel"
-    assert len(truth.snapshots) == 10
-    assert np.ptp(truth.snapshots[:, :6], axis=0).max() > 0.01
-    np.testing.assert_array_equal(truth.snapshots, again[2].snapshots)
+    assert len(truth.qpos) == 10
+    assert np.ptp(truth.qpos[:, :6], axis=0).max() > 0.01
+    np.testing.assert_array_equal(truth.qpos, again[2].qpos)
 
 
 @pytest.mark.parametrize("given", [{"policy": 1}, {"policy": 2}, {"policy": 2, "half_trained": 1}])
@@ -208,22 +226,22 @@ def test_the_reward_models_read_what_was_collected(
     config = RewardDataConfig(tmp_path / "data", split="validation", episodes=2)
     collect(config)
     data = RewardData.open([config.out], "validation")
-    expected = [clip for job in jobs_of(config) for clip in clips_of(*job)]
+    expected = [labelled for job in episode_jobs(config) for labelled in make_clips(*job)]
     assert len(data.clips) == len(expected) >= 4
-    for number, (frames, dense, meta, examples) in enumerate(expected):
-        np.testing.assert_array_equal(data.stored(number), frames)
-        np.testing.assert_allclose(data.dense[number], dense, atol=1e-6)
-        assert data.clips[number].episode == meta["episode"]
+    for number, clip in enumerate(expected):
+        np.testing.assert_array_equal(data.stored(number), clip.frames)
+        np.testing.assert_allclose(data.dense[number], clip.dense, atol=1e-6)
+        assert data.clips[number].episode == clip.meta["episode"]
         asked = [(e.task, e.level, e.kind) for e in data.examples if e.clip == number]
-        assert asked == [(e["task"], e["level"], e["kind"]) for e in examples]
+        assert asked == [(e["task"], e["level"], e["kind"]) for e in clip.examples]
 
 
 def test_a_folder_that_was_not_finished_shows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = clips_of(CONFIG, "toy", CUT_SEED)
+    whole = make_clips(CONFIG, "toy", CUT_SEED)
     episodes = [whole, whole]
-    monkeypatch.setattr(reward_data, "clips_of", lambda *_: episodes.pop())
+    monkeypatch.setattr(reward_data, "make_clips", lambda *_: episodes.pop())
     config = RewardDataConfig(tmp_path / "data", episodes=2)  # of each scene
     with pytest.raises(IndexError):
         collect(config)
