@@ -15,7 +15,7 @@ pytest.importorskip("lerobot", reason="needs the extra `lerobot`")
 import torch
 
 from policies.lerobot_plugin.modeling_roboreward_dit import RoboRewardDiTPolicy
-from reward_models.data.lerobot import write_dataset
+from reward_models.data.lerobot_writer import write_dataset
 from reward_models.lerobot_plugin import compute_rabc_weights
 from roboreward_gym import Episode, ProgressScore
 

@@ -15,7 +15,7 @@ from reward_models.judges.budget import Budget, process_budget
 from reward_models.judges.gemini import GeminiJudge, load
 from reward_models.net.retries import Patience
 from reward_models.protocol.prompt import build_prompt
-from reward_models.video.encode import mp4
+from reward_models.video.write import mp4
 from roboreward_gym.errors import (
     BudgetExhausted,
     InvalidClip,

@@ -26,12 +26,14 @@ from reward_models.judges.lerobot import (
 from reward_models.lerobot_plugin import compute_rabc_weights
 from reward_models.lerobot_plugin.configuration_roboreward import RoboRewardConfig
 from reward_models.lerobot_plugin.modeling_roboreward import RoboRewardRewardModel
+from reward_models.protocol.frames import sample_clip
 from reward_models.scoring.log import OutputUnwritable
-from reward_models.video.read import Footage
+from reward_models.video.read import open_recording
 from roboreward_gym import Clip, ProgressScore
 from roboreward_gym.errors import InvalidClip, RewardModelFailure, WeightsError
 from roboreward_gym.registry import load_reward_model
 from tests.tiny_vlm import random_clip, write_tiny_checkpoint, write_tiny_robometer
+from tests.video_files import flat_frames, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = [
@@ -135,7 +137,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> RoboRewardConfig:
     from roboreward_gym import registry
 
     monkeypatch.setitem(registry._factories, "brightness", Brightness)
-    return make_reward_model_config("roboreward", judge="brightness", device="cpu")
+    return make_reward_model_config("roboreward", model="brightness", device="cpu")
 
 
 def rewards(config: RoboRewardConfig, frames: torch.Tensor, task: Any = "x") -> torch.Tensor:
@@ -156,14 +158,16 @@ def test_our_reward_model_survives_saving(plugin: RoboRewardConfig, tmp_path: Pa
     make_reward_model(plugin).save_pretrained(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     loaded = RoboRewardRewardModel.from_pretrained(tmp_path)
-    assert loaded.config.judge == "brightness"
+    assert loaded.config.model == "brightness"
     assert not loaded.is_trainable
     again = make_reward_model_config("roboreward", device="cpu", pretrained_path=str(tmp_path))
     assert isinstance(make_reward_model(again), RoboRewardRewardModel)
 
 
 def test_an_unreadable_answer_is_never_a_reward(plugin: RoboRewardConfig) -> None:
-    with pytest.raises(RewardModelFailure, match=r"got none for \[1\]: 'hm'"):
+    with pytest.raises(
+        RewardModelFailure, match=r"scores of episodes \[1\] of 2 are unreadable: 'hm'"
+    ):
         rewards(plugin, torch.zeros(2, 3, 3, 8, 8), ["x", "mumble"])
 
 
@@ -171,8 +175,8 @@ def test_an_unreadable_answer_is_never_a_reward(plugin: RoboRewardConfig) -> Non
     ("frames", "task", "message"),
     [
         (torch.zeros(2, 3, 8, 8), "x", "A single frame shows no progress"),
-        (torch.zeros(2, 3, 3, 8, 8), None, "a command for each of 2 episodes"),
-        (torch.zeros(2, 3, 3, 8, 8), ["a", "b", "c"], "got 3"),
+        (torch.zeros(2, 3, 3, 8, 8), None, "There are 0 tasks under 'task' for 2 episodes"),
+        (torch.zeros(2, 3, 3, 8, 8), ["a", "b", "c"], "There are 3 tasks"),
     ],
 )
 def test_batches_that_hold_no_episodes_are_refused(
@@ -192,20 +196,33 @@ def test_lerobot_discovers_the_type_from_the_command_line() -> None:
     assert shown.splitlines()[-1] == "roboreward"
 
 
-def test_progress_is_what_the_judge_says_of_each_beginning() -> None:
-    frames = np.linspace(0, 255, 9).astype(np.uint8)[:, None, None, None]
-    footage = Footage(np.broadcast_to(frames, (9, 8, 8, 3)).copy(), 5.0, 17, 10.0)
-    progress = compute_rabc_weights.episode_progress(Brightness(), footage, "x", 4)
-    assert progress.shape == (17,)
-    assert progress[0] == 0.25 * round(4 * 31 / 255)
-    assert progress[-1] == 1.0
+def test_progress_is_the_score_of_each_prefix(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", flat_frames(49))
+    recording = compute_rabc_weights.read_for_prefixes(open_recording(path), 4)
+    progress = compute_rabc_weights.episode_progress(Brightness(), recording, "x", 4)
+    assert progress.shape == (49,)
+    assert progress[0] == 0.0
+    assert progress[-1] == 0.75  # the last frame has brightness 208
     assert (np.diff(progress) >= 0).all()
-    unread = compute_rabc_weights.episode_progress(Brightness(), footage, "mumble", 4)
+    unread = compute_rabc_weights.episode_progress(Brightness(), recording, "mumble", 4)
     assert np.isnan(unread).all()
 
 
+def test_each_prefix_is_sampled_as_without_the_memory_limit(tmp_path: Path) -> None:
+    source = open_recording(write_video(tmp_path / "a.mp4", flat_frames(49)))
+    whole, limited = (
+        compute_rabc_weights.read_for_prefixes(source, 5, most) for most in (10**9, 1)
+    )
+    assert len(limited.frames) < len(whole.frames) == 49
+    for length in compute_rabc_weights.prefix_lengths(49, 5):
+        seen, seen_limited = (sample_clip(r.beginning(length).clip("x")) for r in (whole, limited))
+        assert seen_limited.missing == ()
+        assert np.array_equal(seen.frames, seen_limited.frames)
+        assert seen.group_times_s == seen_limited.group_times_s
+
+
 def test_lerobot_reads_our_progress_as_weights(plugin: RoboRewardConfig, tmp_path: Path) -> None:
-    from reward_models.data.lerobot import write_dataset
+    from reward_models.data.lerobot_writer import write_dataset
     from roboreward_gym import Episode
 
     def film(values: list[int]) -> Episode:
@@ -237,7 +254,7 @@ def test_lerobot_reads_our_progress_as_weights(plugin: RoboRewardConfig, tmp_pat
     assert batch.tolist() == pytest.approx([2.0, 0.0], abs=1e-4)
 
 
-def test_weights_that_cannot_be_written_are_refused_before_the_judge_is_asked(
+def test_weights_that_cannot_be_written_are_refused_before_anything_is_scored(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "taken").touch()

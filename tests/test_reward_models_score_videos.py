@@ -1,9 +1,9 @@
-"""`roboreward score`: each film exactly once, whatever happens, and never a made-up score."""
+"""`roboreward score`: each recording exactly once, whatever happens, and never a made-up score."""
 
-import errno
-import io
 import json
 import math
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -11,26 +11,31 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import pytest
 
 from reward_models.commands import main as cli
-from reward_models.scoring import log as score_log
-from reward_models.scoring.log import drop_torn_line
+from reward_models.scoring.log import COLUMNS, ScoreLog
+from reward_models.scoring.stdout import table_line
 from roboreward_gym import Clip, ProgressScore
 from roboreward_gym import registry as registry_module
-from roboreward_gym.errors import InvalidClip, RewardModelFailure
-from tests.video_files import flat_frames, write_video
+from roboreward_gym.errors import (
+    BudgetExhausted,
+    InvalidClip,
+    PartialScores,
+    RewardModelFailure,
+)
+from tests.video_files import flat_frames, numbers, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
-JUDGE = "length-judge"
+MODEL = "length-model"
 FAILURES = 5
 
 
-class LengthJudge:
-    """The level is the number of frames, capped at 5: so a score tells which film it belongs to."""
+class LengthModel:
+    """The level is the number of frames, capped at 5: so a score tells which recording it belongs to."""
 
     def __init__(self, weights: str = "w1") -> None:
         self.weights = weights
@@ -38,53 +43,53 @@ class LengthJudge:
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         self.batches.append(len(clips))
-        return [self.judge(clip) for clip in clips]
+        return [self.answer(clip) for clip in clips]
 
-    def judge(self, clip: Clip) -> ProgressScore:
+    def answer(self, clip: Clip) -> ProgressScore:
         if "unspeakable" in clip.task:
-            raise InvalidClip("Expected a plain command, got an unspeakable one.")
+            raise InvalidClip("The task is unspeakable. Word it differently.")
         level = None if "mumble" in clip.task else min(len(clip.frames), 5)
-        manifest = {"model": JUDGE, "weights_sha256": self.weights}
+        manifest = {"model": MODEL, "weights_sha256": self.weights}
         return ProgressScore(level, text=f"{len(clip.frames)} frames", manifest=manifest)
 
 
-class BrokenJudge:
-    """Fails on every film."""
+class BrokenModel:
+    """Fails on every recording."""
 
     def __init__(self) -> None:
         self.asked = 0
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         self.asked += 1
-        raise RewardModelFailure("Expected an answer, got none.")
+        raise RewardModelFailure("There was no answer.")
 
 
 @pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch) -> LengthJudge:
-    return offer(monkeypatch, LengthJudge())
+def model(monkeypatch: pytest.MonkeyPatch) -> LengthModel:
+    return offer(monkeypatch, LengthModel())
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, model: Any) -> Any:
-    monkeypatch.setitem(registry_module._factories, JUDGE, lambda: model)
-    monkeypatch.delitem(registry_module._loaded, JUDGE, raising=False)
+    monkeypatch.setitem(registry_module._factories, MODEL, lambda: model)
+    monkeypatch.delitem(registry_module._loaded, MODEL, raising=False)
     return model
 
 
 @pytest.fixture(autouse=True)
-def forget_the_judge() -> Iterator[None]:
+def forget_the_model() -> Iterator[None]:
     yield
-    registry_module._loaded.pop(JUDGE, None)
+    registry_module._loaded.pop(MODEL, None)
 
 
 def score(*arguments: object) -> int:
-    return cli.main(["score", *map(str, arguments), "--model", JUDGE])
+    return cli.main(["score", *map(str, arguments), "--model", MODEL])
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def films(folder: Path, count: int) -> list[Path]:
+def videos_in(folder: Path, count: int) -> list[Path]:
     folder.mkdir(exist_ok=True)
     return [
         write_video(folder / f"{i:03}.avi", flat_frames(2 + i % 4), codec="mpeg4")
@@ -92,7 +97,7 @@ def films(folder: Path, count: int) -> list[Path]:
     ]
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_a_line_per_video_holds_all_that_is_known(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", flat_frames(4), fps=5)
     out = tmp_path / "scores" / "a.jsonl"
@@ -102,7 +107,7 @@ def test_a_line_per_video_holds_all_that_is_known(tmp_path: Path) -> None:
             "id": str(video),
             "video": str(video),
             "task": "open the drawer",
-            "model": JUDGE,
+            "model": MODEL,
             "level": 4,
             "probabilities": None,
             "expected": 4.0,
@@ -113,40 +118,40 @@ def test_a_line_per_video_holds_all_that_is_known(tmp_path: Path) -> None:
             "fps": 5.0,
             "frames": 4,
             "frames_total": 4,
-            "manifest": {"model": JUDGE, "weights_sha256": "w1"},
+            "manifest": {"model": MODEL, "weights_sha256": "w1"},
         }
     ]
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_without_a_file_the_scores_go_to_stdout(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert score(*films(tmp_path, 2), "--task", "x") == 0
+    assert score(*videos_in(tmp_path, 2), "--task", "x") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["level"] for line in lines] == [2, 3]
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_an_unreadable_answer_is_null_and_is_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "o.jsonl"
-    assert score(*films(tmp_path, 1), "--task", "mumble", "--out", out) == 0
+    assert score(*videos_in(tmp_path, 1), "--task", "mumble", "--out", out) == 0
     assert {rows(out)[0][key] for key in ("level", "expected", "entropy")} == {None}
     assert "1 of them unreadable (level null)" in capsys.readouterr().err
 
 
-def test_films_are_asked_about_in_batches(tmp_path: Path, judge: LengthJudge) -> None:
-    assert score(*films(tmp_path, 7), "--task", "x", "--batch-size", 3) == 0
-    assert judge.batches == [3, 3, 1]
+def test_videos_are_asked_about_in_batches(tmp_path: Path, model: LengthModel) -> None:
+    assert score(*videos_in(tmp_path, 7), "--task", "x", "--batch-size", 3) == 0
+    assert model.batches == [3, 3, 1]
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_broken_files_are_reported_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good = films(tmp_path, 3)
+    good = videos_in(tmp_path, 3)
     (tmp_path / "empty.mp4").touch()
     out = tmp_path / "o.jsonl"
     status = score(
@@ -160,14 +165,14 @@ def test_broken_files_are_reported_and_the_others_go_on(
     assert status == 1
     assert [row["id"] for row in rows(out)] == [str(path) for path in good]
     err = capsys.readouterr().err
-    assert "empty.mp4: Expected a readable video" in err
-    assert "nope.mp4: Expected a video or a folder" in err
+    assert "empty.mp4 is damaged or no video" in err
+    assert "no video or folder of frames at" in err
     assert "3 scored, 2 failed, see above." in err
 
 
-@pytest.mark.usefixtures("judge")
-def test_a_clip_that_the_judge_refuses_costs_only_itself(tmp_path: Path) -> None:
-    films(tmp_path, 3)
+@pytest.mark.usefixtures("model")
+def test_a_clip_that_the_model_refuses_costs_only_itself(tmp_path: Path) -> None:
+    videos_in(tmp_path, 3)
     table = tmp_path / "clips.csv"
     table.write_text("video,task\n000.avi,x\n001.avi,unspeakable\n002.avi,y\n")
     out = tmp_path / "o.jsonl"
@@ -175,10 +180,10 @@ def test_a_clip_that_the_judge_refuses_costs_only_itself(tmp_path: Path) -> None
     assert [row["id"] for row in rows(out)] == ["000.avi", "002.avi"]
 
 
-def test_what_a_judge_prints_is_not_among_the_scores(
+def test_what_a_model_prints_is_not_among_the_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Chatty(LengthJudge):
+    class Chatty(LengthModel):
         def __init__(self) -> None:
             super().__init__()
             sys.stdout.write("loading\n")
@@ -187,47 +192,47 @@ def test_what_a_judge_prints_is_not_among_the_scores(
             sys.stdout.write("looking\n")
             return super().score(clips)
 
-    monkeypatch.setitem(registry_module._factories, JUDGE, Chatty)
-    assert score(*films(tmp_path, 2), "--task", "x") == 0
+    monkeypatch.setitem(registry_module._factories, MODEL, Chatty)
+    assert score(*videos_in(tmp_path, 2), "--task", "x") == 0
     said = capsys.readouterr()
     assert [json.loads(line)["level"] for line in said.out.splitlines()] == [2, 3]
     assert "loading" in said.err
     assert "looking" in said.err
 
 
-def test_a_judge_out_of_order_stops_the_run(
+def test_a_model_out_of_order_stops_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = offer(monkeypatch, BrokenJudge())
+    broken = offer(monkeypatch, BrokenModel())
     out = tmp_path / "o.jsonl"
-    assert score(*films(tmp_path, 20), "--task", "x", "--out", out, "--batch-size", 1) == 1
+    assert score(*videos_in(tmp_path, 20), "--task", "x", "--out", out, "--batch-size", 1) == 1
     assert broken.asked == FAILURES
     assert out.read_text() == ""
-    assert "roboreward score: Expected an answer, got none." in capsys.readouterr().err
+    assert "roboreward score: There was no answer." in capsys.readouterr().err
 
 
 RUN_AND_HANG = """
 import sys, time
-from tests.test_reward_models_score_videos import JUDGE, LengthJudge
+from tests.test_reward_models_score_videos import MODEL, LengthModel
 from reward_models.commands import main as cli
 from roboreward_gym.registry import register_reward_model
 
-class Hanging(LengthJudge):
+class Hanging(LengthModel):
     def score(self, clips):
         if sum(self.batches) >= 96:
             time.sleep(600)
         return super().score(clips)
 
-register_reward_model(JUDGE, Hanging)
+register_reward_model(MODEL, Hanging)
 cli.main(sys.argv[1:])
 """
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_200_videos_killed_half_way_and_resumed_give_each_exactly_once(tmp_path: Path) -> None:
-    videos = films(tmp_path / "films", 200)
+    videos = videos_in(tmp_path / "videos", 200)
     out = tmp_path / "o.jsonl"
-    arguments = ["score", *map(str, videos), "--task", "x", "--model", JUDGE, "--out", str(out)]
+    arguments = ["score", *map(str, videos), "--task", "x", "--model", MODEL, "--out", str(out)]
     with subprocess.Popen(
         [sys.executable, "-c", RUN_AND_HANG, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL
     ) as process:
@@ -238,7 +243,7 @@ def test_200_videos_killed_half_way_and_resumed_give_each_exactly_once(tmp_path:
     assert process.returncode == -signal.SIGKILL
     before = out.read_bytes()
     assert before.count(b"\n") == 96
-    out.write_bytes(before + b'{"id": "films/torn", "lev')  # what a kill amid a write leaves
+    out.write_bytes(before + b'{"id": "videos/torn", "lev')  # what a kill amid a write leaves
 
     assert cli.main(arguments) == 0
     assert out.read_bytes().startswith(before)
@@ -246,136 +251,158 @@ def test_200_videos_killed_half_way_and_resumed_give_each_exactly_once(tmp_path:
     assert [row["level"] for row in rows(out)] == [2 + i % 4 for i in range(200)]
 
 
-def test_a_finished_run_asks_and_writes_nothing(tmp_path: Path, judge: LengthJudge) -> None:
-    videos = films(tmp_path, 3)
+def test_a_finished_run_asks_and_writes_nothing(tmp_path: Path, model: LengthModel) -> None:
+    videos = videos_in(tmp_path, 3)
     out = tmp_path / "o.jsonl"
     score(*videos, "--task", "x", "--out", out)
-    written, asked = out.read_bytes(), len(judge.batches)
+    written, asked = out.read_bytes(), len(model.batches)
     assert score(*videos, "--task", "x", "--out", out) == 0
     assert out.read_bytes() == written
-    assert len(judge.batches) == asked
+    assert len(model.batches) == asked
 
 
-@pytest.mark.usefixtures("judge")
-def test_a_full_disk_stops_the_run_and_keeps_what_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class FullAfterOne(io.FileIO):
-        def write(self, data: Any) -> int:
-            if self.tell():
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return super().write(data)
+RUN_WITH_LITTLE_ROOM = """
+import resource, sys
+from tests.test_reward_models_score_videos import MODEL, LengthModel
+from reward_models.commands import main as cli
+from roboreward_gym.registry import register_reward_model
 
-    def open_small(path: Path) -> TextIO:
-        return io.TextIOWrapper(io.BufferedWriter(FullAfterOne(path, "a")), encoding="utf-8")
+register_reward_model(MODEL, LengthModel)
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
-    monkeypatch.setattr(score_log, "_open_to_append", open_small)
+
+@pytest.mark.usefixtures("model")
+def test_a_full_disk_stops_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
+    videos = videos_in(tmp_path, 3)
     out = tmp_path / "o.jsonl"
-    assert score(*films(tmp_path, 3), "--task", "x", "--out", out) == 1
-    assert "room for one more score in" in capsys.readouterr().err
-    assert len(rows(out)) == 1
-    monkeypatch.undo()
+    arguments = ["score", *map(str, videos), "--task", "x", "--model", MODEL, "--out", str(out)]
+    command = [sys.executable, "-c", RUN_WITH_LITTLE_ROOM, *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "no room for one more score in" in ended.stderr
+    assert 0 < out.read_bytes().count(b"\n") < 3
+    assert cli.main(arguments) == 0
+    assert [row["level"] for row in rows(out)] == [2, 3, 4]
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_two_runs_never_write_to_the_same_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    videos, out = films(tmp_path, 2), tmp_path / "o.jsonl"
-    with score_log.ScoreLog(out, JUDGE):
-        out.write_text('{"half a li')  # what the other run is writing just now
+    videos, out = videos_in(tmp_path, 2), tmp_path / "o.jsonl"
+    score(videos[0], "--task", "x", "--out", out)
+    with ScoreLog(out, MODEL):
+        half = out.read_text() + '{"id": "half a li'  # what the other run is writing just now
+        out.write_text(half)
         assert score(*videos, "--task", "x", "--out", out) == 1
-        assert "another run is writing to" in capsys.readouterr().err
-        assert out.read_text() == '{"half a li'
+        assert "Another run is writing to" in capsys.readouterr().err
+        assert out.read_text() == half
     assert score(*videos, "--task", "x", "--out", out) == 0
     assert len(rows(out)) == 2
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_an_output_that_is_no_file_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert score(*films(tmp_path, 1), "--task", "x", "--out", tmp_path) == 1
-    assert f"got {tmp_path}: Is a directory. Choose another --out" in capsys.readouterr().err
-    picture = tmp_path / "o.png"
-    picture.write_bytes(b"\x89PNG\xff\n")
-    assert score(*films(tmp_path, 1), "--task", "x", "--out", picture) == 1
-    assert "Expected a score in line 1" in capsys.readouterr().err
-    assert picture.read_bytes() == b"\x89PNG\xff\n"
+    assert score(*videos_in(tmp_path, 1), "--task", "x", "--out", tmp_path) == 1
+    assert f"to {tmp_path}: Is a directory. Choose another --out" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_what_failed_is_tried_again(tmp_path: Path) -> None:
     out, late = tmp_path / "o.jsonl", tmp_path / "late.avi"
-    videos = [*films(tmp_path, 1), late]
+    videos = [*videos_in(tmp_path, 1), late]
     assert score(*videos, "--task", "x", "--out", out) == 1
     write_video(late, flat_frames(5), codec="mpeg4")
     assert score(*videos, "--task", "x", "--out", out) == 0
     assert [row["level"] for row in rows(out)] == [2, 5]
 
 
-@pytest.mark.usefixtures("judge")
-def test_the_file_of_another_judge_is_refused_untouched(
+@pytest.mark.usefixtures("model")
+def test_the_file_of_another_model_is_refused_untouched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    videos, out = films(tmp_path, 2), tmp_path / "o.jsonl"
+    videos, out = videos_in(tmp_path, 2), tmp_path / "o.jsonl"
     score(videos[0], "--task", "x", "--out", out)
-    out.write_text(out.read_text().replace(f'"model": "{JUDGE}"', '"model": "other"'))
+    out.write_text(out.read_text().replace(f'"model": "{MODEL}"', '"model": "other"'))
     before = out.read_bytes()
     assert score(*videos, "--task", "x", "--out", out) == 1
     assert out.read_bytes() == before
     err = capsys.readouterr().err
-    assert f"Expected scores of '{JUDGE}'" in err
-    assert "got those of 'other' in line 1" in err
+    assert f"holds scores of 'other' (line 1), not of '{MODEL}'" in err
 
 
 def test_other_weights_under_the_same_name_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    videos, out = films(tmp_path, 2), tmp_path / "o.jsonl"
-    offer(monkeypatch, LengthJudge("w1"))
+    videos, out = videos_in(tmp_path, 2), tmp_path / "o.jsonl"
+    offer(monkeypatch, LengthModel("w1"))
     score(videos[0], "--task", "x", "--out", out)
-    offer(monkeypatch, LengthJudge("w2"))
+    offer(monkeypatch, LengthModel("w2"))
     assert score(*videos, "--task", "x", "--out", out) == 1
     assert len(rows(out)) == 1
-    assert "Expected weights_sha256 'w1'" in capsys.readouterr().err
+    assert "weights_sha256 is 'w2', and 'w1' in the earlier lines" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_another_task_for_the_same_id_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    video, out = films(tmp_path, 1)[0], tmp_path / "o.jsonl"
+    video, out = videos_in(tmp_path, 1)[0], tmp_path / "o.jsonl"
     score(video, "--task", "x", "--out", out)
     assert score(video, "--task", "y", "--out", out) == 1
-    assert "Expected the task 'y'" in capsys.readouterr().err
+    assert "for the task 'x', not for 'y'" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("judge")
-def test_a_file_that_holds_no_scores_is_refused_untouched(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+SOMEBODYS = {
+    "text": b"my notes\n",
+    "text without an end": b"my notes",
+    "json without an end": b'{"id": "a", "notes": [1, 2, 3, 4, 5, 6]}',
+    "two json lines": b'{"id": "a"}\n{"id": "b"}',
+    "json that begins as ours": b'{"id": "',
+    "a json array": b"[1, 2]\n",
+    "a picture": b"\x89PNG\xff\n\x00",
+    "an empty line": b"\n",
+    "columns of ours, not texts": json.dumps(dict.fromkeys(COLUMNS, 1)).encode() + b"\n",
+    "ours, then something else": b"OURS\nmy notes",
+    "ours, then a cut line of something else": b'OURS\n{"video": "a',
+}
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize("content", SOMEBODYS.values(), ids=list(SOMEBODYS))
+def test_a_file_of_somebody_else_is_never_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:
-    out = tmp_path / "notes.txt"
-    out.write_text("my notes\n")
-    assert score(*films(tmp_path, 1), "--task", "x", "--out", out) == 1
-    assert out.read_text() == "my notes\n"
-    assert "Expected a score in line 1" in capsys.readouterr().err
+    videos, ours = videos_in(tmp_path, 2), tmp_path / "ours.jsonl"
+    score(videos[0], "--task", "x", "--out", ours)
+    out = tmp_path / "theirs.json"
+    out.write_bytes(content.replace(b"OURS", ours.read_bytes().rstrip(b"\n")))
+    before = out.read_bytes()
+    assert score(*videos, "--task", "x", "--out", out) == 1
+    assert out.read_bytes() == before
+    assert "is no file of scores: line" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("content", "kept"),
-    [(b"", b""), (b"a\nb\n", b"a\nb\n"), (b"a\nb", b"a\n"), (b"torn", b"")],
-)
-def test_only_a_torn_last_line_is_cut_off(tmp_path: Path, content: bytes, kept: bytes) -> None:
-    path = tmp_path / "o.jsonl"
-    path.write_bytes(content)
-    assert drop_torn_line(path) is (content != kept)
-    assert path.read_bytes() == kept
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize("kept", [0, 1, 8, 30, -2, -1])
+def test_a_last_line_of_ours_that_was_cut_is_repaired(tmp_path: Path, kept: int) -> None:
+    videos, out = videos_in(tmp_path, 3), tmp_path / "o.jsonl"
+    score(*videos[:2], "--task", "x", "--out", out)
+    whole = out.read_bytes()
+    first, second = whole.splitlines(keepends=True)
+    out.write_bytes(first + second[:kept])
+    assert score(*videos, "--task", "x", "--out", out) == 0
+    assert out.read_bytes().startswith(whole)
+    assert [row["level"] for row in rows(out)] == [2, 3, 4]
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_a_csv_names_videos_tasks_rates_and_ids(tmp_path: Path) -> None:
-    films(tmp_path, 3)
+    videos_in(tmp_path, 3)
     table = tmp_path / "clips.csv"
     table.write_text(
         '\ufeffvideo,task,fps,id,note\n000.avi,"open, please",2.5,first,\n000.avi,shut it,,second,\n'
@@ -386,9 +413,9 @@ def test_a_csv_names_videos_tasks_rates_and_ids(tmp_path: Path) -> None:
     assert found == [("first", "open, please", 2.5, 2), ("second", "shut it", 10.0, 2)]
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_a_jsonl_lists_clips_as_well(tmp_path: Path) -> None:
-    films(tmp_path, 2)
+    videos_in(tmp_path, 2)
     table = tmp_path / "clips.jsonl"
     lines = [
         {"video": "001.avi", "task": "x"},
@@ -403,54 +430,66 @@ def test_a_jsonl_lists_clips_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "video,fps\n000.avi,5\n", "got video, fps: no task"),
-        ("a.csv", "", "got none: no video and no task"),
-        ("a.csv", "video,task\n", "at least one clip"),
-        ("a.csv", "video,task\n000.avi,\n", "Expected a task in line 2"),
-        ("a.csv", "video,task\n000.avi\n", "Expected a task in line 2"),
-        ("a.csv", "video,task,fps\n000.avi,x,fast\n", "above 0 in line 2 of .* got 'fast'"),
-        ("a.csv", "video,task\n000.avi,x\n000.avi,y\n", "each id once, got '000.avi'.*`id` column"),
-        ("a.csv", "video,task,id\n000.avi,x,1\n001.avi,y,1\n", "each id once, got '1'"),
-        ("a.jsonl", '{"video": "000.avi"}\n', "got video: no task"),
-        ("a.jsonl", '{"video": 3, "task": "x"}\n', "Expected a video in line 1"),
-        ("a.jsonl", "[1]\n", "Expected an object in line 1"),
-        ("a.jsonl", "{nope\n", "Expected JSON in line 1"),
-        ("a.jsonl", "[" * 100_000, "Expected JSON in line 1"),
-        ("a.jsonl", '{"video": "a", "task": "x", "id": [1]}\n', "whole number as id in line 1"),
-        ("a.txt", "000.avi\n", "Expected a .csv or .jsonl file"),
+        ("a.csv", "video,fps\n000.avi,5\n", "no column task among video, fps"),
+        ("a.csv", "", "no column video and no column task among none"),
+        ("a.csv", "video,task\n", "has no clips"),
+        ("a.csv", "video,task\n000.avi,\n", "Line 2 of .* has no task"),
+        ("a.csv", "video,task\n000.avi\n", "Line 2 of .* has no task"),
+        (
+            "a.csv",
+            "video,task,fps\n000.avi,x,fast\n",
+            "in line 2 of .* must be above 0, not 'fast'",
+        ),
+        (
+            "a.csv",
+            "video,task\n000.avi,x\n000.avi,y\n",
+            "'000.avi' is there several times .*`id` column",
+        ),
+        ("a.csv", "video,task,id\n000.avi,x,1\n001.avi,y,1\n", "'1' is there several times"),
+        ("a.jsonl", '{"video": "000.avi"}\n', "no column task among video"),
+        ("a.jsonl", '{"video": 3, "task": "x"}\n', "Line 1 of .* has no video"),
+        ("a.jsonl", "[1]\n", "Line 1 of .* must be an object"),
+        ("a.jsonl", "{nope\n", "Line 1 of .* is not JSON"),
+        ("a.jsonl", "[" * 100_000, "Line 1 of .* is not JSON"),
+        (
+            "a.jsonl",
+            '{"video": "a", "task": "x", "id": [1]}\n',
+            "The id in line 1 of .* whole number",
+        ),
+        ("a.txt", "000.avi\n", "is a .csv or a .jsonl file, not"),
     ],
 )
 def test_a_list_with_a_mistake_is_refused_before_anything_is_scored(
     tmp_path: Path,
-    judge: LengthJudge,
+    model: LengthModel,
     capsys: pytest.CaptureFixture[str],
     name: str,
     content: str,
     message: str,
 ) -> None:
-    films(tmp_path, 2)
+    videos_in(tmp_path, 2)
     (tmp_path / name).write_text(content)
     assert score("--clips", tmp_path / name, "--out", tmp_path / "o.jsonl") == 1
     err = capsys.readouterr().err
     assert re.search(message, err), err
-    assert judge.batches == []
+    assert model.batches == []
     assert not (tmp_path / "o.jsonl").exists()
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Expected one of VIDEO, --clips, --dataset, got none"),
-        (["a.mp4", "--clips", "b.csv", "--task", "x"], "got VIDEO and --clips"),
-        (["a.mp4"], "Expected --task, got none"),
-        (["--clips", "b.csv", "--task", "x"], "the task of each clip in the list"),
-        (["--clips", "b.csv", "--fps", "5"], "--fps with videos only, got it with --clips"),
-        (["a.mp4", "--task", "x", "--camera", "b"], "--camera with --dataset only"),
-        (["a.mp4", "a.mp4", "--task", "x"], "each id once, got 'a.mp4'"),
+        ([], "Name one of VIDEO, --clips, --dataset; none is given"),
+        (["a.mp4", "--clips", "b.csv", "--task", "x"], "VIDEO and --clips is given"),
+        (["a.mp4"], "--task is missing"),
+        (["--clips", "b.csv", "--task", "x"], "The list has the task of each clip"),
+        (["--clips", "b.csv", "--fps", "5"], "--fps is for videos only: --clips has the rates"),
+        (["a.mp4", "--task", "x", "--camera", "b"], "--camera is for --dataset only"),
+        (["a.mp4", "a.mp4", "--task", "x"], "'a.mp4' is there several times"),
         (["a.mp4", "--task", " "], "Expected a command, got an empty task"),
-        (["a.mp4", "--task", "x", "--fps", "0"], "Expected --fps above 0"),
-        (["a.mp4", "--task", "x", "--batch-size", "0"], "--batch-size of at least 1"),
+        (["a.mp4", "--task", "x", "--fps", "0"], "--fps must be above 0"),
+        (["a.mp4", "--task", "x", "--batch-size", "0"], "--batch-size must be at least 1"),
     ],
 )
 def test_arguments_that_make_no_sense_are_explained(
@@ -460,10 +499,10 @@ def test_arguments_that_make_no_sense_are_explained(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("judge")
-def test_overlays_show_the_film_with_its_score_below(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("model")
+def test_overlays_show_the_recording_with_its_score_below(tmp_path: Path) -> None:
     from reward_models.scoring.overlay import PANEL_HEIGHT
-    from reward_models.video.read import read_footage
+    from reward_models.video.read import open_recording
 
     frames = np.random.default_rng(0).integers(0, 255, (4, 31, 47, 3), dtype=np.uint8)
     from PIL import Image
@@ -476,20 +515,20 @@ def test_overlays_show_the_film_with_its_score_below(tmp_path: Path) -> None:
     status = score(folder, "--fps", 5, "--task", "open it " * 40, "--overlay", drawn)
     assert status == 0
     (path,) = drawn.iterdir()
-    footage = read_footage(path)
-    assert footage.frames.shape == (4, 31 * 7 // 2 * 2 + PANEL_HEIGHT, 47 * 7 // 2 * 2, 3)
-    assert footage.fps == pytest.approx(5.0)
-    panel = footage.frames[0, -PANEL_HEIGHT:]
+    recording = open_recording(path).read()
+    assert recording.frames.shape == (4, 31 * 7 + 1 + PANEL_HEIGHT, 47 * 7 + 1, 3)
+    assert recording.fps == pytest.approx(5.0)
+    panel = recording.frames[0, -PANEL_HEIGHT - 1 : -1]
     assert panel.min() < 60 < 200 < panel.max()
 
 
-@pytest.mark.usefixtures("judge")
+@pytest.mark.usefixtures("model")
 def test_an_overlay_that_cannot_be_written_stops_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "taken").touch()
     out = tmp_path / "o.jsonl"
-    videos = films(tmp_path / "films", 2)
+    videos = videos_in(tmp_path / "videos", 2)
     arguments = ["--task", "x", "--out", out, "--overlay", tmp_path / "taken"]
     assert score(*videos, *arguments) == 1
     assert "Choose another --overlay" in capsys.readouterr().err
@@ -513,3 +552,169 @@ def test_the_panel_draws_probabilities_and_the_unreadable() -> None:
     assert not np.array_equal(sure, unsure)
     assert not np.array_equal(unsure, unknown)
     assert not math.isclose(float(sure.mean()), float(unknown.mean()))
+
+
+def test_overlays_show_all_frames_of_a_recording_that_was_thinned(tmp_path: Path) -> None:
+    from reward_models.scoring.overlay import PANEL_HEIGHT, write_overlay
+    from reward_models.video.read import open_recording
+
+    source = open_recording(write_video(tmp_path / "a.mp4", flat_frames(40, 64, 320)))
+    clip = source.read(max_bytes=1).clip("x")
+    assert (len(clip.frames), clip.num_frames) == (8, 40)
+    write_overlay(tmp_path / "drawn.mp4", source, clip, ProgressScore(4))
+    drawn = open_recording(tmp_path / "drawn.mp4").read()
+    assert (len(drawn.frames), drawn.fps) == (40, 10.0)
+    shown = np.array(numbers(drawn.frames[:, :-PANEL_HEIGHT]))
+    assert np.abs(shown - np.arange(40)).max() <= 1
+
+
+@pytest.mark.usefixtures("model")
+def test_a_folder_of_videos_is_scored_video_by_video(tmp_path: Path) -> None:
+    for name in ("b/2.mp4", "b/10.mp4", "a.mp4"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(tmp_path / "videos" / name, flat_frames(3))
+    (tmp_path / "videos/notes.txt").touch()
+    out = tmp_path / "o.jsonl"
+    assert score(tmp_path / "videos", "--task", "x", "--out", out) == 0
+    ids = [str(Path(row["id"]).relative_to(tmp_path / "videos")) for row in rows(out)]
+    assert ids == ["a.mp4", "b/2.mp4", "b/10.mp4"]
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [([], "There are no videos"), (["a.png", "b.mp4"], "holds images and the video")],
+)
+def test_a_folder_that_does_not_say_what_to_score_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str], message: str
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert score(tmp_path, "--task", "x") == 1
+    assert message in capsys.readouterr().err
+
+
+RUN = """
+import sys
+from tests.test_reward_models_score_videos import MODEL, LengthModel
+from reward_models.commands import main as cli
+from roboreward_gym.registry import register_reward_model
+
+register_reward_model(MODEL, LengthModel)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def on_a_terminal(arguments: list[str]) -> str:
+    """What the command prints where stdout is a terminal."""
+    screen, end = pty.openpty()
+    command = [sys.executable, "-c", RUN, "score", *arguments, "--model", MODEL]
+    with subprocess.Popen(command, cwd=ROOT, stdout=end, stderr=subprocess.PIPE) as process:
+        process.wait()
+    os.write(end, b"END")
+    os.close(end)
+    shown = b""
+    while not shown.endswith(b"END"):
+        shown += os.read(screen, 65536)
+    os.close(screen)
+    return shown.decode().removesuffix("END").replace("\r\n", "\n")
+
+
+def test_a_terminal_gets_a_table_and_everything_else_json_lines(tmp_path: Path) -> None:
+    videos = list(map(str, videos_in(tmp_path, 2)))
+    table = on_a_terminal([*videos, "--task", "open the drawer"]).splitlines()
+    assert table[0].split() == ["level", "mean", "P(5)", "video", "task"]
+    assert [line.split()[:3] for line in table[1:]] == [
+        ["2", "2.00", "0.00"],
+        ["3", "3.00", "0.00"],
+    ]
+    lines = on_a_terminal([*videos, "--task", "x", "--format", "jsonl"]).splitlines()
+    assert [json.loads(line)["level"] for line in lines] == [2, 3]
+
+
+@pytest.mark.usefixtures("model")
+def test_stdout_is_silent_beside_a_file_unless_a_format_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = videos_in(tmp_path, 2)
+    assert score(*videos, "--task", "x", "--out", tmp_path / "a.jsonl") == 0
+    assert capsys.readouterr().out == ""
+    assert score(*videos, "--task", "x", "--out", tmp_path / "b.jsonl", "--format", "table") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(rows(tmp_path / "b.jsonl")) == 2
+
+
+@pytest.mark.usefixtures("model")
+def test_quiet_prints_errors_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "o.jsonl"
+    assert score(*videos_in(tmp_path, 1), "--task", "x", "--out", out, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert score(tmp_path / "none.mp4", "--task", "x", "--out", out, "--quiet") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path}/none.mp4: There is no video or folder of frames at {tmp_path}/none.mp4."
+    ]
+
+
+def test_a_table_cuts_what_does_not_fit_and_marks_what_is_unknown() -> None:
+    row = {"level": None, "expected": None, "success_probability": None}
+    line = table_line({**row, "id": "long/path/to/a.mp4", "task": "open\nit " * 20}, 12, 60)
+    assert line.startswith("    ?      ?      ?  …th/to/a.mp4  open it open it")
+    assert len(line) == 60
+    assert line.endswith("…")
+
+
+class Metered(LengthModel):
+    """Answers as long as there is a budget; keeps what was paid for."""
+
+    def __init__(self, budget: int) -> None:
+        super().__init__()
+        self.left = budget
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        found: list[object] = []
+        for clip in clips:
+            if self.left == 0:
+                found.append(BudgetExhausted("All requests are used up."))
+                continue
+            self.left -= 1
+            try:
+                found.append(self.answer(clip))
+            except InvalidClip as error:
+                found.append(error)
+        if any(isinstance(outcome, Exception) for outcome in found):
+            raise PartialScores(found)
+        return [outcome for outcome in found if isinstance(outcome, ProgressScore)]
+
+
+def listed(folder: Path, tasks: Sequence[str]) -> Path:
+    videos_in(folder, len(tasks))
+    lines = [f"{i:03}.avi,{task}" for i, task in enumerate(tasks)]
+    (folder / "clips.csv").write_text("\n".join(["video,task", *lines]) + "\n")
+    return folder / "clips.csv"
+
+
+def test_one_refused_clip_among_eight_is_paid_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metered = offer(monkeypatch, Metered(100))
+    out = tmp_path / "o.jsonl"
+    table = listed(tmp_path, ["x", "x", "x", "unspeakable", "x", "x", "x", "x"])
+    assert score("--clips", table, "--out", out) == 1
+    assert [row["id"] for row in rows(out)] == [f"{i:03}.avi" for i in (0, 1, 2, 4, 5, 6, 7)]
+    assert metered.left == 92
+
+
+def test_scores_are_written_as_far_as_the_budget_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offer(monkeypatch, Metered(7))
+    out = tmp_path / "o.jsonl"
+    assert score("--clips", listed(tmp_path, ["x"] * 8), "--out", out) == 1
+    assert len(rows(out)) == 7
+    assert "roboreward score: All requests are used up." in capsys.readouterr().err
+
+
+def test_help_names_the_command() -> None:
+    command = [sys.executable, "-m", "reward_models.scoring.videos", "--help"]
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert text.startswith("usage: roboreward score ")

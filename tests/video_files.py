@@ -30,13 +30,20 @@ def write_video(
     codec: str = "libx264",
     times_ms: Sequence[int] | None = None,
     faststart: bool = False,
+    colorspace: tuple[str, int] | None = None,
+    pix_fmt: str = "yuv420p",
 ) -> Path:
-    """Encode frames, at a constant rate or at the given times."""
+    """Encode frames, at a constant rate or at the given times.
+
+    `colorspace`: swscale's name of the matrix, and the number that the file is tagged with.
+    """
     options = {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000))
+        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pix_fmt
+        if colorspace is not None:
+            stream.codec_context.colorspace = colorspace[1]
         if codec == "libx264":
             stream.options = {"crf": "10", "preset": "ultrafast", "threads": "1"}
         else:
@@ -45,6 +52,9 @@ def write_video(
             stream.codec_context.time_base = Fraction(1, 1000)
         for i, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            if colorspace is not None:
+                frame = frame.reformat(format=pix_fmt, dst_colorspace=colorspace[0])
+                frame.colorspace = colorspace[1]
             if times_ms is not None:
                 frame.pts, frame.time_base = times_ms[i], Fraction(1, 1000)
             container.mux(stream.encode(frame))

@@ -26,7 +26,7 @@ from reward_models.net.retries import TRANSIENT_STATUS, Transient, retry_after_s
 from reward_models.protocol.answer import score_text, unreadable
 from reward_models.protocol.frames import Protocol, SampledClip
 from reward_models.protocol.prompt import build_prompt
-from reward_models.video.encode import mp4
+from reward_models.video.write import mp4
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure
 from roboreward_gym.types import ProgressScore
 

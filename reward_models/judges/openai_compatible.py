@@ -27,7 +27,7 @@ from reward_models.net.credentials import find_key, read_key, without
 from reward_models.net.retries import TRANSIENT_STATUS, Transient, retry_after_s
 from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip
 from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt
-from reward_models.video.encode import image_url, video_url
+from reward_models.video.images import image_url, video_url
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure
 from roboreward_gym.types import ProgressScore
 

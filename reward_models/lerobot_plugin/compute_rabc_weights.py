@@ -1,7 +1,7 @@
 """Progress of every frame of a LeRobot data set, for reward-aligned behaviour cloning.
 
-`python -m reward_models.lerobot_plugin.compute_rabc_weights --dataset DIR --out FILE.parquet` asks a
-judge about beginnings of each episode and writes the columns that `lerobot-train` reads with
+`python -m reward_models.lerobot_plugin.compute_rabc_weights --dataset DIR --out FILE.parquet` scores
+prefixes of each episode and writes the columns that `lerobot-train` reads with
 `--sample_weighting.type=rabc --sample_weighting.progress_path=FILE.parquet`.
 """
 
@@ -18,69 +18,90 @@ import pyarrow.parquet as pq
 import tyro
 from tqdm import tqdm
 
-from reward_models.data.lerobot import RecordedEpisodes
+from reward_models.data.lerobot_reader import LeRobotEpisodes
+from reward_models.protocol.frames import thinned_indices, wanted_indices
 from reward_models.scoring.log import OutputUnwritable
-from reward_models.video.read import Footage
+from reward_models.video.recording import MAX_BYTES, Recording, RecordingSource
 from roboreward_gym._cli import run_program
 from roboreward_gym.registry import load_reward_model
-from roboreward_gym.types import LEVELS, Clip, RewardModel
+from roboreward_gym.types import LEVELS, RewardModel
 
 FEWEST_FRAMES = 2
-"""One frame shows no change, and most judges refuse it."""
+"""One frame shows no change, and most reward models refuse it."""
 
 
 @dataclass(frozen=True)
 class ProgressConfig:
-    """Which data set, which judge, and how closely to look."""
+    """Which data set, which reward model, and how many prefixes to score."""
 
     dataset: Path
-    """Folder of a LeRobot data set (v3)."""
+    """Folder of a LeRobot data set (v2.0 to v3)."""
     out: Path
     """Parquet file to write."""
     model: str = "roboreward-nano"
-    """Name of the judge."""
+    """Name of the reward model."""
     camera: str | None = None
     """Which camera, if there are several."""
     num_samples: int = 8
-    """Beginnings of each episode that are judged; the frames between are interpolated."""
+    """Prefixes of each episode that are scored; progress at the frames between is interpolated."""
+
+
+def prefix_lengths(num_frames: int, num_samples: int) -> np.ndarray:
+    """`(n,)` increasing numbers of frames, n at most `num_samples`, the last one all of them."""
+    shortest = min(FEWEST_FRAMES, num_frames)
+    return np.unique(np.linspace(shortest, num_frames, num_samples).round().astype(int))
+
+
+def read_for_prefixes(
+    source: RecordingSource, num_samples: int, max_bytes: int = MAX_BYTES
+) -> Recording:
+    """Read an episode so that each of its prefixes has the frames that the protocol samples of it."""
+
+    def thinning(num_frames: int, fps: float, most: int) -> np.ndarray:
+        lengths = prefix_lengths(num_frames, num_samples).tolist()
+        wanted = [wanted_indices(length, fps) for length in lengths]
+        return np.unique(np.concatenate([thinned_indices(num_frames, fps, most), *wanted]))
+
+    return source.read(max_bytes, thinning)
 
 
 def episode_progress(
-    judge: RewardModel, footage: Footage, task: str, num_samples: int
+    reward_model: RewardModel, recording: Recording, task: str, num_samples: int
 ) -> np.ndarray:
-    """Progress of each frame, as a judge sees the episode up to there.
+    """Progress of each frame, as a reward model sees the episode up to there.
 
     Args:
-        judge: Who is asked.
-        footage: The episode.
-        task: Its command.
-        num_samples: How many beginnings to ask about.
+        reward_model: What scores.
+        recording: The episode, from `read_for_prefixes`.
+        task: Its task.
+        num_samples: How many prefixes to score.
 
     Returns:
-        `(total,)` float32 in [0, 1]; NaN next to a beginning that the judge could not read, which
+        `(num_frames,)` float32 in [0, 1]; NaN next to a prefix whose score was unreadable, which
         LeRobot weighs neutrally.
     """
-    kept = len(footage.frames)
-    ends = np.unique(np.linspace(min(FEWEST_FRAMES, kept), kept, num_samples).round().astype(int))
-    scores = judge.score([Clip(footage.frames[:end], task, footage.fps) for end in ends])
+    lengths = prefix_lengths(recording.num_frames, num_samples)
+    scores = reward_model.score([recording.beginning(n).clip(task) for n in lengths.tolist()])
     expected = np.array([score.expected for score in scores])
     progress = (expected - LEVELS[0]) / (LEVELS[-1] - LEVELS[0])
-    at = (ends - 1) * (footage.total - 1) / max(kept - 1, 1)
-    return np.interp(np.arange(footage.total), at, progress).astype(np.float32)
+    frames = np.arange(recording.num_frames)
+    return np.interp(frames, lengths - 1, progress).astype(np.float32)
 
 
 def compute_progress(config: ProgressConfig) -> pa.Table:
-    """Judge all episodes: columns `index`, `episode_index`, `frame_index`, `progress_sparse`."""
-    episodes = RecordedEpisodes.open(config.dataset, config.camera)
-    judge = load_reward_model(config.model)
+    """Score all episodes: columns `index`, `episode_index`, `frame_index`, `progress_sparse`."""
+    episodes = LeRobotEpisodes.open(config.dataset, config.camera)
+    reward_model = load_reward_model(config.model)
     columns: dict[str, list[np.ndarray]] = {
         name: [] for name in ("index", "episode_index", "frame_index", "progress_sparse")
     }
-    for number in tqdm(range(len(episodes)), desc="episodes"):
-        footage, task = episodes.footage(number), episodes.task(number)
-        progress = episode_progress(judge, footage, task, config.num_samples)
+    for number in tqdm(episodes.indices, desc="episodes"):
+        recording = read_for_prefixes(episodes.source(number), config.num_samples)
+        progress = episode_progress(
+            reward_model, recording, episodes.task(number), config.num_samples
+        )
         frame = np.arange(len(progress))
-        columns["index"].append(int(episodes.meta.episodes[number]["dataset_from_index"]) + frame)
+        columns["index"].append(episodes.first_row(number) + frame)
         columns["episode_index"].append(np.full_like(frame, number))
         columns["frame_index"].append(frame)
         columns["progress_sparse"].append(progress)
@@ -93,13 +114,13 @@ def main(argv: list[str] | None = None) -> int:
     """Write the progress of a data set."""
     config = tyro.cli(ProgressConfig, args=argv, description=__doc__)
     partial = config.out.with_name(f"{config.out.name}.partial")
-    try:  # before the judge is asked: that takes long
+    try:  # before anything is scored: that takes long
         config.out.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
         partial.unlink()
     except OSError as error:
         raise OutputUnwritable(
-            f"Expected a file to write progress to, got {config.out}: {error.strerror}. Choose another --out."
+            f"Progress cannot be written to {config.out}: {error.strerror}. Choose another --out."
         ) from error
     table = compute_progress(config)
     pq.write_table(table, partial)

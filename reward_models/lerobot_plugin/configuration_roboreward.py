@@ -10,16 +10,16 @@ from lerobot.utils.constants import OBS_IMAGES
 @RewardModelConfig.register_subclass("roboreward")
 @dataclass
 class RoboRewardConfig(RewardModelConfig):
-    """Which judge is asked, and what it is shown of a batch."""
+    """Which reward model scores, and what it is shown of a batch."""
 
-    judge: str = "roboreward-nano"
-    """Name of the judge, as in `roboreward_gym.registry`; it chooses its own device."""
+    model: str = "roboreward-nano"
+    """Name of the reward model, as in `roboreward_gym.registry`; it chooses its own device."""
     image_key: str = OBS_IMAGES + ".top"
     """Observation with whole episodes, `(B, T, C, H, W)`."""
     task_key: str = "task"
-    """Where the commands are."""
+    """Where the tasks are."""
     default_task: str | None = None
-    """Command of a batch that names none."""
+    """Task of a batch that names none."""
     fps: float = 5.0
     """Frames per second of the episodes, in [Hz]."""
     reward_map: str = "progress"
@@ -30,7 +30,7 @@ class RoboRewardConfig(RewardModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.fps > 0:
-            raise ValueError(f"Expected fps above 0, got {self.fps}.")
+            raise ValueError(f"fps must be above 0, not {self.fps}.")
         frame = PolicyFeature(type=FeatureType.VISUAL, shape=(3, 224, 224))
         self.input_features.setdefault(self.image_key, frame)
         reward = PolicyFeature(type=FeatureType.REWARD, shape=(1,))
@@ -44,5 +44,5 @@ class RoboRewardConfig(RewardModelConfig):
         """
         if self.image_key not in self.input_features:
             raise ValueError(
-                f"Expected {self.image_key!r} among the inputs, got {sorted(self.input_features)}."
+                f"{self.image_key!r} is not among the inputs {sorted(self.input_features)}. Set image_key."
             )

@@ -18,13 +18,13 @@ from roboreward_gym.types import Clip, ProgressScore
 
 
 class RoboRewardRewardModel(PreTrainedRewardModel):
-    """A judge as a LeRobot reward model; the name is LeRobot's rule for `RoboRewardConfig`.
+    """Any reward model of ours as one of LeRobot; the class is named by LeRobot's rule for `RoboRewardConfig`.
 
     It is not trained through LeRobot, and its folder holds a configuration only: the weights belong
-    to the judge that the configuration names.
+    to the reward model that the configuration names.
 
     Args:
-        config: Which judge.
+        config: Which reward model.
         dataset_stats: Ignored; LeRobot passes it to every model.
         dataset_meta: Ignored likewise.
     """
@@ -37,22 +37,22 @@ class RoboRewardRewardModel(PreTrainedRewardModel):
     ) -> None:
         super().__init__(config)
         self.config = config
-        self.judge = load_reward_model(config.judge)
+        self.reward_model = load_reward_model(config.model)
         self._reward_map = as_reward_map(config.reward_map)
 
     def score(self, batch: dict[str, Any]) -> list[ProgressScore]:
-        """All that the judge says of each episode of a batch that the preprocessor made.
+        """Return the whole score of each episode of a batch that the preprocessor made.
 
         Raises:
             InvalidClip: The batch did not pass the preprocessor.
         """
         if FRAMES not in batch or TASKS not in batch:
             raise InvalidClip(
-                f"Expected {FRAMES!r} and {TASKS!r} in the batch, got {sorted(batch)}. "
+                f"The batch has no {FRAMES!r} and {TASKS!r}, only {sorted(batch)}. "
                 "Pass it through make_reward_pre_post_processors first."
             )
         frames: np.ndarray = batch[FRAMES].cpu().numpy()
-        return self.judge.score(
+        return self.reward_model.score(
             [
                 Clip(clip, task, self.config.fps)
                 for clip, task in zip(frames, batch[TASKS], strict=True)
@@ -60,7 +60,7 @@ class RoboRewardRewardModel(PreTrainedRewardModel):
         )
 
     def compute_reward(self, batch: dict[str, Any]) -> Tensor:
-        """Rewards `(B,)` float32.
+        """Return the rewards, `(B,)` float32.
 
         Raises:
             RewardModelFailure: An answer was unreadable; it is never replaced by a number.
@@ -69,7 +69,7 @@ class RoboRewardRewardModel(PreTrainedRewardModel):
         unreadable = [i for i, score in enumerate(scores) if not score.readable]
         if unreadable:
             raise RewardModelFailure(
-                f"Expected a level for each of {len(scores)} episodes, got none for {unreadable}: "
+                f"The scores of episodes {unreadable} of {len(scores)} are unreadable: "
                 f"{scores[unreadable[0]].text!r}. Call score() to get the others."
             )
         rewards = [float(self._reward_map(score)) for score in scores]
@@ -86,7 +86,7 @@ class RoboRewardRewardModel(PreTrainedRewardModel):
         config: RewardModelConfig | None = None,
         **kwargs: Any,
     ) -> "RoboRewardRewardModel":
-        """Read a configuration, local or on the Hub, and load the judge that it names."""
+        """Read a configuration, local or on the Hub, and load the reward model that it names."""
         dataset = {key: kwargs.pop(key, None) for key in ("dataset_stats", "dataset_meta")}
         if config is None:
             kwargs.pop("strict", None)

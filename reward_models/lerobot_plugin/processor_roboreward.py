@@ -1,4 +1,4 @@
-"""From LeRobot's batches to what a judge is shown: whole episodes, uint8, channels last."""
+"""From LeRobot's batches to what a reward model is shown: whole episodes, uint8, channels last."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,7 @@ TASKS = f"{OBS_PREFIX}roboreward.tasks"
 @dataclass
 @ProcessorStepRegistry.register(name="roboreward_encoder")
 class RoboRewardEncoderProcessorStep(ProcessorStep):
-    """Adds whole episodes and their commands to the observation; crops nothing.
+    """Adds whole episodes and their tasks to the observation; crops nothing.
 
     LeRobot's other reward models keep the last frames of an episode. RoboReward looks at frames
     spread over all of it, and chooses them itself.
@@ -45,13 +45,13 @@ class RoboRewardEncoderProcessorStep(ProcessorStep):
         """Add the two entries.
 
         Raises:
-            InvalidClip: No such image, single frames instead of episodes, or no command.
+            InvalidClip: No such image, single frames instead of episodes, or no task.
         """
         observation = dict(transition.get(TransitionKey.OBSERVATION) or {})
         if self.image_key not in observation:
             raise InvalidClip(
-                f"Expected {self.image_key!r} in the observation, got {sorted(observation)}. "
-                "Set image_key to the camera that films the episode."
+                f"{self.image_key!r} is not in the observation, which has {sorted(observation)}. "
+                "Set image_key to the camera that shows the episode."
             )
         frames = to_uint8_video(torch.as_tensor(observation[self.image_key]))
         complementary = transition.get(TransitionKey.COMPLEMENTARY_DATA) or {}
@@ -61,8 +61,8 @@ class RoboRewardEncoderProcessorStep(ProcessorStep):
             tasks *= len(frames)
         if len(tasks) != len(frames):
             raise InvalidClip(
-                f"Expected a command for each of {len(frames)} episodes under {self.task_key!r}, "
-                f"got {len(tasks)}."
+                f"There are {len(tasks)} tasks under {self.task_key!r} for {len(frames)} episodes. "
+                "Pass one for each, one for all, or set default_task."
             )
         changed = transition.copy()
         changed[TransitionKey.OBSERVATION] = {**observation, FRAMES: frames, TASKS: tasks}
@@ -96,7 +96,7 @@ def to_uint8_video(frames: Tensor) -> Tensor:
         frames = frames.permute(0, 1, 3, 4, 2)
     if frames.ndim != 5 or frames.shape[-1] != 3:
         raise InvalidClip(
-            f"Expected episodes of shape (B, T, C, H, W) with three channels, got "
+            f"Episodes have the shape (B, T, C, H, W) with three channels; this is "
             f"{tuple(frames.shape)}. A single frame shows no progress: ask delta_timestamps for all."
         )
     if frames.is_floating_point():

@@ -4,14 +4,15 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reward_models.video.read import Footage, read_footage
-from roboreward_gym.errors import InvalidClip, RoboRewardError
+from reward_models.video.images import IMAGE_SUFFIXES
+from reward_models.video.read import VIDEO_SUFFIXES, natural_order, open_recording
+from reward_models.video.recording import RecordingSource
+from roboreward_gym.errors import InvalidClip, RewardModelUnavailable, RoboRewardError
 from roboreward_gym.types import check_task
 
 NEEDED = ("video", "task")
@@ -24,36 +25,63 @@ class InvalidRequest(RoboRewardError, ValueError):
 
 @dataclass(frozen=True)
 class Request:
-    """One film to judge.
+    """One recording to score.
 
     Attributes:
         id: Unlike that of any other request; a resumed run knows by it what is done.
-        video: Where the film lies, for the reader of the scores.
-        task: The command.
-        read: Reads the film.
+        video: Where the recording lies, for the reader of the scores.
+        task: What the robot was told to do.
+        source: Reads the recording.
     """
 
     id: str
     video: str
     task: str
-    read: Callable[[], Footage]
+    source: RecordingSource
 
 
-def from_videos(videos: Sequence[Path], task: str, fps: float | None) -> list[Request]:
-    """Ask about the same command in each video or folder of frames.
+def from_paths(paths: Sequence[Path], task: str, fps: float | None) -> list[Request]:
+    """Score the same task in each recording.
+
+    Args:
+        paths: Video files, folders with one image per frame, and folders of videos: of these every
+            video at any depth, in the order of their paths.
+        task: The task of all.
+        fps: Frames per second in [Hz], instead of the time stamps.
 
     Raises:
-        InvalidRequest: A video is named twice.
+        InvalidRequest: A recording is named twice, or a folder holds none, or both images and videos.
     """
     check_task(task)
+    videos = [video for path in paths for video in (_inside(path) if path.is_dir() else [path])]
     return _distinct(
-        Request(video.as_posix(), video.as_posix(), task, partial(read_footage, video, fps=fps))
+        Request(video.as_posix(), video.as_posix(), task, open_recording(video, fps))
         for video in videos
     )
 
 
+def _inside(folder: Path) -> list[Path]:
+    """Return the videos in a folder, or the folder itself if it holds the frames of one."""
+    videos = sorted(
+        (p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file()),
+        key=natural_order,
+    )
+    images = any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+    if images and videos:
+        raise InvalidRequest(
+            f"{folder} holds images and the video {videos[0]}: it is not clear what to score. "
+            "Name the videos one by one, or move the images."
+        )
+    if not images and not videos:
+        raise InvalidRequest(
+            f"There are no videos ({', '.join(VIDEO_SUFFIXES)}) and no images "
+            f"({', '.join(IMAGE_SUFFIXES)}) in the folder {folder}."
+        )
+    return videos or [folder]
+
+
 def from_table(path: Path) -> list[Request]:
-    """Ask what a `.csv` or `.jsonl` file lists: columns `video` and `task`, optionally `fps` and `id`.
+    """Score what a `.csv` or `.jsonl` file lists: columns `video` and `task`, optionally `fps` and `id`.
 
     Paths are relative to the file. Without `id` the path is the id.
 
@@ -61,14 +89,45 @@ def from_table(path: Path) -> list[Request]:
         InvalidRequest: Missing columns, empty cells, doubled ids; names the lines.
     """
     if path.suffix not in {".csv", ".jsonl"}:
-        raise InvalidRequest(f"Expected a .csv or .jsonl file of clips, got {path}.")
+        raise InvalidRequest(f"A list of clips is a .csv or a .jsonl file, not {path}.")
     try:
         rows = list(_csv_rows(path) if path.suffix == ".csv" else _jsonl_rows(path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidRequest(f"Expected a readable list of clips, got {path}: {error}.") from error
+        raise InvalidRequest(f"The list of clips {path} cannot be read: {error}.") from error
     if not rows:
-        raise InvalidRequest(f"Expected at least one clip in {path}, got none.")
+        raise InvalidRequest(f"The list {path} has no clips.")
     return _distinct(_row_request(path, line, row) for line, row in rows)
+
+
+def from_dataset(path: Path, camera: str | None, task: str | None = None) -> list[Request]:
+    """Score every episode of a LeRobot data set for its own task, or for the one that is given.
+
+    Args:
+        path: The folder.
+        camera: Feature with the images; None if there is only one.
+        task: The task of all episodes.
+
+    Raises:
+        InvalidDataSet: See `LeRobotEpisodes.open` and `LeRobotEpisodes.task`.
+        RewardModelUnavailable: pyarrow is not installed.
+    """
+    try:
+        from reward_models.data.lerobot_reader import LeRobotEpisodes
+    except ModuleNotFoundError as error:
+        raise RewardModelUnavailable(
+            f"{error.name}, which reads LeRobot data sets, is not installed. "
+            "Run: pip install 'roboreward-gym[models,lerobot]'"
+        ) from error
+    episodes = LeRobotEpisodes.open(path, camera)
+    return [
+        Request(
+            f"episode-{index:06}",
+            path.as_posix(),
+            episodes.task(index) if task is None else task,
+            episodes.source(index),
+        )
+        for index in episodes.indices
+    ]
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -88,11 +147,9 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             try:
                 row = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                raise InvalidRequest(
-                    f"Expected JSON in line {number} of {path}: {error}."
-                ) from error
+                raise InvalidRequest(f"Line {number} of {path} is not JSON: {error}.") from error
             if not isinstance(row, dict):
-                raise InvalidRequest(f"Expected an object in line {number} of {path}, got {row!r}.")
+                raise InvalidRequest(f"Line {number} of {path} must be an object, not {row!r}.")
             _check_columns(path, row)
             yield number, row
 
@@ -102,21 +159,18 @@ def _check_columns(path: Path, columns: Iterable[str]) -> None:
     missing = [name for name in NEEDED if name not in columns]
     if missing:
         raise InvalidRequest(
-            f"Expected the columns {', '.join(NEEDED)} (and optionally {', '.join(OPTIONAL)}) in {path}, "
-            f"got {', '.join(columns) or 'none'}: no {' and no '.join(missing)}."
+            f"{path} has no column {' and no column '.join(missing)} among "
+            f"{', '.join(columns) or 'none at all'}. Needed: {', '.join(NEEDED)}; optional: "
+            f"{', '.join(OPTIONAL)}."
         )
 
 
 def _row_request(path: Path, line: int, row: Mapping[str, Any]) -> Request:
     for name in NEEDED:
         if not isinstance(row[name], str) or not row[name].strip():
-            raise InvalidRequest(
-                f"Expected a {name} in line {line} of {path}, got {row[name]!r}. Fill it in."
-            )
-    read = partial(
-        read_footage, path.parent / row["video"], fps=_frame_rate(path, line, row.get("fps"))
-    )
-    return Request(_identifier(path, line, row), row["video"], row["task"], read)
+            raise InvalidRequest(f"Line {line} of {path} has no {name}: {row[name]!r}. Fill it in.")
+    source = open_recording(path.parent / row["video"], _frame_rate(path, line, row.get("fps")))
+    return Request(_identifier(path, line, row), row["video"], row["task"], source)
 
 
 def _identifier(path: Path, line: int, row: Mapping[str, Any]) -> str:
@@ -125,7 +179,7 @@ def _identifier(path: Path, line: int, row: Mapping[str, Any]) -> str:
         return row["video"]
     if not isinstance(given, str | int):
         raise InvalidRequest(
-            f"Expected a text or a whole number as id in line {line} of {path}, got {given!r}."
+            f"The id in line {line} of {path} must be a text or a whole number, not {given!r}."
         )
     return str(given)
 
@@ -139,7 +193,7 @@ def _frame_rate(path: Path, line: int, cell: object) -> float | None:
         fps = math.nan
     if not (math.isfinite(fps) and fps > 0):
         raise InvalidRequest(
-            f"Expected frames per second above 0 in line {line} of {path}, got {cell!r}."
+            f"The frames per second in line {line} of {path} must be above 0, not {cell!r}."
         )
     return fps
 
@@ -149,8 +203,8 @@ def _distinct(requests: Iterable[Request]) -> list[Request]:
     doubled = [name for name, count in Counter(r.id for r in requests).items() if count > 1]
     if doubled:
         raise InvalidRequest(
-            f"Expected each id once, got {', '.join(map(repr, doubled[:3]))} several times "
-            f"({len(doubled)} such ids). To ask two things about one video, list them in a file with "
+            f"Each id may be there once; {', '.join(map(repr, doubled[:3]))} is there several times "
+            f"({len(doubled)} such ids). To score one video for two tasks, list both in a file with "
             "an `id` column and pass it as --clips."
         )
     return requests
@@ -163,4 +217,4 @@ def check_fps(fps: float | None) -> None:
         InvalidClip: Not above 0.
     """
     if fps is not None and not (math.isfinite(fps) and fps > 0):
-        raise InvalidClip(f"Expected --fps above 0, got {fps}.")
+        raise InvalidClip(f"--fps must be above 0, not {fps}.")

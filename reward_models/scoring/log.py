@@ -1,29 +1,32 @@
-"""The scores that `roboreward score` writes: a line each, appended, so that a killed run can go on."""
+"""The scores that `roboreward score --out` writes: a line each, appended, so that a killed run can go on."""
 
 import json
 import math
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from reward_models.scoring.inputs import Request
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.types import ProgressScore
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows
-    fcntl = None
-
 IDENTITY = ("model", "revision", "weights_sha256", "prompt_sha256")
 """Entries of a manifest that must not change within a file: else its lines cannot be compared."""
 
+COLUMNS = frozenset({"id", "video", "task", "model", "level", "text", "manifest"})
+"""What every row that we wrote has; a file whose first row has not is somebody else's."""
+
+
+RowWriter = Callable[[Mapping[str, Any]], None]
+"""Writes one row of `score_row`."""
+
 
 class OutputMismatch(RoboRewardError, ValueError):
-    """An output file that other scores than the present ones belong to."""
+    """An output file that is not ours, or holds the scores of something else."""
 
 
 class OutputUnwritable(RoboRewardError, OSError):
@@ -51,39 +54,44 @@ def score_row(request: Request, model: str, score: ProgressScore, **about: Any) 
 
 
 class ScoreLog:
-    """Appends rows to a JSONL file, or to stdout, and knows which requests are done.
+    """Appends rows to a JSONL file, and knows which requests are done.
+
+    A file that we did not write is never changed. While the log is open, `.NAME.lock` beside it keeps
+    other runs away.
 
     Args:
-        path: The file, made or gone on with; None for stdout.
-        model: Name of the judge; a file with another one's scores is refused.
+        path: The file, made or gone on with.
+        model: Name of the reward model; a file with another one's scores is refused.
 
     Raises:
-        OutputMismatch: The file holds scores of another judge, or is no file of scores.
-        OutputUnwritable: It cannot be read and written.
+        OutputMismatch: The file holds scores of another model, or is no file of scores.
+        OutputUnwritable: It cannot be read and written, or another run writes to it.
     """
 
-    def __init__(self, path: Path | None, model: str) -> None:
+    def __init__(self, path: Path, model: str) -> None:
         self.path = path
         self.model = model
         self._tasks: dict[str, str] = {}
         self._identity: dict[str, Any] = {}
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
         try:
-            self._file = sys.stdout if path is None else _open_to_append(path)
-        except BlockingIOError as error:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout as error:
             raise OutputUnwritable(
-                f"Expected {path} for this run alone, got one that another run is writing to. Wait for "
-                "it, or write to another file."
+                f"Another run is writing to {path}. Wait for it, or choose another --out."
             ) from error
         except OSError as error:
-            raise OutputUnwritable(
-                f"Expected a file to write scores to, got {path}: {error.strerror}. Choose another --out."
-            ) from error
-        if path is not None:
-            try:
-                self._read(path)
-            except RoboRewardError:
-                self._file.close()
-                raise
+            raise self._unwritable(error) from error
+        try:
+            self._read()
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            self._lock.release()
+            raise self._unwritable(error) from error
+        except RoboRewardError:
+            self._lock.release()
+            raise
 
     def __enter__(self) -> "ScoreLog":
         return self
@@ -94,10 +102,10 @@ class ScoreLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.path is not None:
-            # After a failed write closing fails in the same way; the first failure is the one to tell.
-            with nullcontext() if error is None else suppress(OSError):
-                self._file.close()
+        # After a failed write closing fails in the same way; the first failure is the one to tell.
+        with nullcontext() if error is None else suppress(OSError):
+            self._file.close()
+        self._lock.release()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -112,8 +120,8 @@ class ScoreLog:
             return False
         if self._tasks[request.id] != request.task:
             raise OutputMismatch(
-                f"Expected the task {request.task!r} for {request.id!r} in {self.path}, got "
-                f"{self._tasks[request.id]!r}. Write to another file, or give it another id."
+                f"{self.path} has a score of {request.id!r} for the task {self._tasks[request.id]!r}, "
+                f"not for {request.task!r}. Choose another --out, or give it another id."
             )
         return True
 
@@ -121,7 +129,7 @@ class ScoreLog:
         """Write one row; after a crash it is there whole, or is repaired away.
 
         Raises:
-            OutputMismatch: The judge is not the one of the earlier rows, although named the same.
+            OutputMismatch: The model is not the one of the earlier rows, although named the same.
             OutputUnwritable: The disk is full, or gone.
         """
         self._check_identity(row["manifest"])
@@ -129,36 +137,56 @@ class ScoreLog:
         try:
             self._file.write(line)
             self._file.flush()
-        except BrokenPipeError:  # the reader of stdout has seen enough
-            raise
         except OSError as error:
             raise OutputUnwritable(
-                f"Expected room for one more score in {self.path or 'stdout'}, got: {error.strerror}. "
+                f"There is no room for one more score in {self.path}: {error.strerror}. "
                 "Finished rows stay: make room, then run the same command again."
             ) from error
         self._tasks[row["id"]] = row["task"]
 
-    def _read(self, path: Path) -> None:
-        drop_torn_line(path)
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    row = json.loads(line)
-                    model, name, task, manifest = (
-                        row[key] for key in ("model", "id", "task", "manifest")
-                    )
-                except (json.JSONDecodeError, KeyError, TypeError) as error:
-                    raise OutputMismatch(
-                        f"Expected a score in line {number} of {path}, got {line[:80]!r}. "
-                        "Write to another file."
-                    ) from error
-                if model != self.model:
-                    raise OutputMismatch(
-                        f"Expected scores of {self.model!r} in {path}, got those of {model!r} in line "
-                        f"{number}. Write to another file, or pass --model {model}."
-                    )
-                self._check_identity(manifest)
-                self._tasks[name] = task
+    def _unwritable(self, error: OSError) -> OutputUnwritable:
+        return OutputUnwritable(
+            f"Scores cannot be written to {self.path}: {error.strerror}. Choose another --out."
+        )
+
+    def _read(self) -> None:
+        """Read what earlier runs wrote, and mend its last line; raises before anything is changed."""
+        if not self.path.exists():
+            return
+        *lines, last = self.path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            row = _parse(line)
+            if row is None:
+                raise self._not_ours(number, line)
+            self._remember(row, number)
+        row = _parse(last)
+        if row is not None:  # whole but for the end of the line, as editors leave it
+            self._remember(row, len(lines) + 1)
+            with self.path.open("ab") as file:
+                file.write(b"\n")
+        elif last:
+            # Only a line that begins as ours do, in a file whose first row is ours, was cut by a kill.
+            start = b'{"id": "'
+            if not lines or not (last.startswith(start) or start.startswith(last)):
+                raise self._not_ours(len(lines) + 1, last)
+            with self.path.open("r+b") as file:
+                file.truncate(sum(len(line) + 1 for line in lines))
+
+    def _not_ours(self, number: int, line: bytes) -> OutputMismatch:
+        text = line[:80].decode("utf-8", errors="replace")
+        return OutputMismatch(
+            f"{self.path} is no file of scores: line {number} is {text!r}. It was left as it is. "
+            "Choose another --out."
+        )
+
+    def _remember(self, row: Mapping[str, Any], number: int) -> None:
+        if row["model"] != self.model:
+            raise OutputMismatch(
+                f"{self.path} holds scores of {row['model']!r} (line {number}), not of {self.model!r}. "
+                f"Choose another --out, or pass --model {row['model']}."
+            )
+        self._check_identity(row["manifest"])
+        self._tasks[row["id"]] = row["task"]
 
     def _check_identity(self, manifest: Mapping[str, Any]) -> None:
         for key in IDENTITY:
@@ -167,34 +195,21 @@ class ScoreLog:
             known = self._identity.setdefault(key, manifest[key])
             if known != manifest[key]:
                 raise OutputMismatch(
-                    f"Expected {key} {known!r} as in the earlier lines of {self.path}, got "
-                    f"{manifest[key]!r}: the judge has changed. Write to another file."
+                    f"The model has changed: {key} is {manifest[key]!r}, and {known!r} in the earlier "
+                    f"lines of {self.path}. Choose another --out."
                 )
 
 
-def drop_torn_line(path: Path) -> bool:
-    """Cut off an unfinished last line, which a killed run leaves; says whether there was one."""
-    whole = torn = 0
-    with path.open("r+b") as file:
-        for line in file:
-            torn = 0 if line.endswith(b"\n") else len(line)
-            whole += len(line) - torn
-        if torn:
-            file.truncate(whole)
-    return bool(torn)
-
-
-def _open_to_append(path: Path) -> TextIO:
-    """Open for this process alone, as long as it is open; raises `BlockingIOError` if another one has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a", encoding="utf-8")
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise
-    return file
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """One of our rows, or None."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):  # no JSON, or no UTF-8
+        return None
+    if not isinstance(row, dict) or not row.keys() >= COLUMNS:
+        return None
+    texts = all(isinstance(row[key], str) for key in ("id", "task", "model"))
+    return row if texts and isinstance(row["manifest"], dict) else None
 
 
 def _finite(value: float) -> float | None:

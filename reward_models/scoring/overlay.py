@@ -1,8 +1,9 @@
-"""Draw a score under the video that it was given to, for people who check the judge."""
+"""Draw a score under the recording that it belongs to, for people who check the reward model."""
 
 import hashlib
 import re
-from fractions import Fraction
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -10,6 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from reward_models.scoring.log import OutputUnwritable
+from reward_models.video.recording import RecordingSource
+from reward_models.video.write import write_mp4
 from roboreward_gym.types import LEVELS, Clip, ProgressScore
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -20,43 +23,41 @@ MARGIN = 8
 INK, FAINT, PAPER, BAR = (20, 20, 20), (150, 150, 150), (255, 255, 255), (60, 110, 200)
 
 
-def write_overlay(path: Path, clip: Clip, score: ProgressScore) -> None:
-    """Encode the clip as H.264 in MP4, with the task and the score below each frame.
+def write_overlay(path: Path, source: RecordingSource, clip: Clip, score: ProgressScore) -> None:
+    """Encode the whole recording as H.264 in MP4, with the task and the score below each frame.
+
+    The frames are read again one by one: the clip may hold only those that the model needed.
 
     Args:
         path: File to write; it appears whole or not at all.
-        clip: What the judge saw.
-        score: What it said.
+        source: The recording.
+        clip: What the model saw of it.
+        score: What it answered.
 
     Raises:
         OutputUnwritable: No place or no room for the file.
+        InvalidVideo: The recording cannot be read any more.
     """
+    partial = path.with_name(f"{path.name}.partial")
     try:
-        _write(path, clip, score)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_mp4(partial, _draw(source, clip, score), clip.fps, preset="veryfast")
+        partial.replace(path)
     except (OSError, av.FFmpegError) as error:
+        with suppress(OSError):
+            partial.unlink()
         raise OutputUnwritable(
-            f"Expected to write the overlay {path}, got: {error.strerror}. "
+            f"The overlay {path} cannot be written: {error.strerror}. "
             "Choose another --overlay, or make room."
         ) from error
 
 
-def _write(path: Path, clip: Clip, score: ProgressScore) -> None:
-    scale = max(1, -(-MIN_WIDTH // clip.frames.shape[2]))
-    # H.264 with colour at half resolution needs even sides.
-    height, width = (side * scale // 2 * 2 for side in clip.frames.shape[1:3])
-    panel = draw_panel(width, clip.task, score)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with av.open(f"file:{partial}", mode="w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(clip.fps).limit_denominator(1000))
-        stream.width, stream.height, stream.pix_fmt = width, height + PANEL_HEIGHT, "yuv420p"
-        stream.options = {"crf": "20", "preset": "veryfast", "threads": "1"}
-        for frame in clip.frames:
-            large = frame.repeat(scale, axis=0).repeat(scale, axis=1)[:height, :width]
-            picture = np.ascontiguousarray(np.concatenate([large, panel]))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    partial.replace(path)
+def _draw(source: RecordingSource, clip: Clip, score: ProgressScore) -> Iterator[np.ndarray]:
+    width = clip.frames.shape[2]
+    scale = max(1, -(-MIN_WIDTH // width))
+    panel = draw_panel(width * scale, clip.task, score)
+    for frame in source.stream():
+        yield np.concatenate([frame.repeat(scale, axis=0).repeat(scale, axis=1), panel])
 
 
 def draw_panel(width: int, task: str, score: ProgressScore) -> np.ndarray:
