@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from reward_models.judges.null import ClockReward, ConstantReward, RandomReward
+from reward_models.protocol.frames import thinned_indices
 from roboreward_gym.errors import InvalidScore, InvalidSetting, RewardModelUnavailable
 from roboreward_gym.registry import load_reward_model, reward_model_names
 from roboreward_gym.types import Clip, RewardModel
@@ -44,6 +45,17 @@ def test_random_levels_do_not_depend_on_how_the_frames_lie_in_memory() -> None:
     clip = a_clip(seed=1)
     view = Clip(np.asfortranarray(clip.frames), clip.task, clip.fps)
     assert levels(RandomReward(), [clip]) == levels(RandomReward(), [view])
+
+
+def test_random_levels_do_not_depend_on_thinning() -> None:
+    rng = np.random.default_rng(0)
+    for total in (20, 41, 60, 77):
+        frames = rng.integers(0, 256, (total, 8, 8, 3), dtype=np.uint8)
+        kept = thinned_indices(total, 10.0, 0)
+        thinned = Clip(frames[kept], "x", 10.0, kept, total)
+        assert levels(RandomReward(), [thinned]) == levels(
+            RandomReward(), [Clip(frames, "x", 10.0)]
+        )
 
 
 def test_random_levels_are_all_as_likely() -> None:

@@ -74,6 +74,16 @@ def test_topreward_judges_by_the_probability_of_true(vlm: Path) -> None:
     assert len(scores[1].manifest["frame_indices"]) == 16
 
 
+def test_a_thinned_clip_is_scored_as_the_whole_recording(vlm: Path) -> None:
+    model = load_topreward(str(vlm))
+    clip = random_clip(40, seed=2)
+    (whole,) = model.score([clip])
+    kept = np.union1d(whole.manifest["frame_indices"], [1, 2, 30])
+    (thinned,) = model.score([Clip(clip.frames[kept], clip.task, clip.fps, kept, 40)])
+    assert thinned.manifest == whole.manifest
+    assert thinned.expected == whole.expected
+
+
 def test_a_task_with_a_reserved_token_is_refused(vlm: Path) -> None:
     clip = random_clip(5, seed=1)
     with pytest.raises(InvalidClip, match="reserved token"):

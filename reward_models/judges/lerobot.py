@@ -23,6 +23,7 @@ from lerobot.rewards.topreward import TOPRewardConfig, TOPRewardModel
 from lerobot.rewards.topreward.processor_topreward import make_topreward_pre_post_processors
 from safetensors import SafetensorError
 
+from reward_models.protocol.frames import Protocol, sample_clip
 from reward_models.protocol.prompt import check_task_text
 from roboreward_gym.errors import WeightsError
 from roboreward_gym.types import LEVELS, Clip, ProgressScore
@@ -30,6 +31,8 @@ from roboreward_gym.types import LEVELS, Clip, ProgressScore
 ROBOMETER = "lerobot/Robometer-4B"
 TOPREWARD = "Qwen/Qwen3-VL-8B-Instruct"
 TOKENIZER = "tokenizer_config.json"
+EVERY_FRAME_HZ = 1e6
+"""Sampling rate of a model that is shown as many frames as it takes."""
 UNLOADABLE = (
     OSError,
     ValueError,
@@ -70,15 +73,14 @@ class LeRobotReward:
         return [self._score(clip) for clip in clips]
 
     def _score(self, clip: Clip) -> ProgressScore:
-        count = min(self.max_frames, len(clip.frames))
-        if self.fps is not None:
-            count = min(count, max(int(len(clip.frames) / clip.fps * self.fps), 2))
-        indices = np.linspace(0, len(clip.frames) - 1, count).round().astype(int)
         check_task_text(clip.task)
-        video = torch.from_numpy(clip.frames[indices].transpose(0, 3, 1, 2).copy())[None]
+        # By their places in the whole recording, of which a thinned clip holds the nearest frames.
+        sampled = sample_clip(clip, Protocol(self.fps or EVERY_FRAME_HZ, 2, self.max_frames))
+        video = torch.from_numpy(sampled.frames.transpose(0, 3, 1, 2).copy())[None]
         batch = self.preprocess({self.image_key: video, "task": [clip.task]})
         value = float(self.model.compute_reward(batch)[0])
-        manifest = {**self.manifest, "frame_indices": indices.tolist(), "value": value}
+        manifest = {**self.manifest, "frame_indices": sampled.indices.tolist(), "value": value}
+        manifest["frames_missing"] = list(sampled.missing)
         if not math.isfinite(value):
             return ProgressScore(None, off_format=1.0, text=str(value), manifest=manifest)
         progress = self.progress(value)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reward_models.protocol.frames import wanted_indices
 from roboreward_gym.errors import InvalidScore, InvalidSetting
 from roboreward_gym.types import LEVELS, Clip, ProgressScore
 
@@ -55,9 +56,14 @@ class RandomReward:
         return [certain(self._level(clip), f"random-{self.seed}") for clip in clips]
 
     def _level(self, clip: Clip) -> int:
-        asked = f"{self.seed}|{clip.task}|{float(clip.fps)!r}|{clip.frames.shape}|"
+        # Of the frames only those that no thinning drops.
+        total = clip.num_frames or len(clip.frames)
+        kept = np.arange(total) if clip.indices is None else clip.indices
+        places = np.searchsorted(kept, wanted_indices(total, clip.fps))
+        frames = clip.frames[np.unique(places)]
+        asked = f"{self.seed}|{clip.task}|{float(clip.fps)!r}|{total}|{frames.shape}|"
         digest = hashlib.sha256(asked.encode())
-        digest.update(np.ascontiguousarray(clip.frames).data)
+        digest.update(np.ascontiguousarray(frames).data)
         # The bias of the remainder is below 1e-18.
         return LEVELS[int.from_bytes(digest.digest()[:8], "big") % len(LEVELS)]
 
