@@ -1,4 +1,4 @@
-"""Run the real server on a free port of loopback, in a thread of the tests, with a judge that costs nothing."""
+"""Run the real server on a free port of loopback, in a thread of the tests, with a reward model that costs nothing."""
 
 import hashlib
 import threading
@@ -18,7 +18,7 @@ from roboreward_gym.types import Clip, ProgressScore, RewardModel
 QUICK = Patience(attempts=4, first_wait_s=0.01, longest_wait_s=0.05, give_up_after_s=20.0)
 
 
-class HashJudge:
+class HashReward:
     """Scores by a hash of the pixels: another clip has another score, in every bit of it."""
 
     def __init__(self, act: Callable[[Sequence[Clip]], None] | None = None) -> None:
@@ -41,6 +41,8 @@ class HashJudge:
         p = parts / parts.sum()
         off_format = float(np.float64(asked.digest()[20]) / 3 / 256)
         manifest = {"model": "hash", "frames": list(clip.frames.shape), "fps": clip.fps}
+        if clip.indices is not None:
+            manifest |= {"indices": clip.indices.tolist(), "num_frames": clip.num_frames}
         level = int(p.argmax()) + 1
         return ProgressScore(level, p, off_format, f"ANSWER: {level} \N{SNOWMAN}", manifest)
 
@@ -57,11 +59,13 @@ class Served:
 
 
 @contextmanager
-def serving(judge: RewardModel, token: str | None = None, **settings: object) -> Iterator[Served]:
-    """Serve a judge until the block ends."""
+def serving(
+    reward_model: RewardModel, token: str | None = None, **settings: object
+) -> Iterator[Served]:
+    """Serve a reward model until the block ends."""
     config = ServeConfig(**{"port": 0, "shutdown_s": 5.0, **settings})  # type: ignore[arg-type]
     with bind(config) as listener:
-        server = make_server(create_app(judge, config, token), config)
+        server = make_server(create_app(reward_model, config, token), config)
         listener.listen(64)
         port = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)

@@ -7,7 +7,6 @@ import contextlib
 import json
 import math
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -31,8 +30,8 @@ from reward_models.serving.wire import MEDIA_TYPE, pack_clips
 from roboreward_gym.errors import BudgetExhausted, InvalidClip, RewardModelFailure
 from roboreward_gym.judging import Judging
 from roboreward_gym.types import Clip, ProgressScore
-from tests.fake_api import Reply, a_clip, api_error, completion, fake_server
-from tests.serving import HashJudge, Served, serving
+from tests.fake_api import Reply, Request, a_clip, api_error, completion, fake_server
+from tests.serving import HashReward, Served, serving
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "faults.md"
 TWICE = Patience(attempts=2, first_wait_s=0.001, longest_wait_s=0.002, give_up_after_s=30.0)
@@ -128,7 +127,7 @@ API_FAULTS = [
 ]  # fmt: skip
 
 
-def scores(*entries: dict[str, Any], version: int = 1) -> Reply:
+def scores(*entries: dict[str, Any], version: int = 2) -> Reply:
     whole = {"level": 5, "probabilities": None, "off_format": 0.0, "text": "", "manifest": {}}
     return Reply({"version": version, "scores": [{**whole, **entry} for entry in entries]})
 
@@ -155,7 +154,7 @@ REMOTE_FAULTS = [
     Fault("the judge refuses the clip", INVALID_CLIP, said(422, "InvalidClip")),
     Fault("200 with a page of HTML", FAILS, Reply(PAGE, headers=HTML)),
     Fault("truncated JSON", FAILS, Reply(json.dumps(scores({}).body).encode()[:-5])),
-    Fault("another version of the format", FAILS, scores({}, version=2)),
+    Fault("another version of the format", FAILS, scores({}, version=1)),
     Fault("no score", FAILS, scores()),
     Fault("two scores for one clip", FAILS, scores({}, {})),
     Fault("level 0", FAILS, scores({"level": 0})),
@@ -197,11 +196,18 @@ def test_an_api_that_fails_gives_no_reward(fault: Fault) -> None:
         assert len(server.requests) == 2
 
 
+def after_contact(reply: Reply) -> Callable[[Request], Reply]:
+    """Tell clients that there is a server, and then fail."""
+    about = Reply({"status": "ok", "protocol": None})
+    return lambda request: about if request.path == "/health" else reply
+
+
 @pytest.mark.parametrize("fault", REMOTE_FAULTS, ids=lambda fault: fault.name)
 def test_a_server_that_fails_gives_no_reward(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_module, "MAX_ANSWER_BYTES", 4000)
+    monkeypatch.setattr(remote_module, "FIRST_CONTACT", TWICE)
     slow = fault.name in ("no answer in time", "an answer that drips in")
-    with fake_server(fault.reply or Reply()) as server:
+    with fake_server(after_contact(fault.reply or Reply())) as server:
         url = server.url if fault.reply else "http://127.0.0.1:1"
         judge = RemoteReward(url, timeout_s=0.3 if slow else 20.0, patience=TWICE, token=TOKEN)
         assert outcome_of(lambda: judge.score([a_clip()]), server.requests) == fault.outcome
@@ -210,7 +216,7 @@ def test_a_server_that_fails_gives_no_reward(fault: Fault, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("policy", ["raise", "nan"])
 def test_a_failing_server_reaches_the_wrapper_as_a_failure(policy: str) -> None:
-    with fake_server(Reply(hang_up=True)) as server:
+    with fake_server(after_contact(Reply(hang_up=True))) as server:
         judge = RemoteReward(server.url, patience=TWICE)
         judging = Judging(judge, policy)
         if policy == "raise":
@@ -268,11 +274,12 @@ def http(
 def lying(**changes: object) -> bytes:
     """A message whose header says something else about its clip."""
     packed = pack_clips([a_clip()])
-    (size,) = struct.unpack_from("<I", packed)
-    header = json.loads(packed[4 : 4 + size])
-    header["clips"][0] |= changes
+    size = int.from_bytes(packed[:8], "little")
+    header = json.loads(packed[8 : 8 + size])
+    clips = json.loads(header["__metadata__"]["clips"])
+    header["__metadata__"]["clips"] = json.dumps([clips[0] | changes])
     text = json.dumps(header).encode()
-    return struct.pack("<I", len(text)) + text + packed[4 + size :]
+    return len(text).to_bytes(8, "little") + text + packed[8 + size :]
 
 
 GOOD = pack_clips([a_clip()])
@@ -295,7 +302,7 @@ SERVE_FAULTS = [
     Fault("a body that stops half-way", "status 408", http(GOOD[:50], length=len(GOOD))),
     Fault("no body", "status 400", http(b"")),
     Fault("a NumPy file with objects", "status 400", http(NPY)),
-    Fault("a corrupt header", "status 400", http(GOOD[:4] + b"x" + GOOD[5:])),
+    Fault("a corrupt header", "status 400", http(GOOD[:8] + b"x" + GOOD[9:])),
     Fault("a corrupt frame", "status 400", http(GOOD[:-1] + bytes([GOOD[-1] ^ 1]))),
     Fault("frames cut off", "status 400", http(GOOD[:-10])),
     Fault("a shape that lies", "status 400", http(lying(shape=[6, 32, 33, 3]))),
@@ -323,7 +330,7 @@ def misbehave(clips: Sequence[Clip]) -> None:
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     with serving(
-        HashJudge(misbehave), token=TOKEN, window_ms=0.0, max_mib=1.0, body_timeout_s=0.5
+        HashReward(misbehave), token=TOKEN, window_ms=0.0, max_mib=1.0, body_timeout_s=0.5
     ) as served:
         yield served
 
@@ -357,7 +364,7 @@ def test_a_bad_request_is_refused_and_the_next_one_scored(
     assert b'"scores"' not in answer
     assert TOKEN.encode() not in answer
     (score,) = client.score([a_clip()])
-    assert score.level == HashJudge().one(a_clip()).level
+    assert score.level == HashReward().one(a_clip()).level
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/sc", http(GOOD)[:100], http(GOOD)[:-5]])
@@ -376,7 +383,7 @@ def test_a_full_queue_asks_clients_to_come_back() -> None:
         entered.set()
         leave.wait(60)
 
-    with serving(HashJudge(block), max_waiting=2, window_ms=0.0) as served:
+    with serving(HashReward(block), max_waiting=2, window_ms=0.0) as served:
         first = served.client()
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(first.score, [a_clip(seed=1), a_clip(seed=2)])

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 from reward_models.judges.budget import Budget, process_budget
 from reward_models.net.addresses import check_url
 from reward_models.net.credentials import check_key, without
+from reward_models.net.outcomes import scores_or_raise
 from reward_models.net.retries import Patience
 from reward_models.protocol.frames import Protocol, SampledClip, sample_clip
 from reward_models.protocol.prompt import prompt_sha256
 from roboreward_gym.errors import (
     InvalidSetting,
-    PartialScores,
     RewardModelFailure,
     RoboRewardError,
 )
@@ -99,11 +99,7 @@ class ApiJudge(ABC):
             PartialScores: Some of several clips got no score; every answer that was paid for is in
                 its `outcomes`.
         """
-        outcomes = self._outcomes(clips)
-        errors = [outcome for outcome in outcomes if isinstance(outcome, RoboRewardError)]
-        if errors:
-            raise errors[0] if len(outcomes) == 1 else PartialScores(outcomes)
-        return [outcome for outcome in outcomes if isinstance(outcome, ProgressScore)]
+        return scores_or_raise(self._outcomes(clips))
 
     def close(self) -> None:
         """Close the connections; a judge that is closed cannot score."""

@@ -38,6 +38,10 @@ class Transient(Exception):
         self.unanswered = unanswered
 
 
+class NoAnswer(RewardModelFailure):
+    """A server gave no answer until patience ended."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How often, how soon and for how long a request is sent again."""
@@ -67,7 +71,7 @@ class Patience:
             who: The server, for messages.
 
         Raises:
-            RewardModelFailure: It stayed without an answer.
+            NoAnswer: It stayed without an answer.
         """
         backoff = tenacity.wait_exponential_jitter(
             initial=self.first_wait_s, max=self.longest_wait_s, jitter=self.first_wait_s
@@ -102,7 +106,7 @@ class Patience:
             return retrying(send)
         except Transient as error:
             tried = retrying.statistics.get("attempt_number", 1)
-            raise RewardModelFailure(
+            raise NoAnswer(
                 f"No answer from {who}: {error} "
                 f"(the last of {tried} requests in {time.monotonic() - began:.1f} s). "
                 "Check that the server runs and can be reached, then score again."

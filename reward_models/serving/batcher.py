@@ -1,29 +1,27 @@
-"""Requests that arrive together are scored together, by one judge in one thread."""
+"""Requests that arrive together are scored together, by one reward model in one thread."""
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from reward_models.serving.room import QueueFull
 from roboreward_gym.errors import InvalidMessage, InvalidSetting, RewardModelFailure
-from roboreward_gym.judging import JUDGE_ERRORS
+from roboreward_gym.scorer import Outcome, outcomes
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 
 IsGone = Callable[[], Awaitable[bool]]
 """Whether whoever asked has gone away in the meantime."""
 
 
-class QueueFull(Exception):
-    """More clips are waiting than the server takes."""
-
-
 @dataclass(eq=False)
 class _Job:
     clips: Sequence[Clip]
     is_gone: IsGone
-    scores: asyncio.Future[list[ProgressScore]]
+    outcomes: asyncio.Future[list[Outcome]]
     arrived: float = field(default_factory=time.monotonic)
 
 
@@ -36,20 +34,20 @@ class Counts:
     clips: int = 0
     """Clips scored."""
     batches: int = 0
-    """Calls of the judge that gave scores."""
+    """Batches that were scored."""
     largest_batch: int = 0
-    """Most clips in one call."""
+    """Most clips in one batch."""
     failed: int = 0
-    """Requests that the judge failed on."""
+    """Clips that got no score."""
     left: int = 0
     """Requests that nobody waited for any more when their turn came."""
 
 
 class Batcher:
-    """Gathers the clips of several requests into one call of the judge.
+    """Gathers the clips of several requests into one call of the reward model.
 
     Args:
-        judge: Called in one thread only, one call at a time.
+        model: Called in one thread only, one call at a time.
         window_s: How long to wait for more clips after the first, in [s].
         max_batch: Most clips in one call, unless one request has more.
         max_waiting: Most clips that wait or are being scored.
@@ -59,20 +57,21 @@ class Batcher:
     """
 
     def __init__(
-        self, judge: RewardModel, *, window_s: float, max_batch: int, max_waiting: int
+        self, model: RewardModel, *, window_s: float, max_batch: int, max_waiting: int
     ) -> None:
         if not window_s >= 0 or max_batch < 1 or max_waiting < 1:
             raise InvalidSetting(
                 "Expected a window of at least 0 s and room for at least 1 clip, got "
                 f"{window_s}, {max_batch} and {max_waiting}."
             )
-        self._judge = judge
+        self._model = model
         self._window_s = window_s
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._jobs: deque[_Job] = deque()
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "judge")
+        self._thread = ThreadPoolExecutor(1, "reward-model")
+        self._call: Future[list[Outcome]] | None = None
         self._worker: asyncio.Task[None] | None = None
         self.waiting = 0
         self.counts = Counts()
@@ -83,24 +82,29 @@ class Batcher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop; whoever still waits is told so."""
+        """Stop; whoever still waits is told so. A call of the model that is under way cannot be stopped."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.wait([self._worker])
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the model is being called."""
+        return self._call is not None and not self._call.done()
 
     @property
     def alive(self) -> bool:
         """Whether requests get answers."""
         return self._worker is not None and not self._worker.done()
 
-    async def score(self, clips: Sequence[Clip], is_gone: IsGone) -> list[ProgressScore]:
-        """Score the clips of one request, as `judge.score` would: same order, same length.
+    async def score(self, clips: Sequence[Clip], is_gone: IsGone) -> list[Outcome]:
+        """Score the clips of one request: for each its score, or why it has none; same order.
 
         Raises:
             QueueFull: Too many clips are waiting.
             InvalidMessage: More clips than could ever wait.
-            RewardModelFailure: The judge answered with something other than scores, or the batcher stopped.
+            RewardModelFailure: The batcher stopped.
         """
         if len(clips) > self._max_waiting:
             raise InvalidMessage(
@@ -116,13 +120,13 @@ class Batcher:
         self._arrived.set()
         try:
             # If the worker ends first, nobody else would ever answer.
-            await asyncio.wait({job.scores, self._worker}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({job.outcomes, self._worker}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.waiting -= len(clips)
-        if not job.scores.done():
-            job.scores.cancel()
-            raise RewardModelFailure("Expected a score, got a server that is stopping. Ask again.")
-        return job.scores.result()
+        if not job.outcomes.done():
+            job.outcomes.cancel()
+            raise RewardModelFailure("The server is stopping. Score again when it is back.")
+        return job.outcomes.result()
 
     async def _work(self) -> None:
         while True:
@@ -150,46 +154,32 @@ class Batcher:
         return jobs
 
     async def _has_left(self, job: _Job) -> bool:
-        left = job.scores.done() or await job.is_gone()
+        left = job.outcomes.done() or await job.is_gone()
         self.counts.left += left
         if left:
-            job.scores.cancel()
+            job.outcomes.cancel()
         return left
 
     async def _score_together(self, jobs: Sequence[_Job]) -> None:
-        outcome = await self._call([clip for job in jobs for clip in job.clips])
-        if isinstance(outcome, JUDGE_ERRORS) and len(jobs) > 1:
-            # One bad clip must not fail the requests of others.
-            for job in jobs:
-                await self._score_together([job])
-            return
-        if isinstance(outcome, BaseException):
-            self.counts.failed += len(jobs)
-            for job in jobs:
-                if not job.scores.done():
-                    job.scores.set_exception(outcome)
-            return
-        start = 0
+        clips = [clip for job in jobs for clip in job.clips]
+        self._call = self._thread.submit(outcomes, self._model, clips)
+        waiting = asyncio.wrap_future(self._call)
+        try:
+            await asyncio.wait([waiting])
+        finally:
+            waiting.cancel()  # when the server stops: the thread then finds nobody to tell, and ends quietly
+        bug = self._call.exception()
+        found = iter([] if bug else self._call.result())
         for job in jobs:
-            if not job.scores.done():
-                job.scores.set_result(outcome[start : start + len(job.clips)])
-            start += len(job.clips)
-
-    async def _call(self, clips: list[Clip]) -> list[ProgressScore] | BaseException:
-        """Call the judge in its thread and return its scores, or what it raised."""
-        call = asyncio.get_running_loop().run_in_executor(self._thread, self._judge.score, clips)
-        await asyncio.wait([call])
-        error = call.exception()
-        if error is not None:
-            return error
-        scores = call.result()
-        whole = isinstance(scores, list) and len(scores) == len(clips)
-        if not whole or not all(isinstance(score, ProgressScore) for score in scores):
-            return RewardModelFailure(
-                f"Expected {len(clips)} scores for {len(clips)} clips from the judge, got "
-                f"{type(scores).__name__}."
-            )
-        self.counts.batches += 1
-        self.counts.clips += len(clips)
+            mine = list(itertools.islice(found, len(job.clips)))
+            if job.outcomes.done():
+                continue
+            if bug is not None:
+                job.outcomes.set_exception(bug)
+            else:
+                job.outcomes.set_result(mine)
+        scored = 0 if bug else sum(isinstance(o, ProgressScore) for o in self._call.result())
+        self.counts.batches += bug is None
+        self.counts.clips += scored
+        self.counts.failed += len(clips) - scored
         self.counts.largest_batch = max(self.counts.largest_batch, len(clips))
-        return scores

@@ -1,31 +1,42 @@
-"""A judge on another machine, served by `roboreward serve`: the same scores as in process, and no GPU here."""
+"""A reward model on another machine, served by `roboreward serve`: the same scores as in process, and no GPU here."""
 
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import httpx
 
 from reward_models.net.addresses import check_url
 from reward_models.net.credentials import check_key, find_key, without
-from reward_models.net.retries import TRANSIENT_STATUS, Patience, Transient, retry_after_s
+from reward_models.net.outcomes import scores_or_raise
+from reward_models.net.retries import (
+    TRANSIENT_STATUS,
+    NoAnswer,
+    Patience,
+    Transient,
+    retry_after_s,
+)
+from reward_models.protocol.frames import Protocol, sample_clip
 from reward_models.serving.wire import (
     ENCODINGS,
     MAX_CLIPS,
-    MAX_TASK_CHARACTERS,
     MEDIA_TYPE,
     Encoding,
+    Outcome,
+    check_length,
     pack_clips,
-    unpack_scores,
+    unpack_outcomes,
+    unpack_protocol,
 )
 from roboreward_gym.errors import (
     InvalidClip,
     InvalidMessage,
     InvalidSetting,
     RewardModelFailure,
+    RoboRewardError,
     UnknownName,
 )
 from roboreward_gym.types import Clip, ProgressScore
@@ -35,22 +46,39 @@ TOKEN_VARIABLE = "ROBOREWARD_TOKEN"
 TENACIOUS = Patience(attempts=1_000, first_wait_s=0.25, longest_wait_s=5.0, give_up_after_s=120.0)
 """An episode of a robot is dear: two minutes are enough to plug the cable in again or restart the server."""
 
+FIRST_CONTACT = Patience(attempts=3, first_wait_s=0.25, longest_wait_s=1.0, give_up_after_s=3.0)
+"""A server that never answered yet is more likely a wrong address: that should show within seconds."""
+FIRST_TIMEOUT_S = 5.0
+"""Longest time for the first answer in [s]: the server only says which model it serves."""
+
 MAX_ANSWER_BYTES = 1 << 24
+
+# A machine that lost its power says nothing any more: after half a minute the connection counts as lost.
+KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+for _name, _value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+    if hasattr(socket, _name):  # Linux; other systems have others
+        KEEPALIVE.append((socket.IPPROTO_TCP, getattr(socket, _name), _value))
+
+
+class OtherProtocol(Exception):
+    """The server serves another model by now, which looks at other frames."""
 
 
 class RemoteReward:
-    """A judge behind `roboreward serve` as a `RewardModel`.
+    """A reward model behind `roboreward serve` as a `RewardModel`.
 
-    Clips stay here until their score has arrived: when the network or the server goes away, the
-    request is sent again until patience ends. Asking twice does no harm, as a score changes nothing.
+    Of a recording only those frames are sent that the served model looks at, as the server tells at
+    the first contact. Clips stay here until their score has arrived: when the network or the server goes
+    away, the request is sent again until patience ends. Asking twice does no harm, as scoring changes
+    nothing.
 
     Args:
         url: Address of the server, `http://HOST:PORT`.
         token: What the server wants to see; it appears nowhere else.
         timeout_s: Longest time for one answer in [s], the waiting in the server's queue included.
         connect_timeout_s: Longest time to reach the server in [s].
-        patience: How long to try.
-        encoding: `raw`, or `png` for a slow network; `jpeg` changes pixels, and therefore scores.
+        patience: How long to try, once the server has answered for the first time.
+        encoding: `raw`, or `png` for a slow network; neither changes a pixel.
         max_bytes: Most bytes of frames in one request; more clips go in several.
         max_clips: Most clips in one request.
 
@@ -81,35 +109,58 @@ class RemoteReward:
         self._encoding: Encoding = encoding
         self._max_bytes = max_bytes
         self._max_clips = max_clips
+        self._connected = False
+        self._protocol: Protocol | None = None
         self._client = httpx.Client(
             base_url=self.url,
             headers={} if token is None else {"authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(timeout_s, connect=connect_timeout_s),
+            # Without TLS there is nothing to verify, and loading all certificates takes a while.
+            transport=httpx.HTTPTransport(
+                verify=self.url.startswith("https:"), socket_options=KEEPALIVE, trust_env=False
+            ),
             # The address is meant as it stands: neither a proxy nor another server sees the frames.
             trust_env=False,
-            # Without TLS there is nothing to verify, and loading all certificates takes a while.
-            verify=self.url.startswith("https:"),
             follow_redirects=False,
         )
 
-    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-        """Have clips judged; same order, same length.
+    def connect(self) -> None:
+        """Make sure that a server answers, and learn which frames its model looks at.
+
+        `score` does it by itself the first time.
 
         Raises:
-            InvalidClip: The judge cannot judge such a clip.
-            RewardModelFailure: The server refused, its judge failed, or nothing was heard for too long.
+            RewardModelFailure: Nobody answers within seconds, or something else than our server.
         """
-        for clip in clips:
-            if len(clip.task) > MAX_TASK_CHARACTERS:
-                raise InvalidClip(
-                    f"Expected a command of at most {MAX_TASK_CHARACTERS} characters, got "
-                    f"{len(clip.task)}. Shorten it."
-                )
-        scores: list[ProgressScore] = []
-        for batch in self._batches(clips):
-            ask = partial(self._score, pack_clips(batch, self._encoding), len(batch))
-            scores += self._patience.retry(ask, self.url)
-        return scores
+        try:
+            report = self.health()
+        except NoAnswer as error:
+            raise NoAnswer(
+                f"No server answers at {self.url}. Check the address, and that `roboreward serve` runs "
+                f"there. {error}"
+            ) from error
+        try:
+            self._protocol = unpack_protocol(report.get("protocol"))
+        except InvalidMessage as error:
+            raise RewardModelFailure(
+                f"Cannot understand the server at {self.url}: {error}"
+            ) from error
+        self._connected = True
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        """Have clips scored; same order, same length.
+
+        Raises:
+            InvalidClip: The model cannot score the only clip.
+            RewardModelFailure: The server refused the only clip, its model failed, or nothing was heard
+                for too long.
+            PartialScores: Some of several clips got no score; the others are in its `outcomes`.
+        """
+        if not clips:
+            return []
+        if not self._connected:
+            self.connect()
+        return scores_or_raise(self._outcomes(clips))
 
     def health(self) -> Mapping[str, Any]:
         """Ask the server for its model, its queue and what it has done.
@@ -117,45 +168,112 @@ class RemoteReward:
         Raises:
             RewardModelFailure: No answer, or one that makes no sense.
         """
-        report = self._patience.retry(lambda: self._json(self._send("GET", "/health")), self.url)
-        if not isinstance(report, dict):
-            raise RewardModelFailure(f"Expected a report from {self.url}, got other JSON.")
+        patience = self._patience if self._connected else FIRST_CONTACT
+        timeout_s = self._timeout_s if self._connected else min(FIRST_TIMEOUT_S, self._timeout_s)
+
+        def send() -> object:
+            answer = self._send("GET", "/health", timeout_s=timeout_s)
+            try:
+                return json.loads(answer)
+            except (ValueError, RecursionError) as error:
+                raise Transient(f"an answer that is no JSON: {error}") from error
+
+        report = patience.retry(send, self.url)
+        if not isinstance(report, dict) or "status" not in report:
+            raise RewardModelFailure(
+                f"Something else than `roboreward serve` answers at {self.url}. Check the address."
+            )
         return report
 
     def close(self) -> None:
-        """Close the connections; a judge that is closed cannot score."""
+        """Close the connections; a reward model that is closed cannot score."""
         self._client.close()
 
-    def _batches(self, clips: Sequence[Clip]) -> Iterator[list[Clip]]:
-        batch: list[Clip] = []
-        for clip in clips:
-            size = sum(c.frames.nbytes for c in [*batch, clip])
-            if batch and (size > self._max_bytes or len(batch) == self._max_clips):
+    def _outcomes(self, clips: Sequence[Clip]) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        wanted: dict[int, Clip] = {}
+        for i, clip in enumerate(clips):
+            try:
+                check_length(clip.task)
+                wanted[i] = self._chosen_frames(clip)
+            except InvalidClip as error:
+                outcomes[i] = error
+        silent: NoAnswer | None = None
+        for batch in self._batches(wanted):
+            whole = [clips[i] for i in batch]
+            try:
+                # Where nobody answered for two minutes, nobody will for the next batch.
+                found = self._score(whole, [wanted[i] for i in batch]) if silent is None else silent
+            except RoboRewardError as error:
+                found, silent = error, error if isinstance(error, NoAnswer) else None
+            each = found if isinstance(found, list) else [found] * len(batch)
+            outcomes.update(zip(batch, each, strict=True))
+        return [outcomes[i] for i in range(len(clips))]
+
+    def _chosen_frames(self, clip: Clip) -> Clip:
+        """Leave only the frames that the served model looks at, with their places in the recording."""
+        if self._protocol is None:
+            return clip
+        chosen = sample_clip(clip, self._protocol)
+        return Clip(chosen.frames, clip.task, clip.fps, chosen.indices, chosen.total)
+
+    def _batches(self, clips: Mapping[int, Clip]) -> Iterator[list[int]]:
+        batch: list[int] = []
+        size = 0
+        for i, clip in clips.items():
+            if batch and (
+                size + clip.frames.nbytes > self._max_bytes or len(batch) == self._max_clips
+            ):
                 yield batch
-                batch = []
-            batch.append(clip)
+                batch, size = [], 0
+            batch.append(i)
+            size += clip.frames.nbytes
         if batch:
             yield batch
 
-    def _score(self, body: bytes, clips: int) -> list[ProgressScore]:
-        answer = self._send("POST", "/v1/score", body)
-        try:
-            return unpack_scores(answer, clips)
-        except InvalidMessage as error:
-            raise RewardModelFailure(
-                f"Expected scores from {self.url}, got something else: {error}"
-            ) from error
+    def _score(self, whole: Sequence[Clip], chosen: Sequence[Clip]) -> list[Outcome]:
+        """Send the chosen frames; choose again from the whole clips if the server has another model now."""
+        for clips in (chosen, None):
+            body = pack_clips(
+                clips or [self._chosen_frames(clip) for clip in whole],
+                self._encoding,
+                self._protocol,
+            )
+            try:
+                answer = self._patience.retry(
+                    lambda body=body: self._send("POST", "/v1/score", body), self.url
+                )
+                return unpack_outcomes(answer, len(whole))
+            except OtherProtocol:
+                self.connect()
+            except InvalidMessage as error:
+                raise RewardModelFailure(
+                    f"Expected scores from {self.url}, got something else: {error}"
+                ) from error
+        raise RewardModelFailure(
+            f"The server at {self.url} changes its model all the time: several servers behind one address "
+            "must serve the same one."
+        )
 
-    def _send(self, method: str, path: str, body: bytes | None = None) -> bytes:
+    def _send(
+        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float | None = None
+    ) -> bytes:
         """Send one request and return the body of a good answer."""
-        deadline = time.monotonic() + self._timeout_s
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        deadline = time.monotonic() + timeout_s
         headers = {} if body is None else {"content-type": MEDIA_TYPE}
+        timeout = httpx.Timeout(
+            timeout_s, connect=min(self._client.timeout.connect or timeout_s, timeout_s)
+        )
         try:
-            with self._client.stream(method, path, content=body, headers=headers) as response:
+            with self._client.stream(
+                method, path, content=body, headers=headers, timeout=timeout
+            ) as response:
                 answer = self._read(response, deadline)
         except httpx.HTTPError as error:  # refused and lost connections and time-outs
             said = without(self._token, str(error))
-            raise Transient(f"{type(error).__name__}: {said}") from error
+            unanswered = isinstance(error, httpx.ReadTimeout)
+            raise Transient(f"{type(error).__name__}: {said}", unanswered=unanswered) from error
         if response.status_code != 200:
             raise self._explain(response, answer)
         return answer
@@ -169,7 +287,7 @@ class RemoteReward:
             if len(answer) > MAX_ANSWER_BYTES:
                 raise RewardModelFailure(
                     f"Expected an answer of at most {MAX_ANSWER_BYTES} bytes from {self.url}, got "
-                    "more. Check that a judge listens there."
+                    "more. Check that `roboreward serve` listens there."
                 )
         return bytes(answer)
 
@@ -180,6 +298,8 @@ class RemoteReward:
         message = without(self._token, message)
         if kind == "InvalidClip":
             return InvalidClip(message)
+        if kind == "OtherProtocol":
+            return OtherProtocol(message)
         if kind in ("RewardModelFailure", "TooLarge", "InvalidToken", "InvalidMessage"):
             return RewardModelFailure(f"The server at {self.url} says: {message}")
         if status in TRANSIENT_STATUS:
@@ -189,12 +309,6 @@ class RemoteReward:
             f"Expected a score from {self.url}, got status {status} {message}".strip()
             + ". Check that `roboreward serve` listens there."
         )
-
-    def _json(self, answer: bytes) -> object:
-        try:
-            return json.loads(answer)
-        except (ValueError, RecursionError) as error:
-            raise Transient(f"an answer that is no JSON: {error}") from error
 
 
 def _read_error(answer: bytes) -> tuple[str, str]:
@@ -210,14 +324,21 @@ def _read_error(answer: bytes) -> tuple[str, str]:
 
 
 def load(argument: str) -> RemoteReward:
-    """Make the judge `remote:http://HOST:PORT`, with the token in `ROBOREWARD_TOKEN` if there is one.
+    """Make `remote:http://HOST:PORT`, with the token in `ROBOREWARD_TOKEN` if there is one.
 
     `ROBOREWARD_ENCODING=png` sends smaller requests without changing a pixel.
 
     Raises:
         InvalidSetting: An address or a token that is none.
+        RewardModelFailure: No server answers there within seconds.
     """
     encoding = os.environ.get("ROBOREWARD_ENCODING") or "raw"
     if encoding not in ENCODINGS:
         raise UnknownName("encoding", encoding, ENCODINGS)
-    return RemoteReward(argument, token=find_key(TOKEN_VARIABLE), encoding=encoding)
+    remote = RemoteReward(argument, token=find_key(TOKEN_VARIABLE), encoding=encoding)
+    try:
+        remote.connect()
+    except RoboRewardError:
+        remote.close()
+        raise
+    return remote

@@ -1,6 +1,6 @@
-"""Let other machines ask a judge over HTTP: `roboreward serve --model roboreward-nano`.
+"""Serve a reward model to other machines over HTTP: `roboreward serve --model roboreward-nano`.
 
-The judge runs in one thread of one process, and clips of requests that arrive together are scored together. The format
+The model runs in one thread of one process, and clips of requests that arrive together are scored together. The format
 of the messages is `reward_models.serving.wire`; the client is `reward_models.serving.remote`, and its name `remote:http://HOST:PORT`.
 docs/serving.md says how to run this, and when to take vLLM instead.
 """
@@ -10,11 +10,14 @@ import dataclasses
 import hmac
 import json
 import logging
+import math
+import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +30,19 @@ from starlette.requests import ClientDisconnect
 
 from reward_models.net.addresses import is_loopback
 from reward_models.net.credentials import check_key, find_key
-from reward_models.serving.batcher import Batcher, QueueFull
-from reward_models.serving.wire import MEDIA_TYPE, VERSION, pack_scores, unpack_clips
-from roboreward_gym._cli import run_program
-from roboreward_gym.errors import InvalidClip, InvalidMessage, InvalidSetting
-from roboreward_gym.judging import JUDGE_ERRORS
+from reward_models.protocol import frames
+from reward_models.serving.batcher import Batcher
+from reward_models.serving.room import QueueFull, Room
+from reward_models.serving.wire import (
+    MEDIA_TYPE,
+    VERSION,
+    pack_error,
+    pack_outcomes,
+    pack_protocol,
+    unpack_clips,
+)
+from roboreward_gym._cli import INTERRUPTED, run_program
+from roboreward_gym.errors import InvalidClip, InvalidMessage, InvalidSetting, RoboRewardError
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.types import RewardModel
 
@@ -45,7 +56,7 @@ class ServeConfig:
     """What to serve, to whom, and how much of it."""
 
     model: str = "roboreward-nano"
-    """Name of a judge, as `load_reward_model` takes it."""
+    """Name of a reward model, as `load_reward_model` takes it."""
     host: str = "127.0.0.1"
     """Address to listen on. Any other than this machine's own needs a token."""
     port: int = 8321
@@ -55,12 +66,15 @@ class ServeConfig:
     window_ms: float = 5.0
     """How long to wait for more clips after the first one, in [ms]."""
     max_batch: int = 16
-    """Most clips in one call of the judge, unless one request has more."""
+    """Most clips in one call of the model, unless one request has more."""
     forward_batch: int = 1
-    """Most clips in one forward pass of a local model. 1 gives the very scores of `score([clip])` in
-    process, to the bit; more is faster on a GPU and moves the last bits."""
+    """Most clips in one forward pass of a local model. 1 gives the bit-exact scores of `score([clip])` in
+    process; more is faster on a GPU and moves the last bits."""
     max_waiting: int = 256
     """Most clips that wait or are being scored; above, clients are asked to come back."""
+    max_waiting_mib: float = 1024.0
+    """Most memory in [MiB] of requests that arrive, wait or are being scored; above, clients are asked to
+    come back."""
     max_mib: float = 64.0
     """Largest request in [MiB], and most pixels in it."""
     body_timeout_s: float = 30.0
@@ -73,6 +87,11 @@ class ServeConfig:
     def __post_init__(self) -> None:
         if not (self.max_mib > 0 and self.body_timeout_s > 0 and self.shutdown_s >= 0):
             raise InvalidSetting("Expected max_mib and body_timeout_s above 0, got less.")
+        if self.max_waiting_mib < self.max_mib:
+            raise InvalidSetting(
+                f"Requests of up to {self.max_mib} MiB do not fit into {self.max_waiting_mib} MiB: raise "
+                "max_waiting_mib, or lower max_mib."
+            )
         if not 0 <= self.port <= 65535 or self.forward_batch < 1 or self.max_connections < 1:
             raise InvalidSetting(
                 f"Expected a port in 0..65535 and at least 1 clip and connection, got port {self.port}, "
@@ -92,8 +111,15 @@ class BatchedModel(Protocol):
     batch_size: int
 
 
+@runtime_checkable
+class SamplingModel(Protocol):
+    """A model that looks at few frames of a clip, whose choice depends on the clip's length and rate only."""
+
+    protocol: frames.Protocol
+
+
 class _Refusal(Exception):
-    """A request that is answered with an error before the judge is asked."""
+    """A request that is answered with an error before anything is scored."""
 
     def __init__(self, status: int, message: str, *, kind: str = "InvalidMessage") -> None:
         super().__init__(message)
@@ -101,52 +127,112 @@ class _Refusal(Exception):
         self.kind = kind
 
 
-def create_app(judge: RewardModel, config: ServeConfig, token: str | None = None) -> FastAPI:
+def create_app(model: RewardModel, config: ServeConfig, token: str | None = None) -> FastAPI:
     """Make the application: `POST /v1/score` and `GET /health`.
 
     Args:
-        judge: Who scores.
+        model: What scores.
         config: Limits.
         token: What clients must send as a bearer token; None to let everybody ask.
     """
-    if isinstance(judge, BatchedModel):
-        judge.batch_size = config.forward_batch
-    batcher = Batcher(
-        judge,
-        window_s=config.window_ms / 1000,
-        max_batch=config.max_batch,
-        max_waiting=config.max_waiting,
-    )
-    began = time.monotonic()
+    if isinstance(model, BatchedModel):
+        model.batch_size = config.forward_batch
+    service = Service(model, config)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with batcher:
+        async with service.batcher:
             yield
+        service.decoder.shutdown(wait=False)
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.service = service
 
     @app.post("/v1/score")
     async def score(request: Request) -> Response:
-        return await _answer(request, token, lambda: _score(request, batcher, config))
+        return await _answer(request, token, lambda: service.score(request))
 
     @app.get("/health")
     async def health(request: Request) -> Response:
-        async def report() -> Response:
-            status = {
-                "status": "ok" if batcher.alive else "stopped",
-                "model": config.model,
-                "version": VERSION,
-                "waiting": batcher.waiting,
-                "counts": dataclasses.asdict(batcher.counts),
-                "max_bytes": config.max_bytes,
-                "up_s": round(time.monotonic() - began, 1),
-            }
-            return _json(200 if batcher.alive else 503, status)
-
-        return await _answer(request, token, report)
+        return await _answer(request, token, service.health)
 
     return app
+
+
+class Service:
+    """A reward model with its queue, and the two things that clients may ask.
+
+    Args:
+        model: What scores.
+        config: Limits.
+    """
+
+    def __init__(self, model: RewardModel, config: ServeConfig) -> None:
+        self.batcher = Batcher(
+            model,
+            window_s=config.window_ms / 1000,
+            max_batch=config.max_batch,
+            max_waiting=config.max_waiting,
+        )
+        self.room = Room(int(config.max_waiting_mib * (1 << 20)))
+        # A thread of its own: while a large body is decoded, the event loop answers others. One request at
+        # a time, so that what decoding takes beside the room is bounded by that of one request.
+        self.decoder = ThreadPoolExecutor(1, "decoder")
+        self._config = config
+        self._protocol = model.protocol if isinstance(model, SamplingModel) else None
+        self._began = time.monotonic()
+
+    async def health(self) -> Response:
+        """Answer with the model, the frames that it looks at, the queue and what was done."""
+        alive = self.batcher.alive
+        status = {
+            "status": "ok" if alive else "stopped",
+            "model": self._config.model,
+            "version": VERSION,
+            "protocol": pack_protocol(self._protocol),
+            "waiting": self.batcher.waiting,
+            "waiting_bytes": self.room.used,
+            "counts": dataclasses.asdict(self.batcher.counts),
+            "max_bytes": self._config.max_bytes,
+            "up_s": round(time.monotonic() - self._began, 1),
+        }
+        return _json(200 if alive else 503, status)
+
+    async def score(self, request: Request) -> Response:
+        """Answer with a score for each clip, or why it has none; with an error if the only one has none."""
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != MEDIA_TYPE:
+            raise _Refusal(415, f"Expected content of type {MEDIA_TYPE}, got {content_type!r}.")
+        limit = self._config.max_bytes
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            raise _Refusal(413, _too_large(limit, declared), kind="TooLarge")
+        with self.room.hold(int(declared) if declared.isdecimal() else limit) as held:
+            body = await self._receive(request)
+            loop = asyncio.get_running_loop()
+            asked = await loop.run_in_executor(self.decoder, unpack_clips, body, limit)
+            del body
+            if asked.protocol not in (None, self._protocol):
+                message = (
+                    "The client chose frames for another model. Ask for /health, and send again."
+                )
+                return _error(409, "OtherProtocol", message)
+            held.resize(sum(clip.frames.nbytes for clip in asked.clips))
+            found = await self.batcher.score(asked.clips, request.is_disconnected)
+        if len(found) == 1 and isinstance(found[0], RoboRewardError):
+            raise found[0]
+        return Response(pack_outcomes(found), media_type="application/json")
+
+    async def _receive(self, request: Request) -> bytes:
+        """Read the body of a request."""
+        timeout_s = self._config.body_timeout_s
+        try:
+            return await asyncio.wait_for(_read(request, self._config.max_bytes), timeout_s)
+        except asyncio.TimeoutError:
+            message = f"Expected the whole request within {timeout_s} s, got a part of it."
+            raise _Refusal(408, message) from None
+        except ClientDisconnect:
+            raise _Refusal(400, "Expected a whole request, got a part of it.") from None
 
 
 async def _answer(request: Request, token: str | None, act: Callable[[], Any]) -> Response:
@@ -163,13 +249,13 @@ async def _answer(request: Request, token: str | None, act: Callable[[], Any]) -
     except QueueFull:
         message = "Expected room in the queue, got a full one. Ask again in a second."
         return _error(503, "QueueFull", message, {"retry-after": "1"})
-    except InvalidClip as error:
-        return _error(422, "InvalidClip", str(error))
     except InvalidMessage as error:
         return _error(400, "InvalidMessage", str(error))
-    except JUDGE_ERRORS as error:
-        logger.warning("The judge failed: %s: %s", type(error).__name__, error)
-        return _error(500, "RewardModelFailure", f"{type(error).__name__}: {error}")
+    except RoboRewardError as error:
+        if isinstance(error, InvalidClip):
+            return _json(422, pack_error(error))
+        logger.warning("No score: %s", error)
+        return _json(500, pack_error(error))
 
 
 def _check_token(request: Request, token: str | None) -> None:
@@ -186,33 +272,14 @@ def _check_token(request: Request, token: str | None) -> None:
         )
 
 
-async def _score(request: Request, batcher: Batcher, config: ServeConfig) -> Response:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != MEDIA_TYPE:
-        raise _Refusal(415, f"Expected content of type {MEDIA_TYPE}, got {content_type!r}.")
-    try:
-        body = await asyncio.wait_for(_read(request, config.max_bytes), config.body_timeout_s)
-    except asyncio.TimeoutError:
-        raise _Refusal(
-            408, f"Expected the whole request within {config.body_timeout_s} s, got a part of it."
-        ) from None
-    except ClientDisconnect:
-        raise _Refusal(400, "Expected a whole request, got a part of it.") from None
-    clips = unpack_clips(body, config.max_bytes)
-    scores = await batcher.score(clips, request.is_disconnected)
-    return Response(pack_scores(scores), media_type="application/json")
-
-
-async def _read(request: Request, limit: int) -> bytearray:
-    declared = request.headers.get("content-length", "")
-    body = bytearray()
-    if declared.isdecimal() and int(declared) > limit:
-        raise _Refusal(413, _too_large(limit, declared), kind="TooLarge")
+async def _read(request: Request, limit: int) -> bytes:
+    chunks, size = [], 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
             raise _Refusal(413, _too_large(limit, "more"), kind="TooLarge")
-    return body
+    return b"".join(chunks)
 
 
 def _too_large(limit: int, got: str) -> str:
@@ -277,13 +344,13 @@ def bind(config: ServeConfig) -> socket.socket:
 
 
 def main(argv: list[str]) -> int:
-    """Serve until SIGTERM or Ctrl-C; requests under way are finished first."""
+    """Serve until SIGTERM or Ctrl-C; requests under way have `shutdown_s` to be finished."""
     config = tyro.cli(ServeConfig, args=argv, prog="roboreward serve", description=__doc__)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     token = read_token(config)
     # The port first: a large model takes minutes to load, and a taken port should show at once.
     with bind(config) as listener:
-        server = make_server(create_app(load_reward_model(config.model), config, token), config)
+        app = create_app(load_reward_model(config.model), config, token)
         listener.listen(config.max_connections)
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -294,8 +361,22 @@ def main(argv: list[str]) -> int:
         sys.stdout.flush()
         # uvicorn raises the signal again when it has finished; SIGTERM is how a service ends well.
         signal.signal(signal.SIGTERM, lambda *_: None)
-        server.run(sockets=[listener])
+        try:
+            make_server(app, config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            _leave_if_busy(app, INTERRUPTED)
+            raise
+        _leave_if_busy(app, 0)
     return 0
+
+
+def _leave_if_busy(app: FastAPI, status: int) -> None:
+    """End the process at once while the model computes: a thread cannot be stopped, only waited for."""
+    if app.state.service.batcher.busy:
+        logger.warning("The model still computes after --shutdown-s; what it computes is dropped.")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(status)
 
 
 def make_server(app: FastAPI, config: ServeConfig) -> uvicorn.Server:
@@ -307,7 +388,7 @@ def make_server(app: FastAPI, config: ServeConfig) -> uvicorn.Server:
             access_log=False,
             lifespan="on",
             limit_concurrency=config.max_connections,
-            timeout_graceful_shutdown=round(config.shutdown_s),
+            timeout_graceful_shutdown=math.ceil(config.shutdown_s),
             server_header=False,
             http="h11",
             ws="none",

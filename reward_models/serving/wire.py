@@ -1,66 +1,94 @@
-"""Clips and scores as bytes between a client and the server of a judge: version 1 of the format.
+"""Clips and scores as bytes between a client and a server of a reward model: version 2 of the format.
 
-A request is one binary message::
+A request is one safetensors file: a uint8 tensor per clip, named "0", "1", ..., and metadata, which safetensors holds as
+texts::
 
-    4 bytes      length of the header, unsigned, little endian
-    the header   JSON: {"version": 1, "encoding": "raw", "clips": [{"task": ..., "fps": ...,
-                        "shape": [T, H, W, 3], "bytes": n, "crc32": c}, ...]}
-    the frames   those of the first clip, of the second, ..., n bytes each
+    version   "2"
+    encoding  "raw" or "png"
+    protocol  JSON: which frames of a recording were chosen, as the server told; null if all were sent
+    clips     JSON, a list: {"task": ..., "fps": ..., "shape": [T, H, W, 3], "crc32": ..., "indices": [...] or null,
+              "num_frames": ... or null} of each clip, as in `roboreward_gym.Clip`
 
-`raw` is the uint8 pixels in C order: the server's judge sees exactly what a judge in this process would. `png` is
-smaller and changes no pixel either. `jpeg` changes pixels, and therefore scores. In both, each frame is its length
-(4 bytes, as above) and its file. An answer is JSON; the floats in it keep every bit.
+A `raw` tensor is the pixels: the server's model sees exactly what a model in this process would. A `png` tensor is the
+file of one picture, the frames one below the other; it is smaller and changes no pixel either. An answer is JSON; the
+floats in it keep every bit.
 """
 
+import dataclasses
 import io
 import json
 import math
-import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
 
-from roboreward_gym.errors import InvalidClip, InvalidMessage, InvalidScore
+from reward_models.protocol.frames import Protocol
+from roboreward_gym.errors import (
+    InvalidClip,
+    InvalidMessage,
+    InvalidScore,
+    RewardModelFailure,
+    RoboRewardError,
+)
 from roboreward_gym.types import Clip, ProgressScore
 
-VERSION = 1
+VERSION = 2
 MEDIA_TYPE = "application/vnd.roboreward.clips"
 MAX_HEADER_BYTES = 1 << 20
 MAX_CLIPS = 256
 MAX_TASK_CHARACTERS = 4000
 MAX_FPS = 1e6
-JPEG_QUALITY = 95
 
-Encoding = Literal["raw", "png", "jpeg"]
-ENCODINGS: tuple[Encoding, ...] = ("raw", "png", "jpeg")
+Encoding = Literal["raw", "png"]
+ENCODINGS: tuple[Encoding, ...] = ("raw", "png")
 
-_LENGTH = struct.Struct("<I")
+Outcome = ProgressScore | RoboRewardError
 
 
-def pack_clips(clips: Sequence[Clip], encoding: Encoding = "raw") -> bytes:
+@dataclass(frozen=True)
+class Request:
+    """What a client asks.
+
+    Attributes:
+        clips: What to score.
+        protocol: By which frames were chosen before sending; None if all were sent.
+    """
+
+    clips: list[Clip]
+    protocol: Protocol | None
+
+
+def pack_clips(
+    clips: Sequence[Clip], encoding: Encoding = "raw", protocol: Protocol | None = None
+) -> bytes:
     """Turn clips into the body of a request."""
-    blocks = [_pack_frames(clip.frames, encoding) for clip in clips]
-    header = {
-        "version": VERSION,
+    blocks = [np.ascontiguousarray(_encode(clip.frames, encoding)) for clip in clips]
+    entries = [
+        {
+            "task": clip.task,
+            "fps": float(clip.fps),
+            "shape": list(clip.frames.shape),
+            "crc32": zlib.crc32(block.data),
+            "indices": None if clip.indices is None else np.asarray(clip.indices).tolist(),
+            "num_frames": None if clip.num_frames is None else int(clip.num_frames),
+        }
+        for clip, block in zip(clips, blocks, strict=True)
+    ]
+    metadata = {
+        "version": str(VERSION),
         "encoding": encoding,
-        "clips": [
-            {
-                "task": clip.task,
-                "fps": float(clip.fps),
-                "shape": list(clip.frames.shape),
-                "bytes": len(block),
-                "crc32": zlib.crc32(block),
-            }
-            for clip, block in zip(clips, blocks, strict=True)
-        ],
+        "protocol": json.dumps(pack_protocol(protocol)),
+        "clips": json.dumps(entries),
     }
-    text = json.dumps(header).encode()
-    return b"".join([_LENGTH.pack(len(text)), text, *blocks])
+    return safetensors.numpy.save({str(i): block for i, block in enumerate(blocks)}, metadata)
 
 
-def unpack_clips(body: bytes | bytearray, max_pixel_bytes: int) -> list[Clip]:
+def unpack_clips(body: bytes, max_pixel_bytes: int) -> Request:
     """Read the body of a request.
 
     Args:
@@ -71,38 +99,56 @@ def unpack_clips(body: bytes | bytearray, max_pixel_bytes: int) -> list[Clip]:
         InvalidMessage: The bytes do not follow the format.
         InvalidClip: They do, but a clip in them is none.
     """
-    header, rest = _unpack_header(memoryview(body))
-    entries = header["clips"]
+    metadata, entries = _read_header(body)
     if sum(math.prod(entry["shape"]) for entry in entries) > max_pixel_bytes:
         raise InvalidMessage(
             f"Expected frames of at most {max_pixel_bytes} bytes, got more. Send fewer at a time."
         )
-    if len(rest) != sum(entry["bytes"] for entry in entries):
-        raise InvalidMessage(
-            f"Expected {sum(entry['bytes'] for entry in entries)} bytes of frames, as the header "
-            f"says, got {len(rest)}. The message was cut off or its header is wrong."
-        )
-    clips = []
-    start = 0
-    for entry in entries:
-        block = rest[start : start + entry["bytes"]]
-        start += entry["bytes"]
-        if zlib.crc32(block) != entry["crc32"]:
-            raise InvalidMessage(
-                "Expected frames with the checksum of the header, got others. Send them again."
-            )
-        frames = _unpack_frames(block, tuple(entry["shape"]), header["encoding"])
-        clips.append(Clip(frames, entry["task"], entry["fps"]))
-    return clips
+    try:
+        # Checked by the library: each tensor as long as its shape says, and together the whole message.
+        blocks = safetensors.numpy.load(body)
+    except SafetensorError as error:
+        raise InvalidMessage(f"Expected a safetensors file, got: {error}") from error
+    clips = [
+        _read_clip(blocks[str(i)], entry, metadata["encoding"]) for i, entry in enumerate(entries)
+    ]
+    return Request(clips, unpack_protocol(_json(metadata["protocol"])))
 
 
-def pack_scores(scores: Sequence[ProgressScore]) -> bytes:
-    """Turn scores into the body of an answer.
+def pack_protocol(protocol: Protocol | None) -> dict[str, Any] | None:
+    """Turn the choice of frames into what JSON can hold."""
+    return None if protocol is None else dataclasses.asdict(protocol)
+
+
+def unpack_protocol(sent: Any) -> Protocol | None:
+    """Read a choice of frames.
+
+    Raises:
+        InvalidMessage: It is none.
+    """
+    match sent:
+        case None:
+            return None
+        case {
+            "fps": float() | int() as fps,
+            "min_frames": int(),
+            "max_frames": int() as most,
+            "min_pixels": int(),
+            "max_pixels": int(),
+        } if len(sent) == 5 and 0 < fps <= MAX_FPS and most >= 1:
+            return Protocol(**sent)
+    raise InvalidMessage(
+        "Expected a choice of frames (fps, min_frames, max_frames, min_pixels, max_pixels), got other JSON."
+    )
+
+
+def pack_outcomes(outcomes: Sequence[Outcome]) -> bytes:
+    """Turn scores, and errors where there is no score, into the body of an answer.
 
     Raises:
         InvalidScore: A manifest holds something that JSON cannot.
     """
-    message = {"version": VERSION, "scores": [_pack_score(score) for score in scores]}
+    message = {"version": VERSION, "scores": [_pack_outcome(outcome) for outcome in outcomes]}
     try:
         return json.dumps(message, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
@@ -112,39 +158,47 @@ def pack_scores(scores: Sequence[ProgressScore]) -> bytes:
         ) from error
 
 
-def unpack_scores(body: bytes, clips: int) -> list[ProgressScore]:
+def unpack_outcomes(body: bytes, clips: int) -> list[Outcome]:
     """Read the body of an answer about so many clips.
 
     Raises:
         InvalidMessage: The bytes do not follow the format, or hold another number of scores.
     """
-    message = _json(body)
-    match message:
+    match _json(body):
         case {"version": int(version)} if version != VERSION:
-            raise InvalidMessage(
-                f"Expected an answer in version {VERSION} of the format, got version {version}. "
-                "Install the same version of roboreward-gym on both machines."
-            )
+            raise InvalidMessage(_other_version(version))
         case {"version": int(), "scores": list(entries)} if len(entries) == clips:
-            return [_unpack_score(entry) for entry in entries]
+            return [_unpack_outcome(entry) for entry in entries]
         case {"scores": list(entries)}:
             raise InvalidMessage(f"Expected {clips} scores, got {len(entries)}.")
     raise InvalidMessage("Expected an answer with scores, got other JSON.")
 
 
-def _pack_score(score: ProgressScore) -> dict[str, Any]:
-    p = score.probabilities
+def pack_error(error: RoboRewardError) -> dict[str, Any]:
+    """Turn an error into what JSON can hold: its kind and its message."""
+    kind = "InvalidClip" if isinstance(error, InvalidClip) else "RewardModelFailure"
+    return {"error": {"type": kind, "message": str(error)}}
+
+
+def _pack_outcome(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, RoboRewardError):
+        return pack_error(outcome)
+    p = outcome.probabilities
     return {
-        "level": None if score.level is None else int(score.level),
+        "level": None if outcome.level is None else int(outcome.level),
         "probabilities": None if p is None else [float(x) for x in p],
-        "off_format": float(score.off_format),
-        "text": score.text,
-        "manifest": dict(score.manifest),
+        "off_format": float(outcome.off_format),
+        "text": outcome.text,
+        "manifest": dict(outcome.manifest),
     }
 
 
-def _unpack_score(entry: Any) -> ProgressScore:
+def _unpack_outcome(entry: Any) -> Outcome:
     match entry:
+        case {"error": {"type": "InvalidClip", "message": str(message)}}:
+            return InvalidClip(message)
+        case {"error": {"type": str(), "message": str(message)}}:
+            return RewardModelFailure(f"The server says: {message}")
         case {
             "level": level,
             "probabilities": probabilities,
@@ -160,86 +214,83 @@ def _unpack_score(entry: Any) -> ProgressScore:
     raise InvalidMessage("Expected a score with level, probabilities and text, got other JSON.")
 
 
-def _pack_frames(frames: np.ndarray, encoding: Encoding) -> bytes:
+def _encode(frames: np.ndarray, encoding: Encoding) -> np.ndarray:
     if encoding == "raw":
-        return np.ascontiguousarray(frames).tobytes()
-    from PIL import Image  # only for these encodings
+        return frames
+    from PIL import Image  # only for this encoding
 
-    options = {"compress_level": 4} if encoding == "png" else {"quality": JPEG_QUALITY}
-    parts = []
-    for frame in frames:
-        buffer = io.BytesIO()
-        Image.fromarray(frame).save(buffer, encoding.upper(), **options)
-        parts += [_LENGTH.pack(buffer.tell()), buffer.getvalue()]
-    return b"".join(parts)
+    file = io.BytesIO()
+    stack = frames.reshape(-1, *frames.shape[2:])
+    Image.fromarray(stack).save(file, "PNG", compress_level=4)
+    return np.frombuffer(file.getbuffer(), np.uint8)
 
 
-def _unpack_frames(block: memoryview, shape: tuple[int, ...], encoding: Encoding) -> np.ndarray:
-    if encoding == "raw":
-        if len(block) != math.prod(shape):
-            raise InvalidMessage(
-                f"Expected {math.prod(shape)} bytes for frames of shape {shape}, got {len(block)}."
-            )
-        return np.frombuffer(block, np.uint8).reshape(shape).copy()
-    frames = [_unpack_image(image, shape[1:3], encoding) for image in _images(block)]
-    if len(frames) != shape[0]:
-        raise InvalidMessage(f"Expected {shape[0]} frames in a clip, got {len(frames)}.")
-    return np.stack(frames)
+def _read_clip(block: np.ndarray, entry: Mapping[str, Any], encoding: str) -> Clip:
+    shape = tuple(entry["shape"])
+    if zlib.crc32(block.data) != entry["crc32"]:
+        raise InvalidMessage(
+            "Expected frames with the checksum of the header, got others. Send them again."
+        )
+    frames = _decode_png(block, shape) if encoding == "png" else block
+    if frames.shape != shape:
+        raise InvalidMessage(f"Expected frames of shape {shape}, got {frames.shape}.")
+    indices = None if entry["indices"] is None else np.array(entry["indices"], np.int64)
+    return Clip(frames, entry["task"], entry["fps"], indices, entry["num_frames"])
 
 
-def _images(block: memoryview) -> Iterator[memoryview]:
-    start = 0
-    while start < len(block):
-        if start + _LENGTH.size > len(block):
-            raise InvalidMessage("Expected the length of a frame, got the end of the message.")
-        (size,) = _LENGTH.unpack_from(block, start)
-        start += _LENGTH.size
-        if start + size > len(block):
-            raise InvalidMessage(f"Expected a frame of {size} bytes, got {len(block) - start}.")
-        yield block[start : start + size]
-        start += size
-
-
-def _unpack_image(data: memoryview, size: tuple[int, ...], encoding: Encoding) -> np.ndarray:
+def _decode_png(block: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=(encoding.upper(),)) as image:
+        with Image.open(io.BytesIO(block.data), formats=("PNG",)) as image:
             # The size stands in front: looked at before any pixel is decoded.
-            if (image.height, image.width) != size or image.mode != "RGB":
+            if (image.height, image.width) != (
+                shape[0] * shape[1],
+                shape[2],
+            ) or image.mode != "RGB":
                 raise InvalidMessage(
-                    f"Expected an RGB frame of {size} pixels (height, width), as the header says, "
-                    f"got {image.mode} of {(image.height, image.width)}."
+                    f"Expected an RGB picture of {shape[0]} frames of {shape[1:3]} pixels (height, width), "
+                    f"as the header says, got {image.mode} of {(image.height, image.width)}."
                 )
-            return np.asarray(image)
+            return np.array(image).reshape(shape)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidMessage(f"Expected a frame as {encoding}, got: {error}") from error
+        raise InvalidMessage(f"Expected a PNG file, got: {error}") from error
 
 
-def _unpack_header(body: memoryview) -> tuple[Mapping[str, Any], memoryview]:
-    if len(body) < _LENGTH.size:
-        raise InvalidMessage(f"Expected a message, got {len(body)} bytes.")
-    (size,) = _LENGTH.unpack_from(body)
-    if size > MAX_HEADER_BYTES or _LENGTH.size + size > len(body):
+def _read_header(body: bytes) -> tuple[Mapping[str, str], list[Any]]:
+    """Read the metadata and the list of clips; nothing is allocated that the header asks for."""
+    size = int.from_bytes(body[:8], "little")
+    if len(body) < 8 or size > min(MAX_HEADER_BYTES, len(body) - 8):
         raise InvalidMessage(
             f"Expected a header of at most {MAX_HEADER_BYTES} bytes inside the message, got a length "
             f"of {size} in a message of {len(body)}."
         )
-    header = _json(bytes(body[_LENGTH.size : _LENGTH.size + size]))
+    header = _json(body[8 : 8 + size])
     match header:
-        case {"version": int(version)} if version != VERSION:
-            raise InvalidMessage(
-                f"Expected version {VERSION} of the format, got version {version}. "
-                "Install the same version of roboreward-gym on both machines."
-            )
-        case {"version": int(), "encoding": "raw" | "png" | "jpeg", "clips": list(entries)}:
-            if not 1 <= len(entries) <= MAX_CLIPS:
-                raise InvalidMessage(f"Expected 1 to {MAX_CLIPS} clips, got {len(entries)}.")
+        case {"__metadata__": {"version": str(version)}} if version != str(VERSION):
+            raise InvalidMessage(_other_version(version))
+        case {
+            "__metadata__": {
+                "version": str(),
+                "encoding": "raw" | "png",
+                "protocol": str(),
+                "clips": str(text),
+            } as metadata
+        }:
+            entries = _json(text)
+            if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_CLIPS:
+                raise InvalidMessage(f"Expected a list of 1 to {MAX_CLIPS} clips, got another.")
             for entry in entries:
                 _check_entry(entry)
-            return header, body[_LENGTH.size + size :]
+            tensors = {name: header[name] for name in header if name != "__metadata__"}
+            if tensors.keys() != {str(i) for i in range(len(entries))} or not all(
+                isinstance(tensor, dict) and tensor.get("dtype") == "U8"
+                for tensor in tensors.values()
+            ):
+                raise InvalidMessage("Expected one uint8 tensor of each clip, got others.")
+            return metadata, entries
     raise InvalidMessage(
-        f"Expected a header with version, encoding ({', '.join(ENCODINGS)}) and clips, got other JSON."
+        f"Expected metadata with version, encoding ({', '.join(ENCODINGS)}), protocol and clips, got other JSON."
     )
 
 
@@ -249,28 +300,45 @@ def _check_entry(entry: Any) -> None:
             "task": str(task),
             "fps": int() | float() as fps,
             "shape": [int(t), int(h), int(w), 3],
-            "bytes": int(size),
             "crc32": int(),
+            "indices": None | list() as indices,
+            "num_frames": None | int() as num_frames,
         }:
             if not 0 < fps <= MAX_FPS:
                 raise InvalidClip(
                     f"Expected a frame rate in (0, {MAX_FPS:.0f}] Hz, got {fps!r:.40}."
                 )
-            if len(task) > MAX_TASK_CHARACTERS:
-                raise InvalidClip(
-                    f"Expected a command of at most {MAX_TASK_CHARACTERS} characters, got {len(task)}."
-                )
-            if min(t, h, w) < 1 or size < 0:
+            check_length(task)
+            if min(t, h, w) < 1:
+                raise InvalidMessage(f"Expected a shape above 0, got {(t, h, w, 3)}.")
+            whole = [type(i) is int and 0 <= i < 2**62 for i in [*(indices or []), num_frames or 0]]
+            if not all(whole):
                 raise InvalidMessage(
-                    f"Expected a shape above 0, got {(t, h, w, 3)} in {size} bytes. Film at least one frame."
+                    "Expected whole numbers >= 0 as indices of frames, got others."
                 )
             return
     raise InvalidMessage(
-        "Expected task, fps, shape [T, H, W, 3], bytes and crc32 of each clip, got other JSON."
+        "Expected task, fps, shape [T, H, W, 3], crc32, indices and num_frames of each clip, got other JSON."
     )
 
 
-def _json(data: bytes) -> Any:
+def check_length(task: str) -> None:
+    """Raise `InvalidClip` if a task is longer than a request may hold."""
+    if len(task) > MAX_TASK_CHARACTERS:
+        raise InvalidClip(
+            f"A task may have at most {MAX_TASK_CHARACTERS} characters, this one has {len(task)}. "
+            "Shorten it."
+        )
+
+
+def _other_version(version: object) -> str:
+    return (
+        f"Expected version {VERSION} of the format, got version {version!r:.20}. "
+        "Install the same version of roboreward-gym on both machines."
+    )
+
+
+def _json(data: bytes | str) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
