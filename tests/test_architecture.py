@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,85 @@ def test_what_the_table_allows_passes(tmp_path: Path, package: str, source: str)
     (tmp_path / package).mkdir()
     (tmp_path / package / "module.py").write_text(source)
     assert violations(tmp_path) == []
+
+
+ROOMS = {
+    "reward_models": {
+        "protocol": set(),
+        "net": set(),
+        "video": {"protocol"},
+        "qwen3vl": {"protocol"},
+        "data": {"protocol", "video"},
+        "judges": {"protocol", "net", "video"},
+        "serving": {"protocol", "net"},
+        "scoring": {"protocol", "video", "data"},
+        "bench": {"protocol", "data"},
+        "nano": {"protocol", "qwen3vl", "data", "bench"},
+        "lerobot_plugin": {"protocol", "video", "data", "scoring"},
+        "commands": {"protocol", "qwen3vl", "nano", "scoring", "serving", "bench"},
+    },
+    "robots": {
+        "sim": set(),
+        "xs": set(),
+        "ros": {"sim", "xs"},
+        "environments": {"sim", "xs", "ros"},
+    },
+    "experiments": {"simulation": set(), "report": set(), "integrations": set()},
+}
+"""The rooms of a package, and which of them each may import. What lies beside the rooms is shared."""
+
+
+def room_of(module: str, package: str) -> str | None:
+    """The room of `package` that a dotted module name lies in, if any."""
+    parts = module.split(".")
+    return (
+        parts[1] if parts[0] == package and len(parts) > 1 and parts[1] in ROOMS[package] else None
+    )
+
+
+def imported_modules(source: str) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of each imported module; of `from a import b` both a and a.b."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.lineno, node.module
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def room_violations(root: Path, package: str) -> list[str]:
+    """Each import from one room into another that the table does not list."""
+    found = set()
+    for path in sorted((root / package).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        home = room_of(".".join(parts), package)
+        for line, module in imported_modules(path.read_text(encoding="utf-8")):
+            target = room_of(module, package)
+            if home and target and target != home and target not in ROOMS[package][home]:
+                found.add(f"{path.relative_to(root)}:{line} imports {target}")
+    return sorted(found)
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_no_import_crosses_the_rooms(package: str) -> None:
+    assert room_violations(ROOT, package) == []
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_folder_with_code_is_a_room(package: str) -> None:
+    folders = {path.parent.name for path in (ROOT / package).glob("*/*.py")}
+    assert folders == set(ROOMS[package])
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_import_in_one_direction(package: str) -> None:
+    TopologicalSorter(ROOMS[package]).prepare()  # raises CycleError
+
+
+def test_an_import_into_a_closed_room_is_caught(tmp_path: Path) -> None:
+    (tmp_path / "reward_models" / "net").mkdir(parents=True)
+    module = tmp_path / "reward_models" / "net" / "module.py"
+    module.write_text("from reward_models.serving import wire\nfrom reward_models.net import x\n")
+    assert room_violations(tmp_path, "reward_models") == [
+        "reward_models/net/module.py:1 imports serving"
+    ]
