@@ -1,14 +1,14 @@
-"""Reward data on disk: clips of episodes, what the simulator knew about them, and questions with their true level.
+"""Reward data on disk: clips of episodes, what the simulator knew about them, and examples (a task and its true level).
 
 A folder holds
-- `frames.npy`: `(N, 8, H, W, 3)` uint8, eight frames a clip spread evenly over it, first and last included;
-- `clips.jsonl`: a line a clip: `clip`, `episode`, `seed`, `scene`, `split`, `source`, `kept` (the part of the
+- `frames.npy`: `(N, 8, H, W, 3)` uint8, eight frames of each clip spread evenly over it, first and last included;
+- `clips.jsonl`: one line per clip: `clip`, `episode`, `seed`, `scene`, `split`, `source`, `kept` (the part of the
   episode that is shown), `fps`, `frame_times_s`, `caption` (the final state in words);
 - `dense.npy`: `(N, 4, K, 4)` float32, for the later frame of each pair and each landmark: x and y in [0, 1) of the
   image, present 0/1, value (height or opening, about 0..1); `landmarks.json`: their K names;
-- `examples.jsonl`: `clip`, `task`, `level` 1..5, `kind`; several a clip.
+- `examples.jsonl`: one line per example: `clip`, `task`, `level` 1..5, `kind`; several examples share a clip.
 
-Frames are mapped, never loaded as a whole: such folders have many gigabytes.
+Frames are mapped, never loaded as a whole: such folders have many gigabytes. No seed of a scene may lie in two splits.
 """
 
 import json
@@ -62,14 +62,22 @@ class ClipInfo:
             )
 
     @property
-    def moments(self) -> np.ndarray:
-        """`(8,)` int64 positions of the stored frames in the clip as it was filmed."""
+    def stored_indices(self) -> np.ndarray:
+        """`(8,)` int64: which frames of the whole clip are stored."""
         return np.round(np.asarray(self.frame_times_s) * self.fps).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Example:
-    """One question about a clip, and the true answer."""
+    """A task that a clip may be scored with, and the true level.
+
+    Attributes:
+        clip: Number of the clip in its data.
+        task: The task.
+        level: True level, 1..5.
+        kind: `original` (a success of an expert, its own task), `truncated` (cut short), `counterfactual` (another
+            task than its own) or `organic` (anything else with its own task, such as a real failure).
+    """
 
     clip: int
     task: str
@@ -89,7 +97,7 @@ class RewardData:
 
     Attributes:
         clips: M clips.
-        examples: Questions; `Example.clip` points into `clips`.
+        examples: `Example.clip` points into `clips`.
         dense: `(M, 4, K, 4)` float32 labels.
         landmarks: K names.
         frames: The mapped arrays of the folders.
@@ -171,17 +179,17 @@ class RewardData:
         return self.frames[folder][row]
 
     def clip(self, clip: int, task: str) -> Clip:
-        """Rebuild the clip at its true length: between the stored frames, the nearest one is held."""
+        """Rebuild the clip at its true length, each frame being the nearest stored one."""
         info = self.clips[clip]
-        nearest = _nearest(info.moments, np.arange(info.moments[-1] + 1))
+        nearest = _nearest(info.stored_indices, np.arange(info.stored_indices[-1] + 1))
         return Clip(self.stored(clip)[nearest], task, info.fps)
 
     def sampled(self, clip: int, task: str, protocol: Protocol = OFFICIAL) -> SampledClip:
-        """What a model is shown of `clip(...)`, without building it."""
+        """Sample what a model sees of `clip(...)`, without building the whole clip."""
         info = self.clips[clip]
-        total = int(info.moments[-1]) + 1
+        total = int(info.stored_indices[-1]) + 1
         indices = protocol.frame_indices(total, info.fps)
-        frames = self.stored(clip)[_nearest(info.moments, indices)]
+        frames = self.stored(clip)[_nearest(info.stored_indices, indices)]
         return SampledClip(frames, indices, total, info.fps, task)
 
 
@@ -259,6 +267,6 @@ def _rows(path: Path, kind: type[_Row]) -> Iterator[_Row]:
             yield kind(**{name: row[name] for name in names})
 
 
-def _nearest(moments: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Index of the stored moment nearest to each wanted one; the earlier of two equally near."""
-    return np.abs(wanted[:, None] - moments[None]).argmin(1)
+def _nearest(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Position of the stored index nearest to each wanted one; the earlier of two equally near."""
+    return np.abs(wanted[:, None] - stored[None]).argmin(1)

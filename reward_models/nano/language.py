@@ -188,8 +188,8 @@ def predict_levels(
     digits = torch.tensor(digit_tokens(processor))
     levels = []
     for start in range(0, len(examples), batch_size):
-        asked = examples[start : start + batch_size]
-        questions = [score_question(e, encoder.end_of_turn) for e in asked]
+        chunk = examples[start : start + batch_size]
+        questions = [score_question(e, encoder.end_of_turn) for e in chunk]
         batch = encoder.collate(questions, cache, text_weight=0.5)
         _, logits = language_loss(model, batch)
         levels.append(logits[batch.is_digit][:, digits].argmax(-1).numpy() + LEVELS[0])

@@ -60,7 +60,7 @@ def build_config(size: NanoSize, tokenizer: Qwen2Tokenizer) -> Qwen3VLConfig:
             "spatial_merge_size": MERGE,
             "temporal_patch_size": TEMPORAL_PATCH,
             "num_position_embeddings": 256,
-            # The tower is trained on what its last layer says; there is no side exit to train.
+            # The tower is trained through its last layer; deepstack features would stay untrained.
             "deepstack_visual_indexes": [],
         },
         image_token_id=ids(tokens.IMAGE_PAD),

@@ -1,4 +1,4 @@
-"""What nano's language model is asked in training, and the right answers.
+"""The questions of nano's language stage, with their answers.
 
 Three kinds are mixed: scores (the RoboReward recipe), descriptions of the final state, and locations of named things,
 which teach the model to find in the video what the words mean.
@@ -72,11 +72,11 @@ class QuestionSampler:
 
     def _location(self, clip: int, rng: np.random.Generator) -> Question:
         dense, names = self._data.dense[clip, -1], self._data.landmarks
-        # Only what belongs to the scene can be asked for; what is hidden is answered with a word.
+        # Only what belongs to the scene is asked for; what is hidden has the answer "hidden".
         known = np.flatnonzero(self._data.dense[clip, :, :, 2].any(0))
-        asked = rng.permutation(known)[: self._config.located]
-        located = [f"{_words(names[k])} {_location_words(dense[k])}" for k in asked]
-        text = f"{LOCATE} {' '.join(_words(names[k]) for k in asked)}"
+        chosen = rng.permutation(known)[: self._config.located]
+        located = [f"{_words(names[k])} {_location_words(dense[k])}" for k in chosen]
+        text = f"{LOCATE} {' '.join(_words(names[k]) for k in chosen)}"
         return Question(clip, text, f" {' '.join(located)}{self._end}", is_score=False)
 
 

@@ -60,7 +60,7 @@ def build_tokenizer(words: Iterable[str], lines: Iterable[str] = ()) -> Qwen2Tok
     """Make a tokenizer in which each of the words is one token when a space stands before it.
 
     Args:
-        words: Words of commands and captions, without spaces.
+        words: Words of tasks and captions, without spaces.
         lines: Further fixed texts that become one token each, beside the lines of the prompt.
     """
     vocab = {symbol: i for i, symbol in enumerate(sorted(ByteLevel.alphabet()))}

@@ -1,10 +1,10 @@
-"""Stage one of nano's training: its vision tower alone learns to see, from dense labels of the simulator.
+"""First stage of nano's training: the vision tower alone, on dense labels from the simulator.
 
-Each visual token must say which landmarks lie in it, where exactly, their value (height or opening), and its own place
-in the image: the language model attends by relative position only, and could not tell where it looked. A token with a
-landmark in it must also say where every other landmark is, so that relations are there to be read. One score a
-clip is far too little signal to learn vision from: without this stage the model stays on the prior for thousands
-of steps. Single pairs of frames are enough, since the tower never looks across pairs.
+Each visual token must predict which landmarks lie in it, where exactly, their value (height or opening), and its own
+place in the image: the language model attends by relative position only, and could not tell where a token comes from. A
+token with a landmark in it must also predict where every other landmark is, so that relations can be read from it. One
+score per clip is far too little signal to learn vision from: without this stage the model stays on the prior for
+thousands of steps. Single pairs of frames are enough, since the tower never attends across pairs.
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,12 @@ LABELS = 4
 PLACE = 2
 """Numbers per token beside its landmarks: its own column and row."""
 
-SCENE_WEIGHT = 2.0
 SCENE = 3
 """Numbers per landmark of the whole scene: column, row and value, wherever it is."""
+
+PRESENCE_WEIGHT = 10.0
+"""The presence loss is a mean over many tokens that are nearly all empty: this brings it level with the others."""
+SCENE_WEIGHT = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +145,7 @@ def token_places(rows: int, columns: int) -> np.ndarray:
 
 
 def make_head(visual: Qwen3VLVisionModel, landmarks: int, seed: int) -> nn.Linear:
-    """Make the linear read-out that is thrown away after the stage."""
+    """Make the linear head that predicts the labels and is thrown away after the stage."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Linear(visual.config.out_hidden_size, landmarks * (LABELS + SCENE) + PLACE)
@@ -151,44 +154,51 @@ def make_head(visual: Qwen3VLVisionModel, landmarks: int, seed: int) -> nn.Linea
 def tower_loss(
     visual: Qwen3VLVisionModel, head: nn.Linear, batch: TowerBatch, positive_weight: float
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """Presence by cross-entropy, the rest by squared error; offsets and values where present."""
+    """Cross-entropy of presence and squared errors of the rest; offsets and values where a landmark is.
+
+    loss = 10 * presence + offset + value + own place + 2 * scene
+    """
     tokens = visual(batch.patches, grid_thw=batch.grid).pooler_output
     landmarks = batch.labels.shape[1]
-    read, around, place_read = head(tokens).split(
+    per_token, scene, own_place = head(tokens).split(
         [landmarks * LABELS, landmarks * SCENE, PLACE], -1
     )
-    predicted = read.view(batch.labels.shape)
-    own = F.mse_loss(place_read, batch.places)
+    predicted = per_token.view(batch.labels.shape)
     present = batch.labels[..., 0]
-    scene = scene_error(around, batch.scene, present)
-    weight = torch.tensor(positive_weight)
-    seen = F.binary_cross_entropy_with_logits(predicted[..., 0], present, pos_weight=weight)
-    error = (predicted[..., 1:] - batch.labels[..., 1:])[present > 0].square()
-    count = max(len(error), 1)
-    place, value = error[:, :2].sum() / count, error[:, 2].sum() / count
+    presence_loss = F.binary_cross_entropy_with_logits(
+        predicted[..., 0], present, pos_weight=torch.tensor(positive_weight)
+    )
+    squared = (predicted[..., 1:] - batch.labels[..., 1:])[present > 0].square()
+    count = max(len(squared), 1)
+    offset_loss, value_loss = squared[:, :2].sum() / count, squared[:, 2].sum() / count
+    own_place_loss = F.mse_loss(own_place, batch.places)
+    scene_loss = scene_error(scene, batch.scene, present)
     found = ((predicted[..., 0] > 0) & (present > 0)).sum().item() / count
     parts = {
-        "presence_loss": seen.item(),
+        "presence_loss": presence_loss.item(),
         "found": found,
-        "place_error_px": (place.item() / 2) ** 0.5 * TOKEN_PIXELS / 2,
-        "value_error": value.item() ** 0.5,
-        "own_place_error": own.item() ** 0.5,
-        "scene_error": scene.item() ** 0.5,
+        "place_error_px": (offset_loss.item() / 2) ** 0.5 * TOKEN_PIXELS / 2,
+        "value_error": value_loss.item() ** 0.5,
+        "own_place_error": own_place_loss.item() ** 0.5,
+        "scene_error": scene_loss.item() ** 0.5,
     }
-    # The presence loss is a mean over many tokens that are nearly all empty: 10 brings it level.
-    return 10 * seen + place + value + own + SCENE_WEIGHT * scene, parts
+    loss = PRESENCE_WEIGHT * presence_loss + offset_loss + value_loss + own_place_loss
+    return loss + SCENE_WEIGHT * scene_loss, parts
 
 
-def scene_error(around: torch.Tensor, scene: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of what tokens with a landmark say of all landmarks in the image.
+def scene_error(
+    predicted: torch.Tensor, scene: torch.Tensor, present: torch.Tensor
+) -> torch.Tensor:
+    """Mean squared error of what tokens with a landmark predict of all landmarks in the image.
 
     Args:
-        around: `(B * tokens, K * 3)` read-outs.
+        predicted: `(B * tokens, K * 3)`.
         scene: `(B, K, 4)`, see `TowerBatch`.
         present: `(B * tokens, K)` which landmarks lie in a token.
     """
     batch, k, _ = scene.shape
-    read = around.view(batch, -1, k, SCENE)
-    error = (read - scene[:, None, :, :SCENE]).square().sum(-1)  # (B, tokens, K)
-    spoken = (present.view(batch, -1, k) > 0).any(-1, keepdim=True) & (scene[:, None, :, SCENE] > 0)
-    return error[spoken].sum() / max(int(spoken.sum()), 1)
+    per_token = predicted.view(batch, -1, k, SCENE)
+    error = (per_token - scene[:, None, :, :SCENE]).square().sum(-1)  # (B, tokens, K)
+    has_landmark = (present.view(batch, -1, k) > 0).any(-1, keepdim=True)  # (B, tokens, 1)
+    counted = has_landmark & (scene[:, None, :, SCENE] > 0)
+    return error[counted].sum() / max(int(counted.sum()), 1)
