@@ -1,8 +1,6 @@
 """Pictures for the report: film strips and videos, as bytes that fit into one HTML file."""
 
 import base64
-import io
-from fractions import Fraction
 
 import numpy as np
 
@@ -52,23 +50,14 @@ def video(frames: np.ndarray, fps: float, hold_s: float = 1.0) -> bytes:
     """Encode an episode as H.264 in MP4, the kind every browser plays.
 
     Args:
-        frames: `(T, H, W, 3)` uint8, H and W even.
+        frames: `(T, H, W, 3)` uint8, of any size.
         fps: Frames per second.
         hold_s: How long the last frame stands still, because there the outcome is seen, in [s].
     """
-    import av
+    from reward_models.video.write import mp4
 
     hold = np.repeat(frames[-1:], round(hold_s * fps), axis=0)
-    buffer = io.BytesIO()
-    with av.open(buffer, mode="w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "20", "preset": "veryfast", "threads": "1"}
-        for frame in np.concatenate([frames, hold]):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
-    return buffer.getvalue()
+    return mp4(np.concatenate([frames, hold]), fps, crf=20, preset="veryfast")
 
 
 def data_uri(data: bytes, kind: str) -> str:

@@ -14,7 +14,12 @@ CRF = 17
 
 
 def write_mp4(
-    target: Path | BinaryIO, frames: Iterable[np.ndarray], fps: float, *, preset: str = "medium"
+    target: Path | BinaryIO,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    *,
+    crf: int = CRF,
+    preset: str = "medium",
 ) -> None:
     """Encode frames one by one, so that no more than one of them is in memory.
 
@@ -24,6 +29,7 @@ def write_mp4(
         target: File to write, or something open for writing.
         frames: `(H, W, 3)` uint8 RGB each, all of one size, at least one.
         fps: Frames per second in [Hz].
+        crf: x264's quality: the smaller, the better and larger.
         preset: x264's preset: how much time to spend for a smaller file.
 
     Raises:
@@ -35,7 +41,7 @@ def write_mp4(
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(CRF), "preset": preset}
+        stream.options = {"crf": str(crf), "preset": preset}
         stream.codec_context.thread_count = 1
         for number, frame in enumerate(frames):
             rows, columns = (side % 2 for side in frame.shape[:2])
@@ -50,8 +56,8 @@ def write_mp4(
         container.mux(stream.encode(None))
 
 
-def mp4(frames: np.ndarray, fps: float) -> bytes:
-    """Encode `(T, H, W, 3)` uint8 frames as the bytes of an MP4 file."""
+def mp4(frames: np.ndarray, fps: float, *, crf: int = CRF, preset: str = "medium") -> bytes:
+    """Encode `(T, H, W, 3)` uint8 frames as the bytes of an MP4 file: see `write_mp4`."""
     buffer = io.BytesIO()
-    write_mp4(buffer, frames, fps)
+    write_mp4(buffer, frames, fps, crf=crf, preset=preset)
     return buffer.getvalue()
