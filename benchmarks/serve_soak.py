@@ -1,6 +1,6 @@
-"""Sixteen clients ask `roboreward serve` thousands of times on loopback: `python -m benchmarks.serve_soak`.
+"""Sixteen clients send `roboreward serve` thousands of requests on loopback: `python -m benchmarks.serve_soak`.
 
-Every answer must be the very score that the judge gives in this process, and the server's memory must not grow.
+Every score must be bit-exact that of the model in this process, and the server's memory must not grow.
 """
 
 import itertools
@@ -32,10 +32,10 @@ RESULTS = Path(__file__).parent / "results" / "serve_soak.json"
 
 @dataclass(frozen=True)
 class SoakConfig:
-    """How much is asked of whom."""
+    """Which model is served, and how many requests it gets."""
 
     model: str = "roboreward-nano"
-    """Judge to serve."""
+    """Reward model to serve."""
     requests: int = 5000
     """Requests in all."""
     clients: int = 16
@@ -45,9 +45,9 @@ class SoakConfig:
     max_s: float = 3600.0
     """Stop earlier after so long, and report what was done by then."""
     seed: int = 0
-    """Of the clips."""
+    """Seed for the clips."""
     out: Path = RESULTS
-    """Where to write the result, beside those of other judges."""
+    """Where to write the result, beside those of other models."""
 
 
 @dataclass
@@ -111,22 +111,22 @@ def rss_mib(pid: int) -> float:
     return int(found[1]) / 1024 if found else float("nan")
 
 
-def ask(
-    judge: RemoteReward,
+def send_requests(
+    remote: RemoteReward,
     numbers: Iterator[int],
     clips: list[Clip],
     wanted: list[ProgressScore],
     tally: Tally,
     deadline: float,
 ) -> None:
-    """Ask one clip after the other until the numbers or the time run out."""
+    """Have one clip after the other scored until the numbers or the time run out."""
     for number in numbers:
         if time.monotonic() > deadline:
             return
         index = number % len(clips)
         began = time.monotonic()
         try:
-            (score,) = judge.score([clips[index]])
+            (score,) = remote.score([clips[index]])
         except RoboRewardError as error:
             with tally.lock:
                 tally.errors.append(str(error))
@@ -143,13 +143,15 @@ def soak(config: SoakConfig) -> dict[str, Any]:
     tally = Tally()
     with serving(config.model, token) as (server, url):
         # One clip at a time: what a wrapper in this process would get.
-        judge = load_reward_model(config.model)
-        wanted = [judge.score([clip])[0] for clip in clips]
+        model = load_reward_model(config.model)
+        wanted = [model.score([clip])[0] for clip in clips]
         deadline = time.monotonic() + config.max_s
         numbers = iter(_Shared(config.requests))
         clients = [RemoteReward(url, token=token) for _ in range(config.clients)]
         threads = [
-            threading.Thread(target=ask, args=(c, numbers, clips, wanted, tally, deadline))
+            threading.Thread(
+                target=send_requests, args=(c, numbers, clips, wanted, tally, deadline)
+            )
             for c in clients
         ]
         began = time.monotonic()

@@ -1,1 +1,1 @@
-"""Other judges behind the same `RewardModel` protocol, one module each."""
+"""Reward models other than RoboReward: judges behind APIs, LeRobot's models, and null models that see nothing."""

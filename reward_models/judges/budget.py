@@ -1,4 +1,4 @@
-"""How much may be asked of paid servers: a limit per process, and an error when it is reached."""
+"""How many requests paid servers may be sent, and what they may cost: a limit per process."""
 
 import functools
 import math
@@ -87,7 +87,7 @@ class Budget:
 
 @functools.cache
 def process_budget() -> Budget:
-    """Return the budget that all judges of this process share, from the environment."""
+    """Return the budget that all models behind APIs share in this process, from the environment."""
     prices = os.environ.get("ROBOREWARD_USD_PER_MILLION_TOKENS")
     max_requests = _number("ROBOREWARD_MAX_REQUESTS")
     return Budget(

@@ -1,4 +1,4 @@
-"""Entry points of the judges by name, `openai:MODEL` and the others; each imports what it needs, when asked."""
+"""Entry points of the reward models by name, `openai:MODEL` and the others; each imports what it needs when it is loaded."""
 
 from importlib import import_module
 from types import ModuleType
@@ -61,11 +61,11 @@ def _whole(argument: str, form: str) -> int:
         raise InvalidSetting(f"Expected {form}, got {argument!r}.") from error
 
 
-def _module(module: str, judge: str, extra: str) -> ModuleType:
+def _module(module: str, name: str, extra: str) -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"Expected {error.name} for {judge}, which is not installed. "
+            f"Expected {error.name} for {name}, which is not installed. "
             f"Run: pip install 'roboreward-gym[{extra}]'"
         ) from error

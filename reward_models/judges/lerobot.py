@@ -1,4 +1,4 @@
-"""Reward models that come with LeRobot as judges: `robometer` and `topreward`.
+"""Reward models that come with LeRobot behind our `RewardModel`: `robometer` and `topreward`.
 
 They say how far the task is, as a number in [0, 1], not one of five levels. It becomes two
 neighbouring levels whose mean is exact: 0.6 lies at 3.4, so level 3 with 0.6 and level 4 with 0.4.
@@ -54,8 +54,7 @@ class LeRobotReward:
         model: The network.
         preprocess: LeRobot's pipeline before it.
         progress: Turns what the model returns into progress in [0, 1].
-        fps: Frames per second that the model is shown, in [Hz]; None for as many as it takes.
-        max_frames: Most frames that it is shown.
+        protocol: Which frames the model is shown.
         image_key: Where the pipeline looks for frames.
         manifest: What is noted with each score.
     """
@@ -63,19 +62,22 @@ class LeRobotReward:
     model: PreTrainedRewardModel
     preprocess: Callable[[dict[str, Any]], dict[str, Any]]
     progress: Callable[[float], float]
-    fps: float | None
-    max_frames: int
+    protocol: Protocol
     image_key: str
     manifest: dict[str, Any]
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-        """Judge each clip; the frames are spread over all of it, where LeRobot takes the last ones."""
+        """Score each clip; the frames are spread over all of it, where LeRobot takes the last ones.
+
+        Raises:
+            InvalidClip: Fewer than two frames, or a task that no prompt can hold.
+        """
         return [self._score(clip) for clip in clips]
 
     def _score(self, clip: Clip) -> ProgressScore:
         check_task_text(clip.task)
         # By their places in the whole recording, of which a thinned clip holds the nearest frames.
-        sampled = sample_clip(clip, Protocol(self.fps or EVERY_FRAME_HZ, 2, self.max_frames))
+        sampled = sample_clip(clip, self.protocol)
         video = torch.from_numpy(sampled.frames.transpose(0, 3, 1, 2).copy())[None]
         batch = self.preprocess({self.image_key: video, "task": [clip.task]})
         value = float(self.model.compute_reward(batch)[0])
@@ -120,9 +122,9 @@ def load_robometer(source: str) -> LeRobotReward:
         # LeRobot would fill missing weights with random numbers and go on.
         model = RobometerRewardModel.from_pretrained(source, config=config, strict=True)
         before, _ = make_robometer_pre_post_processors(config)
-    frames = config.max_frames or 8
+    protocol = Protocol(fps=EVERY_FRAME_HZ, min_frames=2, max_frames=config.max_frames or 8)
     return LeRobotReward(
-        model, before, float, None, frames, config.image_key, {"model": f"robometer:{source}"}
+        model, before, float, protocol, config.image_key, {"model": f"robometer:{source}"}
     )
 
 
@@ -145,8 +147,7 @@ def load_topreward(source: str) -> LeRobotReward:
         model,
         before,
         math.exp,
-        config.fps,
-        config.max_frames or 16,
+        Protocol(config.fps or EVERY_FRAME_HZ, min_frames=2, max_frames=config.max_frames or 16),
         config.image_key,
         {"model": f"topreward:{source}"},
     )

@@ -1,4 +1,4 @@
-"""Null judges: what an arm of an experiment earns when its reward carries no information about success."""
+"""Null reward models: their rewards carry no information about success."""
 
 import hashlib
 import math
@@ -39,7 +39,7 @@ class ConstantReward:
 
 
 class RandomReward:
-    """Gives a random level: what a judge earns whose answers have nothing to do with success.
+    """Gives a random level, which has nothing to do with success.
 
     The level depends on the clip and the seed, and not on what was asked before: the same episode
     gets the same score again, in any order and any process.
@@ -71,7 +71,7 @@ class RandomReward:
 class ClockReward:
     """Judges by duration alone: the longer, the better, whatever happens in the pictures.
 
-    A judge that is hardly better than this one may have learned how long a success takes.
+    A model that is hardly better than this one may have learned how long a success takes.
 
     Args:
         full_s: Duration in [s] from which on a clip counts as complete.
@@ -93,7 +93,7 @@ class ClockReward:
 
 
 def certain(level: int, model: str) -> ProgressScore:
-    """Return the score of a judge that has no doubt."""
+    """Return the score of a model that has no doubt."""
     return ProgressScore(
         level=level,
         probabilities=np.eye(len(LEVELS))[level - 1],

@@ -25,7 +25,7 @@ def check_url(url: str) -> str:
         # The address is printed and saved with every score, so the text of it must not go on from here.
         raise InvalidSetting(
             "Expected an address without user and password, got one with them. "
-            "Put the secret into the environment variable that the judge reads."
+            "Put the secret into the environment variable that the client reads."
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidSetting(f"Expected an http(s) address, got {url!r}. {example}")
