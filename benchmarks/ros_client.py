@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 import robots  # noqa: F401 - registers the environments
-from experiments.robot import HandsFree, Robot
+from experiments.robot import KeepScores, Robot, ScoreWhileRetreating
 from reward_models.judges.null import ConstantReward
 from roboreward_gym.errors import RobotFaultEpisode
 from roboreward_gym.types import RewardModel
@@ -36,7 +36,7 @@ def say(event: str, **facts: Any) -> None:
 def make(folder: Path, judge: RewardModel | str, *, simulated_clock: bool) -> gym.Env:
     """The environment as an experiment makes it."""
     env = Robot(folder, simulated_clock=simulated_clock).make(ENV_ID)
-    return HandsFree(VLMRewardWrapper(env, judge, scoring="deferred"))
+    return KeepScores(VLMRewardWrapper(env, ScoreWhileRetreating(judge, env), ending="unchanged"))
 
 
 def swing(env: gym.Env, seed: int) -> None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import Rate, confusion, success_rate
 from experiments.reward_sources import judged_env
-from experiments.robot import Robot, hands_free
+from experiments.robot import KeepScores, Robot
 from experiments.run_folder import RunFolder, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
 from policies.dsrl import NoisePolicy
@@ -96,7 +96,7 @@ class Player:
 
     def __init__(self, contestant: Contestant) -> None:
         self.env = judged_env(contestant.env_id, contestant.judge, robot=contestant.robot)
-        self._stage = hands_free(self.env, contestant.robot)
+        self._stage = self.env if contestant.robot is None else KeepScores(self.env)
         self.policy = DiffusionPolicy.load(contestant.policy)
         self.noise = _noise(contestant.steering, self.policy)
 

@@ -13,7 +13,7 @@ from experiments.evaluate import Contestant, Evaluation, evaluate_contestant
 from experiments.report.strips import Strip
 from experiments.results import Training, provenance, summarize
 from experiments.reward_sources import judged_env
-from experiments.robot import Robot, hands_free
+from experiments.robot import KeepScores, Robot
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
 from policies.dsrl import BEST, train
 from policies.player import EpisodeRecord
@@ -193,7 +193,7 @@ def fine_tune(
     env = judged_env(
         config.env_id, config.reward_model, config.reward_map, blind=blind, robot=robot
     )
-    stage = hands_free(env, robot)
+    stage = env if robot is None else KeepScores(env)
     policy = DiffusionPolicy.load(config.policy)
 
     def on_episode(number: int, record: EpisodeRecord, metrics: dict[str, Any]) -> None:

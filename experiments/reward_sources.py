@@ -11,7 +11,7 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 
 from experiments.config import CONSTANT, TRUTH
-from experiments.robot import Robot, scoring_of
+from experiments.robot import Robot, ScoreWhileRetreating
 from reward_models.judges.null import ConstantReward
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
@@ -80,9 +80,8 @@ def judged_env(
     """
     env = gym.make(env_id, render_mode="rgb_array") if robot is None else robot.make(env_id)
     env = BlindTruth(env) if blind else env
-    return VLMRewardWrapper(
-        env,
-        reward_model_for(reward_model, env),
-        reward_map=reward_map,
-        scoring=scoring_of(robot, reward_model),
-    )
+    model = reward_model_for(reward_model, env)
+    if robot is not None:
+        model = ScoreWhileRetreating(model, env, retreat_first=reward_model != TRUTH)
+    # What an end is to the learner is decided by its own rule (`policies.replay`).
+    return VLMRewardWrapper(env, model, reward_map=reward_map, ending="unchanged")

@@ -1,14 +1,16 @@
-"""A robot over ROS 2 in the place of the simulation: the same learning loop, hands-free."""
+"""A robot over ROS 2 in the place of the simulation: the same learning loop, and it needs no hands."""
 
 import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
 
-from experiments.config import TRUTH
-from roboreward_gym.deferred import DEFERRED, IMMEDIATE
+from roboreward_gym.registry import as_reward_model
+from roboreward_gym.types import Clip, ProgressScore, RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
 from robots.errors import ArmFault, ArmUnavailable
 from robots.recording import RecordEpisodes
@@ -56,39 +58,40 @@ def ros_id(env_id: str) -> str:
     return env_id if "Ros-v" in env_id else env_id.replace("-v", "Ros-v")
 
 
-def scoring_of(robot: Robot | None, reward_model: str) -> str:
-    """A judge of a robot may think while the arm retreats; the truth is that of the moment."""
-    return IMMEDIATE if robot is None or reward_model == TRUTH else DEFERRED
+class ScoreWhileRetreating:
+    """A reward model that has the arm go back to its rest while it scores.
 
-
-class HandsFree(gym.Wrapper):
-    """At the end of an episode the arm retreats while the judge thinks, and the score joins the file.
-
-    The judge may be on another machine. While it cannot be reached the arm rests, the episode is on disk, and the
-    step that ends the episode waits, for as long as the judge's own patience lasts.
+    The reward model may be on another machine. While it cannot be reached the arm rests, the episode
+    is on disk, and the step that ends the episode waits, for as long as the model's own patience
+    lasts.
 
     Args:
-        env: With a `RecordEpisodes` and the arm inside.
+        reward_model: A reward model or its name.
+        env: With the arm inside.
+        retreat_first: Whether the arm may move before the score is known: not for one that looks at
+            the environment instead of the frames.
     """
 
-    def __init__(self, env: VLMRewardWrapper) -> None:
-        super().__init__(env)
-        self._judged = env
+    def __init__(
+        self, reward_model: RewardModel | str, env: gym.Env, *, retreat_first: bool = True
+    ) -> None:
+        self._model = as_reward_model(reward_model)
+        self._env = env
+        self._retreat_first = retreat_first
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step; the last one of an episode returns with the judge's reward."""
-        step = self._judged.step(action)
-        if not (step[2] or step[3]):
-            return step
-        self._retreat()
-        if step[4].get("roboreward/pending") == 1.0:
-            step = self._judged.collect()
-        if self._judged.last_score is not None:
-            self.get_wrapper_attr("attach_score")(self._judged.last_score)
-        return step
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        """Score the clips; the arm rests when this returns or raises."""
+        with ThreadPoolExecutor(1, "scoring") as thread:
+            scores = thread.submit(self._model.score, clips)
+            try:
+                if not self._retreat_first:
+                    scores.exception()
+            finally:
+                self._retreat()
+            return scores.result()
 
     def _retreat(self) -> None:
-        arm = widowx(self._judged).arm
+        arm = widowx(self._env).arm
         if not isinstance(arm, XsArm):
             return
         try:
@@ -98,6 +101,20 @@ class HandsFree(gym.Wrapper):
             log.warning("The arm could not retreat. %s", error)
 
 
-def hands_free(env: VLMRewardWrapper, robot: Robot | None) -> gym.Env:
-    """What the player plays in: on a robot the arm retreats while the judge thinks."""
-    return env if robot is None else HandsFree(env)
+class KeepScores(gym.Wrapper):
+    """Writes the score of each episode into its file.
+
+    Args:
+        env: With a `RecordEpisodes` inside.
+    """
+
+    def __init__(self, env: VLMRewardWrapper) -> None:
+        super().__init__(env)
+        self._scored = env
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step; after the last one of an episode its score is on disk."""
+        step = self._scored.step(action)
+        if (step[2] or step[3]) and self._scored.last_score is not None:
+            self.get_wrapper_attr("attach_score")(self._scored.last_score)
+        return step

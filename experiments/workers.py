@@ -8,7 +8,7 @@ from multiprocessing.pool import Pool
 import torch
 from tqdm import tqdm
 
-from roboreward_gym.allocator import keep_freed_memory
+from roboreward_gym._cli import keep_freed_memory
 
 
 def worker_pool(workers: int) -> Pool:

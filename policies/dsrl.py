@@ -48,7 +48,7 @@ from policies.checkpoint import (
     open_run,
     save_checkpoint,
 )
-from policies.player import EpisodeRecord, Policy, await_score, play_valid
+from policies.player import EpisodeRecord, Policy, play_valid
 from policies.replay import Batch, Ending, EndRule, Replay, Transitions
 from policies.steering import add_clock, cosine_basis, join_noise, split_noise
 from roboreward_gym.errors import WeightsError
@@ -505,7 +505,6 @@ def train(
         seed = config.first_env_seed + number
         record = play_valid(env, policy, explore, seed=seed, generator=learner.generator)
         learner.hold(record, number)
-        record = await_score(env, record)
         losses = _learn_from(learner, progress, record, number)
         progress.env_steps += len(record)
         counts = {"episode": number, "env_steps": progress.env_steps, "steps": len(record)}

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -12,7 +12,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from roboreward_gym.errors import RobotFaultEpisode
-from roboreward_gym.step_info import PENDING
 
 log = logging.getLogger(__name__)
 
@@ -134,18 +133,6 @@ def play(
     )
 
 
-def await_score(env: gym.Env[Any, Any], record: EpisodeRecord) -> EpisodeRecord:
-    """The record of the episode just played, with its score where a judge is still at it.
-
-    That is so in a `VLMRewardWrapper` with deferred scoring; any other record is complete already.
-    """
-    if not record.logged.get(PENDING):
-        return record
-    _, reward, _, _, info = env.get_wrapper_attr("collect")()
-    rewards = np.append(record.rewards[:-1], np.float32(reward))
-    return replace(record, rewards=rewards, logged=_logged(info))
-
-
 def play_valid(
     env: gym.Env[Any, Any],
     policy: Policy,
@@ -195,7 +182,7 @@ def evaluate(
     for seed in bar:
         generator = torch.Generator().manual_seed(seed)
         record = play(env, policy, noise_source, seed=seed, generator=generator)
-        records.append(await_score(env, record))
+        records.append(record)
     return records
 
 

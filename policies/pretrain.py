@@ -31,8 +31,7 @@ from policies.demos import Demos
 from policies.diffusion import SCHEDULER, training_loss
 from policies.policy import DiffusionPolicy, PolicyConfig
 from policies.vision import IMAGE_SIZE, augment, landmark_loss
-from roboreward_gym._cli import run_program
-from roboreward_gym.allocator import keep_freed_memory
+from roboreward_gym._cli import keep_freed_memory, run_program
 
 POLICY = "policy"
 """Folder of the finished policy inside a run."""

@@ -1,5 +1,6 @@
-"""How command-line programs start again and end."""
+"""What our command-line programs share: how they start, end and use memory. No part of the plugin."""
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable
@@ -9,6 +10,11 @@ from typing import NoReturn
 import gymnasium as gym
 
 from roboreward_gym.errors import RoboRewardError
+
+# Parameter numbers of mallopt(3).
+_M_TRIM_THRESHOLD = -1
+_M_TOP_PAD = -2
+_M_MMAP_MAX = -4
 
 INTERRUPTED = 130
 """Exit status of a program that was stopped by Ctrl-C, as shells report it."""
@@ -34,3 +40,23 @@ def this_python() -> str:
     """How to call the interpreter that runs, from the present folder: often `.venv/bin/python`."""
     here = os.path.relpath(sys.executable)
     return sys.executable if here.startswith(os.pardir) else Path(here).as_posix()
+
+
+def keep_freed_memory() -> bool:
+    """Tell the C library to keep freed memory; call it once, early, in a program (not in a library).
+
+    glibc returns every large block to the kernel as soon as a tensor is freed; the next tensor then
+    waits for fresh pages. On virtual machines these page faults cost more than the arithmetic
+    (measured in training on a CPU: 4.1 s instead of 0.66 s a step).
+
+    Returns:
+        Whether it took effect: False where the C library is not glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**26))
+    accepted = [mallopt(name, value) for name, value in settings]
+    return accepted == [1] * len(settings)

@@ -40,10 +40,10 @@ class Episode:
         env_rewards: `(T,)` float32 of the environment, kept apart from any score.
         terminated: The environment reached an end of its own.
         truncated: The time limit, or another outer stop, ended the episode.
-        task: The command.
+        task: What the robot was told to do.
         fps: Control rate in [Hz].
         seed: Seed of the reset, if known.
-        score: What a judge said, once one has.
+        score: What a reward model answered, once one has.
         invalid: Why the episode must not be scored or learned from, such as a fault of the robot;
             None for one that may.
     """
@@ -96,7 +96,7 @@ class Episode:
 
     @property
     def clip(self) -> Clip:
-        """What a judge sees of this episode."""
+        """What a reward model sees of this episode."""
         return Clip(self.frames, self.task, self.fps)
 
     def save(self, path: Path) -> None:

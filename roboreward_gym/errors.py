@@ -1,4 +1,4 @@
-"""Errors of the plugin: each message says what was expected, what was got and what to do."""
+"""Errors of the plugin: each message says what is wrong, then what to do."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ class EpisodeFileError(RoboRewardError, ValueError):
 
 
 class NoFrames(RoboRewardError, TypeError):
-    """The environment gives no RGB frames, so that nothing can be filmed."""
+    """The environment gives no RGB frames, so that nothing can be recorded."""
 
 
 class RewardModelFailure(RoboRewardError, RuntimeError):
@@ -47,6 +47,10 @@ class PartialScores(RewardModelFailure):
     def __reduce__(self) -> tuple[type["PartialScores"], tuple[list[object]]]:
         """Another process makes it again from its outcomes; by default it would be from the message."""
         return type(self), (self.outcomes,)
+
+
+class InvalidReward(RoboRewardError, TypeError):
+    """The environment's own reward is no number."""
 
 
 class WeightsError(RoboRewardError, OSError):
@@ -98,8 +102,8 @@ class RobotFaultEpisode(RoboRewardError, RuntimeError):
 
 
 class BudgetExhausted(RoboRewardError, RuntimeError):
-    """The requests or the money that a judge behind a paid server may use are used up."""
+    """The requests or the money that a reward model behind a paid server may use are used up."""
 
 
 class InvalidMessage(RoboRewardError, ValueError):
-    """Bytes between a client and a judge's server that do not follow their format."""
+    """Bytes between a client and a reward model's server that do not follow their format."""

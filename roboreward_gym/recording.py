@@ -1,20 +1,33 @@
-"""Filming an episode: where frames come from, and how many of them are kept."""
+"""Recording an episode: where its frames come from, and how many of them are kept."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.core import ActType, ObsType
 
-from roboreward_gym.errors import InvalidSetting, NoEpisode, NoFrames
+from roboreward_gym.errors import InvalidSetting, NoFrames
+from roboreward_gym.specs import is_function_name, load_function, record_arguments
 from roboreward_gym.types import Clip
 
-FrameFunction = Callable[[gym.Env[Any, Any], Any], np.ndarray]
+logger = logging.getLogger(__name__)
+
+FrameFunction = Callable[[Any, Any], Any]
 """Takes the environment and the observation, returns `(H, W, 3)` uint8 RGB."""
 
 RENDER = "render"
 OBSERVATION = "observation"
+MAX_FRAMES = 256
+MAX_BYTES = 256 * 2**20
+
+CAPTURED = "roboreward/captured"
+"""In the `info` of a reset: the environment is recorded by a `FrameCapture`."""
+
+RECORDING = "roboreward/recording"
+"""In the `info` of the step that ends an episode: its `FrameBuffer`. Taken out by the vector wrapper."""
 
 
 class FrameSource:
@@ -22,191 +35,324 @@ class FrameSource:
 
     Args:
         source: `"render"` for `env.render()`; `"observation"` where the observation is itself the
-            image; a key of a dict observation, or a path of keys such as `"cameras/wrist"`; or a
-            function of the environment and the observation.
+            image; a key of a dict observation, or a path of keys such as `"cameras/wrist"`; a
+            function of the environment and the observation, or its name `"module:function"`.
     """
 
     def __init__(self, source: str | FrameFunction) -> None:
         if not (callable(source) or isinstance(source, str)) or source == "":
             raise NoFrames(
-                f"Expected frame_source 'render', an observation key or a callable, got {source!r}."
+                f"frame_source is 'render', an observation key or a function, not {source!r}."
             )
-        self._source = source
+        named = isinstance(source, str) and is_function_name(source)
+        self.source = load_function(source) if named else source
 
     def is_ready(self, env: gym.Env[Any, Any]) -> bool:
         """Whether the environment, as it was made, can give frames from this source."""
-        return self._source != RENDER or env.render_mode == "rgb_array"
+        return self.source != RENDER or env.render_mode == "rgb_array"
 
     def check(self, env: gym.Env[Any, Any]) -> None:
         """Raise `NoFrames` unless `is_ready`."""
         if not self.is_ready(env):
             raise NoFrames(
-                "Expected an environment with render_mode='rgb_array', got "
-                f"render_mode={env.render_mode!r}. Make it with gym.make(..., "
-                "render_mode='rgb_array'), or pass frame_source= an observation key or a callable."
+                f"The environment has render_mode={env.render_mode!r}. Make it with "
+                "gym.make(..., render_mode='rgb_array'), or pass frame_source= an observation key "
+                "or a function."
             )
 
-    def shoot(self, env: gym.Env[Any, Any], observation: object) -> np.ndarray:
+    def frame(self, env: gym.Env[Any, Any], observation: object) -> np.ndarray:
         """Return the present frame, `(H, W, 3)` uint8 RGB; not a copy."""
-        if not isinstance(self._source, str):
-            frame: object = self._source(env, observation)
-        elif self._source == RENDER:
-            frame = env.render()
+        if not isinstance(self.source, str):
+            found: object = self.source(env, observation)
+        elif self.source == RENDER:
+            found = env.render()
         else:
-            frame = look_up(observation, self._source)
-        return check_frame(frame, self._source)
+            found = look_up(observation, self.source)
+        return check_frame(found, self.source)
 
 
-class Film:
+class FrameBuffer:
     """The frames of one episode in bounded memory.
 
-    When the film is full, every other frame is dropped and from then on only every second one is
-    taken, so that the frames stay evenly spread over an episode of any length. The first frame and
-    the last are always kept. Frames that would be dropped are never asked for, hence not rendered.
+    Every `stride`-th frame is taken. When the buffer is full, every other frame is dropped and the
+    stride doubles, so that the frames stay evenly spread over an episode of any length. The first
+    frame and the last are always kept. Frames that are not kept are never asked for, hence not
+    rendered. The clip tells which frames of the whole episode it holds, at the rate of the episode.
 
     Args:
         frame: The frame of the reset; all others must have its size.
         max_frames: Most frames that are ever held, at least 2.
+        max_bytes: Most bytes that they may take; two frames are held in any case.
+        stride: Steps from one frame to the next.
         expected: Guess of the number of frames, so that the buffer is allocated once.
     """
 
-    def __init__(self, frame: np.ndarray, max_frames: int, expected: int = 64) -> None:
-        self._max_frames = max_frames
+    def __init__(
+        self,
+        frame: np.ndarray,
+        max_frames: int = MAX_FRAMES,
+        max_bytes: int = MAX_BYTES,
+        stride: int = 1,
+        expected: int = 64,
+    ) -> None:
+        self._limit = max(2, min(max_frames, max_bytes // frame.nbytes))
         # Handed over with the clip and never reused, so a clip needs no copy of its own.
-        self._buffer = np.empty((min(max(expected, 2), max_frames), *frame.shape), np.uint8)
-        self._buffer[0] = frame
-        self._kept = 1
-        self._stride = 1
-        self._steps = 0
+        self._frames = np.empty((min(max(expected, 2), self._limit), *frame.shape), np.uint8)
+        self._frames[0] = frame
+        self._indices = [0]
+        self._stride = stride
+        self.steps = 0
 
     def __len__(self) -> int:
-        return self._kept
+        return len(self._indices)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker sends: the frames without the room that was kept for more."""
-        return {**self.__dict__, "_buffer": self._buffer[: self._kept]}
+        return {**self.__dict__, "_frames": self._frames[: len(self)]}
 
-    def record(self, shoot: Callable[[], np.ndarray], *, final: bool) -> None:
-        """Count one step, and film it if its frame is to be kept."""
-        self._steps += 1
-        if self._is_due(final=final) and self._kept == self._max_frames:
+    def add(self, take: Callable[[], np.ndarray], *, final: bool) -> None:
+        """Count one step, and take its frame if it is to be kept."""
+        self.steps += 1
+        if not self._is_due(final=final):
+            return
+        if len(self) == self._limit:
             self._thin()
-        if self._is_due(final=final):
-            self._append(shoot())
-
-    def cut(self, task: str, fps: float) -> Clip:
-        """Return the clip; `fps` is the rate of the steps in [Hz], the clip tells its own.
-
-        The rate of the clip is such that its last frame falls on the true time of the last step.
-        """
-        kept_fps = fps if self._stride == 1 else fps * (self._kept - 1) / self._steps
-        return Clip(self._buffer[: self._kept], task, kept_fps)
-
-    def _is_due(self, *, final: bool) -> bool:
-        return final or self._steps % self._stride == 0
-
-    def _thin(self) -> None:
-        keep = (self._kept + 1) // 2
-        self._buffer[:keep] = self._buffer[: self._kept : 2]
-        self._kept = keep
-        self._stride *= 2
-
-    def _append(self, frame: np.ndarray) -> None:
-        if frame.shape != self._buffer.shape[1:]:
+            if not self._is_due(final=final):
+                return
+        frame = take()
+        if frame.shape != self._frames.shape[1:]:
             raise NoFrames(
-                f"Expected frames of shape {self._buffer.shape[1:]} as at the reset, got "
+                f"Expected frames of shape {self._frames.shape[1:]} as at the reset, got "
                 f"{frame.shape}. Keep the image size constant during an episode."
             )
-        if self._kept == len(self._buffer):
-            grown = np.empty(
-                (min(2 * self._kept, self._max_frames), *frame.shape), self._buffer.dtype
-            )
-            grown[: self._kept] = self._buffer
-            self._buffer = grown
-        self._buffer[self._kept] = frame
-        self._kept += 1
+        if len(self) == len(self._frames):
+            self._frames = self._with_room(min(2 * len(self), self._limit))
+        self._frames[len(self)] = frame
+        self._indices.append(self.steps)
+
+    def to_clip(self, task: str, fps: float) -> Clip:
+        """Return the clip; `fps` is the rate of the steps in [Hz]."""
+        frames = self._frames[: len(self)]
+        if len(self) == self.steps + 1:
+            return Clip(frames, task, fps)
+        return Clip(frames, task, fps, np.array(self._indices), self.steps + 1)
+
+    def _is_due(self, *, final: bool) -> bool:
+        return final or self.steps % self._stride == 0
+
+    def _thin(self) -> None:
+        kept = self._frames[: len(self) : 2]
+        self._frames[: len(kept)] = kept
+        self._indices = self._indices[::2]
+        self._stride *= 2
+
+    def _with_room(self, size: int) -> np.ndarray:
+        grown = np.empty((size, *self._frames.shape[1:]), np.uint8)
+        grown[: len(self)] = self._frames
+        return grown
 
 
-class Camera:
-    """Films the episodes of one environment, one after the other.
+class FrameRecorder:
+    """Records the episodes of one environment, one after the other.
 
     Args:
         source: Where the frames come from.
         max_frames: Most frames of an episode that are held.
+        max_bytes: Most bytes of an episode that are held.
+        stride: Steps from one frame to the next.
     """
 
-    def __init__(self, source: str | FrameFunction, max_frames: int) -> None:
+    def __init__(
+        self, source: str | FrameFunction, max_frames: int, max_bytes: int, stride: int
+    ) -> None:
         self._source = FrameSource(source)
-        self._max_frames = check_max_frames(max_frames)
+        self._bounds = (check_max_frames(max_frames), check_max_bytes(max_bytes), stride)
         self._expected_frames = 64
-        self._film: Film | None = None
+        self._buffer: FrameBuffer | None = None
 
-    def stop(self) -> None:
-        """Forget the present episode."""
-        self._film = None
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy needs a reset: its environment may have started anew, as those of `EzPickle` do."""
+        return {**self.__dict__, "_buffer": None}
+
+    def stop(self) -> bool:
+        """Forget the present episode; returns whether it had begun and not ended."""
+        begun = self._buffer is not None and self._buffer.steps > 0
+        self._buffer = None
+        return begun
 
     def start(self, env: gym.Env[Any, Any], observation: object) -> None:
-        """Begin a film with the frame of the reset.
+        """Begin with the frame of the reset.
 
         Where there is none, `take` complains and not this: check_env resets every environment in
         each of its render modes.
         """
-        self._film = None
+        self._buffer = None
         if self._source.is_ready(env):
-            frame = self._source.shoot(env, observation)
-            self._film = Film(frame, self._max_frames, self._expected_frames)
+            frame = self._source.frame(env, observation)
+            self._buffer = FrameBuffer(frame, *self._bounds, expected=self._expected_frames)
 
-    def take(self, env: gym.Env[Any, Any]) -> Film:
-        """Take the film out before a step: one that raises leaves a gap in it, so it is not used.
+    def take(self, env: gym.Env[Any, Any]) -> FrameBuffer:
+        """Take the buffer out before a step: one that raises leaves a gap in it, so it is not used.
 
         Raises:
-            NoFrames: The environment cannot be filmed.
-            NoEpisode: The film was taken out by a step that failed.
+            NoFrames: The environment cannot be recorded.
+            ResetNeeded: No episode is being recorded.
         """
-        film, self._film = self._film, None
-        if film is None:
+        buffer, self._buffer = self._buffer, None
+        if buffer is None:
             self._source.check(env)
-            raise NoEpisode("Expected an unbroken episode, got one whose last step failed. Reset.")
-        return film
+            raise gym.error.ResetNeeded(
+                "Call reset() before step(): the episode has ended, its last step failed, or it "
+                "never began here. Put gymnasium.wrappers.Autoreset outside of this wrapper."
+            )
+        return buffer
 
     def record(
-        self, film: Film, env: gym.Env[Any, Any], observation: object, *, final: bool
+        self, buffer: FrameBuffer, env: gym.Env[Any, Any], observation: object, *, final: bool
     ) -> None:
-        """Film the step that `take` was called for; a film that is not at its end is kept."""
-        film.record(lambda: self._source.shoot(env, observation), final=final)
+        """Record the step that `take` was called for; a buffer that is not at its end is kept."""
+        buffer.add(lambda: self._source.frame(env, observation), final=final)
         if final:
-            self._expected_frames = len(film)
+            self._expected_frames = len(buffer)
         else:
-            self._film = film
+            self._buffer = buffer
+
+
+class FrameCapture(
+    gym.Wrapper[ObsType, ActType, ObsType, ActType], gym.utils.RecordConstructorArgs
+):
+    """Records each episode where it happens and hands it over when it ends.
+
+    The outermost wrapper of each environment of a vector, outside of the time limit, with
+    `VLMRewardVectorWrapper` around the vector. A vector environment that resets in the same step
+    leaves no other chance to see the end, and one of processes is sent each episode once instead of
+    each frame. It knows no reward model, so none is loaded in a worker process.
+
+    Args:
+        env: One environment.
+        frame_source: As of `VLMRewardWrapper`.
+        fps: As of `VLMRewardWrapper`; used with `record_fps` only.
+        record_fps: As of `VLMRewardWrapper`.
+        max_frames: As of `VLMRewardWrapper`.
+        max_bytes: As of `VLMRewardWrapper`.
+
+    >>> envs = gym.make_vec(
+    ...     "CartPole-v1", num_envs=2, vectorization_mode="sync", wrappers=[FrameCapture]
+    ... )
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[ObsType, ActType],
+        *,
+        frame_source: str | FrameFunction = RENDER,
+        fps: float | None = None,
+        record_fps: float | None = None,
+        max_frames: int = MAX_FRAMES,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        settings = record_arguments(
+            self,
+            frame_source=frame_source,
+            fps=fps,
+            record_fps=record_fps,
+            max_frames=max_frames,
+            max_bytes=max_bytes,
+        )
+        super().__init__(env)
+        stride = 1 if record_fps is None else stride_of(read_fps(env, fps), record_fps)
+        self._recorder = FrameRecorder(settings["frame_source"], max_frames, max_bytes, stride)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[ObsType, dict[str, Any]]:
+        """Reset the environment and record its first frame."""
+        self._recorder.stop()
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._recorder.start(self.env, observation)
+        return observation, {**info, CAPTURED: True}
+
+    def step(self, action: ActType) -> tuple[ObsType, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step and record; at the end of the episode the recording is in `info`.
+
+        Raises:
+            NoFrames: The environment cannot be recorded.
+        """
+        buffer = self._recorder.take(self.env)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        ended = bool(terminated or truncated)
+        self._recorder.record(buffer, self.env, observation, final=ended)
+        if ended:
+            info = {**info, RECORDING: buffer}
+        return observation, reward, terminated, truncated, info
+
+
+class DeadCameraWarning:
+    """Warns of a recording that shows nothing, once: a reward model has an answer to black frames too."""
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def check(self, clip: Clip) -> None:
+        """Look at the clip of an episode."""
+        if self._warned:
+            return
+        first, last = clip.frames[0], clip.frames[-1]
+        if len(clip.frames) > 1 and all(np.array_equal(frame, first) for frame in clip.frames):
+            fault = "all its frames are equal"
+        elif _is_one_colour(last) and not _is_one_colour(first):
+            fault = "its last frame is of one colour"
+        else:
+            return
+        self._warned = True
+        logger.warning(
+            "The recording of an episode (%s) shows nothing: %s. Check the camera; the reward model "
+            "scores whatever it is shown.",
+            clip.task,
+            fault,
+        )
 
 
 def look_up(observation: object, path: str) -> object:
-    """Follow a path of keys into an observation, or into a batch of them.
+    """Follow a path of keys into an observation, or into a batch of them; keys may hold slashes.
 
     Raises:
         NoFrames: There is nothing at that path.
     """
     if path == OBSERVATION and not isinstance(observation, Mapping):
         return observation
-    found = observation
-    for key in path.split("/"):
-        if not isinstance(found, Mapping) or key not in found:
-            has = f"keys {sorted(map(str, found))}" if isinstance(found, Mapping) else "no keys"
-            raise NoFrames(
-                f"Expected {key!r} of frame_source {path!r} in the observation, got "
-                f"{type(found).__name__} with {has}. Pass a path such as 'image' or 'cameras/wrist'; "
-                "'observation' where the observation is itself the image."
-            )
-        found = found[key]
-    return found
+    found, rest = observation, path
+    while isinstance(found, Mapping) and rest not in found:
+        keys = [key for key in found if isinstance(key, str) and rest.startswith(f"{key}/")]
+        if not keys:
+            break
+        key = max(keys, key=len)
+        found, rest = found[key], rest[len(key) + 1 :]
+    if isinstance(found, Mapping) and rest in found:
+        return found[rest]
+    has = f"keys {sorted(map(str, found))}" if isinstance(found, Mapping) else "no keys"
+    raise NoFrames(
+        f"There is no {rest!r} of frame_source {path!r} in the observation, which has a "
+        f"{type(found).__name__} with {has} there. Pass a path such as 'image' or 'cameras/wrist'; "
+        "'observation' where the observation is itself the image."
+    )
 
 
-def check_frame(frame: object, source: str | FrameFunction) -> np.ndarray:
+def to_numpy(value: Any) -> np.ndarray:
+    """Return an array or a tensor of any library, on whatever device, as a NumPy array."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.asarray(value.cpu() if callable(getattr(value, "cpu", None)) else value)
+
+
+def check_frame(frame: Any, source: str | FrameFunction) -> np.ndarray:
     """Return the frame, or raise `NoFrames` if it is no `(H, W, 3)` uint8 image."""
     expected = f"Expected a (H, W, 3) uint8 RGB frame from frame_source {source!r}, got "
-    advice = " Pass a callable as frame_source that converts it."
+    advice = " Pass a function as frame_source that picks or converts it."
     if not isinstance(frame, np.ndarray):
-        raise NoFrames(f"{expected}{type(frame).__name__}.{advice}")
+        if not hasattr(frame, "__array__"):
+            raise NoFrames(f"{expected}{type(frame).__name__}.{advice}")
+        frame = to_numpy(frame)
     if frame.ndim != 3 or frame.shape[-1] != 3 or 0 in frame.shape:
         raise NoFrames(f"{expected}shape {frame.shape}.{advice}")
     if frame.dtype != np.uint8:
@@ -214,20 +360,50 @@ def check_frame(frame: object, source: str | FrameFunction) -> np.ndarray:
     return frame
 
 
-def check_fps(fps: object) -> float:
-    """Return the frame rate in [Hz], or raise `InvalidSetting`."""
+def read_fps(env: Any, fps: object = None) -> float:
+    """Return the steps per second in [Hz], by default those of the environment's metadata.
+
+    Raises:
+        InvalidSetting: There is no such number.
+    """
+    if fps is None:
+        fps = (env.metadata or {}).get("render_fps")
     if isinstance(fps, bool) or not isinstance(fps, SupportsFloat):
         raise InvalidSetting(
-            f"Expected the steps per second in [Hz], got {fps!r}. Pass fps=, as the environment's "
-            "metadata['render_fps'] does not say."
+            f"The steps per second in [Hz] are not known: metadata['render_fps'] or fps is {fps!r}. "
+            "Pass fps= a number."
         )
     if not (math.isfinite(float(fps)) and float(fps) > 0):
-        raise InvalidSetting(f"Expected fps above 0 Hz, got {fps}.")
+        raise InvalidSetting(f"fps is above 0 Hz, not {fps}.")
     return float(fps)
 
 
+def stride_of(fps: float, record_fps: float | None) -> int:
+    """Return the steps from one recorded frame to the next, for at least `record_fps` [Hz].
+
+    Raises:
+        InvalidSetting: `record_fps` is no rate.
+    """
+    if record_fps is None:
+        return 1
+    if isinstance(record_fps, bool) or not (math.isfinite(record_fps) and record_fps > 0):
+        raise InvalidSetting(f"record_fps is above 0 Hz, not {record_fps!r}.")
+    return max(1, math.floor(fps / record_fps + 1e-9))
+
+
 def check_max_frames(max_frames: int) -> int:
-    """Return the number, or raise `InvalidSetting` if no film can be as short."""
+    """Return the number, or raise `InvalidSetting` if no recording can be as short."""
     if isinstance(max_frames, bool) or not isinstance(max_frames, int) or max_frames < 2:
-        raise InvalidSetting(f"Expected max_frames as a whole number >= 2, got {max_frames!r}.")
+        raise InvalidSetting(f"max_frames is a whole number >= 2, not {max_frames!r}.")
     return max_frames
+
+
+def check_max_bytes(max_bytes: int) -> int:
+    """Return the number, or raise `InvalidSetting` if it is none."""
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
+        raise InvalidSetting(f"max_bytes is a whole number >= 1, not {max_bytes!r}.")
+    return max_bytes
+
+
+def _is_one_colour(frame: np.ndarray) -> bool:
+    return bool((frame == frame[0, 0]).all())

@@ -5,9 +5,9 @@ result files. Any installed package can add one, as an entry point that names a 
 in its `pyproject.toml`::
 
     [project.entry-points."roboreward_gym.reward_models"]
-    my-judge = "my_package.judge:load"
+    my-model = "my_package.model:load"
 
-`my-judge` calls it without arguments, `my-judge:some text` with the text after the first colon.
+`my-model` calls it without arguments, `my-model:some text` with the text after the first colon.
 """
 
 import inspect

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from roboreward_gym.errors import InvalidScore, UnknownName
+from roboreward_gym.specs import is_function_name, load_function
 from roboreward_gym.types import LEVELS, ProgressScore
 
 RewardMap = Callable[[ProgressScore], float]
@@ -24,7 +25,7 @@ def progress(score: ProgressScore) -> float:
 
 
 def expected_progress(score: ProgressScore) -> float:
-    """Mean level under the judge's probabilities, as 0..1; finer than `progress`."""
+    """Mean level under the model's probabilities, as 0..1; finer than `progress`."""
     level(score)
     return (score.expected - LEVELS[0]) / SPAN
 
@@ -42,9 +43,7 @@ def minus_one(score: ProgressScore, threshold: int = SUCCESS) -> float:
 def level(score: ProgressScore) -> float:
     """The level itself, 1..5."""
     if score.level is None:
-        raise InvalidScore(
-            f"Expected a readable score, got {score.text!r}. An unreadable answer has no reward."
-        )
+        raise InvalidScore(f"An unreadable answer has no reward: {score.text!r}.")
     return float(score.level)
 
 
@@ -57,7 +56,7 @@ _AT_THRESHOLD: dict[str, Callable[..., float]] = {"binary": binary, "minus_one":
 
 
 def as_reward_map(name: str | RewardMap) -> RewardMap:
-    """Return the map of that name; a function is returned as it is.
+    """Return the map of that name, or the function `module:function`; a function as it is.
 
     Raises:
         UnknownName: No such map, or a threshold that is not in 2..5.
@@ -66,6 +65,8 @@ def as_reward_map(name: str | RewardMap) -> RewardMap:
         if callable(name):
             return name
         raise UnknownName("reward map", repr(name), _names())
+    if is_function_name(name):
+        return load_function(name)
     base, at, threshold = name.replace("-", "_").partition("@")
     if not at and base in _PLAIN:
         return _PLAIN[base]
@@ -80,13 +81,13 @@ def reward_of(score: ProgressScore, reward_map: RewardMap) -> float:
     Raises:
         InvalidScore: The map gives no finite number.
     """
-    if not score.readable:
+    if score.level is None:
         return math.nan
     reward = float(reward_map(score))
     if not math.isfinite(reward):
         raise InvalidScore(
-            f"Expected a finite reward for level {score.level}, got {reward}. "
-            "Correct the reward map, then call rescore(): the episode is kept."
+            f"The reward map gives {reward} for level {score.level}, no finite number. Correct it; the "
+            "score is kept, and step() returns it with its reward."
         )
     return reward
 

@@ -1,9 +1,26 @@
-"""Asking a reward model about several clips: one outcome for each, whatever becomes of the others."""
+"""Asking a reward model about clips: what happens when it fails, and scores that come later.
 
+A failure never becomes a number. `outcomes` finds one outcome for each clip, whatever becomes of the
+others; `Scorer` adds a policy for failures, and a thread for scores that come later.
+"""
+
+import logging
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from roboreward_gym.errors import PartialScores, RewardModelFailure, RoboRewardError
+from roboreward_gym.errors import (
+    InvalidSetting,
+    PartialScores,
+    RewardModelFailure,
+    RoboRewardError,
+    UnknownName,
+)
+from roboreward_gym.registry import as_reward_model, load_reward_model, reward_model_names
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
+
+logger = logging.getLogger(__name__)
 
 REWARD_MODEL_ERRORS = (
     RoboRewardError,
@@ -18,6 +35,144 @@ REWARD_MODEL_ERRORS = (
 
 Outcome = ProgressScore | RoboRewardError
 """What became of one clip: a score, readable or not, or why there is none."""
+
+Result = ProgressScore | RewardModelFailure
+"""What became of one clip under a policy for failures: unreadable only under `"nan"`."""
+
+KEPT = "The episode is kept: step() again has it scored again, rescore() by another reward model."
+
+FailurePolicy = Literal["raise", "nan", "retry"]
+POLICIES: tuple[FailurePolicy, ...] = ("raise", "nan", "retry")
+Scoring = Literal["immediate", "deferred"]
+SCORING: tuple[Scoring, ...] = ("immediate", "deferred")
+
+LEVEL = "roboreward/level"
+EXPECTED = "roboreward/expected"
+SUCCESS_PROBABILITY = "roboreward/success_probability"
+ENTROPY = "roboreward/entropy"
+OFF_FORMAT = "roboreward/off_format"
+ENV_REWARD = "roboreward/env_reward"
+TRUNCATED = "roboreward/truncated"
+PENDING = "roboreward/pending"
+EPISODE = "roboreward/episode"
+REWARD = "roboreward/reward"
+
+
+class Scorer:
+    """A reward model and the policy for its failures.
+
+    Args:
+        reward_model: A reward model or its name. A name is loaded here, and looked up again in each
+            process that gets a copy, so that no copy carries the model.
+        on_failure: `"raise"`; `"nan"` for an unreadable score; `"retry"` to ask again and then
+            raise; or another reward model, or its name, to ask instead.
+        retries: How often `"retry"` asks again.
+    """
+
+    def __init__(
+        self,
+        reward_model: RewardModel | str,
+        on_failure: RewardModel | FailurePolicy | str = "raise",
+        retries: int = 2,
+    ) -> None:
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise InvalidSetting(f"Expected retries as a whole number >= 0, got {retries!r}.")
+        self._on_failure = on_failure
+        self._retries = retries
+        self._substitute = None if _is_policy(on_failure) else _check_substitute(on_failure)
+        self._reward_model = reward_model
+        self._executor: ThreadPoolExecutor | None = None
+        as_reward_model(reward_model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has a thread of its own, once it needs one."""
+        return {**self.__dict__, "_executor": None}
+
+    def score(self, clip: Clip, reward_model: RewardModel | str | None = None) -> ProgressScore:
+        """Score one clip, by another reward model if one is given.
+
+        Raises:
+            RewardModelFailure: The reward model failed and the policy has no answer to that.
+        """
+        (result,) = self.results([clip], reward_model)
+        if isinstance(result, RewardModelFailure):
+            raise RewardModelFailure(f"{result} {KEPT}") from result.__cause__
+        return result
+
+    def results(
+        self, clips: Sequence[Clip], reward_model: RewardModel | str | None = None
+    ) -> list[Result]:
+        """Score several clips in one call; a failure stands in the place of its clip only."""
+        if self._executor is not None:  # a model need not bear calls from two threads
+            return self.submit(clips, reward_model).result()
+        return self._ask(clips, reward_model)
+
+    def submit(
+        self, clips: Sequence[Clip], reward_model: RewardModel | str | None = None
+    ) -> "Future[list[Result]]":
+        """Score the clips in one call in a thread, after all that was submitted before.
+
+        A bug in the reward model is raised by the future's `result`. Python waits at its exit until
+        what was submitted is scored: a process that ended inside of torch would abort.
+        """
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, "roboreward-scoring")
+        return self._executor.submit(self._ask, list(clips), reward_model)
+
+    def close(self) -> None:
+        """Cancel what has not begun, without waiting for a call that has."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+    def _ask(self, clips: Sequence[Clip], reward_model: RewardModel | str | None) -> list[Result]:
+        model = self._reward_model if reward_model is None else as_reward_model(reward_model)
+        if isinstance(model, str):
+            model = load_reward_model(model)
+        results = _results(model, clips)
+        for left in range(self._retries if self._on_failure == "retry" else 0, 0, -1):
+            results = _replace_failures(results, model, clips, f"{left} times at most")
+        if self._substitute is not None:
+            substitute = as_reward_model(self._substitute)
+            how = f"this time {type(substitute).__name__}"
+            results = _replace_failures(results, substitute, clips, how)
+        if self._on_failure == "nan":
+            return [_unreadable(v) if isinstance(v, RewardModelFailure) else v for v in results]
+        return results
+
+
+@dataclass(eq=False)
+class PendingEpisode:
+    """An episode that has ended and whose score comes later.
+
+    Attributes:
+        env: Index of its environment.
+        episode: How many episodes of that environment had ended before.
+        clip: What the reward model is asked about.
+        answer: Results of all clips of that call.
+        place: Which of these is this episode's.
+        failed: That it has no score was raised already.
+    """
+
+    env: int
+    episode: int
+    clip: Clip
+    answer: "Future[list[Result]]"
+    place: int = 0
+    failed: bool = False
+
+    def wait(self) -> None:
+        """Return once there is an outcome; Ctrl-C gets through and leaves it pending."""
+        wait([self.answer])
+
+    def result(self) -> Result:
+        """Wait for it; a bug in the reward model is raised as it is."""
+        return self.answer.result()[self.place]
+
+    def set_result(self, score: ProgressScore) -> None:
+        """Put a score in the place of a failure."""
+        self.answer, self.place, self.failed = Future(), 0, False
+        self.answer.set_result([score])
 
 
 def outcomes(reward_model: RewardModel, clips: Sequence[Clip]) -> list[Outcome]:
@@ -52,6 +207,26 @@ def outcomes(reward_model: RewardModel, clips: Sequence[Clip]) -> list[Outcome]:
     return _checked(scores, clips, name)
 
 
+def score_info(score: ProgressScore) -> dict[str, float]:
+    """The entries of `info` for a score; none for an unreadable one."""
+    if score.level is None:
+        return {}
+    entries = {
+        LEVEL: float(score.level),
+        EXPECTED: score.expected,
+        SUCCESS_PROBABILITY: score.success_probability,
+        OFF_FORMAT: float(score.off_format),
+    }
+    return entries if score.probabilities is None else {**entries, ENTROPY: score.entropy}
+
+
+def is_deferred(scoring: str) -> bool:
+    """Whether scores come later, or raise `InvalidSetting`."""
+    if scoring not in SCORING:
+        raise InvalidSetting(f"scoring is 'immediate' or 'deferred', not {scoring!r}.")
+    return scoring == "deferred"
+
+
 def _checked(found: object, clips: Sequence[Clip], name: str) -> list[Outcome]:
     if not isinstance(found, list | tuple) or len(found) != len(clips):
         got = f"{len(found)}" if isinstance(found, list | tuple) else type(found).__name__
@@ -72,3 +247,45 @@ def _as_failure(error: Exception, name: str) -> RewardModelFailure:
     failure = RewardModelFailure(f"{name} failed with {type(error).__name__}: {error}.")
     failure.__cause__ = error
     return failure
+
+
+def _results(model: RewardModel, clips: Sequence[Clip]) -> list[Result]:
+    results: list[Result] = []
+    for outcome in outcomes(model, clips):
+        if isinstance(outcome, ProgressScore) and outcome.level is None:
+            name = type(model).__name__
+            outcome = RewardModelFailure(f"The answer of {name} is unreadable: {outcome.text!r}.")
+        elif isinstance(outcome, RoboRewardError) and not isinstance(outcome, RewardModelFailure):
+            refusal = RewardModelFailure(f"{type(outcome).__name__}: {outcome}")
+            refusal.__cause__ = outcome
+            outcome = refusal
+        results.append(outcome)
+    return results
+
+
+def _replace_failures(
+    results: list[Result], model: RewardModel, clips: Sequence[Clip], how: str
+) -> list[Result]:
+    failed = [i for i, v in enumerate(results) if isinstance(v, RewardModelFailure)]
+    if not failed:
+        return results
+    for i in failed:
+        logger.warning("%s Asking again, %s.", results[i], how)
+    again = dict(zip(failed, _results(model, [clips[i] for i in failed]), strict=True))
+    return [again.get(i, result) for i, result in enumerate(results)]
+
+
+def _unreadable(failure: RewardModelFailure) -> ProgressScore:
+    logger.warning("%s The reward of this episode is NaN.", failure)
+    return ProgressScore(level=None, text=str(failure))
+
+
+def _is_policy(on_failure: RewardModel | str) -> bool:
+    return isinstance(on_failure, str) and on_failure in POLICIES
+
+
+def _check_substitute(on_failure: RewardModel | str) -> RewardModel | str:
+    if isinstance(on_failure, str) and on_failure.partition(":")[0] not in reward_model_names():
+        raise UnknownName("failure policy", on_failure, [*POLICIES, *reward_model_names()])
+    as_reward_model(on_failure)
+    return on_failure

@@ -1,4 +1,4 @@
-"""What a reward model sees and says: the vocabulary that every package of this project shares."""
+"""What a reward model sees and answers: the vocabulary that every package of this project shares."""
 
 import math
 import numbers
@@ -20,22 +20,21 @@ def check_task(task: object) -> str:
     """Return the task text, or raise `InvalidClip` if it is empty or no text."""
     if not isinstance(task, str):
         raise InvalidClip(
-            f"Expected the task as text, got {type(task).__name__}. Pass the command."
+            f"Expected the task as text, got {type(task).__name__}. Pass task= what the robot was "
+            "told to do."
         )
     if not task.strip():
-        raise InvalidClip(
-            "Expected a command, got an empty task. Say what the robot was told to do."
-        )
+        raise InvalidClip("This is an empty task. Pass task= what the robot was told to do.")
     return task
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """All that a judge ever sees of an episode; a person and a model see the same.
+    """All that a reward model ever sees of an episode; a person and a model see the same.
 
     Attributes:
         frames: `(T, H, W, 3)` uint8 RGB, T >= 1, in order of time, the last one the final state.
-        task: The command the robot was given, one sentence.
+        task: What the robot was told to do, one sentence.
         fps: Frames per second of the whole recording, in [Hz], > 0.
         indices: `(T,)` int, strictly increasing: which frames of the whole recording these are, where
             some were left out to save memory; the last frame is never left out. None: all of them.
@@ -60,7 +59,7 @@ class Clip:
         if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
             raise InvalidClip(
                 f"Expected frames of shape (T, H, W, 3) with T >= 1, got {frames.shape}. "
-                "Film at least one RGB frame, channels last."
+                "Record at least one RGB frame, channels last."
             )
         if frames.dtype != np.uint8:
             raise InvalidClip(f"Expected uint8 frames in 0..255, got {frames.dtype}. Convert them.")
@@ -94,16 +93,16 @@ class Clip:
         return (self.num_frames or len(self.frames)) / self.fps
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ProgressScore:
-    """A judge's answer about one clip.
+    """A reward model's answer about one clip.
 
     Attributes:
         level: 1..5, or None when the answer was unreadable. Never guessed.
-        probabilities: `(5,)` float probabilities of the levels 1..5, or None if the judge gives none.
+        probabilities: `(5,)` float probabilities of the levels 1..5, or None if the model gives none.
         off_format: Probability mass outside the five digits, in [0, 1].
         text: The answer as text, for logs.
-        manifest: What was fed to which model (ids, hashes, frame indices, sizes, versions).
+        manifest: What was shown to which model (ids, hashes, frame indices, sizes, versions).
 
     Raises:
         InvalidScore: Out of range, not normalised, or a readable level without finite numbers.
@@ -130,9 +129,20 @@ class ProgressScore:
                     f"Expected probabilities that sum to 1, got {float(p.sum()):.4f}."
                 )
 
+    def __repr__(self) -> str:
+        """In one short line, without text and manifest."""
+        if self.level is None:
+            return f"ProgressScore(unreadable: {self.text[:60]!r})"
+        if self.probabilities is None:
+            return f"ProgressScore(level={self.level})"
+        return (
+            f"ProgressScore(level={self.level}, expected={self.expected:.2f}, "
+            f"P(5)={self.success_probability:.2f})"
+        )
+
     @property
     def readable(self) -> bool:
-        """Whether the judge gave a level."""
+        """Whether the model gave a level."""
         return self.level is not None
 
     @property
@@ -164,8 +174,8 @@ class ProgressScore:
 
 @runtime_checkable
 class RewardModel(Protocol):
-    """Anything that can judge episodes: a VLM, a server, a person, a test fake."""
+    """Anything that can score episodes: a VLM, a server, a person, a test fake."""
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-        """Judge each clip; same order, same length. A list of one is the single case."""
+        """Score each clip; same order, same length. A list of one is the single case."""
         ...

@@ -1,29 +1,58 @@
-"""Vector environments, rewarded by a judge that watched each episode to its true end."""
+"""Vector environments, rewarded by a model that saw each episode to its true end."""
 
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from roboreward_gym.backlog import Backlog, ScoredEpisode
-from roboreward_gym.deferred import IMMEDIATE, is_deferred
 from roboreward_gym.errors import InvalidSetting, NoEpisode, RewardModelFailure
-from roboreward_gym.judging import Judging, raise_failures
-from roboreward_gym.recording import RENDER, Film, check_fps, check_max_frames
-from roboreward_gym.rewards import RewardMap, as_reward_map, reward_of
-from roboreward_gym.step_info import NO_SCORE, batch_info, late_info, score_info
-from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
-from roboreward_gym.vector_filming import (
-    Autoreset,
-    VectorFilms,
-    autoreset_of,
-    check_source,
-    choose_films,
-    own_infos,
+from roboreward_gym.recording import (
+    MAX_BYTES,
+    MAX_FRAMES,
+    RENDER,
+    DeadCameraWarning,
+    FrameFunction,
+    read_fps,
+    stride_of,
+    to_numpy,
 )
+from roboreward_gym.rewards import RewardMap, as_reward_map, reward_of
+from roboreward_gym.scorer import (
+    EPISODE,
+    KEPT,
+    PENDING,
+    REWARD,
+    TRUNCATED,
+    FailurePolicy,
+    PendingEpisode,
+    Scorer,
+    Scoring,
+    is_deferred,
+    score_info,
+)
+from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
+from roboreward_gym.vector_recording import (
+    Autoreset,
+    Recorder,
+    autoreset_of,
+    check_bounds,
+    check_source,
+    choose_recorder,
+    copy_infos,
+)
+from roboreward_gym.wrapper import (
+    Ending,
+    announce_task,
+    check_given_task,
+    env_reward_info,
+    is_terminated,
+)
+
+logger = logging.getLogger(__name__)
 
 TasksFunction = Callable[[gym.vector.VectorEnv], Sequence[str]]
 """Takes the vector environment, returns the present task of each of its environments."""
@@ -34,15 +63,15 @@ RESET_MASK = "reset_mask"
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """What a step of the environments showed, less the rewards.
+class PartialStep:
+    """A step of the environments, less the rewards.
 
     Attributes:
         observations: As they were.
-        terminations: `(num_envs,)` bool.
-        truncations: `(num_envs,)` bool.
-        infos: Without films.
-        env_rewards: Of the environments themselves; NaN for a step that was a reset.
+        terminations: `(num_envs,)` bool, as they are returned.
+        truncations: `(num_envs,)` bool, as they are returned.
+        infos: Without recordings.
+        entries: What comes into the infos of each environment, less its score.
         ended: Indices of the environments whose episode ended.
     """
 
@@ -50,38 +79,48 @@ class Shown:
     terminations: np.ndarray
     truncations: np.ndarray
     infos: dict[str, Any]
-    env_rewards: list[float]
+    entries: list[dict[str, Any]]
     ended: list[int]
 
 
 class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
-    """`VLMRewardWrapper` for vector environments: one call of the judge for all that end together.
+    """`VLMRewardWrapper` for vector environments: one call of the model for all that end together.
 
     The reward is 0.0 but for environments whose episode ends in this step, in each mode of
-    autoreset. `info` holds the same keys as arrays of floats, with Gymnasium's masks under
-    `_roboreward/...`; also with same-step autoreset they tell of the episode that ended.
+    autoreset. `info` holds the same keys as arrays, with Gymnasium's masks under `_roboreward/...`;
+    also with same-step autoreset they tell of the episode that ended.
 
     Frames come from a `FrameCapture` around each environment where there is one, which is right
     everywhere and cheapest with processes; else from `render()`, which cannot show the end under
-    same-step autoreset, or from the observations.
+    same-step autoreset, from the observations, or from a function.
 
     Args:
         envs: A vector environment.
         reward_model: As of `VLMRewardWrapper`; it is called in this process only.
-        task: The command of all, a sequence with one for each environment, or a function of the
-            vector environment that returns such. By default the attribute `task` of each. Read
-            after each reset, and used for the environments that were reset.
-        frame_source: `"render"`, or an observation key or path. Functions go to `FrameCapture`.
+        task: The task of all, a sequence with one for each environment, or a function of the vector
+            environment that returns such. By default the attribute `task` of each. Read after each
+            reset, and used for the environments that were reset.
+        frame_source: `"render"`, an observation key or path, or a function of the vector environment
+            and its observations that returns `(num_envs, H, W, 3)`, or its name
+            `"module:function"`. Under same-step autoreset the function is also called with the last
+            observations, and must go by these.
         reward_map: As of `VLMRewardWrapper`.
         on_failure: As of `VLMRewardWrapper`, for each episode by itself.
         retries: As of `VLMRewardWrapper`.
+        ending: As of `VLMRewardWrapper`.
         fps: As of `VLMRewardWrapper`.
+        record_fps: As of `VLMRewardWrapper`.
         max_frames: As of `VLMRewardWrapper`, for each environment.
-        scoring: `"immediate"`, or `"deferred"`: see `collect`.
+        max_bytes: As of `VLMRewardWrapper`, for each environment.
+        scoring: `"immediate"`, or `"deferred"`: a step that ends episodes returns at once with the
+            reward NaN and their numbers as `roboreward/pending`. The score comes in the infos of a
+            later step, with the number as `roboreward/episode` and the reward as
+            `roboreward/reward`; at the latest when the next episode of that environment ends, or
+            with the next `reset`, which wait for it.
 
     Raises:
         UnknownName: No reward model, reward map or failure policy of that name.
-        InvalidSetting: No frame rate, or a number out of range.
+        InvalidSetting: No vector environment, no frame rate, or a setting out of its range.
     """
 
     def __init__(
@@ -90,169 +129,176 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         reward_model: RewardModel | str,
         task: str | Sequence[str] | TasksFunction | None = None,
         *,
-        frame_source: str = RENDER,
+        frame_source: str | FrameFunction = RENDER,
         reward_map: str | RewardMap = "progress",
-        on_failure: RewardModel | str = "raise",
+        on_failure: RewardModel | FailurePolicy | str = "raise",
         retries: int = 2,
+        ending: Ending = "terminated",
         fps: float | None = None,
-        max_frames: int = 256,
-        scoring: str = IMMEDIATE,
+        record_fps: float | None = None,
+        max_frames: int = MAX_FRAMES,
+        max_bytes: int = MAX_BYTES,
+        scoring: Scoring = "immediate",
     ) -> None:
-        named = isinstance(task, (str, Sequence))
-        self._fixed_tasks = _check_tasks(task, envs.num_envs) if named else None
-        self._tasks_of = _ask_tasks if named or task is None else task
+        if not isinstance(envs, gym.vector.VectorEnv):
+            raise InvalidSetting(
+                f"{type(envs).__name__} is no vector environment. Use VLMRewardWrapper for a single "
+                "one, or make several with gym.make_vec."
+            )
+        self._given_task = _check_given_tasks(task, envs.num_envs)
         self._frame_source = check_source(frame_source)
         self._reward_map = as_reward_map(reward_map)
-        self._fps = check_fps(envs.metadata.get("render_fps") if fps is None else fps)
-        self._max_frames = check_max_frames(max_frames)
+        self._ends_terminated = is_terminated(ending)
+        self._fps = read_fps(envs, fps)
+        self._bounds = check_bounds(max_frames, max_bytes, stride_of(self._fps, record_fps))
         self._mode = autoreset_of(envs)
-        self._judging = Judging(reward_model, on_failure, retries)
-        later = is_deferred(scoring)
+        self._is_deferred = is_deferred(scoring)
+        self._scorer = Scorer(reward_model, on_failure, retries)
         # Last of all that may fail: before Gymnasium 1.3 a wrapper that is half made closes what it wraps.
         super().__init__(envs)
-        self._backlog: Backlog | None = None
-        if later:
-            self._backlog = Backlog(self._judging, self._reward_of, self.num_envs)
-        self._films: VectorFilms | None = None
+        self._dead_camera = DeadCameraWarning()
+        self._recorder: Recorder | None = None
+        """None before the first reset, and after a step or reset that failed half-way."""
         self._tasks: list[str] = [""] * self.num_envs
-        self._broken = True
         self._awaits_reset = np.zeros(self.num_envs, np.bool_)
         self._resets_next = np.zeros(self.num_envs, np.bool_)
-        self._ending: Shown | None = None
-        self._unpaid = False
+        self._episodes = [0] * self.num_envs
+        self._unscored: PartialStep | None = None
+        """A step that the caller has not got yet, because the reward model failed."""
+        self._pending: dict[int, PendingEpisode] = {}
+        """By environment; no environment has two."""
         self.last_clips: list[Clip | None] = [None] * self.num_envs
-        """What the judge saw of the last episode of each environment that ended."""
+        """What the reward model saw of the last episode of each environment that ended."""
         self.last_scores: list[ProgressScore | None] = [None] * self.num_envs
-        """What it said of that episode; None while it has not, or if it failed and that was raised."""
+        """The score of that same episode; None while there is none."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The command of the present episode of each environment."""
+        """The task of the present episode of each environment."""
         return tuple(self._tasks)
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Reset all environments, or those of `options["reset_mask"]`, and film their first frames.
+        """Reset all environments, or those of `options["reset_mask"]`, and record their first frames.
 
-        With deferred scoring it then waits for the score of the last episode of each environment
-        that it reset, unless that was collected, and tells it in the infos.
+        With deferred scoring it then waits for the pending scores of those that it reset.
 
         Raises:
-            RewardModelFailure: The judge failed on one of these. It is raised once: `collect` can
-                still have that episode judged, and another `reset` gives it up.
+            RewardModelFailure: The model failed on one of these. It is raised once: `rescore` can
+                still score that episode for the next `reset`, which else gives it up.
             NoFrames: The ends of episodes could not be seen.
         """
-        begun = self._reset_mask(options)
-        films = None if begun.all() else self._check_unbroken()
-        self._broken, self._ending, self._unpaid = True, None, False
+        reset_mask = self._reset_mask(options)
+        recorder = None if reset_mask.all() else self._check_recorder()
+        if self._unscored is not None:
+            self._unscored = None
+            logger.warning("Episodes stay without a score: reset() gave them up.")
+        self._recorder = None
         observations, infos = self.env.reset(seed=seed, options=options)
-        infos = own_infos(infos)
-        if films is None:
-            films = choose_films(self.env, infos, self._frame_source, self._max_frames, self._mode)
-        films.begin(begun, observations, infos)
-        self._films = films
-        self._read_tasks(begun)
-        self._broken, self._resets_next = False, self._resets_next & ~begun
-        self._awaits_reset |= begun  # stays so where the late score is a failure
-        entries = self._reset_entries(begun)
-        self._awaits_reset &= ~begun
-        return observations, {**infos, **batch_info(entries, begun)}
+        infos = copy_infos(infos)
+        if recorder is None:
+            recorder = choose_recorder(
+                self.env, infos, self._frame_source, self._bounds, self._mode
+            )
+        recorder.start(reset_mask, observations, infos)
+        self._read_tasks(reset_mask)
+        self._recorder, self._resets_next = recorder, self._resets_next & ~reset_mask
+        self._awaits_reset |= reset_mask  # stays so where a pending score is a failure
+        due = [p for i, p in self._pending.items() if reset_mask[i]]
+        for given_up in [p for p in due if p.failed]:
+            del self._pending[given_up.env]
+            logger.warning(
+                "Episode %d of environment %d stays without a score: reset() gave it up.",
+                given_up.episode,
+                given_up.env,
+            )
+        entries = self._deferred_info([p for p in due if not p.failed])
+        self._awaits_reset &= ~reset_mask
+        return observations, self._with_entries(infos, entries)
 
     def step(self, actions: Any) -> VectorStep:
-        """Step, film, and have the episodes that end judged, in one call.
+        """Step, record, and have the episodes that end scored, in one call.
 
         Raises:
-            RewardModelFailure: The judge failed on some; nothing is lost, see `rescore`.
-            NoFrames: The environments cannot be filmed.
+            RewardModelFailure: The model failed on some; the others keep their scores. Call `step`
+                again for the rest of this step: no action is taken, and the failed are scored again.
+            NoFrames: The environments cannot be recorded.
+            InvalidReward: An environment's own reward is no number.
         """
-        films = self._check_unbroken()
+        if self._unscored is not None:
+            return self._with_rewards(self._unscored)
+        recorder = self._check_recorder()
         self._check_no_reset_needed()
-        if self._backlog is not None:
-            self._backlog.make_room()
-        self._broken, self._ending = True, None
+        self._recorder = None
         observations, env_rewards, terminations, truncations, infos = self.env.step(actions)
-        infos = own_infos(infos)
-        ended, reset = np.logical_or(terminations, truncations), self._resets_next
-        begun = ended if self._mode is Autoreset.SAME_STEP else reset
-        finished = films.record(observations, infos, ended, begun)
-        self._keep(finished)
+        infos = copy_infos(infos)
+        terminations, truncations = to_numpy(terminations), to_numpy(truncations)
+        ended, was_reset = np.logical_or(terminations, truncations), self._resets_next
+        begun = ended if self._mode is Autoreset.SAME_STEP else was_reset
+        buffers = recorder.record(observations, infos, ended, begun)
+        entries = [
+            {} if reset else env_reward_info(reward)
+            for reset, reward in zip(was_reset, to_numpy(env_rewards), strict=True)
+        ]
+        for i, buffer in buffers.items():
+            entries[i][TRUNCATED] = bool(truncations[i])
+            clip = buffer.to_clip(self._tasks[i], self._fps)
+            self._dead_camera.check(clip)
+            self.last_clips[i], self.last_scores[i] = clip, None
+        if self._ends_terminated:
+            terminations, truncations = ended, np.zeros_like(ended)
         self._read_tasks(begun)
-        self._broken = False
+        self._recorder = recorder
         if self._mode is Autoreset.NEXT_STEP:
             self._resets_next = ended
         elif self._mode is Autoreset.DISABLED:
             self._awaits_reset = ended
-        own = [NO_SCORE if r else float(x) for r, x in zip(reset, env_rewards, strict=True)]
-        shown = Shown(observations, terminations, truncations, infos, own, sorted(finished))
-        if self._backlog is not None:
-            return self._defer(shown, self._backlog)
-        if not finished:
-            return self._pay(shown)
-        self._ending, self._unpaid = shown, True
-        return self.rescore()
+        self._unscored = PartialStep(
+            observations, terminations, truncations, infos, entries, sorted(buffers)
+        )
+        return self._with_rewards(self._unscored)
 
-    def rescore(self, reward_model: RewardModel | str | None = None) -> VectorStep:
-        """Judge episodes of the last step again and return what `step` returns, with all rewards.
+    def rescore(self, reward_model: RewardModel | str | None = None) -> list[ProgressScore | None]:
+        """Score the last episode of each environment again; None where none has ended.
 
-        Asks about those without a score, or if each has one about all of them.
+        For episodes on which the model failed, the scores then give the rewards that `step` (or with
+        deferred scoring a later one, or `reset`) returns, and only these are scored. Where there are
+        none, it is a second opinion and changes nothing.
 
         Args:
-            reward_model: Another judge or its name; by default the one of this wrapper.
+            reward_model: Another reward model or its name; by default the one of this wrapper.
 
         Raises:
-            NoEpisode: No episode ended in the last step, or scoring is deferred.
-            RewardModelFailure: The judge failed (again) on some; the scores of others are kept.
+            NoEpisode: No episode has ended yet.
+            RewardModelFailure: The model failed (again) on some; all are still kept.
         """
-        if self._ending is None:
-            raise NoEpisode(
-                "Expected episodes that ended in the last step, got none. "
-                "With deferred scoring call collect(reward_model=...)."
-            )
-        judging = self._judging if reward_model is None else self._judging.by(reward_model)
-        unscored = [i for i in self._ending.ended if self.last_scores[i] is None]
-        self._judge(unscored or self._ending.ended, judging)
-        step = self._pay(self._ending)
-        self._unpaid = False
-        return step
-
-    def collect(
-        self, *, wait: bool = True, reward_model: RewardModel | str | None = None
-    ) -> list[ScoredEpisode]:
-        """Hand out deferred scores, in the order in which episodes ended, each score once.
-
-        With `scoring="deferred"` a step that ends episodes returns at once: their rewards are NaN,
-        their `roboreward/pending` is 1.0, and a thread asks the judge. A step waits only while more
-        clips than there are environments are without a score.
-
-        Args:
-            wait: Wait for all; else stop before the first score that is not known yet.
-            reward_model: Another judge for the episodes whose failure was raised before; by default
-                they are put to the same again.
-
-        Raises:
-            NoEpisode: Scoring is not deferred.
-            RewardModelFailure: The judge failed on some; no score is lost, and `collect` again asks
-                again about these.
-        """
-        if self._backlog is None:
-            raise NoEpisode(
-                "Expected deferred scoring, got scoring='immediate', where step() returns the "
-                "rewards. Pass scoring='deferred'."
-            )
-        self._backlog.ask_again(None if reward_model is None else self._judging.by(reward_model))
-        scored = self._backlog.take(wait=wait)
-        self._note(scored)
-        return scored
+        late = {i: p.clip for i, p in self._pending.items() if p.failed}
+        now = [] if self._unscored is None or self._is_deferred else self._unscored.ended
+        failed = {i: clip for i in now if not self.last_scores[i] and (clip := self.last_clips[i])}
+        clips = {**late, **failed} or {i: c for i, c in enumerate(self.last_clips) if c is not None}
+        if not clips:
+            raise NoEpisode("No episode has ended yet. Play one to its end before rescore().")
+        scores = self._score(clips, reward_model)
+        for i, score in scores.items():
+            if i in late:
+                self._pending[i].set_result(score)
+            elif i in failed:
+                self.last_scores[i] = score
+        return [scores.get(i) for i in range(self.num_envs)]
 
     def close(self, **kwargs: Any) -> None:
         """Close the environments and let go of all frames; a shared reward model stays loaded.
 
-        Pending scores are given up, without waiting for the judge.
+        Pending scores are given up, without waiting for the model.
         """
-        if self._backlog is not None:
-            self._backlog.close()
-        self._films, self._ending, self._unpaid, self._broken = None, None, False, True
+        if self._pending:
+            logger.warning(
+                "Closed while %d scores were pending: there is none.", len(self._pending)
+            )
+        self._scorer.close()
+        self._recorder, self._unscored = None, None
+        self._pending.clear()
         self.last_clips = [None] * self.num_envs
         super().close(**kwargs)
 
@@ -263,121 +309,170 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             return np.ones(self.num_envs, np.bool_)
         if not hasattr(gym.vector, "AutoresetMode"):
             raise InvalidSetting(
-                f"Expected no {RESET_MASK!r}, which this version of Gymnasium would ignore. "
-                "Install gymnasium>=1.1, or reset all environments."
+                f"This version of Gymnasium would ignore {RESET_MASK!r}. Install gymnasium>=1.1, or "
+                "reset all environments."
             )
         return np.array(mask, np.bool_)
 
-    def _check_unbroken(self) -> VectorFilms:
-        if self._unpaid:
+    def _check_recorder(self) -> Recorder:
+        if self._unscored is not None:
             raise NoEpisode(
-                "Expected rescore() first: the judge failed, and the rewards of the last step are "
-                "still to come. Or give that step up by a reset() of all environments."
+                "The reward model failed, and the rewards of the last step are still to come. Call "
+                "step() again, or give that step up by a reset() of all environments."
             )
-        if self._films is None:
-            raise gym.error.ResetNeeded("Expected reset() before anything else.")
-        if self._broken:
-            raise NoEpisode(
-                "Expected unbroken episodes, got some whose last step or reset failed. "
-                "Reset all environments."
+        if self._recorder is None:
+            raise gym.error.ResetNeeded(
+                "Call reset() of all environments first: none was called yet, or the last step or "
+                "reset failed half-way."
             )
-        return self._films
+        return self._recorder
 
     def _check_no_reset_needed(self) -> None:
         if self._awaits_reset.any():
             raise gym.error.ResetNeeded(
-                "Expected reset() before step(): the episodes of the environments "
-                f"{np.flatnonzero(self._awaits_reset).tolist()} have ended. "
-                "Pass options={'reset_mask': terminations | truncations}."
+                f"The environments {np.flatnonzero(self._awaits_reset).tolist()} have ended their "
+                "episodes. Call reset(options={'reset_mask': terminations | truncations}) before "
+                "step()."
             )
 
-    def _read_tasks(self, begun: np.ndarray) -> None:
-        if not begun.any():
+    def _read_tasks(self, reset_mask: np.ndarray) -> None:
+        if not reset_mask.any():
             return
-        tasks = self._fixed_tasks or _check_tasks(self._tasks_of(self.env), self.num_envs)
-        for i in np.flatnonzero(begun):
+        if callable(self._given_task):
+            tasks = _check_tasks(self._given_task(self.env), self.num_envs)
+        elif self._given_task is not None:
+            tasks = self._given_task
+        else:
+            tasks = _check_tasks(_task_attributes(self.env), self.num_envs)
+            if not any(self._tasks):
+                announce_task(tasks[0])
+        for i in np.flatnonzero(reset_mask):
             self._tasks[i] = tasks[i]
 
-    def _keep(self, finished: dict[int, Film]) -> None:
-        for i, film in finished.items():
-            self.last_clips[i] = film.cut(self._tasks[i], self._fps)
-            self.last_scores[i] = None
-
-    def _clips(self, envs: Sequence[int]) -> list[Clip]:
-        return [clip for i in envs if (clip := self.last_clips[i]) is not None]
-
-    def _judge(self, envs: Sequence[int], judging: Judging) -> None:
-        for i in envs:
-            self.last_scores[i] = None
-        failures: dict[int, BaseException] = {}
-        for i, outcome in zip(envs, judging.outcomes(self._clips(envs)), strict=True):
-            if isinstance(outcome, RewardModelFailure):
-                failures[i] = outcome
-            else:
-                self.last_scores[i] = outcome
-        raise_failures(failures)
-
-    def _reward_of(self, score: ProgressScore) -> float:
-        return reward_of(score, self._reward_map)
-
-    def _pay(self, shown: Shown) -> VectorStep:
-        """The step with the rewards of the episodes that ended in it."""
+    def _with_rewards(self, part: PartialStep) -> VectorStep:
+        """The step with all that is known; what raises in here, the next `step` does again."""
         rewards = np.zeros(self.num_envs)
-        scores: list[ProgressScore | None] = [None] * self.num_envs
-        for i in shown.ended:
-            score = scores[i] = self.last_scores[i]
+        if self._is_deferred:
+            entries = self._deferred_entries(part, rewards)
+        else:
+            entries = self._scored_entries(part, rewards)
+        self._unscored = None
+        infos = self._with_entries(part.infos, dict(enumerate(entries)))
+        return part.observations, rewards, part.terminations, part.truncations, infos
+
+    def _scored_entries(self, part: PartialStep, rewards: np.ndarray) -> list[dict[str, Any]]:
+        entries = list(part.entries)
+        clips = {
+            i: clip for i in part.ended if not self.last_scores[i] and (clip := self.last_clips[i])
+        }
+        if clips:
+            self._score(clips, into=self.last_scores)
+        for i in part.ended:
+            score = self.last_scores[i]
             assert score is not None
-            rewards[i] = self._reward_of(score)
-        entries = [score_info(s, r) for s, r in zip(scores, shown.env_rewards, strict=True)]
-        return _step(shown, rewards, entries)
-
-    def _defer(self, shown: Shown, backlog: Backlog) -> VectorStep:
-        rewards = np.zeros(self.num_envs)
-        if shown.ended:
-            rewards[shown.ended] = math.nan
-            backlog.add(shown.ended, self._clips(shown.ended))
-        entries = [
-            {**score_info(None, reward), **late_info(pending=i in shown.ended)}
-            for i, reward in enumerate(shown.env_rewards)
-        ]
-        return _step(shown, rewards, entries)
-
-    def _reset_entries(self, begun: np.ndarray) -> list[dict[str, float]]:
-        entries = [score_info(None, NO_SCORE) for _ in range(self.num_envs)]
-        if self._backlog is None:
-            return entries
-        entries = [{**entry, **late_info()} for entry in entries]
-        scored = self._backlog.take_last(begun)
-        self._note(scored)
-        for episode in scored:
-            score = score_info(episode.score, NO_SCORE)
-            entries[episode.env] = {**score, **late_info(episode.reward)}
+            rewards[i] = reward_of(score, self._reward_map)
+            entries[i] = {**entries[i], **score_info(score)}
         return entries
 
-    def _note(self, scored: Sequence[ScoredEpisode]) -> None:
-        for episode in scored:
-            self.last_scores[episode.env] = episode.score
+    def _deferred_entries(self, part: PartialStep, rewards: np.ndarray) -> list[dict[str, Any]]:
+        # An environment has one pending episode: where the next one ended, the score is waited for.
+        due = [p for p in self._pending.values() if p.env in part.ended or p.answer.done()]
+        for again in [p for p in due if p.failed]:
+            again.answer, again.place = self._scorer.submit([again.clip]), 0
+            again.failed = False
+        late = self._deferred_info(due)
+        entries = [{**entry, **late.get(i, {})} for i, entry in enumerate(part.entries)]
+        clips = {i: clip for i in part.ended if (clip := self.last_clips[i])}
+        answer = self._scorer.submit(list(clips.values())) if clips else None
+        for place, (i, clip) in enumerate(clips.items()):
+            assert answer is not None
+            self._pending[i] = PendingEpisode(i, self._episodes[i], clip, answer, place)
+            rewards[i] = math.nan
+            entries[i][PENDING] = self._episodes[i]
+            self._episodes[i] += 1
+        return entries
+
+    def _deferred_info(self, due: Sequence[PendingEpisode]) -> dict[int, dict[str, Any]]:
+        """Wait for these episodes, and return their entries by environment."""
+        for pending in due:
+            pending.wait()
+        failures: dict[int, RewardModelFailure] = {}
+        entries: dict[int, dict[str, Any]] = {}
+        for pending in due:
+            pending.failed = True  # unless a number comes of it
+            result = pending.result()
+            if isinstance(result, RewardModelFailure):
+                failures[pending.env] = result
+                continue
+            reward = reward_of(result, self._reward_map)
+            pending.failed = False
+            if self.last_clips[pending.env] is pending.clip:
+                self.last_scores[pending.env] = result
+            entries[pending.env] = {EPISODE: pending.episode, REWARD: reward, **score_info(result)}
+        _raise(failures)
+        for pending in due:
+            del self._pending[pending.env]
+        return entries
+
+    def _score(
+        self,
+        clips: Mapping[int, Clip],
+        reward_model: RewardModel | str | None = None,
+        into: list[ProgressScore | None] | None = None,
+    ) -> dict[int, ProgressScore]:
+        """Score clips by environment; `into` gets the scores of those that did not fail, too."""
+        failures: dict[int, RewardModelFailure] = {}
+        scores: dict[int, ProgressScore] = {}
+        results = self._scorer.results(list(clips.values()), reward_model)
+        for i, result in zip(clips, results, strict=True):
+            if isinstance(result, RewardModelFailure):
+                failures[i] = result
+            else:
+                scores[i] = result
+                if into is not None:
+                    into[i] = result
+        _raise(failures)
+        return scores
+
+    def _with_entries(
+        self, infos: dict[str, Any], entries: Mapping[int, dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The infos with the entries of each environment in Gymnasium's way: arrays and masks."""
+        infos = dict(infos)
+        for i, entry in entries.items():
+            infos = self._add_info(infos, entry, i)
+        return infos
 
 
-def _step(shown: Shown, rewards: np.ndarray, entries: list[dict[str, float]]) -> VectorStep:
-    infos = {**shown.infos, **batch_info(entries, np.ones(len(entries), np.bool_))}
-    return shown.observations, rewards, shown.terminations, shown.truncations, infos
+def _raise(failures: Mapping[int, RewardModelFailure]) -> None:
+    if failures:
+        first = next(iter(failures.values()))
+        raise RewardModelFailure(
+            f"There are no scores of the episodes that ended in environments {sorted(failures)}; the "
+            f"scores of the others are kept. {first} {KEPT}"
+        ) from first
+
+
+def _check_given_tasks(task: Any, num_envs: int) -> Any:
+    """A function, or a list with a task for each environment, or None."""
+    given = check_given_task(task) if isinstance(task, str) or task is None else task
+    return given if given is None or callable(given) else _check_tasks(given, num_envs)
 
 
 def _check_tasks(tasks: str | Sequence[str], num_envs: int) -> list[str]:
     tasks = [tasks] * num_envs if isinstance(tasks, str) else list(tasks)
     if len(tasks) != num_envs:
         raise InvalidSetting(
-            f"Expected a task for each of {num_envs} environments, got {len(tasks)}."
+            f"There are {len(tasks)} tasks for {num_envs} environments. Pass one each."
         )
     return [check_task(task) for task in tasks]
 
 
-def _ask_tasks(envs: gym.vector.VectorEnv) -> Sequence[str]:
+def _task_attributes(envs: gym.vector.VectorEnv) -> Sequence[str]:
     try:
         return envs.unwrapped.get_attr("task")  # ty: ignore[missing-attribute]
     except AttributeError as error:
         raise InvalidSetting(
-            "Expected a task, got none, and the environments have no attribute `task`. Pass task= "
-            "the command as text, one for each environment, or a function of the vector environment."
+            "The environments have no attribute `task`. Pass task= the task as text, one for each "
+            "environment, or a function of the vector environment."
         ) from error

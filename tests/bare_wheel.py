@@ -1,8 +1,8 @@
 """Run by `make build` in an environment that holds the wheel, numpy and gymnasium, and nothing else.
 
 It proves that the plugin needs neither the checkout nor a heavy library, that it works on an
-environment that has nothing to do with robots, and that asking for the shipped judge says what to
-install.
+environment that has nothing to do with robots, and that asking for the shipped reward model says what
+to install.
 """
 
 import importlib.util
@@ -40,8 +40,8 @@ class Lamp(gym.Env):
         return np.full((32, 48, 3), 50 * self.light, np.uint8)
 
 
-def judged_reward(action: int) -> float:
-    """Reward of an episode of one action, by a judge that goes by the light in the last frame."""
+def scored_reward(action: int) -> float:
+    """Reward of an episode of one action, by a reward model that goes by the light in the last frame."""
     from roboreward_gym import Clip, ProgressScore, VLMRewardWrapper
 
     class LightMeter:
@@ -56,7 +56,7 @@ def judged_reward(action: int) -> float:
 
 
 def message_of_missing_extra() -> str:
-    """What the plugin says when the shipped judge is asked for without its libraries."""
+    """What the plugin says when the shipped model is asked for without its libraries."""
     from roboreward_gym import VLMRewardWrapper
     from roboreward_gym.errors import RoboRewardError
 
@@ -67,15 +67,15 @@ def message_of_missing_extra() -> str:
             env.step(1)
     except (RoboRewardError, ImportError) as error:
         return str(error)
-    raise AssertionError("Expected a message that names the extra to install, got a judge.")
+    raise AssertionError("Expected a message that names the extra to install, got a model.")
 
 
 def main() -> None:
     """Fails by an assertion."""
     installed = [name for name in (*HEAVY, *CHECKOUT_ONLY) if importlib.util.find_spec(name)]
     assert not installed, f"Expected a bare environment, found {installed}."
-    assert judged_reward(1) == 1.0
-    assert judged_reward(0) == 0.0
+    assert scored_reward(1) == 1.0
+    assert scored_reward(0) == 0.0
     message = message_of_missing_extra()
     assert "roboreward-gym[models]" in message, message
     loaded = [name for name in HEAVY if name in sys.modules]

@@ -1,5 +1,6 @@
 """A robot in the place of the simulation: options, and the end of an episode without hands."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,10 +8,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from experiments.config import TRUTH
-from experiments.robot import HandsFree, Robot, hands_free, ros_id, scoring_of
+from experiments.robot import KeepScores, Robot, ScoreWhileRetreating, ros_id
 from experiments.run import parse
-from roboreward_gym import Clip, Episode, ProgressScore, VLMRewardWrapper
+from roboreward_gym import Clip, Episode, ProgressScore, RewardModel, VLMRewardWrapper
 from roboreward_gym.errors import RewardModelFailure
 from robots.conventions import NEUTRAL_JOINTS
 from robots.errors import ArmUnavailable
@@ -24,14 +24,15 @@ from tests.fakes_xs import FakeDriver
 DOWN = np.array([0.4, 0.4, -0.5, 0, 0, 0, -1], np.float32)
 
 
-def stage(folder: Path, judge: object) -> tuple[HandsFree, FakeDriver]:
+def stage(folder: Path, judge: RewardModel, **settings: bool) -> tuple[KeepScores, FakeDriver]:
     driver = FakeDriver()
     arm = XsArm(driver, image_size=(48, 64), timer=driver)
     env = gym.wrappers.TimeLimit(
         WidowXEnv(arm, EmptyScene(), "wave", render_mode="rgb_array"), max_episode_steps=3
     )
-    judged = VLMRewardWrapper(RecordEpisodes(env, folder), judge, scoring="deferred")  # ty: ignore[invalid-argument-type]
-    return HandsFree(judged), driver
+    recorded = RecordEpisodes(env, folder)
+    model = ScoreWhileRetreating(judge, recorded, **settings)
+    return KeepScores(VLMRewardWrapper(recorded, model, ending="unchanged")), driver
 
 
 def play(env: gym.Env) -> tuple[float, dict[str, float]]:
@@ -80,21 +81,29 @@ def test_a_judge_that_stays_away_loses_no_episode(tmp_path: Path) -> None:
     np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
     kept = Episode.load(tmp_path / "episode-000000.npz")
     assert (kept.score, kept.invalid, len(kept)) == (None, None, 3)
-    assert isinstance(env.env, VLMRewardWrapper)
-    assert env.env.rescore()[1] == 0.75
+    assert env.step(DOWN)[1] == 0.75
+    assert Episode.load(tmp_path / "episode-000000.npz").score is not None
 
 
-def test_the_simulation_needs_no_hands(tmp_path: Path) -> None:
-    env, _ = stage(tmp_path, FakeRewardModel())
-    assert isinstance(env.env, VLMRewardWrapper)
-    assert hands_free(env.env, None) is env.env
+@pytest.mark.parametrize("retreat_first", [True, False])
+def test_the_arm_retreats_while_the_model_scores_unless_it_looks_at_the_arm(
+    tmp_path: Path, *, retreat_first: bool
+) -> None:
+    class LooksAtTheArm:
+        """Scores by whether the arm is at rest; given time, it waits for that."""
 
+        def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+            deadline = time.monotonic() + (30 if retreat_first else 0)
+            while not self.at_rest() and time.monotonic() < deadline:
+                time.sleep(0.001)
+            return [ProgressScore(5 if self.at_rest() else 1)]
 
-def test_the_truth_is_asked_before_the_arm_retreats() -> None:
-    robot = parse(["drawer-oracle", "--robot", "ros2"]).arm
-    assert scoring_of(robot, TRUTH) == "immediate"
-    assert scoring_of(robot, "roboreward-nano") == "deferred"
-    assert scoring_of(None, "roboreward-nano") == "immediate"
+        def at_rest(self) -> bool:
+            return np.allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
+
+    env, driver = stage(tmp_path, LooksAtTheArm(), retreat_first=retreat_first)
+    assert play(env)[0] == (1.0 if retreat_first else 0.0)
+    np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
 
 
 def test_the_option_changes_the_environment_and_the_folder_only() -> None:

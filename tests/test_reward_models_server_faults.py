@@ -28,7 +28,7 @@ from reward_models.serving import remote as remote_module
 from reward_models.serving.remote import RemoteReward
 from reward_models.serving.wire import MEDIA_TYPE, pack_clips
 from roboreward_gym.errors import BudgetExhausted, InvalidClip, RewardModelFailure
-from roboreward_gym.judging import Judging
+from roboreward_gym.scorer import Scorer
 from roboreward_gym.types import Clip, ProgressScore
 from tests.fake_api import Reply, Request, a_clip, api_error, completion, fake_server
 from tests.serving import HashReward, Served, serving
@@ -218,12 +218,12 @@ def test_a_server_that_fails_gives_no_reward(fault: Fault, monkeypatch: pytest.M
 def test_a_failing_server_reaches_the_wrapper_as_a_failure(policy: str) -> None:
     with fake_server(after_contact(Reply(hang_up=True))) as server:
         judge = RemoteReward(server.url, patience=TWICE)
-        judging = Judging(judge, policy)
+        scorer = Scorer(judge, policy)
         if policy == "raise":
             with pytest.raises(RewardModelFailure):
-                judging.score(a_clip())
+                scorer.score(a_clip())
         else:
-            assert math.isnan(judging.score(a_clip()).expected)
+            assert math.isnan(scorer.score(a_clip()).expected)
         judge.close()
 
 

@@ -1,10 +1,13 @@
+import os
+import platform
+import subprocess
 import sys
 from pathlib import Path
 
 import gymnasium as gym
 import pytest
 
-from roboreward_gym._cli import INTERRUPTED, run_program, this_python
+from roboreward_gym._cli import INTERRUPTED, keep_freed_memory, run_program, this_python
 from roboreward_gym.errors import UnknownName
 
 
@@ -59,3 +62,52 @@ def test_python_is_named_as_it_can_be_called_from_here(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert this_python() == str(python)
+
+
+MIB = 2**20
+PROGRAM = f"""
+import resource, sys
+from roboreward_gym._cli import keep_freed_memory as keep
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+print(keep() if sys.argv[1] == "keep" else False)
+before = resident()
+block = bytearray(64 * {MIB})
+del block
+print((resident() - before) // {MIB})
+"""
+glibc = pytest.mark.skipif(
+    sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="needs glibc on Linux"
+)
+
+
+def after_freeing(mode: str) -> tuple[str, int]:
+    """What `keep_freed_memory` returned, and how much of 64 freed MiB a fresh process still holds."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    command = [sys.executable, "-c", PROGRAM, mode]
+    result = subprocess.run(
+        command,
+        env=environment,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer, held = result.stdout.split()
+    return answer, int(held)
+
+
+@glibc
+def test_freed_memory_stays_in_the_process() -> None:
+    answer, held = after_freeing("keep")
+    assert answer == "True"
+    assert held >= 60
+
+
+@glibc
+def test_freed_memory_goes_back_to_the_kernel_by_default() -> None:
+    assert after_freeing("default")[1] <= 4
+
+
+def test_nothing_is_done_where_there_is_no_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert keep_freed_memory() is False

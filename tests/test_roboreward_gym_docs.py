@@ -16,7 +16,7 @@ def run(example: str, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
 
 
 @pytest.mark.filterwarnings("ignore:.*pkg_resources.*")
-def test_the_first_example_pays_at_the_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_example_is_rewarded_at_the_ends(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pygame")
     lines = run(EXAMPLES[0], capsys)
     assert {line[0] for line in lines} == {"0", "1", "2"}
@@ -24,10 +24,11 @@ def test_the_first_example_pays_at_the_ends(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.filterwarnings("ignore:.*pkg_resources.*")
-def test_the_second_example_collects_what_came_later(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_second_example_shows_what_came_later(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pygame")
     lines = run(EXAMPLES[1], capsys)
     assert len(lines) >= 4
+    assert len({(env, episode) for env, episode, *_ in lines}) == len(lines)
     assert all(float(reward) == (float(level) - 1) / 4 for _, _, reward, level in lines)
 
 

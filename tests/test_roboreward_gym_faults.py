@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -51,12 +52,17 @@ class Judge:
         self.gate.set()
         self.begun = threading.Event()
         self.calls: list[int] = []
+        self.most_at_a_time = self._at_a_time = 0
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         self.calls.append(len(clips))
+        self._at_a_time += 1
+        self.most_at_a_time = max(self.most_at_a_time, self._at_a_time)
         self.begun.set()
         assert self.gate.wait(60)
-        return [self.answer(clip) for clip in clips]
+        scores = [self.answer(clip) for clip in clips]
+        self._at_a_time -= 1
+        return scores
 
 
 def blue(clip: Clip) -> int:
@@ -100,40 +106,60 @@ def held() -> Iterator[Judge]:
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), TimeoutError("10 s")])
 def test_one_failed_episode_costs_the_others_nothing(error: Exception) -> None:
-    judge = refusing(1, error)
-    envs = vector(judge)
+    model = refusing(1, error)
+    envs = vector(model)
     envs.reset()
     with pytest.raises(RewardModelFailure, match=r"environments \[1\].*(memory|10 s)"):
         step(envs)
-    assert judge.calls == [3, 1, 1, 1], "asked together, then each by itself"
+    assert model.calls == [3, 1, 1, 1], "asked together, then each by itself"
     assert [score and score.level for score in envs.last_scores] == [4, None, 4]
     healthy = Judge()
-    _, rewards, terminations, _, infos = envs.rescore(healthy)
+    assert [score and score.level for score in envs.rescore(healthy)] == [None, 5, None]
     assert healthy.calls == [1], "only the one without a score"
+    _, rewards, terminations, _, infos = step(envs)
     assert rewards.tolist() == [0.75, 1.0, 0.75]
     assert infos["roboreward/level"].tolist() == [4.0, 5.0, 4.0]
     assert terminations.all()
 
 
-def test_a_step_whose_rewards_are_still_to_come_cannot_be_passed_over() -> None:
-    envs = vector(refusing(0, ValueError("no")))
+def test_a_step_whose_rewards_are_still_to_come_takes_no_action() -> None:
+    answers = iter([ValueError("no"), ValueError("no"), ProgressScore(5)])
+    envs = vector(Judge(lambda clip: raised(next(answers))), [1])
     envs.reset()
-    with pytest.raises(RewardModelFailure):
-        step(envs)
-    with pytest.raises(NoEpisode, match="rescore"):
-        step(envs)
-    assert envs.rescore(Judge())[1][0] == 1.0
-    step(envs)
+    for _ in range(2):
+        with pytest.raises(RewardModelFailure):
+            step(envs)
+    assert step(envs)[1].tolist() == [1.0]
+    assert [env.get_wrapper_attr("step_index") for env in envs.unwrapped.envs] == [1]
 
 
-def test_a_reset_of_all_gives_a_failed_step_up() -> None:
+def raised(answer: Any) -> Any:
+    """The answer, unless it is an error."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def test_a_reset_of_all_gives_a_failed_step_up(caplog: pytest.LogCaptureFixture) -> None:
     envs = vector(refusing(0, ValueError("no")), [1, 2])
     envs.reset()
     with pytest.raises(RewardModelFailure):
         step(envs)
     envs.reset()
-    with pytest.raises(NoEpisode, match="ended in the last step"):
-        envs.rescore()
+    assert "gave them up" in caplog.text
+    assert [score and score.level for score in envs.rescore(Judge())] == [5, None]
+    with pytest.raises(RewardModelFailure):
+        step(envs)
+
+
+@pytest.mark.skipif(not hasattr(gym.vector, "AutoresetMode"), reason="needs a partial reset")
+def test_a_partial_reset_waits_for_the_rewards_of_the_last_step() -> None:
+    envs = vector(refusing(0, ValueError("no")), [1, 2], "Disabled")
+    envs.reset()
+    with pytest.raises(RewardModelFailure):
+        step(envs)
+    with pytest.raises(NoEpisode, match=r"step\(\) again"):
+        envs.reset(options={"reset_mask": np.array([True, False])})
 
 
 def test_under_nan_only_the_failed_episode_is_nan() -> None:
@@ -141,8 +167,8 @@ def test_under_nan_only_the_failed_episode_is_nan() -> None:
     envs.reset()
     _, rewards, _, _, infos = step(envs)
     np.testing.assert_array_equal(rewards, [0.75, math.nan, 0.75])
-    assert infos["roboreward/scored"].tolist() == [1.0, 0.0, 1.0]
-    np.testing.assert_array_equal(infos["roboreward/level"], [4.0, math.nan, 4.0])
+    assert infos["_roboreward/level"].tolist() == [True, False, True]
+    assert infos["roboreward/level"].tolist() == [4.0, 0.0, 4.0]
 
 
 def test_a_substitute_is_asked_about_the_failed_episode_only() -> None:
@@ -189,16 +215,6 @@ def test_wrong_answers_are_failures(answers: Callable[[int], Any]) -> None:
         step(envs)
 
 
-def test_too_few_scores_for_a_batch_are_asked_for_one_by_one() -> None:
-    class FirstOnly:
-        def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-            return [ProgressScore(1 + blue(clips[0]))]
-
-    envs = vector(FirstOnly())
-    envs.reset()
-    assert step(envs)[1].tolist() == [0.0, 0.25, 0.5]
-
-
 @pytest.mark.parametrize("level", [math.nan, 0, 6, 3.5])
 def test_a_level_that_is_none_is_a_failure(level: float) -> None:
     envs = vector(Judge(lambda clip: ProgressScore(level)), [1])
@@ -213,7 +229,7 @@ def test_a_reward_map_without_a_number_loses_no_score() -> None:
     envs.reset()
     with pytest.raises(InvalidScore, match="finite"):
         step(envs)
-    assert envs.rescore()[1].tolist() == [0.5]
+    assert step(envs)[1].tolist() == [0.5]
 
 
 def test_a_bug_in_the_judge_passes_as_it_is_and_loses_no_episode() -> None:
@@ -221,7 +237,8 @@ def test_a_bug_in_the_judge_passes_as_it_is_and_loses_no_episode() -> None:
     envs.reset()
     with pytest.raises(TypeError, match="typo"):
         step(envs)
-    assert envs.rescore(Judge())[1].tolist() == [1.0, 1.0, 1.0]
+    envs.rescore(Judge())
+    assert step(envs)[1].tolist() == [1.0, 1.0, 1.0]
 
 
 # Environments that break.
@@ -261,7 +278,7 @@ def test_a_worker_that_dies_ends_in_an_error_and_in_no_score() -> None:
     step(envs)
     with pytest.raises((EOFError, ConnectionError)):
         step(envs)
-    with pytest.raises(NoEpisode, match="unbroken"):
+    with pytest.raises(gym.error.ResetNeeded):
         step(envs)
     assert judge.clips == []
     # Gymnasium warns of the step that never returned, and stumbles over its pipe.
@@ -285,9 +302,9 @@ def test_an_episode_with_a_gap_is_never_judged(
     step(envs)
     with pytest.raises(error):
         step(envs)
-    with pytest.raises(NoEpisode, match="unbroken"):
+    with pytest.raises(gym.error.ResetNeeded):
         step(envs)
-    with pytest.raises(NoEpisode, match="ended in the last step"):
+    with pytest.raises(NoEpisode, match="No episode has ended"):
         envs.rescore()
     assert judge.clips == []
 
@@ -342,7 +359,7 @@ def test_a_capture_inside_of_the_time_limit_is_noticed() -> None:
     envs = VLMRewardVectorWrapper(inner, Judge())
     envs.reset()
     step(envs)
-    with pytest.raises(NoFrames, match=r"environments \[0\].*got those of \[\]"):
+    with pytest.raises(NoFrames, match=r"environments \[0\].*recordings are of \[\]"):
         step(envs)
 
 
@@ -350,21 +367,89 @@ def test_a_vector_that_films_itself_in_part_only_is_refused() -> None:
     inner = gym.vector.SyncVectorEnv(
         [partial(make_colour_env, 2, capture=True), partial(make_colour_env, 2)]
     )
-    with pytest.raises(NoFrames, match=r"not so \[1\]"):
+    with pytest.raises(NoFrames, match=r"\[1\] have none"):
         VLMRewardVectorWrapper(inner, Judge()).reset()
 
 
-@pytest.mark.parametrize("settings", [{"frame_source": "image"}, {"max_frames": 16}])
-def test_two_ways_to_film_are_refused(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"frame_source": "image"}, {"max_frames": 16}, {"max_bytes": 9}, {"record_fps": 1}]
+)
+def test_two_ways_to_record_are_refused(settings: dict[str, Any]) -> None:
     inner = make_vector("sync", [2], capture=True)
-    with pytest.raises(InvalidSetting, match="Pass both settings to FrameCapture"):
+    with pytest.raises(InvalidSetting, match="FrameCapture: pass"):
         VLMRewardVectorWrapper(inner, Judge(), **settings).reset()
 
 
-@pytest.mark.parametrize("source", [lambda env, observation: None, "", None, 3])
+@pytest.mark.parametrize("max_frames", [2, 512])
+def test_a_capture_has_its_own_bounds(max_frames: int) -> None:
+    envs = VLMRewardVectorWrapper(
+        make_vector("sync", [300], capture=True, max_frames=max_frames), Judge()
+    )
+    envs.reset()
+    for _ in range(300):
+        step(envs)
+    assert envs.last_clips[0] is not None
+    assert len(envs.last_clips[0].frames) == min(max_frames, 301)
+
+
+@pytest.mark.parametrize("source", ["", None, 3])
 def test_a_frame_source_that_no_vector_has_is_refused(source: Any) -> None:
-    with pytest.raises(NoFrames, match="FrameCapture"):
+    with pytest.raises(NoFrames, match="a function of the vector environment"):
         VLMRewardVectorWrapper(make_vector("sync", [2]), Judge(), frame_source=source)
+
+
+def test_a_single_environment_is_refused_with_the_name_of_its_wrapper() -> None:
+    with pytest.raises(InvalidSetting, match="Use VLMRewardWrapper"):
+        VLMRewardVectorWrapper(ColourEnv(), Judge())  # ty: ignore[invalid-argument-type]
+
+
+class Infos(gym.vector.VectorWrapper):
+    """Changes what the vector gives, as batched simulators and adapters do."""
+
+    def __init__(self, envs: gym.vector.VectorEnv, change: Callable[[dict[str, Any]], Any]) -> None:
+        super().__init__(envs)
+        self._change = change
+
+    def step(self, actions: Any) -> Any:
+        *step, infos = super().step(actions)
+        return *step, self._change(infos)
+
+
+def test_infos_that_are_no_dict_are_refused() -> None:
+    envs = VLMRewardVectorWrapper(Infos(make_vector("sync", [1]), lambda infos: [infos]), Judge())
+    envs.reset()
+    with pytest.raises(InvalidSetting, match="a list"):
+        step(envs)
+
+
+def batched(infos: dict[str, Any]) -> dict[str, Any]:
+    """The last observations under their old name, as one batch: ManiSkill's way."""
+    final = infos.pop("final_obs", None)
+    if final is None:
+        return infos
+    images = [np.zeros((4, 6, 3), np.uint8) if end is None else end["image"] for end in final]
+    return {**infos, "final_observation": {"image": np.stack(images)}}
+
+
+@pytest.mark.skipif(not hasattr(gym.vector, "AutoresetMode"), reason="Gymnasium 1.0 has one mode")
+@pytest.mark.parametrize("source", ["image", lambda envs, seen: seen["image"]])
+def test_last_observations_may_be_a_batch(source: Any) -> None:
+    model = ColourJudge()
+    envs = VLMRewardVectorWrapper(
+        Infos(make_vector("sync", [2, 3], "SameStep"), batched), model, frame_source=source
+    )
+    envs.reset()
+    for _ in range(3):
+        step(envs)
+    assert [mean_colour(clip) for clip in model.clips] == [colour(2, 1, 0), colour(3, 1, 1)]
+
+
+def test_same_step_rendering_names_what_helps() -> None:
+    if not hasattr(gym.vector, "AutoresetMode"):
+        pytest.skip("Gymnasium 1.0 has one mode")
+    envs = VLMRewardVectorWrapper(make_vector("sync", [2], "SameStep"), Judge())
+    with pytest.raises(NoFrames, match=r"FrameCapture.*NEXT_STEP.*observation key"):
+        envs.reset()
 
 
 def test_a_key_that_is_not_observed_is_named() -> None:
@@ -378,7 +463,7 @@ def test_a_key_that_is_not_observed_is_named() -> None:
 
 @pytest.mark.parametrize("task", [["one"], lambda envs: ["one"]])
 def test_a_task_for_each_is_needed(task: Any) -> None:
-    with pytest.raises(InvalidSetting, match="2 environments, got 1"):
+    with pytest.raises(InvalidSetting, match="1 tasks for 2 environments"):
         vector(Judge(), [1, 1], task=task).reset()
 
 
@@ -447,104 +532,79 @@ def test_a_second_reset_leaves_no_frame_and_pays_nothing() -> None:
 # Scores that come later.
 
 
-def deferred(judge: Any, length: int = 1, **settings: Any) -> VLMRewardWrapper:
-    return VLMRewardWrapper(make_colour_env(length), judge, scoring="deferred", **settings)
+def deferred(model: Any, length: int = 1, **settings: Any) -> VLMRewardWrapper:
+    return VLMRewardWrapper(make_colour_env(length), model, scoring="deferred", **settings)
+
+
+def ours(info: dict[str, Any]) -> dict[str, Any]:
+    found = {k.removeprefix("roboreward/"): v for k, v in info.items() if k.startswith("robor")}
+    return {k: v for k, v in found.items() if k in ("pending", "episode", "reward", "level")}
 
 
 def test_an_unknown_way_of_scoring_is_refused() -> None:
-    with pytest.raises(InvalidSetting, match="'immediate' or 'deferred', got 'later'"):
-        VLMRewardWrapper(make_colour_env(1), Judge(), scoring="later")
+    with pytest.raises(InvalidSetting, match="'immediate' or 'deferred', not 'later'"):
+        VLMRewardWrapper(make_colour_env(1), Judge(), scoring="later")  # ty: ignore[invalid-argument-type]
 
 
-def test_a_pending_reward_is_no_number(held: Judge) -> None:
+def test_a_pending_reward_is_no_number_and_comes_with_the_next_reset(held: Judge) -> None:
     env = deferred(held)
     _, info = env.reset()
-    assert info["roboreward/pending"] == 0.0
+    assert ours(info) == {}
     _, reward, terminated, _, info = env.step(ACTION)
     assert terminated
     assert math.isnan(reward)
-    assert (info["roboreward/pending"], info["roboreward/scored"]) == (1.0, 0.0)
-    held.gate.set()
-    _, reward, terminated, truncated, info = env.collect()
-    assert (reward, terminated, truncated) == (1.0, True, False)
-    assert (info["roboreward/pending"], info["roboreward/scored"]) == (0.0, 1.0)
-    assert info["roboreward/reward"] == 1.0
-
-
-def test_a_reset_during_a_pending_score_waits_and_tells_it(held: Judge) -> None:
-    env = deferred(held)
-    env.reset()
-    env.step(ACTION)
+    assert ours(info) == {"pending": 0}
+    assert (env.last_score, env.last_clip is None) == (None, False)
     opener = threading.Timer(0.05, held.gate.set)
     opener.start()
     _, info = env.reset()
     opener.join()
+    assert ours(info) == {"episode": 0, "reward": 1.0, "level": 5.0}
+    assert env.last_score is not None
+    assert ours(env.reset()[1]) == {}, "each score comes once"
     assert held.calls == [1]
-    assert (info["roboreward/reward"], info["roboreward/level"]) == (1.0, 5.0)
-    assert (info["roboreward/scored"], info["roboreward/pending"]) == (1.0, 0.0)
-    env.reset()
-    assert held.calls == [1]
-
-
-def test_each_score_is_handed_out_once(held: Judge) -> None:
-    held.gate.set()
-    env = deferred(held)
-    env.reset()
-    env.step(ACTION)
-    env.collect()
-    with pytest.raises(NoEpisode, match="Expected a pending score"):
-        env.collect()
-    _, info = env.reset()
-    assert math.isnan(info["roboreward/reward"])
-    assert info["roboreward/scored"] == 0.0
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), TypeError("typo")])
 def test_a_failure_is_raised_at_the_reset_once_and_the_episode_kept(error: Exception) -> None:
     env = deferred(refusing(0, error))
-    env.reset()
-    env.step(ACTION)
     expected = type(error) if isinstance(error, TypeError) else RewardModelFailure
-    with pytest.raises(expected, match=str(error)):
+    for rescored in (True, False):
         env.reset()
-    with pytest.raises(gym.error.ResetNeeded):
         env.step(ACTION)
-    assert env.rescore(Judge())[1] == 1.0
-    _, info = env.reset()
-    assert info["roboreward/scored"] == 0.0
-    with pytest.raises(NoEpisode):
-        env.rescore()
+        with pytest.raises(expected, match=str(error)):
+            env.reset()
+        with pytest.raises(gym.error.ResetNeeded):
+            env.step(ACTION)
+        if rescored:
+            assert env.rescore(Judge()).level == 5
+        assert ours(env.reset()[1]).get("reward") == (1.0 if rescored else None)
 
 
-def test_a_late_nan_is_told_as_no_score() -> None:
+def test_a_late_nan_is_no_score() -> None:
     env = deferred(refusing(0, OSError("gone")), on_failure="nan")
     env.reset()
     env.step(ACTION)
-    _, info = env.reset()
-    assert math.isnan(info["roboreward/reward"])
-    assert (info["roboreward/scored"], info["roboreward/pending"]) == (0.0, 0.0)
+    info = ours(env.reset()[1])
+    assert math.isnan(info.pop("reward"))
+    assert info == {"episode": 0}
 
 
-def test_a_pending_score_is_not_asked_for_twice(held: Judge) -> None:
+def test_a_model_is_never_called_from_two_threads_at_a_time(held: Judge) -> None:
     env = deferred(held)
     env.reset()
     env.step(ACTION)
-    with pytest.raises(NoEpisode, match=r"Call collect\(\)"):
-        env.rescore(Judge())
-
-
-def test_immediate_scores_are_not_collected() -> None:
-    env = VLMRewardWrapper(make_colour_env(1), Judge())
-    env.reset()
-    env.step(ACTION)
-    with pytest.raises(NoEpisode, match="immediate"):
-        env.collect()
-    with pytest.raises(NoEpisode, match="scoring='deferred'"):
-        vector(Judge()).collect()
+    assert held.begun.wait(60)
+    opener = threading.Timer(0.05, held.gate.set)
+    opener.start()
+    assert env.rescore().level == 5
+    opener.join()
+    assert held.most_at_a_time == 1
+    assert ours(env.reset()[1])["episode"] == 0
 
 
 @pytest.mark.parametrize("make", [deferred, partial(vector, scoring="deferred")])
-def test_close_does_not_wait_for_a_judge_that_hangs(
+def test_close_does_not_wait_for_a_model_that_hangs(
     make: Callable[[Judge], Any], held: Judge, caplog: pytest.LogCaptureFixture
 ) -> None:
     env = make(held)
@@ -554,80 +614,80 @@ def test_close_does_not_wait_for_a_judge_that_hangs(
     with caplog.at_level(logging.WARNING, logger="roboreward_gym"):
         env.close()
     assert "pending" in caplog.text
-    assert not held.gate.is_set(), "the judge is still at it"
-    with pytest.raises((gym.error.ResetNeeded, NoEpisode)):
+    assert not held.gate.is_set(), "the model is still at it"
+    with pytest.raises(gym.error.ResetNeeded):
         env.step(np.zeros(env.action_space.shape, np.float32))
 
 
-def test_a_collect_that_waits_is_told_of_the_close(held: Judge) -> None:
-    env = deferred(held)
-    env.reset()
-    env.step(ACTION)
-    assert held.begun.wait(60)
-    told: list[str] = []
-
-    def collect() -> None:
-        try:
-            env.collect()
-        except NoEpisode as error:
-            told.append(str(error))
-
-    waiter = threading.Thread(target=collect)
-    waiter.start()
-    while waiter.is_alive():
-        env.close()
-        waiter.join(0.01)
-    assert len(told) == 1
-
-
-def test_late_scores_keep_their_order_and_survive_the_failure_of_others() -> None:
-    envs = vector(refusing(1, OSError("gone")), [1, 2, 2], scoring="deferred")
-    envs.reset()
-    for _ in range(3):
-        rewards = step(envs)[1]
-    assert math.isnan(rewards[0])
-    with pytest.raises(RewardModelFailure, match=r"environments \[1\].*gone"):
-        envs.collect()
-    done = envs.collect(reward_model=Judge(lambda clip: ProgressScore(1)))
-    assert [(e.env, e.episode, e.reward) for e in done] == [
-        (0, 0, 0.75),
-        (1, 0, 0.0),
-        (2, 0, 0.75),
-        (0, 1, 0.75),
-    ]
-    assert envs.collect() == []
-
-
-def test_scores_that_are_known_come_without_waiting(held: Judge) -> None:
+def test_late_scores_come_with_later_steps_in_their_own_environments(held: Judge) -> None:
     envs = vector(held, [1, 2], scoring="deferred")
     envs.reset()
-    step(envs)
-    assert envs.collect(wait=False) == []
+    infos = step(envs)[4]
+    assert infos["_roboreward/pending"].tolist() == [True, False]
     held.gate.set()
-    assert [e.env for e in envs.collect()] == [0]
+    infos = step(envs)[4]
+    while "roboreward/reward" not in infos:
+        assert "roboreward/pending" not in infos or not infos["_roboreward/pending"][0]
+        infos = step(envs)[4]
+    assert infos["roboreward/reward"][0] == 1.0
+    assert infos["roboreward/episode"][0] == 0
+    assert infos["_roboreward/reward"][0]
 
 
-def test_failed_clips_do_not_pile_up() -> None:
-    envs = vector(refusing(0, OSError("gone")), [1, 1], scoring="deferred")
+def test_a_second_end_waits_for_the_score_of_the_first() -> None:
+    model = Judge()
+    envs = vector(model, [1, 1], scoring="deferred")
     envs.reset()
-    step(envs)
-    for _ in range(40):
+    numbers = []
+    for _ in range(6):
+        infos = step(envs)[4]
+        assert envs.last_scores[0] is None or "roboreward/pending" not in infos
+        if "roboreward/episode" in infos:
+            numbers.append(infos["roboreward/episode"].tolist())
+    infos = envs.reset()[1]
+    assert [*numbers, infos["roboreward/episode"].tolist()] == [[0, 0], [1, 1], [2, 2]]
+    assert len({id(clip) for clip in envs.last_clips}) == 2
+
+
+def test_a_late_failure_is_raised_and_the_step_returned_by_the_next_call() -> None:
+    envs = vector(refusing(1, OSError("gone")), [1, 1], scoring="deferred")
+    envs.reset()
+    assert np.isnan(step(envs)[1]).all()
+    failure = failed_step(envs)
+    assert "environments [1]" in str(failure)
+    steps = [env.get_wrapper_attr("step_index") for env in envs.unwrapped.envs]
+    assert [s.level if s else None for s in envs.rescore(Judge())] == [None, 5]
+    infos = step(envs)[4]
+    assert [env.get_wrapper_attr("step_index") for env in envs.unwrapped.envs] == steps
+    assert infos["roboreward/reward"].tolist() == [0.75, 1.0]
+    assert infos["roboreward/episode"].tolist() == [0, 0]
+
+
+def failed_step(envs: gym.vector.VectorEnv) -> RewardModelFailure:
+    """Step until the failure of a pending score is raised: at the latest with the next end."""
+    for _ in range(2):
         try:
             step(envs)
         except RewardModelFailure as failure:
-            assert "gone" in str(failure)  # noqa: PT017 - it comes in one of the steps
-            break
-    else:
-        pytest.fail("nothing was said of 20 failures")
-    with pytest.raises(RewardModelFailure):
-        envs.collect()
-    done = envs.collect(reward_model=Judge())
-    assert [e.episode for e in done if e.env == 0] == list(range(len(done) // 2))
+            return failure
+    raise AssertionError("Nothing was raised.")
+
+
+def test_a_reset_of_all_gives_failed_late_scores_up(caplog: pytest.LogCaptureFixture) -> None:
+    envs = vector(refusing(1, OSError("gone")), [1, 1], scoring="deferred")
+    envs.reset()
+    step(envs)
+    with pytest.raises(RewardModelFailure, match="gone"):
+        envs.reset()
+    infos = envs.reset()[1]
+    assert "gave it up" in caplog.text
+    assert infos["_roboreward/reward"].tolist() == [True, False]
 
 
 @pytest.mark.skipif(not hasattr(gym.vector, "AutoresetMode"), reason="needs a partial reset")
-def test_a_partial_reset_tells_the_late_scores_of_those_it_resets() -> None:
-    envs = vector(Judge(), [1, 2], "Disabled", scoring="deferred")
+def test_a_partial_reset_brings_the_late_scores_of_those_it_resets(held: Judge) -> None:
+    held.gate.set()
+    envs = vector(held, [1, 2], "Disabled", scoring="deferred")
     envs.reset()
     step(envs)
     _, infos = envs.reset(options={"reset_mask": np.array([True, False])})
@@ -636,7 +696,6 @@ def test_a_partial_reset_tells_the_late_scores_of_those_it_resets() -> None:
     step(envs)
     _, infos = envs.reset(options={"reset_mask": np.array([True, True])})
     assert infos["roboreward/reward"].tolist() == [1.0, 1.0]
-    assert envs.collect() == []
 
 
 @pytest.mark.skipif(not hasattr(gym.vector, "AutoresetMode"), reason="needs a partial reset")
@@ -649,6 +708,23 @@ def test_a_late_failure_at_a_partial_reset_asks_for_another() -> None:
         envs.reset(options={"reset_mask": mask})
     with pytest.raises(gym.error.ResetNeeded, match=r"\[0\]"):
         step(envs)
-    envs.reset(options={"reset_mask": mask})
-    assert envs.collect() == [], "the second reset gave it up"
+    assert "roboreward/reward" not in envs.reset(options={"reset_mask": mask})[1]
     step(envs)
+
+
+def test_clips_of_scored_episodes_are_let_go() -> None:
+    seen: list[weakref.ref[Clip]] = []
+
+    def answer(clip: Clip) -> ProgressScore:
+        seen.append(weakref.ref(clip))
+        return ProgressScore(3)
+
+    for env in (deferred(Judge(answer)), vector(Judge(answer), [1, 1], scoring="deferred")):
+        for _ in range(10):
+            env.reset()
+            env.step(np.zeros(env.action_space.shape, np.float32))
+        env.reset()
+        gc.collect()
+        assert sum(clip() is not None for clip in seen) <= 2, "the last of each environment"
+        env.close()
+        seen.clear()

@@ -1,4 +1,8 @@
+import copy
+import logging
 import math
+import pickle  # noqa: TID251 - what multiprocessing does with environments
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -6,8 +10,8 @@ import numpy as np
 import pytest
 
 from roboreward_gym import (
-    INFO_KEYS,
     InvalidClip,
+    InvalidReward,
     InvalidScore,
     InvalidSetting,
     NoEpisode,
@@ -17,6 +21,7 @@ from roboreward_gym import (
     UnknownName,
     VLMRewardWrapper,
 )
+from roboreward_gym.wrapper import Ending
 from tests.fakes import (
     BLUE,
     ENV_REWARD,
@@ -30,21 +35,52 @@ from tests.fakes import (
 ACTION = np.zeros(2, np.float32)
 
 
-@pytest.mark.parametrize("terminates", [True, False])
-def test_both_endings_are_scored_once_and_the_flags_stay(terminates: bool) -> None:  # noqa: FBT001
-    judge = FakeRewardModel(3)
-    steps = play(VLMRewardWrapper(PaintedEnv(4, terminates=terminates), judge))
+ENDINGS = [("terminated", True), ("terminated", False), ("unchanged", True), ("unchanged", False)]
+
+
+@pytest.mark.parametrize(("ending", "terminates"), ENDINGS)
+def test_both_endings_are_scored_once(ending: Ending, *, terminates: bool) -> None:
+    model = FakeRewardModel(3)
+    env = VLMRewardWrapper(PaintedEnv(4, terminates=terminates), model, ending=ending)
+    steps = play(env)
     assert [step[1] for step in steps] == [0.0, 0.0, 0.0, 0.5]
-    assert [step[2] for step in steps] == [False, False, False, terminates]
-    assert [step[3] for step in steps] == [False, False, False, not terminates]
-    assert len(judge.clips) == 1
+    last = (True, False) if ending == "terminated" or terminates else (False, True)
+    assert [step[2:4] for step in steps] == [(False, False)] * 3 + [last]
+    told = [step[4].get("roboreward/truncated") for step in steps]
+    assert told == [None, None, None, not terminates]
+    assert len(model.clips) == 1
 
 
-def test_time_limit_is_truncation() -> None:
+def test_a_time_limit_inside_ends_the_episode() -> None:
     env = VLMRewardWrapper(gym.wrappers.TimeLimit(PaintedEnv(100), 5), FakeRewardModel(5))
     steps = play(env)
     assert len(steps) == 5
-    assert steps[-1][1:4] == (1.0, False, True)
+    assert steps[-1][1:4] == (1.0, True, False)
+
+
+def test_a_time_limit_outside_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    env = gym.wrappers.TimeLimit(VLMRewardWrapper(PaintedEnv(100), FakeRewardModel(5)), 3)
+    for _ in range(5):
+        play(env)
+    env.reset()
+    warnings = [r.message for r in caplog.records if "TimeLimit" in r.message]
+    assert len(warnings) == 1
+    assert "wrap the result of gym.make" in warnings[0]
+
+
+def test_resets_now_and_then_are_no_reason_to_warn(caplog: pytest.LogCaptureFixture) -> None:
+    env = VLMRewardWrapper(PaintedEnv(3), FakeRewardModel(5))
+    for _ in range(6):
+        env.reset()
+        env.step(ACTION)
+        play(env)
+    assert "TimeLimit" not in caplog.text
+
+
+@pytest.mark.parametrize("ending", ["truncated", None])
+def test_an_unknown_ending_is_refused(ending: Any) -> None:
+    with pytest.raises(InvalidSetting, match="'terminated' or 'unchanged'"):
+        VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), ending=ending)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
@@ -87,19 +123,43 @@ def test_env_reward_of_nan_changes_nothing() -> None:
     assert [step[1] for step in play(VLMRewardWrapper(env, FakeRewardModel(5)))] == [0.0, 0.0, 1.0]
 
 
-def test_info_has_the_same_float_keys_in_every_step_and_at_reset() -> None:
+def test_info_has_keys_where_there_is_something_to_say() -> None:
     env = VLMRewardWrapper(PaintedEnv(3), FakeRewardModel(4))
     _, info = env.reset()
-    infos = [info, *(step[4] for step in play(env))]
-    for info in infos:
-        assert set(info) == {*INFO_KEYS, "step"}
-        assert all(isinstance(info[key], float) for key in INFO_KEYS)
-    assert [info["roboreward/scored"] for info in infos] == [0.0, 0.0, 0.0, 1.0]
-    assert math.isnan(infos[0]["roboreward/env_reward"])
-    assert infos[0]["roboreward/level"] == infos[1]["roboreward/level"]  # as check_env compares
-    for info in infos[:-1]:
-        assert math.isnan(info["roboreward/level"])
-    assert infos[-1]["roboreward/level"] == 4.0
+    told = [ours(info), *(ours(step[4]) for step in play(env))]
+    step = {"env_reward": ENV_REWARD}
+    score = {"level": 4.0, "expected": 4.0, "success_probability": 0.0, "off_format": 0.0}
+    assert told == [{}, step, step, {**step, "truncated": False, **score}]
+
+
+def ours(info: dict[str, Any]) -> dict[str, Any]:
+    return {k.removeprefix("roboreward/"): v for k, v in info.items() if k.startswith("robor")}
+
+
+def test_an_env_without_a_reward_has_none_in_info() -> None:
+    env = VLMRewardWrapper(
+        gym.wrappers.TransformReward(PaintedEnv(2), lambda _: None), FakeRewardModel(5)
+    )
+    steps = play(env)
+    assert [step[1] for step in steps] == [0.0, 1.0]
+    assert not any("roboreward/env_reward" in step[4] for step in steps)
+
+
+@pytest.mark.parametrize("reward", [np.zeros(2), "7", [1.0, 2.0]])
+def test_an_env_reward_that_is_no_number_is_refused_in_the_first_step(reward: object) -> None:
+    env = gym.wrappers.TransformReward(PaintedEnv(3), lambda _: reward)
+    wrapped = VLMRewardWrapper(env, FakeRewardModel(5))
+    wrapped.reset()
+    with pytest.raises(InvalidReward, match="wrapper inside"):
+        wrapped.step(ACTION)
+
+
+@pytest.mark.parametrize("reward", [True, np.float32(1.0), np.ones(1), np.int64(1)])
+def test_env_rewards_of_any_numeric_type_are_floats_in_info(reward: object) -> None:
+    env = gym.wrappers.TransformReward(PaintedEnv(1), lambda _: reward)
+    assert (
+        type(play(VLMRewardWrapper(env, FakeRewardModel()))[0][4]["roboreward/env_reward"]) is float
+    )
 
 
 def test_info_tells_the_distribution_of_the_score() -> None:
@@ -150,7 +210,7 @@ def test_task_can_be_text_or_a_function_of_the_env() -> None:
 
 @pytest.mark.parametrize("task", ["", "  ", 3])
 def test_impossible_task_is_refused_at_construction(task: object) -> None:
-    with pytest.raises(InvalidClip, match="Expected"):
+    with pytest.raises(InvalidClip, match="what the robot was"):
         VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), task)
 
 
@@ -195,27 +255,48 @@ def test_an_episode_with_a_failed_step_is_never_judged() -> None:
     env = VLMRewardWrapper(LooseCable(3), judge)
     with pytest.raises(OSError, match="no image"):
         play(env)
-    with pytest.raises(NoEpisode, match="unbroken"):
+    with pytest.raises(gym.error.ResetNeeded):
         env.step(ACTION)
     play(env)
     assert [colour(judge.clips[0], i)[1] for i in range(4)] == [2, 2, 2, 2]
 
 
-def test_a_failed_judge_does_not_lose_the_episode() -> None:
-    judge = FailingRewardModel(TimeoutError("10 s"), failures=2)
-    env = VLMRewardWrapper(PaintedEnv(3), judge)
-    with pytest.raises(RewardModelFailure, match="TimeoutError: 10 s"):
+def test_step_returns_the_end_of_an_episode_once_the_model_works_again() -> None:
+    model, painted = FailingRewardModel(TimeoutError("10 s"), failures=2), PaintedEnv(3)
+    env = gym.wrappers.RecordEpisodeStatistics(
+        gym.wrappers.TransformReward(VLMRewardWrapper(painted, model), lambda r: 10 * r)
+    )
+    with pytest.raises(RewardModelFailure, match=r"TimeoutError: 10 s\. The episode is kept"):
         play(env)
-    assert env.last_score is None
-    assert env.last_clip is not None
-    assert colour(env.last_clip, -1) == (3, 1, BLUE)
+    assert env.get_wrapper_attr("last_score") is None
+    assert colour(env.get_wrapper_attr("last_clip"), -1) == (3, 1, BLUE)
     with pytest.raises(RewardModelFailure):
-        env.rescore()
-    _, reward, terminated, truncated, info = env.rescore()
-    assert (reward, terminated, truncated) == (0.75, True, False)
+        env.step(ACTION)
+    _, reward, terminated, truncated, info = env.step(ACTION)
+    assert painted.step_index == 3, "no action was taken"
+    assert (reward, terminated, truncated) == (7.5, True, False)
     assert info["roboreward/level"] == 4.0
     assert info["roboreward/env_reward"] == ENV_REWARD
+    assert info["episode"]["r"] == 7.5, "wrappers outside see the reward"
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(ACTION)
+
+
+def test_another_model_can_score_an_episode_that_the_first_failed_on() -> None:
+    env = VLMRewardWrapper(PaintedEnv(3), FailingRewardModel(OSError("gone")))
+    with pytest.raises(RewardModelFailure):
+        play(env)
+    assert env.rescore(FakeRewardModel(5)).level == 5
+    assert env.step(ACTION)[1] == 1.0
     assert env.last_score is not None
+
+
+def test_a_reset_gives_a_failed_episode_up(caplog: pytest.LogCaptureFixture) -> None:
+    env = VLMRewardWrapper(PaintedEnv(3), FailingRewardModel(OSError("gone"), failures=1))
+    with pytest.raises(RewardModelFailure):
+        play(env)
+    assert len(play(env)) == 3
+    assert "gave it up" in caplog.text
 
 
 def test_the_score_of_an_earlier_episode_is_not_taken_for_that_of_a_failed_one() -> None:
@@ -228,37 +309,41 @@ def test_the_score_of_an_earlier_episode_is_not_taken_for_that_of_a_failed_one()
     assert env.last_score is None
 
 
-def test_rescore_takes_a_second_opinion() -> None:
+def test_a_second_opinion_changes_nothing() -> None:
     env = VLMRewardWrapper(PaintedEnv(3), FakeRewardModel(1))
     assert play(env)[-1][1] == 0.0
-    assert env.rescore(FakeRewardModel(5))[1] == 1.0
+    first = env.last_score
+    assert env.rescore(FakeRewardModel(5)).level == 5
+    assert env.last_score is first
 
 
 def test_rescore_without_an_ended_episode_is_refused() -> None:
     env = VLMRewardWrapper(PaintedEnv(3), FakeRewardModel())
-    with pytest.raises(NoEpisode):
-        env.rescore()
-    play(env)
     env.reset()
+    env.step(ACTION)
     with pytest.raises(NoEpisode):
         env.rescore()
 
 
-def test_nan_policy_gives_a_nan_reward_that_is_not_marked_as_scored() -> None:
+def test_under_nan_the_episode_ends_without_a_score() -> None:
     env = VLMRewardWrapper(PaintedEnv(2), FailingRewardModel(OSError("gone")), on_failure="nan")
-    first, last = play(env)
-    assert first[1] == 0.0
-    assert math.isnan(last[1])
-    assert last[4]["roboreward/scored"] == 0.0
-    assert math.isnan(last[4]["roboreward/level"])
+    terminated = truncated = False
+    env.reset()
+    while not (terminated or truncated):
+        _, reward, terminated, truncated, info = env.step(ACTION)
+    assert math.isnan(reward)
+    assert "roboreward/level" not in info
     assert env.last_score is not None
     assert "gone" in env.last_score.text
 
 
-def test_a_reward_map_without_a_finite_number_is_refused() -> None:
-    env = VLMRewardWrapper(PaintedEnv(1), FakeRewardModel(), reward_map=lambda _: math.nan)
-    with pytest.raises(InvalidScore, match="finite"):
+def test_a_reward_map_without_a_finite_number_is_refused_and_the_score_kept() -> None:
+    numbers, model = iter([math.nan, 0.5]), FakeRewardModel()
+    env = VLMRewardWrapper(PaintedEnv(1), model, reward_map=lambda _: next(numbers))
+    with pytest.raises(InvalidScore, match="no finite number"):
         play(env)
+    assert env.step(ACTION)[1] == 0.5
+    assert len(model.clips) == 1
 
 
 def test_close_releases_frames_and_keeps_the_model() -> None:
@@ -272,15 +357,31 @@ def test_close_releases_frames_and_keeps_the_model() -> None:
 
 
 def test_long_episodes_are_held_and_rendered_sparsely() -> None:
-    painted, judge = PaintedEnv(3_000), FakeRewardModel()
-    env = VLMRewardWrapper(painted, judge, max_frames=16)
+    painted, model = PaintedEnv(3_000), FakeRewardModel()
+    env = VLMRewardWrapper(painted, model, max_frames=16)
     play(env)
-    clip = judge.clips[0]
+    clip = model.clips[0]
     assert 8 <= len(clip.frames) <= 16
     assert painted.renders < 120
     assert colour(clip, 0) == (0, 1, BLUE)
     assert colour(clip, -1) == (3_000 % 256, 1, BLUE)
-    assert (len(clip.frames) - 1) / clip.fps == pytest.approx(3_000 / 5)
+    assert (clip.fps, clip.num_frames, clip.duration_s) == (5.0, 3_001, 3_001 / 5)
+
+
+def test_an_expensive_render_can_be_called_less_often() -> None:
+    painted, model = PaintedEnv(98), FakeRewardModel()
+    play(VLMRewardWrapper(painted, model, record_fps=0.5))
+    clip = model.clips[0]
+    assert clip.indices is not None
+    assert clip.indices.tolist() == [*range(0, 98, 10), 98]
+    assert painted.renders == 11
+    assert [colour(clip, i)[0] for i in range(11)] == clip.indices.tolist()
+
+
+@pytest.mark.parametrize("record_fps", [0, -1.0, math.inf, math.nan, True])
+def test_impossible_record_fps_is_refused(record_fps: Any) -> None:
+    with pytest.raises(InvalidSetting, match="record_fps"):
+        VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), record_fps=record_fps)
 
 
 @pytest.mark.parametrize("fps", [0, -1.0, math.inf, math.nan, True, "fast"])
@@ -291,12 +392,19 @@ def test_impossible_frame_rate_is_refused(fps: object) -> None:
 
 def test_missing_frame_rate_is_refused_and_can_be_passed() -> None:
     painted = PaintedEnv(1)
-    painted.metadata = {"render_modes": ["rgb_array"]}
-    with pytest.raises(InvalidSetting, match="Pass fps="):
-        VLMRewardWrapper(painted, FakeRewardModel())
+    for metadata in ({"render_modes": ["rgb_array"]}, None):
+        painted.metadata = metadata
+        with pytest.raises(InvalidSetting, match="Pass fps="):
+            VLMRewardWrapper(painted, FakeRewardModel())
     judge = FakeRewardModel()
     play(VLMRewardWrapper(painted, judge, fps=12.5))
     assert judge.clips[0].fps == 12.5
+
+
+@pytest.mark.parametrize("max_bytes", [0, 2.5, True])
+def test_impossible_max_bytes_is_refused(max_bytes: Any) -> None:
+    with pytest.raises(InvalidSetting, match="max_bytes"):
+        VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), max_bytes=max_bytes)
 
 
 @pytest.mark.parametrize("max_frames", [1, 0, 2.5, True])
@@ -318,3 +426,97 @@ def test_episode_statistics_outside_see_the_reward_of_the_judge() -> None:
     env = VLMRewardWrapper(PaintedEnv(4), FakeRewardModel(5))
     info = play(gym.wrappers.RecordEpisodeStatistics(env))[-1][4]
     assert info["episode"]["r"] == 1.0
+
+
+def test_a_task_that_is_set_is_that_of_the_next_episode() -> None:
+    model, painted = FakeRewardModel(), PaintedEnv(1)
+    for given in (None, "open the drawer"):
+        env = gym.wrappers.RecordEpisodeStatistics(VLMRewardWrapper(painted, model, given))
+        env.reset()
+        before = env.get_wrapper_attr("task")
+        env.set_wrapper_attr("task", f"close the {given}")
+        assert env.get_wrapper_attr("task") == before
+        env.step(ACTION)
+        play(env)
+    tasks = ["paint the wall", "close the None", "open the drawer", "close the open the drawer"]
+    assert [clip.task for clip in model.clips] == tasks
+    with pytest.raises(InvalidClip, match="empty task"):
+        env.set_wrapper_attr("task", "")
+
+
+def test_a_task_by_attribute_is_logged_once_and_a_mere_name_warned_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="roboreward_gym")
+    for task, warnings in (("paint the wall", 0), ("transfer_cube", 1)):
+        caplog.clear()
+        env = VLMRewardWrapper(PaintedEnv(1, task=task), FakeRewardModel())
+        play(env)
+        play(env)
+        told = [record.levelname for record in caplog.records if repr(task) in record.message]
+        assert told.count("INFO") == 1
+        assert told.count("WARNING") == warnings
+    caplog.clear()
+    play(VLMRewardWrapper(PaintedEnv(1), FakeRewardModel(), "transfer_cube"))
+    assert "transfer_cube" not in caplog.text, "it was passed on purpose"
+
+
+def test_goals_are_not_relabelled_by_the_environments_own_reward() -> None:
+    class GoalEnv(PaintedEnv):
+        def compute_reward(self, *args: Any) -> float:
+            return 1.0
+
+    env = gym.wrappers.RecordEpisodeStatistics(VLMRewardWrapper(GoalEnv(1), FakeRewardModel()))
+    with pytest.raises(InvalidSetting, match="HER"):
+        env.get_wrapper_attr("compute_reward")(1, 2, {})
+
+
+def black(step: int) -> np.ndarray:
+    return np.zeros((6, 8, 3), np.uint8)
+
+
+def noise(step: int) -> np.ndarray:
+    return np.random.default_rng(step).integers(0, 256, (6, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (black, "all its frames are equal"),
+        (lambda step: noise(0), "all its frames are equal"),
+        (lambda step: noise(step) if step < 3 else black(step), "its last frame is of one colour"),
+        (noise, None),
+    ],
+)
+def test_a_dead_camera_is_warned_about_once(
+    picture: Callable[[int], np.ndarray], message: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    env = VLMRewardWrapper(
+        PaintedEnv(3),
+        FakeRewardModel(),
+        frame_source=lambda env, _: picture(env.unwrapped.step_index),
+    )
+    play(env)
+    play(env)
+    told = [record.message for record in caplog.records if "shows nothing" in record.message]
+    assert len(told) == (message is not None)
+    assert message is None or message in told[0]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copied_env_does_not_go_on_with_an_old_recording(copied: Callable[[Any], Any]) -> None:
+    env = VLMRewardWrapper(PaintedEnv(3), FakeRewardModel())
+    env.reset()
+    env.step(ACTION)
+    again = copied(env)
+    with pytest.raises(gym.error.ResetNeeded):
+        again.step(ACTION)
+    play(again)
+    assert len(again.last_clip.frames) == 4
+    env.step(ACTION)
+
+
+def test_a_vector_env_is_refused_with_the_name_of_its_wrapper() -> None:
+    envs = gym.vector.SyncVectorEnv([PaintedEnv])
+    with pytest.raises(InvalidSetting, match="VLMRewardVectorWrapper"):
+        VLMRewardWrapper(envs, FakeRewardModel())

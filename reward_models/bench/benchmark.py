@@ -17,8 +17,7 @@ import tyro
 from tqdm import tqdm
 
 from reward_models.data.reward_data import RewardData, Split
-from roboreward_gym._cli import run_program
-from roboreward_gym.allocator import keep_freed_memory
+from roboreward_gym._cli import keep_freed_memory, run_program
 from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.registry import load_reward_model, reward_model_names
 from roboreward_gym.types import RewardModel

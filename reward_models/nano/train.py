@@ -8,8 +8,7 @@ descriptions, locations and scores. Every stage resumes where it was stopped; a 
 import tyro
 
 from reward_models.nano.config import TrainConfig
-from roboreward_gym._cli import run_program
-from roboreward_gym.allocator import keep_freed_memory
+from roboreward_gym._cli import keep_freed_memory, run_program
 
 
 def main(argv: list[str] | None = None) -> int:

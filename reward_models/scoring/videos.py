@@ -25,8 +25,7 @@ from reward_models.scoring.inputs import (
 )
 from reward_models.scoring.log import RowWriter, ScoreLog, score_row
 from reward_models.scoring.stdout import Format, printer
-from roboreward_gym._cli import run_program
-from roboreward_gym.allocator import keep_freed_memory
+from roboreward_gym._cli import keep_freed_memory, run_program
 from roboreward_gym.errors import (
     InvalidClip,
     RewardModelFailure,

@@ -10,7 +10,7 @@ from roboreward_gym import (
     ProgressScore,
     RewardModelFailure,
 )
-from roboreward_gym.judging import Judging
+from roboreward_gym.scorer import Scorer
 from tests.fakes import FailingRewardModel, FakeRewardModel
 
 CLIP = Clip(np.zeros((2, 4, 4, 3), np.uint8), "lift the cup", 5.0)
@@ -37,66 +37,66 @@ FAILURES = [
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
 def test_every_failure_raises_by_default(failure: object) -> None:
     with pytest.raises(RewardModelFailure, match="FailingRewardModel") as caught:
-        Judging(FailingRewardModel(failure)).score(CLIP)
+        Scorer(FailingRewardModel(failure)).score(CLIP)
     if isinstance(failure, Exception):
         assert caught.value.__cause__ is failure
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
 def test_every_failure_is_unreadable_under_nan(failure: object) -> None:
-    score = Judging(FailingRewardModel(failure), "nan").score(CLIP)
+    score = Scorer(FailingRewardModel(failure), "nan").score(CLIP)
     assert score.level is None
     assert "FailingRewardModel" in score.text
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
 def test_a_substitute_is_asked_after_every_failure(failure: object) -> None:
-    assert Judging(FailingRewardModel(failure), FakeRewardModel(2)).score(CLIP).level == 2
+    assert Scorer(FailingRewardModel(failure), FakeRewardModel(2)).score(CLIP).level == 2
 
 
 def test_a_failing_substitute_raises() -> None:
     with pytest.raises(RewardModelFailure):
-        Judging(FailingRewardModel(OSError()), FailingRewardModel(OSError())).score(CLIP)
+        Scorer(FailingRewardModel(OSError()), FailingRewardModel(OSError())).score(CLIP)
 
 
 def test_retry_asks_again_a_bounded_number_of_times() -> None:
     patient = FailingRewardModel(OSError("busy"), failures=2)
-    assert Judging(patient, "retry", retries=2).score(CLIP).level == 4
+    assert Scorer(patient, "retry", retries=2).score(CLIP).level == 4
     assert patient.calls == 3
     hopeless = FailingRewardModel(OSError("busy"))
     with pytest.raises(RewardModelFailure, match="busy"):
-        Judging(hopeless, "retry", retries=3).score(CLIP)
+        Scorer(hopeless, "retry", retries=3).score(CLIP)
     assert hopeless.calls == 4
 
 
 def test_other_policies_ask_once() -> None:
     for on_failure in ("nan", FakeRewardModel()):
         judge = FailingRewardModel(OSError())
-        Judging(judge, on_failure).score(CLIP)
+        Scorer(judge, on_failure).score(CLIP)
         assert judge.calls == 1
 
 
 def test_failures_that_do_not_raise_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="roboreward_gym"):
-        Judging(FailingRewardModel(OSError("gone")), "nan").score(CLIP)
+        Scorer(FailingRewardModel(OSError("gone")), "nan").score(CLIP)
     assert "gone" in caplog.text
 
 
 @pytest.mark.parametrize("bug", [AttributeError("typo"), KeyboardInterrupt(), SystemExit()])
 def test_bugs_and_interrupts_pass_as_they_are(bug: BaseException) -> None:
     with pytest.raises(type(bug)):
-        Judging(FailingRewardModel(bug), "nan").score(CLIP)
+        Scorer(FailingRewardModel(bug), "nan").score(CLIP)
 
 
 @pytest.mark.parametrize("judge", [3, None, FakeRewardModel, object()])
 def test_what_cannot_score_is_refused(judge: object) -> None:
     with pytest.raises(InvalidRewardModel, match="Expected"):
-        Judging(judge)
+        Scorer(judge)
     with pytest.raises(InvalidRewardModel, match="Expected"):
-        Judging(FakeRewardModel(), judge)
+        Scorer(FakeRewardModel(), judge)
 
 
 @pytest.mark.parametrize("retries", [-1, 1.5, True, "2"])
 def test_impossible_retries_are_refused(retries: object) -> None:
     with pytest.raises(InvalidSetting, match="retries"):
-        Judging(FakeRewardModel(), "retry", retries)
+        Scorer(FakeRewardModel(), "retry", retries)

@@ -1,0 +1,288 @@
+"""Where the frames of a vector environment come from, so that the last one of an episode is its end."""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from roboreward_gym.errors import InvalidSetting, NoFrames
+from roboreward_gym.recording import (
+    CAPTURED,
+    MAX_BYTES,
+    MAX_FRAMES,
+    RECORDING,
+    RENDER,
+    FrameBuffer,
+    FrameFunction,
+    check_frame,
+    check_max_bytes,
+    check_max_frames,
+    look_up,
+    to_numpy,
+)
+from roboreward_gym.specs import is_function_name, load_function
+
+FINAL_INFO = "final_info"
+"""Where Gymnasium puts the infos of an environment that was reset in the same step."""
+
+FINAL_OBSERVATIONS = ("final_obs", "final_observation")
+"""Likewise the last observations: an array of objects in Gymnasium, a batch in some simulators."""
+
+USE_CAPTURE = (
+    "Put FrameCapture around each environment, outside of everything else (gym.make_vec(..., "
+    "wrappers=[FrameCapture]))"
+)
+USE_OTHERS = (
+    f"{USE_CAPTURE}; or make the vector with autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP; "
+    "or pass frame_source= an observation key, or a function of the vector environment and the "
+    "observations."
+)
+
+
+class Autoreset(Enum):
+    """What a vector environment does about an ended episode, in Gymnasium's words."""
+
+    NEXT_STEP = "NextStep"
+    SAME_STEP = "SameStep"
+    DISABLED = "Disabled"
+
+
+def autoreset_of(envs: gym.vector.VectorEnv) -> Autoreset:
+    """Read the mode; without one it is that of Gymnasium 1.0, which resets in the next step.
+
+    Asks the vector environment before its metadata, which Gymnasium 1.1 to 1.3 share between all
+    vectors of one class of environment.
+    """
+    mode = getattr(envs.unwrapped, "autoreset_mode", (envs.metadata or {}).get("autoreset_mode"))
+    if mode is None:
+        return Autoreset.NEXT_STEP
+    try:
+        return Autoreset(getattr(mode, "value", mode))
+    except ValueError as error:
+        raise InvalidSetting(
+            f"The autoreset mode of the vector environment is {mode!r}. Known are "
+            f"{[m.value for m in Autoreset]}."
+        ) from error
+
+
+class CapturedRecorder:
+    """Receives the recordings that a `FrameCapture` in each environment has made."""
+
+    def start(self, reset_mask: np.ndarray, observations: Any, infos: dict[str, Any]) -> None:
+        """Nothing but tidy the infos: the environments have begun by themselves."""
+        _take_out(infos)
+
+    def record(
+        self, observations: Any, infos: dict[str, Any], ended: np.ndarray, begun: np.ndarray
+    ) -> dict[int, FrameBuffer]:
+        """Take the recordings of the environments in the mask `ended` out of the infos."""
+        places = [infos, infos[FINAL_INFO]] if FINAL_INFO in infos else [infos]
+        buffers = {i: buffer for place in places for i, buffer in _take_out(place)}
+        if sorted(buffers) != np.flatnonzero(ended).tolist():
+            raise NoFrames(
+                f"The environments {np.flatnonzero(ended).tolist()} ended an episode, but the "
+                f"recordings are of {sorted(buffers)}. {USE_CAPTURE}."
+            )
+        return buffers
+
+
+class VectorRecorder:
+    """Records what the vector environment renders or observes.
+
+    Args:
+        envs: The vector environment.
+        source: `"render"`, a path of keys into the observations, or a function of the vector
+            environment and the observations that returns all frames, `(num_envs, H, W, 3)`. Under
+            same-step autoreset it is also called with the last observations.
+        bounds: Most frames and most bytes that are held, and the stride; see `FrameBuffer`.
+        mode: When environments are reset.
+    """
+
+    def __init__(
+        self,
+        envs: gym.vector.VectorEnv,
+        source: str | FrameFunction,
+        bounds: tuple[int, int, int],
+        mode: Autoreset,
+    ) -> None:
+        self._envs = envs
+        self._source = source
+        self._bounds = bounds
+        self._final_apart = mode is Autoreset.SAME_STEP
+        self._buffers: list[FrameBuffer | None] = [None] * envs.num_envs
+        self._expected_frames = 64
+
+    def start(self, reset_mask: np.ndarray, observations: Any, infos: dict[str, Any]) -> None:
+        """Record the first frames of the environments in the mask, `(num_envs,)`."""
+        frames = self._lazily(observations)
+        for i in np.flatnonzero(reset_mask):
+            self._buffers[i] = FrameBuffer(
+                check_frame(frames()[i], self._source),
+                *self._bounds,
+                expected=self._expected_frames,
+            )
+
+    def record(
+        self, observations: Any, infos: dict[str, Any], ended: np.ndarray, begun: np.ndarray
+    ) -> dict[int, FrameBuffer]:
+        """Record one step; return the recordings of the environments in the mask `ended`.
+
+        Those in the mask `begun` show their first frame, those in both masks the one that follows.
+        """
+        frames = self._lazily(observations)
+        last = self._lazily(observations, infos) if self._final_apart else frames
+        done: dict[int, FrameBuffer] = {}
+        for i, buffer in enumerate(self._buffers):
+            if buffer is None or (begun[i] and not ended[i]):
+                continue
+            shown = last if ended[i] else frames
+            buffer.add(
+                lambda i=i, shown=shown: check_frame(shown()[i], self._source),
+                final=bool(ended[i]),
+            )
+            if ended[i]:
+                done[i], self._buffers[i] = buffer, None
+                self._expected_frames = len(buffer)
+        self.start(begun, observations, infos)
+        return done
+
+    def _lazily(self, observations: Any, infos: dict[str, Any] | None = None) -> Callable[[], Any]:
+        """A function that gives all frames; it renders once, and only if it is called."""
+        batch: list[Any] = []
+
+        def frames() -> Any:
+            if not batch:
+                seen = observations if infos is None else self._last(observations, infos)
+                batch.append(self._batch(seen))
+            return batch[0]
+
+        return frames
+
+    def _batch(self, observations: Any) -> Any:
+        if callable(self._source):
+            found: Any = self._source(self._envs, observations)
+        elif self._source == RENDER:
+            found = self._envs.render()
+        elif isinstance(observations, list):
+            return [o if o is None else look_up(o, self._source) for o in observations]
+        else:
+            found = look_up(observations, self._source)
+        if hasattr(found, "__array__"):
+            found = to_numpy(found)
+        if isinstance(found, (tuple, list, np.ndarray)) and len(found) == self._envs.num_envs:
+            return found
+        raise NoFrames(
+            f"Expected {self._envs.num_envs} frames from frame_source {self._source!r}, got "
+            f"{type(found).__name__}. {USE_OTHERS}"
+        )
+
+    def _last(self, observations: Any, infos: dict[str, Any]) -> Any:
+        """The last observations: a batch, or for a key a list with None where nothing ended."""
+        key = next((key for key in FINAL_OBSERVATIONS if key in infos), None)
+        if key is None:
+            raise NoFrames(
+                f"The last observation of an ended episode is not in the infos, as {' or '.join(FINAL_OBSERVATIONS)}. "
+                f"{USE_OTHERS}"
+            )
+        final = infos[key]
+        if not (isinstance(final, np.ndarray) and final.dtype == object):
+            return final
+        if not callable(self._source):
+            return list(final)
+        # A function takes a batch: the last observations among those of environments that go on.
+        space = self._envs.single_observation_space
+        present = gym.vector.utils.iterate(self._envs.observation_space, observations)
+        mixed = [now if end is None else end for now, end in zip(present, final, strict=True)]
+        empty = gym.vector.utils.create_empty_array(space, self._envs.num_envs)
+        return gym.vector.utils.concatenate(space, mixed, empty)
+
+
+Recorder = CapturedRecorder | VectorRecorder
+
+
+def choose_recorder(
+    envs: gym.vector.VectorEnv,
+    infos: dict[str, Any],
+    source: str | FrameFunction,
+    bounds: tuple[int, int, int],
+    mode: Autoreset,
+) -> Recorder:
+    """What the infos of a full reset and the settings call for.
+
+    Raises:
+        NoFrames: The ends of episodes could not be seen.
+        InvalidSetting: Two say how to record.
+    """
+    if CAPTURED not in infos:
+        _check_render(envs, source, mode)
+        return VectorRecorder(envs, source, bounds, mode)
+    missing = np.flatnonzero(~infos[f"_{CAPTURED}"]).tolist()
+    if missing:
+        raise NoFrames(
+            f"Some environments have a FrameCapture and {missing} have none. {USE_CAPTURE}."
+        )
+    if source != RENDER or bounds != (MAX_FRAMES, MAX_BYTES, 1):
+        raise InvalidSetting(
+            "Each environment has a FrameCapture: pass frame_source, record_fps, max_frames and "
+            "max_bytes to it, and not to VLMRewardVectorWrapper."
+        )
+    return CapturedRecorder()
+
+
+def _check_render(envs: gym.vector.VectorEnv, source: str | FrameFunction, mode: Autoreset) -> None:
+    if source != RENDER:
+        return
+    if mode is Autoreset.SAME_STEP:
+        raise NoFrames(
+            "With same-step autoreset render() shows the next episode already, and the end of an "
+            f"episode is lost. {USE_OTHERS}"
+        )
+    if envs.render_mode != "rgb_array":
+        raise NoFrames(
+            f"The environments have render_mode={envs.render_mode!r}. Make them with "
+            "gym.make_vec(..., render_mode='rgb_array'), or pass frame_source= an observation key "
+            "or a function of the vector environment and the observations."
+        )
+
+
+def copy_infos(infos: Any) -> dict[str, Any]:
+    """A copy to take entries out of, in both places where there are some.
+
+    Raises:
+        InvalidSetting: They are no dict, as Gymnasium's vector environments have it.
+    """
+    if not isinstance(infos, Mapping):
+        raise InvalidSetting(
+            f"The infos of the vector environment are a {type(infos).__name__}. Gymnasium's are a "
+            "dict of arrays: put a wrapper inside that makes them so."
+        )
+    copied = dict(infos)
+    if FINAL_INFO in copied:
+        copied[FINAL_INFO] = dict(copied[FINAL_INFO])
+    return copied
+
+
+def check_source(source: object) -> str | FrameFunction:
+    """Return the frame source, or raise `NoFrames` if it is none of a vector environment."""
+    if isinstance(source, str) and is_function_name(source):
+        return load_function(source)
+    if callable(source) or (isinstance(source, str) and source):
+        return source
+    raise NoFrames(
+        f"frame_source is 'render', an observation key, or a function of the vector environment and "
+        f"the observations, not {source!r}."
+    )
+
+
+def check_bounds(max_frames: int, max_bytes: int, stride: int) -> tuple[int, int, int]:
+    """Return the three, or raise `InvalidSetting`."""
+    return check_max_frames(max_frames), check_max_bytes(max_bytes), stride
+
+
+def _take_out(infos: dict[str, Any]) -> list[tuple[int, FrameBuffer]]:
+    # A later reset says again that it is captured.
+    for key in (CAPTURED, f"_{CAPTURED}", f"_{RECORDING}"):
+        infos.pop(key, None)
+    return [(i, buffer) for i, buffer in enumerate(infos.pop(RECORDING, ())) if buffer is not None]

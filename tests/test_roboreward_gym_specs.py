@@ -1,0 +1,143 @@
+import copy
+import pickle  # noqa: TID251 - multiprocessing sends specs so
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+
+from roboreward_gym import (
+    InvalidSetting,
+    NotPortable,
+    ProgressScore,
+    VLMRewardWrapper,
+    load_reward_model,
+    registry,
+)
+from tests.fakes import FakeRewardModel, PaintedEnv, play
+
+ID = "RoboRewardPainted-v0"
+
+
+class UncopyableJudge(FakeRewardModel):
+    def __deepcopy__(self, memo: dict[int, Any]) -> "UncopyableJudge":
+        raise AssertionError("A second copy of the model was made.")
+
+
+@pytest.fixture(autouse=True)
+def painted_env(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(registry, "_factories", {"portable-judge": UncopyableJudge})
+    monkeypatch.setattr(registry, "_loaded", {})
+    gym.register(ID, "tests.fakes:PaintedEnv", max_episode_steps=3)
+    yield
+    del gym.registry[ID]
+
+
+def make(reward_model: Any = "portable-judge", **settings: Any) -> VLMRewardWrapper:
+    return VLMRewardWrapper(gym.make(ID, steps=100), reward_model, **settings)
+
+
+def test_spec_makes_the_same_env_again_with_the_shared_model() -> None:
+    env = make(reward_map="binary@4", task="jump", max_frames=16, on_failure="nan")
+    assert env.spec is not None
+    assert env.spec.to_json() == EnvSpec.from_json(env.spec.to_json()).to_json()
+    for spec in (
+        env.spec,
+        EnvSpec.from_json(env.spec.to_json()),
+        pickle.loads(pickle.dumps(env.spec)),
+    ):
+        again = gym.make(spec)
+        assert isinstance(again, VLMRewardWrapper)
+        assert again.spec == env.spec
+        steps = play(again)
+        assert len(steps) == 3
+        assert steps[-1][1:4] == (0.0, True, False)
+        judge = load_reward_model("portable-judge")
+        assert isinstance(judge, UncopyableJudge)
+        assert judge.clips[-1].task == "jump"
+        assert again.last_clip is judge.clips[-1]
+
+
+def test_wrapper_can_be_named_in_a_spec() -> None:
+    wrapper = VLMRewardWrapper.wrapper_spec(reward_model="portable-judge", task="jump")
+    gym.register("RoboRewardJudged-v0", "tests.fakes:PaintedEnv", additional_wrappers=(wrapper,))
+    env = gym.make("RoboRewardJudged-v0")
+    assert play(env)[-1][1] == 0.5
+    del gym.registry["RoboRewardJudged-v0"]
+
+
+OBJECTS = [
+    ({"reward_model": UncopyableJudge()}, "reward_model as an object, <object UncopyableJudge>"),
+    ({"task": lambda env: "jump"}, "Pass the task as text"),
+    ({"frame_source": lambda env, observation: env.render()}, "Pass 'render'"),
+    ({"reward_map": lambda score: 0.0}, "Pass the name of a reward map"),
+    ({"on_failure": UncopyableJudge()}, "Pass a policy"),
+]
+
+
+@pytest.mark.parametrize(("settings", "advice"), OBJECTS)
+def test_a_spec_with_an_object_makes_the_env_again_in_this_process_only(
+    settings: dict[str, Any], advice: str
+) -> None:
+    env = gym.wrappers.RecordEpisodeStatistics(make(**settings))
+    again = gym.make(env.spec)
+    assert again.spec == env.spec
+    assert play(again)[-1][4]["roboreward/truncated"]
+    elsewhere = EnvSpec.from_json(env.spec.to_json())
+    with pytest.raises(NotPortable, match=advice):
+        gym.make(elsewhere)
+    with pytest.raises(NotPortable, match=advice):
+        gym.make(pickle.loads(pickle.dumps(env.spec)))
+
+
+def jump(env: gym.Env) -> str:
+    """A task for a spec."""
+    return f"jump {env.unwrapped.steps} times"
+
+
+def picture(env: gym.Env, observation: object) -> np.ndarray:
+    """A frame for a spec."""
+    return np.full((6, 8, 3), 9, np.uint8)
+
+
+def half(score: ProgressScore) -> float:
+    """A reward for a spec."""
+    return 0.5
+
+
+def test_functions_by_name_travel_as_json() -> None:
+    here = "tests.test_roboreward_gym_specs"
+    env = make(task=f"{here}:jump", frame_source=f"{here}:picture", reward_map=f"{here}:half")
+    assert env.spec is not None
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))
+    assert play(again)[-1][1] == 0.5
+    clip = again.get_wrapper_attr("last_clip")
+    assert (clip.task, clip.frames[-1].max()) == ("jump 100 times", 9)
+
+
+@pytest.mark.parametrize("setting", ["task", "frame_source", "reward_map"])
+@pytest.mark.parametrize(
+    "name", ["no_such_module:f", "tests.fakes:no_such_function", "tests.fakes:BLUE"]
+)
+def test_a_name_that_names_no_function_is_refused_at_construction(setting: str, name: str) -> None:
+    with pytest.raises(InvalidSetting, match=name):
+        make(**{setting: name})
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+@pytest.mark.parametrize("scoring", ["immediate", "deferred"])
+def test_an_env_with_a_named_model_is_copied_without_the_model(
+    copied: Callable[[gym.Env], gym.Env], scoring: str
+) -> None:
+    env = VLMRewardWrapper(
+        PaintedEnv(3), "portable-judge", on_failure="portable-judge", scoring=scoring
+    )
+    play(env)
+    again = copied(env)
+    play(again)
+    again.reset()
+    judge = load_reward_model("portable-judge")
+    assert isinstance(judge, UncopyableJudge)
+    assert len(judge.clips) == 2
