@@ -16,8 +16,11 @@ from reward_models.bench.measure import measure
 from reward_models.data.reward_data import InvalidData, RewardData
 from reward_models.nano import stages
 from reward_models.nano.config import LanguageConfig, TowerConfig, TrainConfig
+from reward_models.nano.model import build_config, build_model, build_processor, save
+from reward_models.nano.questions import vocabulary
 from reward_models.nano.stages import train, validation_examples
-from reward_models.nano.training_state import save_state
+from reward_models.nano.tokenizer import build_tokenizer
+from reward_models.nano.tower import make_head
 from reward_models.qwen3vl.loading import load_checkpoint
 from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.errors import InvalidSetting, WeightsError
@@ -147,29 +150,25 @@ def test_data_without_validation_is_enough(
 
 
 @pytest.fixture(scope="module")
-def lively(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """State of a language stage whose model gives different clips different levels."""
-    model, _ = load_checkpoint(run / "base", torch.float32)
-    enliven(model.model.language_model)
-    path = tmp_path_factory.mktemp("lively") / "language.safetensors"
-    model.model.visual = stages.CachedTower(model.model.visual)
-    save_state(path, 1, {"language": model})
-    return path
+def lively(folders: tuple[Path, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose untrained model gives different clips different levels."""
+    run = tmp_path_factory.mktemp("lively")
+    tokenizer = build_tokenizer(vocabulary(RewardData.open(folders, "train")))
+    model = build_model(build_config(TINY, tokenizer), seed=0)
+    enliven(model)
+    save(model, build_processor(tokenizer), run / "base")
+    return run
 
 
 def test_validation_measures_the_weights_on_the_pixels_of_the_validation_split(
-    run: Path, folders: tuple[Path, ...], lively: Path, tmp_path: Path
+    folders: tuple[Path, ...], lively: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    settings = {"tower_from": run, "language": FROZEN, "language_init": lively}
-    train(config_for(folders, out, validation_examples=100, **settings))
+    train(config_for(folders, out, validation_examples=100, tower_from=lively, language=FROZEN))
     validation = RewardData.open(folders, "validation")
     model = RoboReward(out / "model", off_format_limit=1.0)
-    predicted = {
-        score.level
-        for score in model.score([validation.clip(e.clip, e.task) for e in validation.examples])
-    }
-    assert len(predicted) > 1, "a constant answer would not tell one split from the other"
+    scores = model.score([validation.clip(e.clip, e.task) for e in validation.examples])
+    assert len({s.level for s in scores}) > 1, "a constant would not tell one split from another"
     measured = measure(model, validation)
     (row,) = [row for row in rows_of(out) if row["stage"] == "language"]
     for name in ("macro_mae", "level_macro_mae", "false_positive_rate"):
@@ -264,18 +263,12 @@ def test_a_tower_stage_begins_with_the_weights_it_is_given(
 
 
 def test_a_language_stage_begins_with_the_weights_it_is_given(
-    run: Path, folders: tuple[Path, ...], lively: Path, tmp_path: Path
+    run: Path, folders: tuple[Path, ...], tmp_path: Path
 ) -> None:
-    out = tmp_path / "run"
-    train(config_for(folders, out, tower_from=run, language=FROZEN, language_init=lively))
-    given, base, began = (
-        load_file(path)
-        for path in (
-            lively,
-            run / "base" / "model.safetensors",
-            out / "model" / "model.safetensors",
-        )
-    )
+    out, init = tmp_path / "run", run / "language-best.safetensors"
+    train(config_for(folders, out, tower_from=run, language=FROZEN, language_init=init))
+    given = load_file(init)
+    base, began = (load_file(f / "model.safetensors") for f in (run / "base", out / "model"))
     language = [name for name in base if "language_model" in name]
     assert language
     assert all(torch.equal(given[f"language/{name}"].half(), began[name]) for name in language)
@@ -318,12 +311,40 @@ def test_every_kind_of_answer_trains_the_model_by_its_weight(
     assert same == (not changes)
 
 
-def test_the_seed_decides_weights_and_batches(folders: tuple[Path, ...], tmp_path: Path) -> None:
-    weights = {}
+def weights_by_seed(out: Path, part: str, **settings: Any) -> list[dict[str, torch.Tensor]]:
+    """Weights of runs with the seeds 0, 0 and 1."""
+    weights = []
     for name, seed in (("first", 0), ("again", 0), ("other", 1)):
-        out = tmp_path / name
-        train(config_for(folders, out, seed=seed))
-        weights[name] = load_file(out / "model" / "model.safetensors")
-    embedding = "model.language_model.embed_tokens.weight"
-    assert torch.equal(weights["first"][embedding], weights["again"][embedding])
-    assert not torch.equal(weights["first"][embedding], weights["other"][embedding])
+        train(config_for(out=out / name, seed=seed, **settings))
+        weights.append(load_file(out / name / part / "model.safetensors"))
+    return weights
+
+
+def test_the_seed_decides_the_first_weights(folders: tuple[Path, ...], tmp_path: Path) -> None:
+    frozen = TowerConfig(steps=1, batch_size=2, learning_rate=0.0, warmup=0, shift_px=2)
+    first, again, other = weights_by_seed(
+        tmp_path, "base", folders=folders, stage="tower", tower=frozen
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    for name in ("language_model.embed_tokens.weight", "visual.merger.linear_fc1.weight"):
+        assert not torch.equal(first[f"model.{name}"], other[f"model.{name}"])
+
+
+def test_the_seed_decides_the_questions(
+    run: Path, folders: tuple[Path, ...], tmp_path: Path
+) -> None:
+    language = LanguageConfig(steps=2, batch_size=3, warmup=0)
+    first, again, other = weights_by_seed(
+        tmp_path, "model", folders=folders[:1], tower_from=run, language=language
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_tower_and_its_head_are_trained_together(run: Path, folders: tuple[Path, ...]) -> None:
+    data = RewardData.open(folders, "train")
+    model, _ = load_checkpoint(run / "base", torch.float32)
+    untrained = make_head(model.model.visual, len(data.landmarks), seed=0)
+    trained = load_file(run / "tower.safetensors")
+    assert not torch.equal(trained["head/weight"], untrained.weight)
+    assert not torch.equal(trained["head/bias"], untrained.bias)
