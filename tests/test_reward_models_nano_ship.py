@@ -52,6 +52,10 @@ def test_what_is_shipped_loads_and_says_what_was_measured(config: ShipConfig) ->
         "open both drawers",
     ):
         assert fact in card
+    assert json.loads((config.weights / "trained_tasks.json").read_text()).keys() == {
+        "toy",
+        "drawer",
+    }
     shipped = json.loads((config.weights.parent / "metrics.json").read_text())
     assert shipped == NUMBERS | {"model": "roboreward-nano"}
 

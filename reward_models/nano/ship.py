@@ -16,6 +16,7 @@ import tyro
 from reward_models.nano import NAME, WEIGHTS
 from reward_models.nano.config import SELECTED
 from reward_models.nano.tasks import TASKS
+from reward_models.qwen3vl.trained_tasks import FILE as TRAINED_TASKS
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import WeightsError
 
@@ -64,8 +65,8 @@ def ship(config: ShipConfig) -> None:
     for path in config.weights.iterdir():
         path.chmod(0o644)
     (config.weights / "README.md").write_text(text, encoding="utf-8")
-    target = config.weights.parent / "metrics.json"
-    target.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    _write(config.weights / TRAINED_TASKS, TASKS)
+    _write(config.weights.parent / "metrics.json", numbers)
 
 
 def card(
@@ -128,6 +129,10 @@ and camera poses training never saw. Macro: the plain mean over scenes and kinds
 - Language model: {run["language"]["steps"]} steps of {run["language"]["batch_size"]} questions, tower frozen. {chosen}
 - Weights: half precision, safetensors. Licence: that of this repository.
 """
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,15 +21,4 @@ TASKS: Mapping[str, tuple[str, ...]] = {
         "pick up the duck",
     ),
 }
-"""Tasks by simulated scene; one of them belongs to both."""
-
-_KNOWN = frozenset(task for tasks in TASKS.values() for task in tasks)
-
-
-def is_trained_task(task: str) -> bool:
-    """Whether nano was trained on a task of these words; upper and lower case are the same.
-
-    >>> is_trained_task("Open the left drawer"), is_trained_task("Open the left drawer.")
-    (True, False)
-    """
-    return task.casefold() in _KNOWN
+"""Tasks by simulated scene; one of them belongs to both. `reward_models.nano.ship` writes them beside the weights."""

@@ -44,6 +44,7 @@ from reward_models.qwen3vl.loading import (
 )
 from reward_models.qwen3vl.memory import check_memory, parameter_count
 from reward_models.qwen3vl.one_pass import OnePass, PlainPass, matches_model
+from reward_models.qwen3vl.trained_tasks import TrainedTasks
 from reward_models.qwen3vl.vision_attention import speed_up
 from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailure
 from roboreward_gym.types import LEVELS, Clip, ProgressScore
@@ -119,6 +120,7 @@ class RoboReward:
         self.protocol = protocol
         self.off_format_limit = off_format_limit
         self.decode = decode
+        self._trained_tasks = TrainedTasks(checkpoint.folder, name or checkpoint.name)
         self._generating = threading.Lock()
         self._digits = torch.tensor(digit_tokens(self.processor))
         self._reserved = tuple(self.processor.tokenizer.all_special_tokens)
@@ -264,6 +266,7 @@ class RoboReward:
                 "Pass score([Clip(frames, task, fps)])."
             )
         check_task_text(clip.task, self._reserved)
+        self._trained_tasks.warn_about(clip.task)
         return sample_clip(clip, self.protocol)
 
     def _check_length(self, inputs: BatchFeature) -> None:
