@@ -573,7 +573,8 @@ def test_a_folder_of_videos_is_scored_video_by_video(tmp_path: Path) -> None:
     for name in ("b/2.mp4", "b/10.mp4", "a.mp4"):
         (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
         write_video(tmp_path / "videos" / name, flat_frames(3))
-    (tmp_path / "videos/notes.txt").touch()
+    for beside in ("notes.txt", "a.jpg"):
+        (tmp_path / "videos" / beside).touch()
     out = tmp_path / "o.jsonl"
     assert score(tmp_path / "videos", "--task", "x", "--out", out) == 0
     ids = [str(Path(row["id"]).relative_to(tmp_path / "videos")) for row in rows(out)]
@@ -583,7 +584,7 @@ def test_a_folder_of_videos_is_scored_video_by_video(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("model")
 @pytest.mark.parametrize(
     ("names", "message"),
-    [([], "There are no videos"), (["a.png", "b.mp4"], "holds images and the video")],
+    [([], "There are no videos"), (["a.png", "b.mp4"], "holds images and one video, b.mp4")],
 )
 def test_a_folder_that_does_not_say_what_to_score_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str], message: str

@@ -50,7 +50,7 @@ def from_paths(paths: Sequence[Path], task: str, fps: float | None) -> list[Requ
         fps: Frames per second in [Hz], instead of the time stamps.
 
     Raises:
-        InvalidRequest: A recording is named twice, or a folder holds none, or both images and videos.
+        InvalidRequest: A recording is named twice, or a folder holds none, or images and one video.
     """
     check_task(task)
     videos = [video for path in paths for video in (_inside(path) if path.is_dir() else [path])]
@@ -61,16 +61,16 @@ def from_paths(paths: Sequence[Path], task: str, fps: float | None) -> list[Requ
 
 
 def _inside(folder: Path) -> list[Path]:
-    """Return the videos in a folder, or the folder itself if it holds the frames of one."""
+    """Return the videos in a folder, beside which images are thumbnails, or the folder itself if it holds frames."""
     videos = sorted(
         (p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file()),
         key=natural_order,
     )
     images = any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
-    if images and videos:
+    if images and len(videos) == 1:
         raise InvalidRequest(
-            f"{folder} holds images and the video {videos[0]}: it is not clear what to score. "
-            "Name the videos one by one, or move the images."
+            f"{folder} holds images and one video, {videos[0].name}: it is not clear which of them is the "
+            "recording. Name the video, or move it."
         )
     if not images and not videos:
         raise InvalidRequest(

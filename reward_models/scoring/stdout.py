@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any, Literal, TextIO
 
 from tqdm import tqdm
@@ -50,9 +49,9 @@ def table_line(row: Mapping[str, Any], names: int, width: int) -> str:
 def _line(
     level: str, mean: str, success: str, video: str, task: str, names: int, width: int
 ) -> str:
-    if len(video) > names and len(PurePath(video).name) < names:
+    if len(video) > names:
         video = f"…{video[len(video) - names + 1 :]}"  # of a path the end tells most
-    start = f"{level:>5}  {mean:>5}  {success:>5}  {_cut(video, names):<{names}}  "
+    start = f"{level:>5}  {mean:>5}  {success:>5}  {video:<{names}}  "
     return start + _cut(" ".join(task.split()), max(width - len(start), 1))
 
 
