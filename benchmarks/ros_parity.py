@@ -22,7 +22,7 @@ from typing import Any
 import tyro
 
 from experiments.config import evaluation_seeds, get_config
-from experiments.evaluate import Contestant, Evaluation, evaluate_contestant
+from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy
 from experiments.robot import Robot, ros_id
 from experiments.run_folder import read_lines, write_json
 from experiments.workers import prepare
@@ -71,12 +71,12 @@ def compare(args: Args, folder: Path) -> dict[str, Any]:
     """The base policy from the same starts and with the same noise, here and over ROS."""
     config = get_config(f"{args.task}-nano")
     seeds = evaluation_seeds(config.seed, args.episodes)
-    here = Contestant(config.env_id, config.policy)
+    here = PolicySpec(config.env_id, config.policy)
     robot = Robot(folder / "episodes", simulated_clock=True)
-    there = Contestant(ros_id(config.env_id), config.policy, robot=robot)
-    simulated = evaluate_contestant(here, seeds, folder / "here.jsonl", label="in process")
+    there = PolicySpec(ros_id(config.env_id), config.policy, robot=robot)
+    simulated = evaluate_policy(here, seeds, folder / "here.jsonl", label="in process")
     with driver(SCENES[args.task], args.speed):
-        ros = evaluate_contestant(there, seeds, folder / "there.jsonl", label="over ROS 2")
+        ros = evaluate_policy(there, seeds, folder / "there.jsonl", label="over ROS 2")
     low, high = simulated.rate.interval
     pairs = zip(simulated.outcomes, ros.outcomes, strict=True)
     return {
@@ -91,7 +91,11 @@ def compare(args: Args, folder: Path) -> dict[str, Any]:
 def learn(args: Args, folder: Path) -> dict[str, Any]:
     """The learning loop as a user starts it."""
     command = [sys.executable, "-m", "experiments.run", f"{args.task}-nano", "--robot", "ros2"]
-    options = ["--episodes", str(args.loop_episodes), "--simulated-clock", "--out", str(folder)]
+    count, half = str(args.loop_episodes), str(args.loop_episodes // 2)
+    phases = ("base-episodes", "training-episodes", "final-episodes")
+    options = [word for phase in phases for word in (f"--{phase}", count)]
+    options += ["--dsrl.warm-up-episodes", half, "--dsrl.trial-episodes", half]
+    options += ["--simulated-clock", "--out", str(folder)]
     with driver(SCENES[args.task], args.speed):
         subprocess.run([*command, *options], check=True)
     result = json.loads((folder / "result.json").read_text())

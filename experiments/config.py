@@ -13,12 +13,14 @@ from typing import Any, Self
 from tyro.conf import Suppress
 
 from policies.dsrl import DsrlConfig
-from roboreward_gym.errors import RoboRewardError, UnknownName
+from roboreward_gym.errors import InvalidSetting, UnknownName
 
 TRUTH = "truth"
-"""Reward model name of the oracle arm; reads the simulator's state."""
+"""Name of the reward source that reads the simulator's state."""
 CONSTANT = "constant"
-"""Reward model name of the control arm; says the same of every episode."""
+"""Name of the reward source that gives every episode the same level."""
+RANDOM = "random"
+"""Name of the reward model that gives a random level, whatever happened."""
 NANO = "roboreward-nano"
 
 BLOCK = 100_000
@@ -29,11 +31,7 @@ EVALUATION_SEEDS = range(1_500_000_000, 1_500_000_000 + RUNS * BLOCK)
 """Disjoint from the seeds of training and from those of demonstrations and reward data, which lie
 below one milliard; all fit into 31 bits."""
 SHOWCASE_SEEDS = range(1_700_000_000, 1_700_000_000 + BLOCK)
-"""For the scripted episodes that show a judge at work."""
-
-
-class InvalidConfig(RoboRewardError, ValueError):
-    """A config whose values are out of range."""
+"""For the scripted episodes that show a reward model at work."""
 
 
 @dataclass(frozen=True)
@@ -47,29 +45,19 @@ class ExperimentConfig:
     policy: Path
     """Folder of the base policy."""
     reward_model: str = NANO
-    """Name of the judge, or `truth` (oracle arm) or `constant` (control arm)."""
+    """Name of the reward model, or `truth` or `constant`."""
     reward_map: str = "progress"
-    """From the judge's score to the reward; see `roboreward_gym.rewards`."""
+    """From the score to the reward; see `roboreward_gym.rewards`."""
     training_episodes: int = 200
-    """Episodes of fine-tuning."""
+    """Episodes of fine-tuning, the warm-up included; those of the trial come after them."""
     base_episodes: int = 200
     """Evaluation episodes before training."""
     final_episodes: int = 200
     """Evaluation episodes after training."""
     seed: int = 0
-    """Seed of the run: of its start states, its noise and its networks."""
+    """Seed of the run: for its start states, its noise and its networks."""
     dsrl: DsrlConfig = field(default_factory=DsrlConfig)
-    """The fine-tuner's settings; `learner` sets episodes and seeds from the fields above."""
-
-    @property
-    def learner(self) -> DsrlConfig:
-        """The fine-tuner's settings, with the episodes and seeds of this run."""
-        return dataclasses.replace(
-            self.dsrl,
-            episodes=self.training_episodes,
-            seed=self.seed,
-            first_env_seed=training_seeds(self.seed).start,
-        )
+    """The fine-tuner's settings."""
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
@@ -80,10 +68,15 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < RUNS:
-            raise InvalidConfig(f"Expected a seed in 0..{RUNS - 1}, got {self.seed}.")
-        for name in ("training_episodes", "base_episodes", "final_episodes"):
-            if not 1 <= getattr(self, name) <= BLOCK:
-                raise InvalidConfig(f"Expected {name} in 1..{BLOCK}, got {getattr(self, name)}.")
+            raise InvalidSetting(f"seed must be in 0..{RUNS - 1}, got {self.seed}.")
+        counts = {
+            "training_episodes": self.training_episodes + self.dsrl.trial_episodes,
+            "base_episodes": self.base_episodes,
+            "final_episodes": self.final_episodes,
+        }
+        for name, count in counts.items():
+            if getattr(self, name) < 1 or count > BLOCK:
+                raise InvalidSetting(f"{name} must be in 1..{BLOCK}, got {getattr(self, name)}.")
 
 
 def training_seeds(run: int) -> range:
@@ -98,13 +91,13 @@ def evaluation_seeds(run: int, episodes: int) -> range:
 
 def _task(task: str, env_id: str, **shared: Any) -> dict[str, ExperimentConfig]:
     policy = Path("policies/weights") / task
-    arms = {"nano": NANO, "oracle": TRUTH, "constant": CONSTANT}
+    sources = {"nano": NANO, "oracle": TRUTH, "constant": CONSTANT, "random": RANDOM}
     dsrl = DsrlConfig(updates_per_chunk=20)  # as in DSRL's own Robomimic runs
     return {
-        f"{task}-{arm}": ExperimentConfig(
-            f"{task}-{arm}", env_id, policy, model, dsrl=dsrl, **shared
+        f"{task}-{source}": ExperimentConfig(
+            f"{task}-{source}", env_id, policy, model, dsrl=dsrl, **shared
         )
-        for arm, model in arms.items()
+        for source, model in sources.items()
     }
 
 

@@ -19,9 +19,10 @@ import tyro
 from experiments import showcase
 from experiments.config import DEMO, ExperimentConfig
 from experiments.metrics import false_positive_rate
-from experiments.phases import Finished, open_run, run
+from experiments.phases import Finished, check, run
 from experiments.report.page import Group
 from experiments.report.report import write_report
+from experiments.run_folder import RunFolder
 from experiments.workers import prepare
 from roboreward_gym._cli import INTERRUPTED, run_program, this_python
 from roboreward_gym.registry import load_reward_model
@@ -67,9 +68,10 @@ def main(args: DemoArgs) -> int:
     """Run the demo; returns the exit status."""
     prepare(args.threads)
     begin = time.monotonic()
+    checked = check(args.config)
     if not args.resume:
         set_aside(args.out)
-    folder = open_run(args.config, args.out, resume=True)
+    folder = RunFolder(args.out, checked, resume=args.resume)
     try:
         shown = show_judge(args.config)
         print("\n2. Base policy, fine-tuning with the judge's scores, fine-tuned policy\n")

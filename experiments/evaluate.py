@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import Rate, confusion, success_rate
-from experiments.reward_sources import judged_env
+from experiments.reward_sources import scored_env
 from experiments.robot import KeepScores, Robot
 from experiments.run_folder import RunFolder, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
-from policies.dsrl import NoisePolicy
+from policies.noise_policy import NoisePolicy
 from policies.player import BaseNoise, NoiseSource, play_valid
 from policies.policy import DiffusionPolicy
 from roboreward_gym._cli import run_program
@@ -35,21 +35,21 @@ from roboreward_gym.types import Clip, ProgressScore
 
 
 @dataclass(frozen=True)
-class Contestant:
+class PolicySpec:
     """What is evaluated, described so that another process can build it.
 
     Attributes:
         env_id: Environment to play in.
         policy: Folder of the diffusion policy.
-        steering: File of the fine-tuned noise policy; None plays Gaussian noise: the base policy.
-        judge: Reward model that is asked about every episode, for the report only.
+        noise_policy: File of the fine-tuned noise policy; None plays Gaussian noise: the base policy.
+        reward_model: Reward model that scores every episode, for the report only.
         robot: An arm over ROS 2; without it the environment simulates.
     """
 
     env_id: str
     policy: Path
-    steering: Path | None = None
-    judge: str = CONSTANT
+    noise_policy: Path | None = None
+    reward_model: str = CONSTANT
     robot: Robot | None = None
 
 
@@ -61,14 +61,14 @@ class Outcome:
         seed: Seed of the episode.
         success: By the simulator's truth, in the last state.
         level: True level, 1..5.
-        judged: Level the judge gave.
+        predicted: Level that the reward model predicted, 1..5.
         steps: Steps in the environment.
     """
 
     seed: int
     success: bool
     level: float
-    judged: float
+    predicted: float
     steps: int
 
 
@@ -91,44 +91,42 @@ class Evaluation:
         return success_rate(o.success for o in self.outcomes if not math.isnan(o.level))
 
 
-class Player:
-    """A contestant, built: plays one seeded episode at a time and keeps its film."""
+class EpisodeRunner:
+    """A policy in its environment: plays one seeded episode at a time and keeps the video of the last."""
 
-    def __init__(self, contestant: Contestant) -> None:
-        self.env = judged_env(contestant.env_id, contestant.judge, robot=contestant.robot)
-        self._stage = self.env if contestant.robot is None else KeepScores(self.env)
-        self.policy = DiffusionPolicy.load(contestant.policy)
-        self.noise = _noise(contestant.steering, self.policy)
+    def __init__(self, spec: PolicySpec) -> None:
+        self._scored = scored_env(spec.env_id, spec.reward_model, robot=spec.robot)
+        self._env = self._scored if spec.robot is None else KeepScores(self._scored)
+        self._policy = DiffusionPolicy.load(spec.policy)
+        self._noise: NoiseSource = (
+            NoisePolicy.load(spec.noise_policy)
+            if spec.noise_policy
+            else BaseNoise(self._policy.chunk, self._policy.action_dim)
+        )
 
     def play(self, seed: int) -> Outcome:
         """Play the episode of `seed`."""
         generator = torch.Generator().manual_seed(seed)
-        record = play_valid(self._stage, self.policy, self.noise, seed=seed, generator=generator)
+        record = play_valid(self._env, self._policy, self._noise, seed=seed, generator=generator)
         return Outcome(
             seed=seed,
             success=record.logged["truth/success"] == 1.0,
             level=record.logged["truth/level"],
-            judged=record.logged["roboreward/level"],
+            predicted=record.logged["roboreward/level"],
             steps=len(record),
         )
 
     @property
-    def film(self) -> tuple[Clip, ProgressScore]:
-        """Frames of the episode that was played last, and what the judge said of it."""
-        clip, score = self.env.last_clip, self.env.last_score
+    def video(self) -> tuple[Clip, ProgressScore]:
+        """The episode that was played last, and its score."""
+        clip, score = self._scored.last_clip, self._scored.last_score
         if clip is None or score is None:
-            raise NoEpisode("Expected an episode to show, got none. Play one first.")
+            raise NoEpisode("No episode has been played. Call play() first.")
         return clip, score
 
     def close(self) -> None:
         """Free the renderer."""
-        self.env.close()
-
-
-def _noise(steering: Path | None, policy: DiffusionPolicy) -> NoiseSource:
-    if steering is None:
-        return BaseNoise(policy.chunk, policy.action_dim)
-    return NoisePolicy.load(steering)
+        self._scored.close()
 
 
 class EvaluationFile:
@@ -148,14 +146,14 @@ class EvaluationFile:
         self._file.close()
 
     def add(self, outcome: Outcome) -> None:
-        """Keep an outcome; it is on disk when this returns."""
+        """Add an outcome; it is on disk when this returns."""
         self.outcomes[outcome.seed] = outcome
         self._file.write(json.dumps(asdict(outcome)) + "\n")
         self._file.flush()
 
 
-def evaluate_contestant(
-    contestant: Contestant,
+def evaluate_policy(
+    spec: PolicySpec,
     seeds: Sequence[int],
     path: Path,
     *,
@@ -165,7 +163,7 @@ def evaluate_contestant(
     """Play the episodes of `seeds` that `path` does not hold yet.
 
     Args:
-        contestant: Who plays.
+        spec: What plays.
         seeds: One episode each.
         path: JSON-lines file of outcomes; made, or continued.
         workers: Processes that share the episodes; the outcomes do not depend on it.
@@ -176,7 +174,7 @@ def evaluate_contestant(
         known = len(seeds) - len(missing)
         with tqdm(total=len(seeds), initial=known, desc=label, unit="ep") as bar:
             successes = sum(done.outcomes[s].success for s in seeds if s in done.outcomes)
-            for outcome in _play_all(contestant, missing, workers):
+            for outcome in _play_all(spec, missing, workers):
                 done.add(outcome)
                 successes += outcome.success
                 bar.set_postfix_str(f"{successes} successes", refresh=False)
@@ -184,26 +182,26 @@ def evaluate_contestant(
         return Evaluation(tuple(done.outcomes[seed] for seed in seeds))
 
 
-def _play_all(contestant: Contestant, seeds: Sequence[int], workers: int) -> Iterator[Outcome]:
+def _play_all(spec: PolicySpec, seeds: Sequence[int], workers: int) -> Iterator[Outcome]:
     if workers <= 1 or len(seeds) < 2 * workers:
         if seeds:
-            with closing(Player(contestant)) as player:
-                yield from map(player.play, seeds)
+            with closing(EpisodeRunner(spec)) as runner:
+                yield from map(runner.play, seeds)
         return
     with worker_pool(workers) as pool:
-        yield from pool.imap_unordered(partial(_play, contestant), seeds)
+        yield from pool.imap_unordered(partial(_play, spec), seeds)
         pool.close()  # workers that end by themselves give back the locks of their progress bars
         pool.join()
 
 
-def _play(contestant: Contestant, seed: int) -> Outcome:
-    return _player(contestant).play(seed)
+def _play(spec: PolicySpec, seed: int) -> Outcome:
+    return _runner(spec).play(seed)
 
 
 @cache
-def _player(contestant: Contestant) -> Player:
-    """The contestant of this worker process, built for its first episode."""
-    return Player(contestant)
+def _runner(spec: PolicySpec) -> EpisodeRunner:
+    """The policy of this worker process, built for its first episode."""
+    return EpisodeRunner(spec)
 
 
 @dataclass(frozen=True)
@@ -214,10 +212,10 @@ class EvaluateArgs:
     """Folder of the diffusion policy."""
     env: str = "robots:WidowXToyOnTowel-v0"
     """Environment to play in."""
-    steering: Path | None = None
+    noise_policy: Path | None = None
     """File of a fine-tuned noise policy; without it the base policy is evaluated."""
-    judge: str = CONSTANT
-    """Reward model that judges every episode as well, for a confusion table."""
+    reward_model: str = CONSTANT
+    """Reward model that scores every episode as well, for a confusion table."""
     episodes: int = 200
     """How many."""
     seed: int = 0
@@ -231,20 +229,22 @@ class EvaluateArgs:
 def main(args: EvaluateArgs) -> None:
     """Evaluate and print."""
     if args.episodes < 1:
-        raise InvalidSetting(f"Expected --episodes of at least 1, got {args.episodes}.")
+        raise InvalidSetting(f"--episodes must be at least 1, got {args.episodes}.")
     prepare(threads=1)
-    contestant = Contestant(args.env, args.policy, args.steering, args.judge)
+    spec = PolicySpec(args.env, args.policy, args.noise_policy, args.reward_model)
     seeds = evaluation_seeds(args.seed, args.episodes)
     with TemporaryDirectory() as scratch:
-        whole = {name: str(value) for name, value in asdict(contestant).items()}
-        folder = RunFolder(args.out or Path(scratch), {**whole, "seed": args.seed}, resume=True)
+        whole = {name: str(value) for name, value in asdict(spec).items()}
+        out = args.out or Path(scratch)
+        known = (out / "config.json").exists()
+        folder = RunFolder(out, {**whole, "seed": args.seed}, resume=known)
         outcomes = folder / "outcomes.jsonl"
-        evaluation = evaluate_contestant(contestant, seeds, outcomes, workers=args.workers)
+        evaluation = evaluate_policy(spec, seeds, outcomes, workers=args.workers)
     print(f"success {evaluation.rate} in {args.episodes} episodes")
-    if args.judge != CONSTANT:
+    if args.reward_model != CONSTANT:
         outcomes = evaluation.outcomes
-        print("true level (row) against judged level (column):")
-        print(confusion([o.level for o in outcomes], [o.judged for o in outcomes]))
+        print("true level (row) against predicted level (column):")
+        print(confusion([o.level for o in outcomes], [o.predicted for o in outcomes]))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,29 @@
 """The phases of an experiment, each of which keeps what it has finished in the run folder."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from experiments.config import ExperimentConfig, InvalidConfig, evaluation_seeds
-from experiments.evaluate import Contestant, Evaluation, evaluate_contestant
+import gymnasium as gym
+
+from experiments.config import CONSTANT, TRUTH, ExperimentConfig, evaluation_seeds, training_seeds
+from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy
 from experiments.report.strips import Strip
 from experiments.results import Training, provenance, summarize
-from experiments.reward_sources import judged_env
+from experiments.reward_sources import scored_env
 from experiments.robot import KeepScores, Robot
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
-from policies.dsrl import BEST, train
+from policies.dsrl import DECISION, NOISE_POLICY, Learner, check_episodes, train
 from policies.player import EpisodeRecord
 from policies.policy import WEIGHTS, DiffusionPolicy
 from roboreward_gym.errors import WeightsError
+from roboreward_gym.registry import load_reward_model
 from roboreward_gym.rewards import as_reward_map
 from roboreward_gym.wrapper import VLMRewardWrapper
 
@@ -36,20 +41,50 @@ class Finished:
 
 
 def open_run(config: ExperimentConfig, path: Path, *, resume: bool) -> RunFolder:
-    """Open the folder of a run; the base policy's weights count as part of its config."""
-    return RunFolder(path, description(config), resume=resume)
+    """Check all that could be refused later, then open the folder of the run.
+
+    Raises:
+        RunFolderError: The folder holds another run, or one that was not asked to resume; see `check` for others.
+    """
+    return RunFolder(path, check(config), resume=resume)
 
 
-def description(config: ExperimentConfig) -> dict[str, Any]:
-    """All that the outcome of a run depends on, JSON-able."""
-    weights = config.policy / WEIGHTS
-    if not weights.exists():
+def check(config: ExperimentConfig) -> dict[str, Any]:
+    """Check all that a run could be refused for, and return its description.
+
+    Raises:
+        WeightsError: The base policy cannot be read.
+        UnknownName: No such reward model or reward map.
+        InvalidSetting: A setting of the fine-tuner that does not fit, too few episodes, or no such device.
+    """
+    if not (config.policy / WEIGHTS).exists():
         raise WeightsError(
-            f"Expected a base policy in {config.policy}, got no {WEIGHTS}. "
-            "Train one with `python -m policies.pretrain`."
+            f"There is no {WEIGHTS} in {config.policy}. Train a base policy with `python -m policies.pretrain`."
         )
-    plain = {**dataclasses.asdict(config), "policy": config.policy.as_posix()}
-    return {**plain, "policy_sha256": sha256(weights.read_bytes()).hexdigest()}
+    module, _, env_name = config.env_id.rpartition(":")
+    if module:
+        import_module(module)  # registers its environments
+    gym.spec(env_name)
+    as_reward_map(config.reward_map)
+    check_episodes(config.dsrl, config.training_episodes)
+    Learner(
+        config.dsrl, DiffusionPolicy.load(config.policy)
+    )  # refuses what does not fit the policy
+    weights = None
+    if config.reward_model not in (TRUTH, CONSTANT):
+        manifest = getattr(load_reward_model(config.reward_model), "manifest", {})
+        weights = manifest.get("weights_sha256")
+    return description(config, weights)
+
+
+def description(config: ExperimentConfig, reward_model_sha256: str | None) -> dict[str, Any]:
+    """All that the outcome of a run depends on, JSON-able: the weights of the models count as part of the config."""
+    return {
+        **dataclasses.asdict(config),
+        "policy": config.policy.as_posix(),
+        "policy_sha256": sha256((config.policy / WEIGHTS).read_bytes()).hexdigest(),
+        "reward_model_sha256": reward_model_sha256,
+    }
 
 
 def run(
@@ -73,7 +108,6 @@ def run(
         log: Called with each training episode's metrics.
         robot: An arm over ROS 2, for one worker; without it the environment simulates.
     """
-    check(config)
     with folder.timed():
         base = evaluate_base(config, folder, workers=workers, robot=robot)
     with folder.timed():
@@ -86,28 +120,12 @@ def run(
         "reward_model": config.reward_model,
         "reward_map": config.reward_map,
         **summarize(base.rate, final.rate, training),
+        **decision_of(folder),
         "minutes": round(folder.minutes, 2),
         **provenance(),
     }
     write_json(folder / "result.json", record)
     return Finished(base, final, training, record)
-
-
-def check(config: ExperimentConfig) -> None:
-    """Refuse at once what would only show when the base policy has been evaluated.
-
-    Raises:
-        UnknownName: No such reward map.
-        InvalidConfig: More components of the noise are to be steered than there are.
-        WeightsError: The base policy cannot be read.
-    """
-    as_reward_map(config.reward_map)
-    chunk = DiffusionPolicy.load(config.policy).chunk
-    if config.dsrl.steered > chunk:
-        raise InvalidConfig(
-            f"Expected --dsrl.steered of at most {chunk}, the actions in a chunk of the base policy, "
-            f"got {config.dsrl.steered}."
-        )
 
 
 def reopen(path: Path) -> tuple[ExperimentConfig, RunFolder, Finished]:
@@ -118,26 +136,28 @@ def reopen(path: Path) -> tuple[ExperimentConfig, RunFolder, Finished]:
     """
     if not (path / "result.json").exists():
         raise RunFolderError(
-            f"Expected a finished run in {path}, got no result.json. Finish it with --resume."
+            f"There is no result.json in {path}: the run is not finished. Finish it with --resume."
         )
+    saved = read_json(path / "config.json")
     try:
-        config = ExperimentConfig.from_json(read_json(path / "config.json"))
+        config = ExperimentConfig.from_json(saved)
+        described = description(config, saved["reward_model_sha256"])
     except (KeyError, TypeError) as error:
         raise RunFolderError(
-            f"Expected the config of this version in {path / 'config.json'}, got another: {error}. "
+            f"{path / 'config.json'} was written by another version ({error}). "
             "Run the experiment again, or read it with the version of `git_commit` in its result.json."
         ) from error
-    folder = open_run(config, path, resume=True)
+    folder = RunFolder(path, described, resume=True)
     base, final = (Evaluation.load(folder / name) for name in ("base.jsonl", "final.jsonl"))
     record = read_json(folder / "result.json")
     return config, folder, Finished(base, final, load_training(folder), record)
 
 
-def contestant(
-    config: ExperimentConfig, steering: Path | None = None, robot: Robot | None = None
-) -> Contestant:
-    """The base policy, or with `steering` the fine-tuned one."""
-    return Contestant(config.env_id, config.policy, steering, config.reward_model, robot)
+def policy_spec(
+    config: ExperimentConfig, noise_policy: Path | None = None, robot: Robot | None = None
+) -> PolicySpec:
+    """The base policy, or with `noise_policy` the fine-tuned one."""
+    return PolicySpec(config.env_id, config.policy, noise_policy, config.reward_model, robot)
 
 
 def evaluate_base(
@@ -145,8 +165,8 @@ def evaluate_base(
 ) -> Evaluation:
     """Success of the base policy."""
     seeds = evaluation_seeds(config.seed, config.base_episodes)
-    return evaluate_contestant(
-        contestant(config, robot=robot),
+    return evaluate_policy(
+        policy_spec(config, robot=robot),
         seeds,
         folder / "base.jsonl",
         workers=workers,
@@ -157,20 +177,30 @@ def evaluate_base(
 def evaluate_final(
     config: ExperimentConfig, folder: RunFolder, *, workers: int = 1, robot: Robot | None = None
 ) -> Evaluation:
-    """Success of the fine-tuned policy, from the same starts as the base policy's."""
-    seeds = evaluation_seeds(config.seed, config.final_episodes)
-    return evaluate_contestant(
-        contestant(config, steering_of(folder), robot),
-        seeds,
-        folder / "final.jsonl",
+    """Success of the policy that was kept, from the same starts as the base policy's.
+
+    If that is the base policy, its episodes are not played again.
+    """
+    noise_policy, path = kept_noise_policy(folder), folder / "final.jsonl"
+    if noise_policy is None and not path.exists():
+        shutil.copyfile(folder / "base.jsonl", path)
+    return evaluate_policy(
+        policy_spec(config, noise_policy, robot),
+        evaluation_seeds(config.seed, config.final_episodes),
+        path,
         workers=workers,
-        label="fine-tuned policy",
+        label="fine-tuned policy" if noise_policy else "base policy, kept",
     )
 
 
-def steering_of(folder: RunFolder) -> Path:
-    """File of the run's fine-tuned noise policy: the best one, by the judge's reward alone."""
-    return folder / "training" / BEST
+def kept_noise_policy(folder: RunFolder) -> Path | None:
+    """File of the run's fine-tuned noise policy; None if nothing was gained and the base policy is kept."""
+    return folder / "training" / NOISE_POLICY if decision_of(folder)["improved"] else None
+
+
+def decision_of(folder: RunFolder) -> dict[str, Any]:
+    """Whether the fine-tuned policy is kept, and why: see `policies.dsrl.Decision`."""
+    return read_json(folder / "training" / DECISION)
 
 
 def fine_tune(
@@ -181,7 +211,7 @@ def fine_tune(
     log: Log | None = None,
     robot: Robot | None = None,
 ) -> Training:
-    """Train, or finish training; the reward of the arm is all that the learner is told.
+    """Train, or finish training; the learner sees the reward of the experiment's reward source and no other.
 
     Args:
         config: The experiment.
@@ -190,32 +220,41 @@ def fine_tune(
         log: Called with each training episode's metrics.
         robot: An arm over ROS 2; without it the environment simulates.
     """
-    env = judged_env(
+    scored = scored_env(
         config.env_id, config.reward_model, config.reward_map, blind=blind, robot=robot
     )
-    stage = env if robot is None else KeepScores(env)
-    policy = DiffusionPolicy.load(config.policy)
 
     def on_episode(number: int, record: EpisodeRecord, metrics: dict[str, Any]) -> None:
-        keep_strip(folder, env, number, record)
+        if metrics["phase"] != "trial":
+            save_strip(folder, scored, number, record)
         if log is not None:
             log(metrics)
 
-    with closing(env):
-        run_dir = folder / "training"
-        train(stage, policy, config.learner, run_dir=run_dir, resume=True, on_episode=on_episode)
+    with closing(scored):
+        train(
+            scored if robot is None else KeepScores(scored),
+            DiffusionPolicy.load(config.policy).to(config.dsrl.device),
+            config.dsrl,
+            run_dir=folder / "training",
+            episodes=config.training_episodes,
+            seed=config.seed,
+            first_env_seed=training_seeds(config.seed).start,
+            resume=True,
+            on_episode=on_episode,
+        )
     return load_training(folder)
 
 
 def load_training(folder: RunFolder) -> Training:
-    """What the fine-tuner logged."""
-    return Training.from_metrics(read_lines(folder / "training" / "metrics.jsonl"))
+    """What the fine-tuner logged of warm-up and learning."""
+    lines = read_lines(folder / "training" / "metrics.jsonl")
+    return Training.from_metrics([line for line in lines if line["phase"] != "trial"])
 
 
-def keep_strip(
+def save_strip(
     folder: RunFolder, env: VLMRewardWrapper, number: int, record: EpisodeRecord
 ) -> None:
-    """Save the film strip of the training episode that has just been judged, for the report."""
+    """Save the frame strip of the training episode that has just been scored, for the report."""
     clip, score = env.last_clip, env.last_score
     if clip is not None and score is not None:
         level, note = record.logged["truth/level"], f"training episode {number + 1}"

@@ -61,7 +61,7 @@ def reward_model_for(name: str, env: gym.Env) -> RewardModel | str:
     return ConstantReward() if name == CONSTANT else name
 
 
-def judged_env(
+def scored_env(
     env_id: str,
     reward_model: str,
     reward_map: str = "progress",
@@ -83,5 +83,5 @@ def judged_env(
     model = reward_model_for(reward_model, env)
     if robot is not None:
         model = ScoreWhileRetreating(model, env, retreat_first=reward_model != TRUTH)
-    # What an end is to the learner is decided by its own rule (`policies.replay`).
+    # What an end is to the learner is decided by its own rule (`policies.dsrl.DsrlConfig.bootstrap`).
     return VLMRewardWrapper(env, model, reward_map=reward_map, ending="unchanged")

@@ -2,7 +2,7 @@
 
     python -m experiments.run toy-on-towel-nano --seed 0
     python -m experiments.run toy-on-towel-nano --seed 0 --resume
-    python -m experiments.run toy-on-towel-nano --robot ros2 --episodes 20
+    python -m experiments.run toy-on-towel-nano --robot ros2 --training-episodes 100
 
 Each phase keeps what it has finished in the run folder, so a run can be stopped at any moment.
 """
@@ -27,13 +27,6 @@ from experiments.run_folder import write_json
 from experiments.workers import prepare
 from roboreward_gym._cli import INTERRUPTED, run_program, this_python
 from roboreward_gym.errors import InvalidSetting
-
-SET_ELSEWHERE = {
-    "episodes": "--training-episodes",
-    "seed": "--seed",
-    "first_env_seed": "--seed",
-}
-"""Settings of the fine-tuner that the experiment decides, and the option that does."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +55,6 @@ class RunArgs:
     this only a simulated driver moves."""
     simulated_clock: bool = False
     """With `ros2`: go by the clock of a simulated driver that has `--clock simulated`."""
-    episodes: int | None = None
-    """Episodes of each phase, in place of the experiment's."""
 
     @property
     def folder(self) -> Path:
@@ -76,9 +67,6 @@ class RunArgs:
     def config(self) -> ExperimentConfig:
         """The experiment with the options that change its outcome."""
         config = self.experiment
-        if self.episodes is not None:
-            names = ("training_episodes", "base_episodes", "final_episodes")
-            config = dataclasses.replace(config, **dict.fromkeys(names, self.episodes))
         if self.robot == "ros2":
             config = dataclasses.replace(config, env_id=ros_id(config.env_id))
         return config
@@ -103,10 +91,6 @@ def parse(argv: list[str]) -> RunArgs:
         raise SystemExit(0 if argv[:1] in (["--help"], ["-h"]) else 2)
     default = RunArgs(get_config(argv[0]))
     args = tyro.cli(RunArgs, default=default, args=argv[1:], prog=f"experiments.run {argv[0]}")
-    for name, instead in SET_ELSEWHERE.items():
-        if getattr(args.experiment.dsrl, name) != getattr(default.experiment.dsrl, name):
-            option = f"--dsrl.{name.replace('_', '-')}"
-            raise InvalidSetting(f"Expected {instead}, got {option}, which would be ignored.")
     if args.robot == "sim" and (args.i_am_watching or args.simulated_clock):
         raise InvalidSetting(
             "Expected --robot ros2 with --i-am-watching or --simulated-clock, got the simulation, "

@@ -28,7 +28,7 @@ class RunFolder:
             no run is overwritten or mixed with another by accident.
 
     Raises:
-        RunFolderError: The folder holds a run already, or one of another config.
+        RunFolderError: The folder holds a run already, or one of another config, or there is none to resume.
     """
 
     def __init__(self, path: Path, config: dict[str, Any], *, resume: bool) -> None:
@@ -38,14 +38,14 @@ class RunFolder:
             self._check_same(read_json(saved), config)
             if not resume:
                 raise RunFolderError(
-                    f"Expected an empty run folder, got {path}, which holds this run already. "
-                    "Add --resume to continue it, or choose another folder with --out."
+                    f"{path} holds this run already. Add --resume to continue it, or choose another folder with --out."
                 )
-        elif path.exists() and any(other.suffix != PARTIAL for other in path.iterdir()):
+        elif resume:
             raise RunFolderError(
-                f"Expected an empty or new run folder, got {path}, which holds other files. "
-                "Choose another folder with --out."
+                f"There is no run in {path} to resume. Start one without --resume."
             )
+        elif path.exists() and any(other.suffix != PARTIAL for other in path.iterdir()):
+            raise RunFolderError(f"{path} holds other files. Choose another folder with --out.")
         path.mkdir(parents=True, exist_ok=True)
         write_json(saved, config)
 

@@ -15,7 +15,7 @@ import tyro
 from experiments.config import CONFIGS, CONSTANT, NANO, SHOWCASE_SEEDS
 from experiments.report.plots import judged_films
 from experiments.report.strips import Strip
-from experiments.reward_sources import judged_env
+from experiments.reward_sources import scored_env
 from experiments.workers import prepare
 from roboreward_gym._cli import run_program
 from roboreward_gym.registry import load_reward_model
@@ -58,7 +58,7 @@ def exhibits(env_id: str, number: int = 0) -> Iterator[Exhibit]:
         env_id: An environment of `robots`.
         number: Another number, another start.
     """
-    env = judged_env(env_id, CONSTANT)
+    env = scored_env(env_id, CONSTANT)
     seed = SHOWCASE_SEEDS[2 * number]
     success = _perform(env, seed, Style())
     failure = _perform(env, seed + 1, SLOPPY)

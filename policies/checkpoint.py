@@ -5,7 +5,7 @@ that an interruption leaves the previous checkpoint whole.
 """
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def save_checkpoint(path: Path, state: Any) -> None:
 
 
 def load_checkpoint(path: Path) -> Any:
-    """Read what `save_checkpoint` wrote, equal to the bit.
+    """Read what `save_checkpoint` wrote, bit-exactly.
 
     Raises:
         WeightsError: The file is missing, cut short or no checkpoint.
@@ -84,12 +84,12 @@ def _unpack(node: list[Any], tensors: dict[str, torch.Tensor]) -> Any:
     return content
 
 
-def open_run(run_dir: Path, config: Any, *, resume: bool) -> Any | None:
+def open_run(run_dir: Path, config: Mapping[str, Any], *, resume: bool) -> Any | None:
     """Make or re-enter a run folder; the checkpoint to go on from, if there is one.
 
     Args:
         run_dir: Folder of the run.
-        config: Frozen dataclass, saved as `config.json` in a new folder.
+        config: All that the outcome depends on, saved as `config.json` in a new folder.
         resume: Go on with the run that is there.
 
     Returns:
@@ -99,7 +99,7 @@ def open_run(run_dir: Path, config: Any, *, resume: bool) -> Any | None:
         RunMismatch: The folder holds a run, and `resume` is False or its config is another.
         WeightsError: The checkpoint is corrupt.
     """
-    wanted = json.loads(json.dumps(asdict(config), default=str))
+    wanted = json.loads(json.dumps(config, default=str))
     path = run_dir / CONFIG
     if path.exists():
         found = json.loads(path.read_text())
@@ -115,25 +115,36 @@ def open_run(run_dir: Path, config: Any, *, resume: bool) -> Any | None:
                 f"Expected a new run folder, got {run_dir}, which holds a run. Resume it."
             )
     run_dir.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{CONFIG}.partial")
-    partial.write_text(json.dumps(wanted, indent=2) + "\n")
-    partial.replace(path)
+    write_json(path, wanted)
     checkpoint = run_dir / CHECKPOINT
     return load_checkpoint(checkpoint) if checkpoint.exists() else None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that appears whole or not at all."""
+    _write(path, json.dumps(value, indent=2) + "\n")
 
 
 def keep_lines(path: Path, count: int) -> None:
     """Cut a metrics file back to its first `count` lines, those that the checkpoint knows about."""
     lines = path.read_text().splitlines(keepends=True)[:count] if path.exists() else []
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text("".join(lines))
-    partial.replace(path)  # not in place: a kill in this moment must not take the others along
+    _write(path, "".join(lines))
 
 
-def append_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    """Add one JSON line; NaN, which JSON lacks, becomes null."""
-    clean = {
-        k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in metrics.items()
-    }
+def append_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Add one JSON line."""
     with path.open("a") as file:
-        file.write(json.dumps(clean) + "\n")
+        file.write(json.dumps(finite(metrics)) + "\n")
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with None for NaN and infinity, which JSON lacks."""
+    return {
+        k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)  # not in place: a kill in this moment must not take the old file along

@@ -61,8 +61,9 @@ def training_loss(
     Returns:
         Scalar, averaged over the unpadded actions.
     """
-    noise = torch.randn(actions.shape, generator=generator)
-    steps = torch.randint(0, TRAIN_STEPS, (len(actions),), generator=generator)
+    device = generator.device
+    noise = torch.randn(actions.shape, generator=generator, device=device)
+    steps = torch.randint(0, TRAIN_STEPS, (len(actions),), generator=generator, device=device)
     error = velocity_errors(net, scheduler, actions, features, noise, steps)
     return (error * mask).sum() / mask.sum().clamp(min=1.0)
 
@@ -120,7 +121,7 @@ class DDIM:
         for step, (signal, spread, next_signal, next_spread) in zip(
             self.steps, self.coefficients.tolist(), strict=True
         ):
-            velocity = net(x, step.expand(len(x)), condition)
+            velocity = net(x, step.expand(len(x)).to(x.device), condition)
             clean = (signal * x - spread * velocity).clamp(-1.0, 1.0)
             x = next_signal * clean + next_spread * (signal * velocity + spread * x)
         return x

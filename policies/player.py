@@ -1,7 +1,7 @@
 """Play chunks of actions in any Gymnasium env, and remember what a learner needs of an episode."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,7 +9,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from roboreward_gym.errors import RobotFaultEpisode
 
@@ -47,14 +46,15 @@ class NoiseSource(Protocol):
 
 @dataclass(frozen=True)
 class BaseNoise:
-    """Standard normal noise: the base policy, as it was cloned."""
+    """Standard normal noise: the base policy as it was pre-trained."""
 
     chunk: int
     action_dim: int
 
     def __call__(self, features: Tensor, elapsed: int, generator: torch.Generator) -> Tensor:
         """Noise `(1, chunk, A)`, whatever the features."""
-        return torch.randn((1, self.chunk, self.action_dim), generator=generator)
+        shape = (1, self.chunk, self.action_dim)
+        return torch.randn(shape, generator=generator, device=generator.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +65,10 @@ class EpisodeRecord:
         features: `(C+1, F)` float32 before each chunk, and of the last observation.
         noise: `(C, chunk, A)` float32 that each chunk was decoded from.
         executed: `(C,)` int64 env steps done of each chunk; the last one may be cut.
-        rewards: `(T,)` float32 of each env step, as the env gave them to the learner.
+        rewards: `(T,)` float32, one per env step, as the env returned them.
         terminated: The env reached an end of its own.
         truncated: A time limit, or another outer stop, ended the episode.
-        seed: Of the reset.
+        seed: Seed of the reset.
         logged: Scalars of the last `info` under `truth/` and `roboreward/`. For reports: a learner
             that read them would cheat.
     """
@@ -87,7 +87,7 @@ class EpisodeRecord:
 
     @property
     def reward(self) -> float:
-        """What the last step paid: the judge's verdict. NaN if there is none, or none yet."""
+        """The reward of the last step: the score of the episode. NaN without one."""
         return float(self.rewards[-1])
 
 
@@ -113,7 +113,7 @@ def play(
     while not (terminated or truncated):
         noise = noise_source(features[-1], len(rewards), generator)
         before = len(rewards)
-        for action in policy.decode(features[-1], noise)[0].numpy():
+        for action in policy.decode(features[-1], noise)[0].cpu().numpy():
             observation, reward, terminated, truncated, info = env.step(_clip(env, action))
             rewards.append(float(reward))
             if terminated or truncated:
@@ -122,8 +122,8 @@ def play(
         executed.append(len(rewards) - before)
         features.append(_encode(policy, observation))
     return EpisodeRecord(
-        features=torch.cat(features),
-        noise=torch.cat(noises),
+        features=torch.cat(features).cpu(),
+        noise=torch.cat(noises).cpu(),
         executed=np.asarray(executed),
         rewards=np.asarray(rewards, np.float32),
         terminated=bool(terminated),
@@ -142,12 +142,12 @@ def play_valid(
     generator: torch.Generator,
     attempts: int = 3,
 ) -> EpisodeRecord:
-    """Play one episode; one that something else than the policy spoiled is played again.
+    """Play one episode, and play it again where a fault of the robot spoiled it.
 
     Nothing of a spoiled episode is returned, so nobody can learn from it or count it.
 
     Raises:
-        RobotFaultEpisode: It was spoiled `attempts` times in a row.
+        RobotFaultEpisode: The robot failed `attempts` times in a row.
     """
     for _ in range(attempts - 1):
         try:
@@ -155,35 +155,6 @@ def play_valid(
         except RobotFaultEpisode as error:
             log.warning("The episode of seed %d is invalid and played again. %s", seed, error)
     return play(env, policy, noise_source, seed=seed, generator=generator)
-
-
-def evaluate(
-    env: gym.Env[Any, Any],
-    policy: Policy,
-    noise_source: NoiseSource,
-    seeds: Iterable[int],
-    *,
-    description: str | None = None,
-) -> list[EpisodeRecord]:
-    """Play one episode per seed.
-
-    Each episode draws its noise from its own seed, so that a result does not depend on which other
-    episodes were played, and two policies are compared on equal scenes and equal luck.
-
-    Args:
-        env: Any env that `play` can play.
-        policy: The decoder.
-        noise_source: `BaseNoise`, or what a fine-tuner learned.
-        seeds: Of the resets.
-        description: Text of a progress bar; none without.
-    """
-    bar = tqdm(list(seeds), desc=description, disable=description is None)
-    records = []
-    for seed in bar:
-        generator = torch.Generator().manual_seed(seed)
-        record = play(env, policy, noise_source, seed=seed, generator=generator)
-        records.append(record)
-    return records
 
 
 def _logged(info: Mapping[str, Any]) -> dict[str, float]:

@@ -122,7 +122,9 @@ class DiffusionPolicy(nn.Module):
                 f"got {states.shape} {'with' if states.size else 'without'} values."
             )
         small = torch.from_numpy(np.ascontiguousarray(downsample(images)))
-        return self.look(small, torch.from_numpy(np.asarray(states, dtype=np.float32)))[0]
+        device = self.state_normalizer.centre.device
+        states = np.asarray(states, dtype=np.float32)
+        return self.look(small.to(device), torch.from_numpy(states).to(device))[0]
 
     @torch.no_grad()
     def decode(self, features: Tensor, noise: Tensor) -> Tensor:
@@ -135,6 +137,7 @@ class DiffusionPolicy(nn.Module):
         Returns:
             `(B, chunk, action_dim)` actions inside the range of the demonstrations.
         """
+        noise, features = (x.to(self.action_normalizer.centre.device) for x in (noise, features))
         return self.action_normalizer.restore(self.sampler.sample(self.denoiser, noise, features))
 
     def save(self, folder: Path, *, half: bool = False) -> None:

@@ -6,21 +6,23 @@ learning, the features of every frame are computed once, and only the denoiser g
 image costs four times as much as the denoising of one chunk.
 """
 
-import copy
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import tyro
 from diffusers import DDPMScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 from tqdm import trange
 
 from policies.checkpoint import (
     CHECKPOINT,
+    CONFIG,
     METRICS,
     append_metrics,
     keep_lines,
@@ -29,17 +31,20 @@ from policies.checkpoint import (
 )
 from policies.demos import Demos
 from policies.diffusion import SCHEDULER, training_loss
+from policies.errors import RunMismatch
 from policies.policy import DiffusionPolicy, PolicyConfig
+from policies.settings import available_device
 from policies.vision import IMAGE_SIZE, augment, landmark_loss
 from roboreward_gym._cli import keep_freed_memory, run_program
 
 POLICY = "policy"
 """Folder of the finished policy inside a run."""
+MAX_GRAD_NORM = 1.0
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """What decides a pre-training run."""
+    """The settings of a pre-training run."""
 
     demos: Path
     """Folder of demonstrations, see `policies.demos.Demos`."""
@@ -50,12 +55,12 @@ class PretrainConfig:
     vision_steps: int = 800
     """Steps after which the image encoder is frozen and its features are computed once."""
     seed: int = 0
-    """Of weights, order, augmentation and noise."""
+    """Seed for weights, order, augmentation and noise."""
     batch: int = 64
     """Images per step while the encoder learns."""
     start_share: float = 0.0
-    """Part of each batch drawn from the first steps of episodes. A policy that plays chunks is asked there once an
-    episode, more often than any other step, and it is where the ways part."""
+    """Share of each batch drawn from the first steps of episodes: a policy that plays chunks decodes there in every
+    episode, more often than at any other step."""
     draws: int = 2
     """Diffusion steps drawn per image; with the encoder frozen a batch is `batch * draws` frames."""
     feature_noise: float = 0.02
@@ -65,7 +70,7 @@ class PretrainConfig:
     warm_up: int = 100
     """Steps of linear rise of the learning rate."""
     weight_decay: float = 1e-4
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     ema: float = 0.999
     """Decay of the averaged weights, which are what is saved and evaluated."""
     landmark_weight: float = 0.1
@@ -73,11 +78,13 @@ class PretrainConfig:
     shift: int = 4
     """Largest random shift of an image in [px]."""
     held_out: float = 0.05
-    """Part of the episodes kept out of training, to measure on."""
+    """Share of the episodes kept out of training, to measure on."""
     save_at: tuple[int, ...] = ()
     """Steps after which the policy is also saved as `step-N/`: half-trained policies."""
     save_every: int = 250
     """Steps between checkpoints that `--resume` goes on from, and between measurements."""
+    device: str = "cpu"
+    """Torch device to train on, such as cpu or cuda."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     """Sizes; landmarks, task and fps are taken from the demonstrations."""
 
@@ -94,12 +101,15 @@ class Trainer:
         self.starts = firsts[firsts <= self.train_rows[-1]]
         names, fps = demos.names, float(demos.fps)
         sizes = replace(config.policy, landmarks=names, task=demos.task, fps=fps)
+        self.device = available_device(config.device)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.policy = DiffusionPolicy(sizes)
         self.policy.state_normalizer.fit(np.asarray(demos.states)[self.train_rows])
         self.policy.action_normalizer.fit(np.asarray(demos.actions)[self.train_rows])
-        self.average = copy.deepcopy(self.policy).requires_grad_(requires_grad=False)
+        self.policy.to(self.device)
+        self.averaged = AveragedModel(self.policy, avg_fn=self._average)
+        self.averaged.requires_grad_(requires_grad=False)
         self.optimiser = torch.optim.AdamW(
             self.policy.parameters(),
             config.lr,
@@ -107,11 +117,17 @@ class Trainer:
             weight_decay=config.weight_decay,
             foreach=True,
         )
+        self.schedule = LambdaLR(self.optimiser, lambda step: lr_factor(step, config))
         self.scheduler = DDPMScheduler(**SCHEDULER)
         self.rng = np.random.default_rng(config.seed)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.step = 0
         self.features: Tensor | None = None  # (N, F) once the encoder is frozen
+
+    @property
+    def average(self) -> DiffusionPolicy:
+        """The policy with averaged weights, which is what is measured and saved."""
+        return cast(DiffusionPolicy, self.averaged.module)
 
     def update(self) -> dict[str, float]:
         """One optimiser step on a random batch; returns its losses."""
@@ -120,23 +136,19 @@ class Trainer:
             self._freeze_vision()
         frozen = self.features
         losses = self._joint_losses() if frozen is None else self._frozen_losses(frozen)
-        for group in self.optimiser.param_groups:
-            group["lr"] = c.lr * self._schedule()
         self.optimiser.zero_grad()
-        sum(losses.values(), start=torch.zeros(())).backward()
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0, foreach=True)
+        sum(losses.values(), start=torch.zeros((), device=self.device)).backward()
+        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), MAX_GRAD_NORM, foreach=True)
         self.optimiser.step()
+        self.schedule.step()
+        self.averaged.update_parameters(self.policy)
         self.step += 1
-        self._follow()
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
-    def _schedule(self) -> float:
-        """Fraction of the peak learning rate: a linear rise and a cosine, for each stage anew."""
-        first = self.step < self.config.vision_steps
-        begin = 0 if first else self.config.vision_steps
-        end = min(self.config.vision_steps, self.config.steps) if first else self.config.steps
-        rise = min(1.0, (self.step - begin + 1) / self.config.warm_up)
-        return rise * 0.5 * (1 + math.cos(math.pi * (self.step - begin) / (end - begin)))
+    def _average(self, average: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        # The decay rises to its value: early averages must forget the random start.
+        decay = min(self.config.ema, (1 + int(count)) / (10 + int(count)))
+        return average.lerp(new, 1 - decay)
 
     def _joint_losses(self) -> dict[str, Tensor]:
         """Encoder and denoiser on augmented images."""
@@ -145,7 +157,7 @@ class Trainer:
         images, landmarks = augment(
             self.images[rows], np.asarray(self.demos.landmarks)[rows], c.shift, self.rng
         )
-        features, points, logits = self.policy.look(torch.from_numpy(images), self._states(rows))
+        features, points, logits = self.policy.look(self._tensor(images), self._states(rows))
         repeat = [part.repeat_interleave(c.draws, 0) for part in (*self._chunks(rows), features)]
         losses = {
             "diffusion_loss": training_loss(
@@ -153,7 +165,7 @@ class Trainer:
             )
         }
         if landmarks.size:
-            pointing = landmark_loss(points, logits, torch.from_numpy(landmarks))
+            pointing = landmark_loss(points, logits, self._tensor(landmarks))
             losses["landmark_loss"] = c.landmark_weight * pointing
         return losses
 
@@ -162,14 +174,10 @@ class Trainer:
         c = self.config
         rows = self._draw(c.batch * c.draws)
         features = cached[rows]
-        noise = c.feature_noise * torch.randn(features.shape, generator=self.generator)
-        loss = training_loss(
-            self.policy.denoiser,
-            self.scheduler,
-            *self._chunks(rows),
-            features + noise,
-            self.generator,
-        )
+        noise = torch.empty_like(features).normal_(0.0, c.feature_noise, generator=self.generator)
+        chunks = self._chunks(rows)
+        noisy = features + noise
+        loss = training_loss(self.policy.denoiser, self.scheduler, *chunks, noisy, self.generator)
         return {"diffusion_loss": loss}
 
     @torch.no_grad()
@@ -181,7 +189,7 @@ class Trainer:
             parameter.grad = None  # AdamW would go on decaying parameters that have a gradient
         chunks = np.array_split(np.arange(len(self.images)), max(1, len(self.images) // 256))
         looks = [
-            self.policy.look(torch.from_numpy(self.images[rows]), self._states(rows))[0]
+            self.policy.look(self._tensor(self.images[rows]), self._states(rows))[0]
             for rows in chunks
         ]
         self.features = torch.cat(looks)
@@ -192,25 +200,25 @@ class Trainer:
         rows = self.test_rows if len(self.test_rows) else self.train_rows
         rows = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)) + rows[0]
         actions, mask = self._chunks(rows)
-        features, points, _ = self.average.look(
-            torch.from_numpy(self.images[rows]), self._states(rows)
-        )
+        features, points, _ = self.average.look(self._tensor(self.images[rows]), self._states(rows))
         noise = torch.randn(actions.shape, generator=torch.Generator().manual_seed(0))
+        noise = noise.to(self.device)
         guess = self.average.sampler.sample(self.average.denoiser, noise, features)
         error = (((guess - actions) ** 2).mean(-1) * mask).sum() / mask.sum()
-        landmarks = torch.from_numpy(np.asarray(self.demos.landmarks)[rows])
-        size = torch.tensor(IMAGE_SIZE[::-1])
+        landmarks = self._tensor(np.asarray(self.demos.landmarks)[rows])
+        size = torch.tensor(IMAGE_SIZE[::-1], device=self.device)
         off = ((points[:, : landmarks.shape[1], :2] + 1) / 2 - landmarks[..., :2]) * size
         present = landmarks[..., 2]
         pixels = (off.norm(dim=-1) * present).sum() / present.sum().clamp(min=1.0)
         return {"action_error": float(error), "landmark_px": float(pixels)}
 
     def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs to go on to the bit."""
+        """Everything that `restore` needs to go on bit-exactly."""
         return {
             "policy": self.policy.state_dict(),
-            "average": self.average.state_dict(),
+            "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
             "rng": self.rng.bit_generator.state,
             "generator": self.generator.get_state(),
             "step": self.step,
@@ -219,8 +227,9 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.policy.load_state_dict(state["policy"])
-        self.average.load_state_dict(state["average"])
+        self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(state["generator"])
         self.step = state["step"]
@@ -233,21 +242,24 @@ class Trainer:
             rows = np.concatenate([rows, self.rng.choice(self.starts, starts)])
         return np.sort(rows)
 
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
+
     def _states(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.asarray(self.demos.states)[rows].astype(np.float32))
+        return self._tensor(np.asarray(self.demos.states)[rows].astype(np.float32))
 
     def _chunks(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        actions, mask = self.demos.chunks(rows, self.policy.chunk)
-        normalised = self.policy.action_normalizer.normalize(torch.from_numpy(actions))
-        return normalised.clamp(-1.0, 1.0), torch.from_numpy(mask)
+        actions, mask = map(self._tensor, self.demos.chunks(rows, self.policy.chunk))
+        return self.policy.action_normalizer.normalize(actions).clamp(-1.0, 1.0), mask
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        # Early averages must forget the random start, hence the rising decay.
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(
-            list(self.average.parameters()), list(self.policy.parameters()), 1 - decay
-        )
+
+def lr_factor(step: int, config: PretrainConfig) -> float:
+    """Share of the peak learning rate: a linear rise and a cosine to zero, for each stage anew."""
+    first = step < config.vision_steps
+    begin = 0 if first else config.vision_steps
+    end = min(config.vision_steps, config.steps) if first else config.steps
+    rise = min(1.0, (step - begin + 1) / config.warm_up)
+    return rise * 0.5 * (1 + math.cos(math.pi * (step - begin) / max(1, end - begin)))
 
 
 def pretrain(config: PretrainConfig, *, resume: bool = False) -> DiffusionPolicy:
@@ -255,18 +267,20 @@ def pretrain(config: PretrainConfig, *, resume: bool = False) -> DiffusionPolicy
 
     Raises:
         InvalidDemos: The demonstrations cannot be read.
-        RunMismatch: The run folder holds another run, or one that was not asked to resume.
+        InvalidSetting: The device is not there.
+        RunMismatch: The run folder holds another run, or one that was not asked to resume, or none to resume.
     """
-    demos = Demos.load(config.demos)
-    state = open_run(config.out, config, resume=resume)
-    trainer = Trainer(config, demos)
+    if resume and not (config.out / CONFIG).exists():
+        raise RunMismatch(f"There is no run in {config.out} to resume. Start one without --resume.")
+    trainer = Trainer(config, Demos.load(config.demos))
+    state = open_run(config.out, asdict(config), resume=resume)
     if state is not None:
         trainer.restore(state)
     keep_lines(config.out / METRICS, trainer.step // config.save_every)
-    bar = trange(
-        trainer.step, config.steps, initial=trainer.step, total=config.steps, desc="cloning"
-    )
-    for _ in bar:
+    start = trainer.step
+    for _ in (
+        bar := trange(start, config.steps, initial=start, total=config.steps, desc="cloning")
+    ):
         losses = trainer.update()
         bar.set_postfix({key: f"{value:.3f}" for key, value in losses.items()}, refresh=False)
         if trainer.step in config.save_at:

@@ -113,9 +113,10 @@ def landmark_loss(points: Tensor, logits: Tensor, landmarks: Tensor) -> Tensor:
     names = landmarks.shape[1]
     present = landmarks[..., 2]
     height, width = logits.shape[2:]
-    cells = landmarks[..., :2] * torch.tensor([width, height]) - 0.5
-    columns = torch.arange(width) - cells[..., 0:1]  # (B, K, 32)
-    rows = torch.arange(height) - cells[..., 1:2]  # (B, K, 24)
+    device = landmarks.device
+    cells = landmarks[..., :2] * torch.tensor([width, height], device=device) - 0.5
+    columns = torch.arange(width, device=device) - cells[..., 0:1]  # (B, K, 32)
+    rows = torch.arange(height, device=device) - cells[..., 1:2]  # (B, K, 24)
     exponent = -(rows[..., :, None] ** 2 + columns[..., None, :] ** 2) / (2 * PEAK_WIDTH**2)
     target = exponent.flatten(2).softmax(-1)
     search = -(target * logits[:, :names].flatten(2).log_softmax(-1)).sum(-1)

@@ -1,5 +1,6 @@
 """A toy that noise can steer: a decoder with two modes and an env that rewards one of them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -8,12 +9,13 @@ import torch
 from torch import Tensor
 
 from policies.dsrl import DsrlConfig
+from policies.player import EpisodeRecord, NoiseSource, play
 from roboreward_gym.errors import RobotFaultEpisode
 
 CHUNK, ACTIONS, FEATURES = 4, 2, 3
 
+EPISODES = 12
 TINY = DsrlConfig(
-    episodes=12,
     warm_up_episodes=4,
     warm_up_updates=5,
     updates_per_chunk=3,
@@ -22,10 +24,10 @@ TINY = DsrlConfig(
     layers=2,
     clock=6,
     steered=CHUNK,
-    window=4,
+    trial_episodes=4,
     save_every=4,
 )
-"""A run of seconds."""
+"""A run of seconds, with `EPISODES` before the trial."""
 
 
 class TwoModes:
@@ -45,6 +47,16 @@ class TwoModes:
         self.decoded += 1
         slow = noise.sum(1) / CHUNK**0.5  # (B, ACTIONS)
         return torch.tanh(3.0 * slow)[:, None].expand(-1, CHUNK, -1)
+
+
+def episodes(
+    env: gym.Env, policy: "TwoModes", noise: NoiseSource, seeds: Iterable[int]
+) -> list[EpisodeRecord]:
+    """One episode per seed; each draws its noise from its own seed."""
+    return [
+        play(env, policy, noise, seed=seed, generator=torch.Generator().manual_seed(seed))
+        for seed in seeds
+    ]
 
 
 class GoToFlag(gym.Env[dict[str, Any], np.ndarray]):

@@ -11,30 +11,30 @@ from experiments.config import (
     SHOWCASE_SEEDS,
     TRAINING_SEEDS,
     ExperimentConfig,
-    InvalidConfig,
     evaluation_seeds,
     get_config,
     training_seeds,
 )
 from experiments.simulation.demonstrations import SEED_OFFSET as DEMONSTRATION_SEEDS
 from experiments.simulation.reward_data import SEED_OFFSET as REWARD_DATA_SEEDS
-from roboreward_gym.errors import UnknownName
+from roboreward_gym.errors import InvalidSetting, UnknownName
 
 
 def overlap(one: range, other: range) -> bool:
     return max(one.start, other.start) < min(one.stop, other.stop)
 
 
-def test_every_arm_of_both_tasks_is_named() -> None:
-    arms = {f"{task}-{arm}" for task in ("toy-on-towel", "drawer") for arm in ("nano", "oracle", "constant")}  # fmt: skip
-    assert set(CONFIGS) == arms
+def test_every_reward_source_of_both_tasks_is_named() -> None:
+    sources = ("nano", "oracle", "constant", "random")
+    tasks = ("toy-on-towel", "drawer")
+    assert set(CONFIGS) == {f"{task}-{source}" for task in tasks for source in sources}
     assert all(config.name == name for name, config in CONFIGS.items())
 
 
-def test_arms_differ_in_the_reward_only() -> None:
+def test_reward_sources_differ_in_the_reward_only() -> None:
     nano = CONFIGS["drawer-nano"]
-    for arm in ("oracle", "constant"):
-        other = CONFIGS[f"drawer-{arm}"]
+    for source in ("oracle", "constant", "random"):
+        other = CONFIGS[f"drawer-{source}"]
         assert other.reward_model != nano.reward_model
         same = dataclasses.replace(other, name=nano.name, reward_model=nano.reward_model)
         assert same == nano
@@ -47,18 +47,17 @@ def test_unknown_experiment_suggests_the_closest() -> None:
 
 def test_seed_is_that_of_the_run() -> None:
     config = get_config("drawer-nano", seed=2)
-    assert config.seed == config.learner.seed == 2
-    assert config.learner.episodes == config.training_episodes
+    assert config.seed == 2
 
 
 @pytest.mark.parametrize("seed", [-1, RUNS])
 def test_seed_without_a_block_of_its_own_is_refused(seed: int) -> None:
-    with pytest.raises(InvalidConfig, match="seed"):
+    with pytest.raises(InvalidSetting, match="seed"):
         get_config("drawer-nano", seed=seed)
 
 
 def test_more_episodes_than_a_block_are_refused() -> None:
-    with pytest.raises(InvalidConfig, match="final_episodes"):
+    with pytest.raises(InvalidSetting, match="final_episodes"):
         dataclasses.replace(DEMO, final_episodes=100_001)
 
 
@@ -66,8 +65,8 @@ def test_evaluation_never_sees_a_seed_of_training() -> None:
     used = [TRAINING_SEEDS, EVALUATION_SEEDS, SHOWCASE_SEEDS]
     assert not any(overlap(a, b) for a in used for b in used if a is not b)
     for config in (get_config("drawer-nano", seed=s) for s in (0, 1, RUNS - 1)):
-        learner = config.learner
-        trained = range(learner.first_env_seed, learner.first_env_seed + learner.episodes)
+        first = training_seeds(config.seed).start
+        trained = range(first, first + config.training_episodes + config.dsrl.trial_episodes)
         assert trained.stop <= training_seeds(config.seed).stop
         for other in (0, 1, RUNS - 1):
             assert not overlap(trained, evaluation_seeds(other, 200))

@@ -14,6 +14,7 @@ from experiments.config import DEMO, NANO
 from experiments.run import INTERRUPTED
 from policies.policy import DiffusionPolicy, PolicyConfig
 from roboreward_gym import registry
+from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.types import Clip, ProgressScore
 
 pytest.importorskip("mujoco")
@@ -32,7 +33,10 @@ def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.manual_seed(0)
     sizes = PolicyConfig(maps=2, vision_width=4, width=16, layers=1, heads=1, sample_steps=2)
     DiffusionPolicy(sizes).save(tmp_path / "policy")
-    short = dataclasses.replace(DEMO, policy=tmp_path / "policy", env_id="robots:WidowXDrawer-v0")
+    dsrl = dataclasses.replace(DEMO.dsrl, warm_up_episodes=1, warm_up_updates=2, trial_episodes=2)
+    short = dataclasses.replace(
+        DEMO, policy=tmp_path / "policy", env_id="robots:WidowXDrawer-v0", dsrl=dsrl
+    )
     monkeypatch.setattr(demo, "DEMO", short)
     monkeypatch.setitem(registry._factories, NANO, Shortsighted)
     monkeypatch.setitem(registry._loaded, NANO, Shortsighted())
@@ -67,6 +71,14 @@ def test_demo_stops_and_resumes_to_a_report(
     text = (out / "report.html").read_text()
     assert "The judge at work" in text
     assert text.count("<video") == 2
+
+
+def test_refused_demo_leaves_the_earlier_one_where_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    out.mkdir()
+    with pytest.raises(InvalidSetting, match="not trained"):
+        demo.main(dataclasses.replace(small_demo(out), training_episodes=1))
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["policy", "demo"]
 
 
 def test_second_demo_keeps_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

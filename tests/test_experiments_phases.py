@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,15 +16,15 @@ import torch
 
 from experiments import evaluate, phases
 from experiments.config import CONFIGS, ExperimentConfig
-from experiments.evaluate import Contestant, Evaluation, Player, evaluate_contestant
+from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec, evaluate_policy
 from experiments.phases import Finished, fine_tune, open_run, run
 from experiments.report.report import write_report
 from experiments.run import INTERRUPTED, main, publish
-from experiments.run_folder import RunFolder, RunFolderError
+from experiments.run_folder import RunFolder, RunFolderError, read_json, write_json
 from policies.checkpoint import CHECKPOINT, load_checkpoint
-from policies.dsrl import BEST, DsrlConfig
+from policies.dsrl import DECISION, NOISE_POLICY, DsrlConfig
 from policies.policy import DiffusionPolicy, PolicyConfig
-from roboreward_gym.errors import RoboRewardError, WeightsError
+from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.registry import register_reward_model
 from roboreward_gym.types import Clip, ProgressScore
 
@@ -111,7 +112,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     DiffusionPolicy(TINY).save(folder)
     learner = DsrlConfig(
         warm_up_episodes=3, warm_up_updates=4, updates_per_chunk=2, batch=8, width=16, layers=1,
-        window=2, save_every=2, clock=STEPS,
+        trial_episodes=2, significance=1.0, save_every=2,
+        clock=STEPS,
     )  # fmt: skip
     return ExperimentConfig(
         "slider", ENV_ID, folder, "light-meter",
@@ -128,10 +130,10 @@ def finished(
 
 
 def learned(folder: RunFolder) -> bytes:
-    """What was kept, and the actor at the end: of a run in vain the untrained one is kept."""
-    actor = load_checkpoint(folder / "training" / CHECKPOINT)["learner"]["actor"]
-    kept = (folder / "training" / BEST).read_bytes()
-    return kept + b"".join(value.numpy().tobytes() for value in actor.values())
+    """The averaged actor, and all networks at the end."""
+    state = load_checkpoint(folder / "training" / CHECKPOINT)["learner"]["sac"]["networks"]
+    average = (folder / "training" / NOISE_POLICY).read_bytes()
+    return average + b"".join(value.numpy().tobytes() for value in state.values())
 
 
 def without_truth(folder: RunFolder) -> list[dict[str, Any]]:
@@ -160,20 +162,41 @@ def test_base_and_fine_tuned_policy_start_from_the_same_states(
     assert [o.seed for o in done.base.outcomes] == [o.seed for o in done.final.outcomes]
 
 
-def test_the_last_evaluation_plays_what_training_kept_and_the_first_the_base(
+@pytest.mark.parametrize("improved", [True, False])
+def test_final_evaluation_plays_what_was_kept(
     config: ExperimentConfig,
     finished: tuple[RunFolder, Finished],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    *,
+    improved: bool,
 ) -> None:
-    folder, _ = finished
-    played: list[Contestant] = []
-    monkeypatch.setattr(phases, "evaluate_contestant", lambda who, *_, **__: played.append(who))
+    folder = RunFolder(tmp_path / "run", {}, resume=False)
+    shutil.copytree(finished[0].path, folder.path, dirs_exist_ok=True)
+    (folder / "final.jsonl").unlink()
+    decision = read_json(folder / "training" / DECISION)
+    write_json(folder / "training" / DECISION, {**decision, "improved": improved})
+    played: list[PolicySpec] = []
+    monkeypatch.setattr(phases, "evaluate_policy", lambda spec, *_, **__: played.append(spec))
     phases.evaluate_base(config, folder)
     phases.evaluate_final(config, folder)
-    assert [who.steering for who in played] == [None, folder / "training" / BEST]
+    kept = folder / "training" / NOISE_POLICY if improved else None
+    assert [spec.noise_policy for spec in played] == [None, kept]
 
 
-def test_learning_is_the_same_to_the_bit_when_the_truth_is_hidden(
+def test_base_policy_that_is_kept_is_not_evaluated_twice(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsrl = dataclasses.replace(config.dsrl, significance=0.05)
+    constant = dataclasses.replace(config, reward_model="constant", dsrl=dsrl)
+    folder = open_run(constant, tmp_path / "run", resume=False)
+    base = phases.evaluate_base(constant, folder)
+    fine_tune(constant, folder)
+    monkeypatch.setattr(Slider, "step", None)
+    assert phases.evaluate_final(constant, folder) == base
+
+
+def test_learning_is_bit_exact_when_the_truth_is_hidden(
     config: ExperimentConfig, finished: tuple[RunFolder, Finished], tmp_path: Path
 ) -> None:
     folder, done = finished
@@ -190,7 +213,7 @@ def test_learning_in_the_simulation_ignores_its_truth(
     config: ExperimentConfig, tmp_path: Path
 ) -> None:
     pytest.importorskip("mujoco")
-    dsrl = dataclasses.replace(config.dsrl, warm_up_episodes=1, window=1)
+    dsrl = dataclasses.replace(config.dsrl, warm_up_episodes=1)
     toy = dataclasses.replace(
         config, env_id=SHORT_TOY, reward_model="pixel-sum", training_episodes=4, dsrl=dsrl
     )
@@ -200,17 +223,10 @@ def test_learning_in_the_simulation_ignores_its_truth(
         training = fine_tune(toy, folder, blind=blind)
         assert np.isnan(training.level).all() == np.isnan(training.success).all() == blind
         state = load_checkpoint(folder / "training" / CHECKPOINT)
-        choice = [state["progress"][key] for key in ("best_episode", "best_reward")]
-        assert "actor_loss" in state["progress"]["metrics"][-1]
-        runs.append((training.reward, choice, learned(folder), state["learner"]))
-    seen, hidden = runs
-    assert hidden[:3] == seen[:3]
-    for part in ("actor", "critics"):
-        for name, weights in seen[3][part].items():
-            assert torch.equal(hidden[3][part][name], weights), name
-    rewards = seen[0]
-    best = max(range(dsrl.warm_up_episodes, len(rewards)), key=lambda n: (rewards[n], n))
-    assert seen[1] == [best, rewards[best]]
+        assert "actor_loss" in state["metrics"][3]
+        decision = read_json(folder / "training" / DECISION)
+        runs.append((training.reward, decision, learned(folder)))
+    assert runs[0] == runs[1]
 
 
 def test_learning_differs_when_the_reward_does(
@@ -238,7 +254,7 @@ def test_interrupted_run_resumes_to_the_same_result(
         if stop == "training":
             count = iter(range(100))
             stop_late = lambda *_: interrupt() if next(count) == 4 else None  # noqa: E731
-            patch.setattr(phases, "keep_strip", stop_late)
+            patch.setattr(phases, "save_strip", stop_late)
         else:
             write = evaluate.EvaluationFile.add
 
@@ -276,29 +292,38 @@ def test_other_base_weights_are_another_run(config: ExperimentConfig, tmp_path: 
         torch.manual_seed(seed)
         DiffusionPolicy(TINY).save(weights)
         with raises:
-            open_run(mine, tmp_path / "run", resume=True)
+            open_run(mine, tmp_path / "run", resume=seed > 0)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"reward_map": "progres"}, "Did you mean 'progress'"),
-        ({"dsrl": DsrlConfig(steered=50)}, "at most 8"),
+        ({"reward_model": "light-metre"}, "Did you mean 'light-meter'"),
+        ({"training_episodes": 3}, "not trained: the first 3 are the warm-up"),
+        ({"dsrl": DsrlConfig(steered=50), "training_episodes": 99}, "at most 8"),
+        ({"dsrl": DsrlConfig(device="cuda:99"), "training_episodes": 99}, "'cuda:99' is not avail"),
+        ({"policy": Path("nowhere")}, r"policies\.pretrain"),
     ],
 )
-def test_what_training_would_refuse_is_refused_before_the_base_is_evaluated(
+def test_refused_start_leaves_no_folder(
     config: ExperimentConfig, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     wrong = dataclasses.replace(config, **change)
-    folder = open_run(wrong, tmp_path / "run", resume=False)
     with pytest.raises(RoboRewardError, match=said):
-        run(wrong, folder)
-    assert not (folder / "base.jsonl").exists()
+        open_run(wrong, tmp_path / "run", resume=False)
+    assert not (tmp_path / "run").exists()
 
 
-def test_missing_base_policy_says_how_to_make_one(config: ExperimentConfig, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"policies\.pretrain"):
-        open_run(dataclasses.replace(config, policy=tmp_path), tmp_path / "run", resume=False)
+def test_weights_of_the_reward_model_count_as_part_of_the_config(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LightMeter, "manifest", {"weights_sha256": "abc"}, raising=False)
+    folder = open_run(config, tmp_path / "run", resume=False)
+    assert read_json(folder / "config.json")["reward_model_sha256"] == "abc"
+    monkeypatch.setattr(LightMeter, "manifest", {"weights_sha256": "def"})
+    with pytest.raises(RunFolderError, match="reward_model_sha256"):
+        open_run(config, tmp_path / "run", resume=True)
 
 
 def test_report_of_a_run_is_written_beside_it(
@@ -322,19 +347,19 @@ def test_unfinished_run_has_no_report(config: ExperimentConfig, tmp_path: Path) 
 def test_outcome_does_not_depend_on_the_episodes_before(
     config: ExperimentConfig, tmp_path: Path
 ) -> None:
-    who = Contestant(ENV_ID, config.policy, judge="light-meter")
-    forth = evaluate_contestant(who, [1, 2, 3], tmp_path / "forth.jsonl")
-    back = evaluate_contestant(who, [3, 2, 1], tmp_path / "back.jsonl")
+    spec = PolicySpec(ENV_ID, config.policy, reward_model="light-meter")
+    forth = evaluate_policy(spec, [1, 2, 3], tmp_path / "forth.jsonl")
+    back = evaluate_policy(spec, [3, 2, 1], tmp_path / "back.jsonl")
     assert forth.outcomes == back.outcomes[::-1]
     assert Evaluation.load(tmp_path / "back.jsonl") == forth
 
 
-def test_player_keeps_the_film_of_its_last_episode(config: ExperimentConfig) -> None:
-    player = Player(Contestant(ENV_ID, config.policy, judge="light-meter"))
-    outcome = player.play(5)
-    clip, score = player.film
+def test_runner_keeps_the_video_of_its_last_episode(config: ExperimentConfig) -> None:
+    runner = EpisodeRunner(PolicySpec(ENV_ID, config.policy, reward_model="light-meter"))
+    outcome = runner.play(5)
+    clip, score = runner.video
     assert len(clip.frames) == outcome.steps + 1 == STEPS + 1
-    assert score.level == outcome.judged
+    assert score.level == outcome.predicted
 
 
 def test_experiment_with_changed_options_is_not_published(

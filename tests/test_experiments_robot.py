@@ -108,12 +108,11 @@ def test_the_arm_retreats_while_the_model_scores_unless_it_looks_at_the_arm(
 
 def test_the_option_changes_the_environment_and_the_folder_only() -> None:
     plain = parse(["drawer-nano", "--seed", "3"])
-    robot = parse(["drawer-nano", "--seed", "3", "--robot", "ros2", "--episodes", "7"])
+    robot = parse(["drawer-nano", "--seed", "3", "--robot", "ros2"])
     assert plain.arm is None
     assert plain.config == plain.experiment
     assert robot.folder == Path("runs/drawer-nano-ros2-seed3")
     assert robot.config.env_id == "robots:WidowXDrawerRos-v0"
-    assert robot.config.training_episodes == robot.config.base_episodes == 7
     assert robot.arm is not None
     assert not robot.arm.watched
     watched = parse(["drawer-nano", "--robot", "ros2", "--i-am-watching"]).arm

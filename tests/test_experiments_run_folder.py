@@ -49,7 +49,13 @@ def test_a_difference_deep_in_the_config_is_told_alone(tmp_path: Path) -> None:
 def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("important")
     with pytest.raises(RunFolderError, match="other files"):
-        RunFolder(tmp_path, CONFIG, resume=True)
+        RunFolder(tmp_path, CONFIG, resume=False)
+
+
+def test_resume_without_a_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"no run in .* to resume"):
+        RunFolder(tmp_path / "run", CONFIG, resume=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_corrupt_config_is_a_clear_error(tmp_path: Path) -> None:
@@ -105,7 +111,7 @@ def test_lines_that_cannot_be_written_leave_the_former_ones(
 
 def test_a_folder_whose_making_was_killed_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "config.partial").write_text('{"na')
-    assert RunFolder(tmp_path, CONFIG, resume=True).minutes == 0.0
+    assert RunFolder(tmp_path, CONFIG, resume=False).minutes == 0.0
 
 
 def test_a_folder_that_is_there_is_not_made_anew(tmp_path: Path) -> None:

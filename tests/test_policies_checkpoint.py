@@ -1,4 +1,3 @@
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,10 @@ from policies.checkpoint import (
 from policies.errors import RunMismatch
 from roboreward_gym.errors import WeightsError
 
-
-@dataclass(frozen=True)
-class Config:
-    folder: Path = Path("a")
-    steps: int = 3
-    names: tuple[str, ...] = ("x", "y")
+CONFIG = {"folder": Path("a"), "steps": 3, "names": ("x", "y")}
 
 
-def test_nested_state_comes_back_to_the_bit(tmp_path: Path) -> None:
+def test_nested_state_comes_back_bit_exactly(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     state = {
         "tensors": [torch.randn(3), torch.arange(4)],
@@ -99,27 +93,27 @@ def test_cut_checkpoint_says_so(tmp_path: Path) -> None:
 
 def test_new_run_has_no_checkpoint_and_saves_its_config(tmp_path: Path) -> None:
     run = tmp_path / "deep" / "run"
-    assert open_run(run, Config(), resume=False) is None
+    assert open_run(run, CONFIG, resume=False) is None
     assert '"steps": 3' in (run / "config.json").read_text()
 
 
 def test_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    open_run(tmp_path / "r", Config(), resume=False)
-    assert open_run(tmp_path / "r", Config(), resume=True) is None, "cut off before a checkpoint"
+    open_run(tmp_path / "r", CONFIG, resume=False)
+    assert open_run(tmp_path / "r", CONFIG, resume=True) is None, "cut off before a checkpoint"
     save_checkpoint(tmp_path / "r" / CHECKPOINT, {"step": 2})
-    assert open_run(tmp_path / "r", Config(), resume=True) == {"step": 2}
+    assert open_run(tmp_path / "r", CONFIG, resume=True) == {"step": 2}
 
 
 def test_run_of_another_config_is_refused_by_name(tmp_path: Path) -> None:
-    open_run(tmp_path / "r", Config(), resume=False)
+    open_run(tmp_path / "r", CONFIG, resume=False)
     with pytest.raises(RunMismatch, match=r"steps 3 \(now 4\)"):
-        open_run(tmp_path / "r", Config(steps=4), resume=True)
+        open_run(tmp_path / "r", {**CONFIG, "steps": 4}, resume=True)
 
 
 def test_run_is_not_overwritten_unasked(tmp_path: Path) -> None:
-    open_run(tmp_path / "r", Config(), resume=False)
+    open_run(tmp_path / "r", CONFIG, resume=False)
     with pytest.raises(RunMismatch, match="Resume it"):
-        open_run(tmp_path / "r", Config(), resume=False)
+        open_run(tmp_path / "r", CONFIG, resume=False)
 
 
 def test_metrics_after_the_checkpoint_are_cut(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from policies.player import BaseNoise, EpisodeRecord, evaluate, play, play_valid
+from policies.player import BaseNoise, EpisodeRecord, play, play_valid
 from roboreward_gym.errors import RobotFaultEpisode
-from tests.fakes_policies import ACTIONS, CHUNK, FEATURES, Breakable, GoToFlag, TwoModes
+from tests.fakes_policies import ACTIONS, CHUNK, FEATURES, Breakable, GoToFlag, TwoModes, episodes
 
 BASE = BaseNoise(CHUNK, ACTIONS)
 
@@ -60,16 +60,9 @@ def test_truth_and_verdict_are_logged_and_nothing_else() -> None:
     assert set(one(GoToFlag()).logged) == {"truth/success", "roboreward/level"}
 
 
-def test_result_of_a_seed_does_not_depend_on_the_others() -> None:
-    both = evaluate(GoToFlag(), TwoModes(), BASE, [5, 6])
-    alone = evaluate(GoToFlag(), TwoModes(), BASE, [6])
-    assert torch.equal(both[1].noise, alone[0].noise)
-    assert both[1].reward == alone[0].reward
-
-
 def test_one_decoding_per_chunk() -> None:
     policy = TwoModes()
-    evaluate(GoToFlag(steps=6), policy, BASE, range(3))
+    episodes(GoToFlag(steps=6), policy, BASE, range(3))
     assert policy.decoded == 6
 
 

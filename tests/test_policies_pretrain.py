@@ -1,15 +1,26 @@
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from policies import pretrain as pretrain_module
 from policies.demos import Demos
 from policies.errors import InvalidDemos, RunMismatch
 from policies.policy import DiffusionPolicy, PolicyConfig
-from policies.pretrain import POLICY, PretrainConfig, Trainer, command_line, pretrain
+from policies.pretrain import (
+    MAX_GRAD_NORM,
+    POLICY,
+    PretrainConfig,
+    Trainer,
+    command_line,
+    pretrain,
+)
+from roboreward_gym.errors import InvalidSetting
 
 SIZES = PolicyConfig(maps=3, vision_width=4, width=16, layers=1, heads=2)
 
@@ -115,6 +126,103 @@ def test_seeing_and_acting_improve(config: PretrainConfig) -> None:
     after = trainer.measure()
     assert after["landmark_px"] < 0.5 * before["landmark_px"]
     assert after["action_error"] < before["action_error"]
+
+
+def parameters(policy: DiffusionPolicy) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in policy.parameters()])
+
+
+def trainer_of(config: PretrainConfig, **changes: Any) -> Trainer:
+    return Trainer(replace(config, **changes), Demos.load(config.demos))
+
+
+def test_average_of_three_known_steps(config: PretrainConfig) -> None:
+    trainer = trainer_of(config, ema=0.2, lr=0.05)
+    steps = []
+    for _ in range(3):
+        trainer.update()
+        steps.append(parameters(trainer.policy))
+    first = 2 / 11 * steps[0] + 9 / 11 * steps[1]  # the decay rises: (1 + 1) / (10 + 1)
+    assert not torch.allclose(steps[1], steps[2], atol=1e-3)
+    assert torch.allclose(parameters(trainer.average), 0.2 * first + 0.8 * steps[2], atol=1e-6)
+
+
+def test_saved_policy_is_the_average(config: PretrainConfig, monkeypatch: Any) -> None:
+    trainers: list[Trainer] = []
+    original = Trainer.__init__
+
+    def remember(trainer: Trainer, *arguments: Any) -> None:
+        original(trainer, *arguments)
+        trainers.append(trainer)
+
+    monkeypatch.setattr(Trainer, "__init__", remember)
+    saved = pretrain(replace(config, save_at=(3,), lr=0.05))
+    assert torch.equal(parameters(saved), parameters(trainers[0].average))
+    assert not torch.allclose(parameters(saved), parameters(trainers[0].policy), atol=1e-3)
+
+
+def test_learning_rate_rises_and_decays_in_each_stage(config: PretrainConfig) -> None:
+    trainer = trainer_of(config, steps=12, vision_steps=4, warm_up=2, lr=0.1)
+    rates = []
+    for _ in range(12):
+        rates.append(trainer.optimiser.param_groups[0]["lr"])
+        trainer.update()
+
+    def cosine(part: float) -> float:
+        return 0.05 * (1 + math.cos(math.pi * part))
+
+    first = [0.5 * cosine(0), *(cosine(n / 4) for n in (1, 2, 3))]
+    second = [0.5 * cosine(0), *(cosine(n / 8) for n in range(1, 8))]
+    assert rates == pytest.approx(first + second)
+
+
+def test_noise_is_added_to_frozen_features(
+    config: PretrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    loss = pretrain_module.training_loss
+
+    def watch(*arguments: Any) -> torch.Tensor:
+        seen.append(arguments[4])
+        return loss(*arguments)
+
+    monkeypatch.setattr(pretrain_module, "training_loss", watch)
+    trainer = trainer_of(config, vision_steps=0, feature_noise=0.3, batch=64)
+    for _ in range(4):
+        trainer.update()
+    frozen = trainer.features
+    assert frozen is not None
+    noise = torch.cat([rows - frozen[nearest(rows, frozen)] for rows in seen])
+    assert noise.std().item() == pytest.approx(0.3, abs=0.05)
+    seen.clear()
+    silent = trainer_of(config, vision_steps=0, feature_noise=0.0, batch=64)
+    silent.update()
+    assert silent.features is not None
+    assert torch.equal(seen[0], silent.features[nearest(seen[0], silent.features)])
+
+
+def nearest(rows: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    return torch.cdist(rows, candidates).argmin(1)
+
+
+def test_gradients_are_clipped(config: PretrainConfig) -> None:
+    trainer = trainer_of(config, landmark_weight=1e6)
+    trainer.update()
+    grads = [p.grad for p in trainer.policy.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(grads).item()
+    assert norm == pytest.approx(MAX_GRAD_NORM, rel=1e-4)
+
+
+def test_missing_device_is_named_and_leaves_no_run(config: PretrainConfig) -> None:
+    with pytest.raises(InvalidSetting, match="'cuda:99' is not available"):
+        pretrain(replace(config, device="cuda:99"))
+    assert not config.out.exists()
+
+
+def test_resume_without_a_run_says_so(config: PretrainConfig) -> None:
+    with pytest.raises(RunMismatch, match=r"no run in .* to resume"):
+        pretrain(config, resume=True)
+    assert not config.out.exists()
 
 
 def test_other_config_needs_another_folder(config: PretrainConfig) -> None:

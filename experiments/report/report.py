@@ -11,8 +11,8 @@ from typing import Any
 import tyro
 
 from experiments.config import CONSTANT, NANO, TRUTH, ExperimentConfig
-from experiments.evaluate import Contestant, Evaluation, Player
-from experiments.phases import Finished, contestant, reopen, steering_of
+from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec
+from experiments.phases import Finished, kept_noise_policy, policy_spec, reopen
 from experiments.report.page import Film, Group, Page
 from experiments.report.strips import load_strips, telling
 from experiments.robot import ros_id
@@ -88,8 +88,8 @@ def films_of(
         if better
         else f"The first evaluation episode; none of {len(pairs)} turned from failure to success."
     )
-    before = _film(contestant(config), seed, "Before: base policy")
-    after = _film(contestant(config, steering_of(folder)), seed, "After: fine-tuned policy")
+    before = _film(policy_spec(config), seed, "Before: base policy")
+    after = _film(policy_spec(config, kept_noise_policy(folder)), seed, "After: fine-tuned policy")
     return [before, after], note
 
 
@@ -104,17 +104,17 @@ def table(config: ExperimentConfig, record: Mapping[str, Any]) -> dict[str, Any]
         "Reward": f"{config.reward_model}, mapped by {config.reward_map}",
         "Training episodes": record["training_episodes"],
         "Evaluation episodes": f"{record['base_episodes']} before, {record['final_episodes']} after",
-        "Fine-tuner": ", ".join(f"{k}={v}" for k, v in vars(config.learner).items()),
+        "Fine-tuner": ", ".join(f"{k}={v}" for k, v in vars(config.dsrl).items()),
         "Wall time": f"{record['minutes']:.1f} min",
         "Commit": commit,
         "Versions": f"python {record['python']}, {versions}",
     }
 
 
-def _film(who: Contestant, seed: int, words: str) -> Film:
-    with closing(Player(who)) as player:
-        outcome = player.play(seed)
-        clip, score = player.film
+def _film(spec: PolicySpec, seed: int, words: str) -> Film:
+    with closing(EpisodeRunner(spec)) as runner:
+        outcome = runner.play(seed)
+        clip, score = runner.video
     caption = f"{words}. Judged {score.level}, truth {outcome.level:.0f}."
     return Film(clip.frames, clip.fps, caption)
 

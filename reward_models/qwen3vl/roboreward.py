@@ -150,6 +150,11 @@ class RoboReward:
             "transformers": transformers.__version__,
         }
 
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the manifests of all scores have in common: the model, its weights and versions."""
+        return dict(self._manifest)
+
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         """Judge clips of any sizes and lengths; same order, same length.
 

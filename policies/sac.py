@@ -1,0 +1,220 @@
+"""Soft actor-critic (arXiv 1801.01290, 1812.05905) over the steered noise: networks and updates.
+
+What differs from the usual form, and why:
+
+- No entropy in the critics' target, and a small initial temperature: a terminal reward of 0..1 differs by tenths
+  between two noises, and the entropy of many dimensions drowns that for thousands of updates.
+- The untrained actor is close to N(0, I), so that learning starts from the base policy.
+- The actor is bounded: noise = bound * tanh(u).
+- A running average of the actor is kept beside it: the actor itself moves with every batch.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from policies.replay import Batch
+from policies.settings import require_positive
+
+LOG_STD = (-5.0, 1.0)
+
+
+@dataclass(frozen=True)
+class SacConfig:
+    """Networks and updates."""
+
+    batch: int = 128
+    """Transitions per update."""
+    actor_every: int = 2
+    """Critic updates per actor update."""
+    noise_bound: float = 1.5
+    """Largest steered noise, per coordinate."""
+    width: int = 128
+    """Width of the hidden layers."""
+    layers: int = 3
+    """Hidden layers, each tanh after LayerNorm."""
+    critics: int = 2
+    """Critics; the smallest counts."""
+    actor_lr: float = 3e-4
+    """Learning rate of the actor."""
+    critic_lr: float = 3e-4
+    """Learning rate of the critics."""
+    alpha_lr: float = 3e-4
+    """Learning rate of the temperature."""
+    alpha: float = 0.003
+    """Initial temperature, for rewards of 0..1. With ten times as much the actor stays the base policy."""
+    target_entropy: float = 0.0
+    """Entropy of the steered noise that the temperature is tuned for, in [nat]."""
+    tau: float = 0.005
+    """Share of the critics that moves into the target critics per update."""
+    average_tau: float = 0.002
+    """Share of the actor that moves into its running average per actor update; 1 keeps no average."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "batch", "actor_every", "noise_bound", "critics", "average_tau")
+
+
+class Ensemble(nn.Module):
+    """`members` equal MLPs as one batched product, because small products are all overhead."""
+
+    def __init__(self, members: int, sizes: list[int], generator: torch.Generator) -> None:
+        super().__init__()
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        self.gains, self.shifts = nn.ParameterList(), nn.ParameterList()
+        for before, after in pairwise(sizes):
+            uniform = torch.rand((members, before, after), generator=generator)
+            self.weights.append(nn.Parameter((2 * uniform - 1) * before**-0.5))
+            self.biases.append(nn.Parameter(torch.zeros(members, 1, after)))
+        for size in sizes[1:-1]:
+            self.gains.append(nn.Parameter(torch.ones(members, 1, size)))
+            self.shifts.append(nn.Parameter(torch.zeros(members, 1, size)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, in)` to `(members, B, out)`."""
+        x = x.expand(len(self.weights[0]), -1, -1)
+        for weight, bias, gain, shift in zip(
+            self.weights, self.biases, self.gains, self.shifts, strict=False
+        ):
+            x = torch.baddbmm(bias, x, weight)
+            x = torch.tanh(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), gain))
+        return torch.baddbmm(self.biases[-1], x, self.weights[-1])
+
+
+class Actor(nn.Module):
+    """Features to a squashed Gaussian over steered noise; untrained, close to a standard normal.
+
+    Args:
+        features: Length of the feature vector.
+        size: Coordinates of the steered noise.
+        hidden: Widths of the hidden layers.
+        bound: Largest noise, per coordinate.
+        generator: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        size: int,
+        hidden: Sequence[int],
+        bound: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.bound = bound
+        self.net = Ensemble(1, [features, *hidden, 2 * size], generator)
+        with torch.no_grad():
+            self.net.weights[-1].mul_(0.01)  # so that the mean is about 0, the standard deviation 1
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation before squashing, `(B, D)` each."""
+        mean, log_std = self.net(features)[0].chunk(2, -1)
+        return mean, log_std.clamp(*LOG_STD)
+
+    def mean(self, features: Tensor) -> Tensor:
+        """The noise `(B, D)` without exploration."""
+        return self.bound * torch.tanh(self(features)[0])
+
+    def sample(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Noise `(B, D)` within the bound, and its log density `(B,)`."""
+        mean, log_std = self(features)
+        unit = torch.randn(mean.shape, generator=generator, device=mean.device)
+        u = mean + log_std.exp() * unit
+        # log N(u; mean, std)
+        normal = -0.5 * (unit.square() + math.log(2 * math.pi)) - log_std
+        # log |d noise / d u| = log bound + log(1 - tanh(u)^2), in the form that does not underflow
+        squash = 2 * (math.log(2) - u - F.softplus(-2 * u)) + math.log(self.bound)
+        return self.bound * torch.tanh(u), (normal - squash).sum(-1)
+
+
+class Sac(nn.Module):
+    """Actor, critics and temperature, and one update of each, on the device of the generator.
+
+    Args:
+        config: Networks and updates.
+        features: Length of the feature vector.
+        size: Coordinates of the steered noise.
+        generator: Source of the initial weights and of the sampled noise.
+    """
+
+    def __init__(
+        self, config: SacConfig, features: int, size: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = generator
+        hidden = [config.width] * config.layers
+        with generator.device:
+            self.actor = Actor(features, size, hidden, config.noise_bound, generator)
+            self.critics = Ensemble(config.critics, [features + size, *hidden, 1], generator)
+            self.log_alpha = nn.Parameter(torch.tensor(math.log(config.alpha)))
+        self.average = _average(self.actor, config.average_tau)
+        self.targets = _average(self.critics, config.tau)
+        self.optimisers = {
+            "actor": torch.optim.Adam(self.actor.parameters(), config.actor_lr, fused=True),
+            "critics": torch.optim.Adam(self.critics.parameters(), config.critic_lr, fused=True),
+            "alpha": torch.optim.Adam([self.log_alpha], config.alpha_lr, fused=True),
+        }
+
+    def update_critics(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the critics towards reward plus discounted value, and of their targets."""
+        with torch.no_grad():
+            noise, _ = self.actor.sample(batch.next_features, self.generator)
+            value = self.targets(torch.cat([batch.next_features, noise], 1))[..., 0].amin(0)
+            # y = r + gamma^k * min_i Q_i'(s', w'),  w' ~ pi(s'); discount 0 where nothing follows
+            target = batch.reward + batch.discount * value
+        q = self.critics(torch.cat([batch.features, batch.noise], 1))[..., 0]  # (critics, B)
+        loss = (q - target).square().mean(1).sum()  # sum over critics of the mean of (Q_i - y)^2
+        self._step("critics", self.critics.parameters(), loss)
+        self.targets.update_parameters(self.critics)
+        return {"critic_loss": loss.detach(), "q": q.detach().mean()}
+
+    def update_actor(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the actor uphill, and of the temperature towards the target entropy."""
+        noise, log_density = self.actor.sample(batch.features, self.generator)
+        q = self.critics(torch.cat([batch.features, noise], 1))[..., 0].amin(0)
+        # J_actor = mean of alpha * log pi(w | s) - min_i Q_i(s, w)
+        loss = (self.log_alpha.exp().detach() * log_density - q).mean()
+        self._step("actor", self.actor.parameters(), loss)
+        self.average.update_parameters(self.actor)
+        entropy = -log_density.detach().mean()
+        # J_alpha = alpha * (entropy - target): alpha falls while the entropy is above its target
+        excess = entropy - self.config.target_entropy
+        self._step("alpha", [self.log_alpha], self.log_alpha.exp() * excess)
+        alpha = self.log_alpha.detach().exp()
+        return {"actor_loss": loss.detach(), "entropy": entropy, "alpha": alpha}
+
+    def _step(self, name: str, parameters: Iterable[nn.Parameter], loss: Tensor) -> None:
+        # Gradients of these parameters only: the actor's loss passes through the critics, whose own
+        # gradients would be computed for nothing.
+        parameters = list(parameters)
+        for parameter, grad in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = grad
+        self.optimisers[name].step()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs to go on bit-exactly."""
+        return {
+            "networks": self.state_dict(),
+            "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
+            "generator": self.generator.get_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.load_state_dict(state["networks"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        self.generator.set_state(state["generator"])
+
+
+def _average(model: nn.Module, tau: float) -> AveragedModel:
+    """Running average of a model: the first update copies it, each later one moves by `tau`."""
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - tau))
+    return average.requires_grad_(requires_grad=False)
