@@ -1,1 +1,1 @@
-"""The wrapper in other people's trainers: the shortest program that learns from a judge, for each."""
+"""Examples: the wrapper in other people's trainers, for each the shortest program that learns from a reward model."""

@@ -1,4 +1,4 @@
-"""The environment of all these programs: a pole, filmed, and judged at the end of each episode."""
+"""The environment of all these programs: a pole, recorded, and scored at the end of each episode."""
 
 import gymnasium as gym
 
@@ -7,15 +7,18 @@ from roboreward_gym.types import RewardModel
 
 TASK = "balance the pole"
 STEPS = 40
-"""Most steps of an episode; CartPole itself pays 1 for each of them."""
+"""Most steps of an episode; CartPole itself returns 1 for each of them."""
 
 
-def make_env(judge: RewardModel | str) -> VLMRewardWrapper:
-    """CartPole whose reward is the judge's, in 0..1, once at the end of an episode.
+def make_env(reward_model: RewardModel | str) -> VLMRewardWrapper:
+    """CartPole whose reward is the reward model's, in 0..1, once at the end of an episode.
+
+    Each end is a termination, also that of the time limit: the score is the whole return, and a
+    trainer must not add the value of what might have followed.
 
     Args:
-        judge: The judge or its name.
+        reward_model: The reward model or its name.
     """
     env = gym.make("CartPole-v1", render_mode="rgb_array", max_episode_steps=STEPS)
-    # Of each episode 8 frames are rendered at most: what RoboReward looks at.
-    return VLMRewardWrapper(env, judge, TASK, max_frames=8)
+    # Ten frames per second instead of fifty: RoboReward looks at two, and at eight of them at most.
+    return VLMRewardWrapper(env, reward_model, TASK, record_fps=10, ending="terminated")

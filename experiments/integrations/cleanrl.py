@@ -1,5 +1,6 @@
-"""DQN in one file, in the style of CleanRL, with a judge's reward: `python -m experiments.integrations.cleanrl`."""
+"""DQN in one file, in the style of CleanRL, with a reward model: `python -m experiments.integrations.cleanrl`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -11,15 +12,14 @@ from torch import nn
 
 from experiments.integrations.cartpole import make_env
 from roboreward_gym._cli import run_program
-from roboreward_gym.types import RewardModel
 
 
 @dataclass(frozen=True)
 class Args:
-    """How long to learn from whom."""
+    """How long to learn, and from which reward model."""
 
-    judge: str = "clock:0.5"
-    """Name of the judge; this one finds an episode of half a second complete."""
+    reward_model: str = "clock:0.5"
+    """Name of the reward model; this one finds an episode of half a second complete."""
     total_timesteps: int = 256
     """Environment steps of each environment."""
     num_envs: int = 2
@@ -31,11 +31,11 @@ class Args:
     gamma: float = 0.99
     """Discount."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     epsilon: float = 0.2
-    """Part of random actions."""
+    """Share of random actions."""
     seed: int = 0
-    """Of weights, actions and episodes."""
+    """Seed for weights, actions and episodes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Learned:
 
     Attributes:
         q_network: The learner.
-        rewards: `(N,)` float32, every reward that it was given.
+        rewards: `(N,)` float32, every reward that it received.
         losses: One per update.
     """
 
@@ -53,11 +53,11 @@ class Learned:
     losses: list[float]
 
 
-def train(args: Args, judge: RewardModel | str) -> Learned:
+def train(args: Args, make: Callable[[], gym.Env]) -> Learned:
     """Learn; the loop reads from top to bottom."""
     rng = np.random.default_rng(args.seed)
     torch.manual_seed(args.seed)
-    envs = gym.vector.SyncVectorEnv([lambda: make_env(judge)] * args.num_envs)
+    envs = gym.vector.SyncVectorEnv([make] * args.num_envs)
     actions_n = gym.spaces.flatdim(envs.single_action_space)
     size = gym.spaces.flatdim(envs.single_observation_space)
     q_network = nn.Sequential(nn.Linear(size, 64), nn.ReLU(), nn.Linear(64, actions_n))
@@ -83,6 +83,7 @@ def train(args: Args, judge: RewardModel | str) -> Learned:
                 torch.from_numpy(np.array(part)) for part in zip(*batch, strict=True)
             )
             with torch.no_grad():
+                # No value beyond a scored end, which the wrapper returns as a termination.
                 target = r.float() + args.gamma * q_network(o2).amax(1) * (~done).float()
             loss = F.mse_loss(q_network(o).gather(1, a[:, None])[:, 0], target)
             optimizer.zero_grad()
@@ -94,10 +95,9 @@ def train(args: Args, judge: RewardModel | str) -> Learned:
 
 
 def main(args: Args) -> None:
-    """Learn, and show what the learner was paid."""
-    learned = train(args, args.judge)
-    paid = learned.rewards[learned.rewards != 0]
-    print(f"{len(learned.rewards)} transitions, {len(paid)} paid: {paid.round(3).tolist()}")
+    """Learn, and show the rewards of the episodes."""
+    rewards = train(args, lambda: make_env(args.reward_model)).rewards
+    print(f"{len(rewards)} transitions, rewards: {rewards[rewards != 0].round(3).tolist()}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,110 @@
+"""What deferred scoring leaves behind: the exit status of a process with a score pending, and its memory.
+
+Run as `python -m benchmarks.deferred_scoring`; it records `exit_status_pending` and
+`memory_mb_after_120_deferred_episodes` in `benchmarks/results/foundations.json`.
+"""
+
+import gc
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.foundations import record
+from roboreward_gym import Clip, ProgressScore, VLMRewardVectorWrapper, VLMRewardWrapper
+
+ROOT = Path(__file__).resolve().parents[1]
+EPISODES = 120
+STEPS = 60
+PENDING = "pending"
+
+
+class Noise(gym.Env[np.ndarray, int]):
+    """Shows noise, 60 frames of 256x192 an episode: 9 MB."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    render_mode = "rgb_array"
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin."""
+        super().reset(seed=seed)
+        self._steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Do nothing, and end after 60 steps."""
+        self._steps += 1
+        return np.zeros(1, np.float32), 0.0, False, self._steps == STEPS, {}
+
+    def render(self) -> np.ndarray:
+        """Noise."""
+        return self.np_random.integers(0, 256, (192, 256, 3), np.uint8)
+
+
+class Three:
+    """Always level 3."""
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        """Score each clip."""
+        return [ProgressScore(3) for _ in clips]
+
+
+def leave_pending() -> None:
+    """Play one episode with roboreward-nano as the reward model, and end while it scores."""
+    env = VLMRewardWrapper(Noise(), "roboreward-nano", "lift the cup", scoring="deferred")
+    env.reset(seed=0)
+    info: dict[str, Any] = {}
+    while "roboreward/pending" not in info:
+        info = env.step(0)[4]
+    print(PENDING, flush=True)
+
+
+def exit_status_pending() -> int:
+    """Exit status of a process that ends while a score is pending in torch."""
+    command = [sys.executable, "-m", "benchmarks.deferred_scoring", PENDING]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if PENDING not in ended.stdout:
+        raise RuntimeError(f"No score was pending when the process ended. {ended.stderr}")
+    return ended.returncode
+
+
+def resident_mb() -> float:
+    """Memory of this process in [MB]."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def memory_mb() -> dict[str, float]:
+    """Memory before, and after 120 deferred episodes in two environments whose scores nobody reads."""
+    envs = VLMRewardVectorWrapper(
+        gym.vector.SyncVectorEnv([Noise, Noise]), Three(), "lift the cup", scoring="deferred"
+    )
+    envs.reset(seed=0)
+    before, ended = resident_mb(), 0
+    while ended < EPISODES:
+        infos = envs.step(np.zeros(2, int))[4]
+        ended += int(infos.get("_roboreward/pending", np.zeros(2)).sum())
+    gc.collect()
+    after = resident_mb()
+    envs.close()
+    return {"before": round(before, 1), "after": round(after, 1)}
+
+
+def main() -> None:
+    """Measure both and record them."""
+    status, memory = exit_status_pending(), memory_mb()
+    print(f"exit status {status}; memory {memory['before']} -> {memory['after']} MB")
+    record(exit_status_pending=status, memory_mb_after_120_deferred_episodes=memory)
+
+
+if __name__ == "__main__":
+    leave_pending() if PENDING in sys.argv else main()
