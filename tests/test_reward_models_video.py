@@ -327,6 +327,18 @@ def test_a_beginning_of_a_recording_keeps_what_was_read_of_it(tmp_path: Path) ->
     assert beginning.clip("x").num_frames == 10
 
 
+LABELLED = Path(__file__).parents[2] / "shared/data/groot_labeled_frames/labeled_frames_video.mp4"
+
+
+@pytest.mark.skipif(not LABELLED.is_file(), reason="needs the shared folder of real data")
+def test_a_real_av1_video_is_read_whole_at_its_rate() -> None:
+    recording = read(LABELLED)
+    assert recording.frames.shape == (40, 480, 640, 3)
+    assert recording.fps == 20.0
+    segment = VideoSegment(LABELLED, 20.0, 10, 1.0).read()
+    assert np.array_equal(segment.frames, recording.frames[20:30])
+
+
 def test_an_odd_side_is_padded_when_written(tmp_path: Path) -> None:
     write_mp4(tmp_path / "a.mp4", flat_frames(4, 31, 47), 10.0)
     recording = read(tmp_path / "a.mp4")
