@@ -47,7 +47,7 @@ def write_v3(
     folder: Path,
     *,
     lost: Sequence[int] = (),
-    drift_s: float = 0.0,
+    drift_s: float | Sequence[float] = 0.0,
     to_timestamp_frames: int = 0,
     as_images: bool = False,
     task_column: str = "task",
@@ -58,7 +58,7 @@ def write_v3(
     Args:
         folder: New folder.
         lost: Episodes that are missing in the metadata, while their frames and rows are there.
-        drift_s: What is wrong with `from_timestamp`.
+        drift_s: What is wrong with `from_timestamp`, in all episodes or in each.
         to_timestamp_frames: What is wrong with `to_timestamp`.
         as_images: Whether frames lie in the rows.
         task_column: Name of the column with texts in `tasks.parquet`.
@@ -71,6 +71,7 @@ def write_v3(
         video = folder / f"videos/{CAMERA}/chunk-000/file-000.mp4"
         video.parent.mkdir(parents=True)
         write_video(video, frames, FPS)
+    drifts = [drift_s] * len(LENGTHS) if isinstance(drift_s, float) else list(drift_s)
     about, rows = [], []
     for episode, length in enumerate(LENGTHS):
         numbers = frames_of(episode)
@@ -90,7 +91,7 @@ def write_v3(
                 "dataset_from_index": numbers[0],
                 f"videos/{CAMERA}/chunk_index": 0,
                 f"videos/{CAMERA}/file_index": 0,
-                f"videos/{CAMERA}/from_timestamp": max(start + drift_s, 0.0),
+                f"videos/{CAMERA}/from_timestamp": max(start + drifts[episode], 0.0),
                 f"videos/{CAMERA}/to_timestamp": start + (length + to_timestamp_frames) / FPS,
                 "stats/action/min": [0.0],
             }

@@ -93,12 +93,29 @@ def test_a_set_that_lost_an_episode_keeps_the_others_apart(
     assert "promises 4 episodes, and the metadata list 3" in caplog.text
 
 
-@pytest.mark.parametrize("drift_ms", [-99, -50, -2, 2, 50, 99])
-def test_borders_that_drifted_are_rounded_to_the_grid_of_frames(
-    tmp_path: Path, drift_ms: int
+@pytest.mark.parametrize(
+    "drift_ms",
+    [
+        *([d] * 4 for d in (-199, -101, -99, -2, 2, 50, 99, 101, 199)),  # a frame takes 200 ms
+        [0, 199, 199, 199],
+        [0, 90, 180, 270],
+        [0, -90, -180, -270],
+    ],
+)
+def test_borders_that_drifted_by_less_than_a_frame_are_rounded(
+    tmp_path: Path, drift_ms: list[int]
 ) -> None:
-    folder = write_v3(tmp_path / "set", drift_s=drift_ms / 1000)
+    folder = write_v3(tmp_path / "set", drift_s=[d / 1000 for d in drift_ms])
     assert_right(LeRobotEpisodes.open(folder), EPISODES)
+
+
+@pytest.mark.parametrize("drift_ms", [-99, -2, 2, 50, 99, 150, 199])
+@pytest.mark.parametrize("lost", [1, 2])
+def test_borders_that_drifted_are_rounded_behind_a_lost_episode_too(
+    tmp_path: Path, lost: int, drift_ms: int
+) -> None:
+    folder = write_v3(tmp_path / "set", lost=[lost], drift_s=drift_ms / 1000)
+    assert_right(LeRobotEpisodes.open(folder), [i for i in EPISODES if i != lost])
 
 
 def test_a_task_is_that_of_the_rows(tmp_path: Path) -> None:

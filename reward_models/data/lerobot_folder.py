@@ -34,8 +34,8 @@ class LeRobotFolder:
     """A data set, version 2 or 3 by the files that it has.
 
     - An episode is known by its `episode_index`, never by its place in a list: a crash can lose one.
-    - Its video begins at `from_timestamp` and has `length` frames; `to_timestamp` is not used, as
-      LeRobot does not use it either, and some writers leave out the last frame there.
+    - Its video begins at `from_timestamp`, rounded to a frame, and has `length` frames; `to_timestamp`
+      is not used, as LeRobot does not use it either, and some writers leave out the last frame there.
     - Path templates that name no file are replaced by the usual ones.
     - A camera without any files is no camera.
 
@@ -105,13 +105,47 @@ class LeRobotFolder:
         """
         if self.is_v2:
             return None
-        start = self.episodes[index].get(f"videos/{camera}/from_timestamp")
-        if not isinstance(start, int | float) or not math.isfinite(start) or start < 0:
+        if camera not in self._starts:
+            self._starts[camera] = self._starts_of(camera)
+        return self._starts[camera][index]
+
+    @cached_property
+    def _starts(self) -> dict[str, dict[int, float]]:
+        """Where episodes begin in [s], by camera: filled when needed."""
+        return {}
+
+    def _starts_of(self, camera: str) -> dict[int, float]:
+        """Round `from_timestamp` of each episode to a frame.
+
+        Writers that add up durations let it drift, by up to a frame. Episodes lie one behind the other,
+        so a start less than a frame off the end of the episode before is that end. Behind a gap, where
+        an episode was lost, the drift so far is taken off before rounding.
+        """
+        files: dict[tuple[Any, Any], list[tuple[float, int]]] = {}
+        for index, about in self.episodes.items():
+            file = (
+                about.get(f"videos/{camera}/chunk_index"),
+                about.get(f"videos/{camera}/file_index"),
+            )
+            files.setdefault(file, []).append((self._from_timestamp(index, camera), index))
+        starts = {}
+        for episodes in files.values():
+            end, drift = 0, 0.0  # of the episode before, in frames
+            for start_s, index in sorted(episodes):
+                place = start_s * self.fps
+                start = end if abs(place - drift - end) < 1 else round(place - drift)
+                starts[index] = start / self.fps
+                end, drift = start + self.episodes[index]["length"], place - start
+        return starts
+
+    def _from_timestamp(self, index: int, camera: str) -> float:
+        start_s = self.episodes[index].get(f"videos/{camera}/from_timestamp")
+        if not isinstance(start_s, int | float) or not math.isfinite(start_s) or start_s < 0:
             raise InvalidDataSet(
                 f"The metadata of {self.path} do not tell where episode {index} begins in the videos "
-                f"of {camera}: from_timestamp is {start!r}. Fetch or record the data set again."
+                f"of {camera}: from_timestamp is {start_s!r}. Fetch or record the data set again."
             )
-        return float(start)
+        return float(start_s)
 
     def rows(self, index: int, columns: list[str]) -> pa.Table:
         """Return the rows of an episode in their order, of those columns that there are.
