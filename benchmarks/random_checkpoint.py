@@ -27,8 +27,9 @@ from transformers import (
 
 from reward_models.nano.tokenizer import CHAT_TEMPLATE
 from reward_models.protocol.frames import OFFICIAL, SampledClip
-from reward_models.protocol.inputs import InputBuilder, digit_tokens
+from reward_models.protocol.inputs import InputBuilder, move
 from reward_models.protocol.prompt import ANSWER_PREFIX, DIGITS
+from reward_models.protocol.tokens import PromptTokenizer
 
 # Reserved tokens of Qwen3 and Qwen3-VL, in the order of their ids from 151643 on.
 RESERVED = (
@@ -241,7 +242,7 @@ def teach_format(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProce
     its successor's row of the output reads. The digits share one, so what is seen decides between them.
     """
     encode = processor.tokenizer.encode
-    digits = digit_tokens(processor)
+    digits = list(PromptTokenizer(processor.tokenizer.backend_tokenizer).digits)
     start = encode("assistant\n")[-1]
     chain = [[start], *([token] for token in encode(ANSWER_PREFIX)), digits]
     end = [processor.tokenizer.convert_tokens_to_ids("<|im_end|>")]
@@ -270,8 +271,9 @@ def _rows_that_tell_clips_apart(
             frames = rng.integers(0, 256, (n, side, 128, 3), dtype=np.uint8)
             frames //= rng.integers(1, 7, 3, dtype=np.uint8)  # in many colours
             clips.append(SampledClip(frames, np.arange(n), n, float(rng.uniform(1, 10)), task))
-    builder = InputBuilder(processor, OFFICIAL, ANSWER_PREFIX + DIGITS[0])
-    batches = [builder(clips[i : i + 4]).to(model.device) for i in range(0, len(clips), 4)]
+    tokenizer = PromptTokenizer(processor.tokenizer.backend_tokenizer)
+    builder = InputBuilder(tokenizer, OFFICIAL, ANSWER_PREFIX + DIGITS[0])
+    batches = [move(builder(clips[i : i + 4]), model.device) for i in range(0, len(clips), 4)]
     states = [model.model(**inputs, use_cache=False).last_hidden_state for inputs in batches]
     hidden = torch.cat([state[:, -places:].float() for state in states])
     centres, _ = torch.linalg.qr(hidden.mean(0).T)  # (width, places)

@@ -1,7 +1,7 @@
 """How long one score takes, beside what others do on the same weights and clips: `python -m benchmarks.score_latency`.
 
 `generate` and `ten prefixes` are the public wrappers' way (`benchmarks/wrapper_path.py`), `forward` is the bare forward
-pass of transformers on tensors that lie ready, with our faster vision tower. The wrappers have no batch: their time per clip
+pass of transformers on tensors that lie ready, with our patch embedding. The wrappers have no batch: their time per clip
 is the same for any number. On a CPU these are compared by the time of the processor, because on a shared machine the clock on
 the wall measures the neighbours; only a batch, which is shared between cores, is compared with single clips by the wall, and
 with single clips to which all cores are given; `cores_used` says how many cores it got, and the summary leaves out the gain
@@ -28,12 +28,13 @@ import torch
 import transformers
 import tyro
 from tqdm import tqdm
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from benchmarks.random_checkpoint import SHAPES, write_checkpoint
 from benchmarks.wrapper_path import WrapperPath
 from reward_models.nano import WEIGHTS
 from reward_models.protocol.frames import sample_clip
+from reward_models.protocol.inputs import move
 from reward_models.qwen3vl.roboreward import RoboReward, free_cores
 from roboreward_gym import Clip
 
@@ -112,7 +113,7 @@ class Bench:
         judge, size = self.judge, self.judge.batch_size
         batches = [clips[i : i + size] for i in range(0, len(clips), size)]
         ready = [
-            judge.prepare([sample_clip(clip) for clip in batch]).to(judge.model.device)
+            move(judge.prepare([sample_clip(clip) for clip in batch]), judge.model.device)
             for batch in batches
         ]
 
@@ -172,7 +173,8 @@ def load(name: str, config: LatencyConfig, folder: Path) -> Bench:
     if config.shape is not None:
         return Bench(judge, None)
     original = Qwen3VLForConditionalGeneration.from_pretrained(source, dtype=judge.model.dtype)
-    return Bench(judge, WrapperPath(original.eval().to(config.device), judge.processor))
+    processor = Qwen3VLProcessor.from_pretrained(source, local_files_only=True)
+    return Bench(judge, WrapperPath(original.eval().to(config.device), processor))
 
 
 def make_clips(cell: Cell, seed: int) -> list[Clip]:

@@ -7,7 +7,8 @@ in its `pyproject.toml`::
     [project.entry-points."roboreward_gym.reward_models"]
     my-model = "my_package.model:load"
 
-`my-model` calls it without arguments, `my-model:some text` with the text after the first colon.
+`my-model` calls it without arguments, `my-model:some text` with the text after the first colon, and
+`my-model?option=value` with the text from the question mark on.
 """
 
 import inspect
@@ -40,10 +41,10 @@ def register_reward_model(name: str, factory: RewardModelFactory, *, replace: bo
     Raises:
         InvalidRewardModel: The name is taken, or the factory cannot be called.
     """
-    if not isinstance(name, str) or not name or ":" in name:
+    if not isinstance(name, str) or split_name(name) != (name, None) or not name:
         raise InvalidRewardModel(
-            f"Expected a name of at least one letter and without a colon, got {name!r}. "
-            "What follows a colon is the argument of the factory."
+            f"Expected a name of at least one letter and without a colon or question mark, got {name!r}. "
+            "What follows them is the argument of the factory."
         )
     if not callable(factory):
         raise InvalidRewardModel(
@@ -56,7 +57,7 @@ def register_reward_model(name: str, factory: RewardModelFactory, *, replace: bo
                 f"Expected a free name, got {name!r}, which is registered. Pass replace=True."
             )
         _factories[name] = factory
-        for loaded in [key for key in _loaded if key.partition(":")[0] == name]:
+        for loaded in [key for key in _loaded if split_name(key)[0] == name]:
             del _loaded[loaded]
 
 
@@ -70,7 +71,7 @@ def load_reward_model(name: str) -> RewardModel:
     """Return the reward model of that name, the same object each time.
 
     Args:
-        name: `name` or `name:argument`; each argument is a model of its own.
+        name: `name`, `name:argument` or `name?options`; each argument is a model of its own.
 
     Raises:
         UnknownName: Nobody offers it; suggests the closest.
@@ -114,12 +115,25 @@ def check_reward_model(candidate: object) -> RewardModel:
     return candidate
 
 
+def split_name(full_name: str) -> tuple[str, str | None]:
+    """Split a reward model's name into the registered name and the argument of its factory.
+
+    >>> split_name("constant:3"), split_name("roboreward-8b?dtype=bfloat16"), split_name("random")
+    (('constant', '3'), ('roboreward-8b', '?dtype=bfloat16'), ('random', None))
+    """
+    ends = [place for place in (full_name.find(":"), full_name.find("?")) if place >= 0]
+    if not ends:
+        return full_name, None
+    end = min(ends)
+    return full_name[:end], full_name[end + 1 if full_name[end] == ":" else end :]
+
+
 def _make(full_name: str) -> object:
-    name, colon, argument = full_name.partition(":")
+    name, argument = split_name(full_name)
     point = None if name in _factories else _entry_point(name)
     try:
         factory = _factories[name] if point is None else point.load()
-        arguments = _arguments(factory, name, argument if colon else None)
+        arguments = _arguments(factory, name, argument)
         return factory(*arguments)
     except (ImportError, AttributeError) as error:
         place = "its factory" if point is None else repr(point.value)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from benchmarks import score_latency, wrapper_path
 from benchmarks.score_latency import (
@@ -19,7 +19,6 @@ from benchmarks.score_latency import (
 )
 from benchmarks.wrapper_path import WrapperPath
 from reward_models.nano import WEIGHTS
-from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import Clip
 from tests.tiny_vlm import random_clip
 
@@ -126,9 +125,9 @@ def test_a_single_clip_is_given_all_cores_and_only_then(monkeypatch: pytest.Monk
 
 
 def test_the_wrappers_way_enlarges_frames_and_shows_the_video_first() -> None:
-    judge = RoboReward(WEIGHTS, device="cpu")
     original = Qwen3VLForConditionalGeneration.from_pretrained(WEIGHTS).float()
-    inputs = WrapperPath(original, judge.processor)._inputs(random_clip(8, size=(192, 320)))
+    processor = Qwen3VLProcessor.from_pretrained(WEIGHTS, local_files_only=True)
+    inputs = WrapperPath(original, processor)._inputs(random_clip(8, size=(192, 320)))
     # 540 visual tokens, where the published protocol needs 240.
     assert inputs["video_grid_thw"].tolist() == [[4, 18, 30]]
     kinds = np.asarray(inputs["mm_token_type_ids"][0])

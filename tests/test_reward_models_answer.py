@@ -2,24 +2,22 @@
 
 import math
 import random
-import re
 
 import numpy as np
 import pytest
 
-from reward_models.protocol.answer import Token, digit_probabilities, read_answer, score_text
+from reward_models.protocol.answer import (
+    Token,
+    digit_probabilities,
+    parse_published,
+    parse_strict,
+    score_text,
+)
 
 
 def level(text: str) -> int | None:
-    answer = read_answer(text)
+    answer = parse_strict(text)
     return answer.level if answer else None
-
-
-def authors_number(text: str) -> float | None:
-    """The first number after "ANSWER:", or one at the very start, as the authors' evaluation takes it."""
-    found = re.search(r"answer:\D*?(\d+(?:\.\d+)?)", text, re.IGNORECASE)
-    found = found or re.match(r"\s*(\d+(?:\.\d+)?)", text)
-    return float(found[1]) if found else None
 
 
 @pytest.mark.parametrize(
@@ -89,13 +87,13 @@ def test_nothing_is_read_that_the_authors_read_otherwise() -> None:
         found = level(text)
         if found is not None:
             read += 1
-            assert authors_number(text) == found, text
+            assert parse_published(text) == found, text
     assert read > 500
 
 
 def test_the_position_is_that_of_the_digit() -> None:
     text = "Of 5 things 2 are done. ANSWER: 2"
-    answer = read_answer(text)
+    answer = parse_strict(text)
     assert answer is not None
     assert answer.position == len(text) - 1
 

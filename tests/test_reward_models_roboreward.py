@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
-from reward_models.protocol.frames import sample_clip
-from reward_models.protocol.inputs import digit_tokens, render_chat
-from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt
+from reward_models.protocol.frames import sample_clip, thinned_indices
+from reward_models.protocol.prompt import ANSWER_PREFIX
+from reward_models.qwen3vl import roboreward
 from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import Clip, ProgressScore, RewardModel
 from roboreward_gym.errors import InvalidClip, WeightsError
@@ -75,12 +75,15 @@ def test_scoring_is_deterministic(judge: RoboReward) -> None:
     np.testing.assert_array_equal(a.probabilities, b.probabilities)
 
 
-def test_inputs_equal_those_of_the_processor_from_the_whole_clip(judge: RoboReward) -> None:
+def test_inputs_equal_those_of_the_processor_from_the_whole_clip(
+    judge: RoboReward, folder: Path
+) -> None:
     clip = random_clip(23, seed=7)
     ours = judge.prepare([sample_clip(clip, SMALL_CLIPS)])
     budget = {"shortest_edge": SMALL_CLIPS.min_pixels, "longest_edge": SMALL_CLIPS.max_pixels}
-    theirs = judge.processor(
-        text=[render_chat(judge.processor, build_prompt(clip.task)) + ANSWER_PREFIX],
+    processor = Qwen3VLProcessor.from_pretrained(folder, local_files_only=True)
+    theirs = processor(
+        text=["<|vision_start|><|video_pad|><|vision_end|>"],
         videos=[clip.frames],
         text_kwargs={"return_tensors": "pt"},
         videos_kwargs={
@@ -90,25 +93,21 @@ def test_inputs_equal_those_of_the_processor_from_the_whole_clip(judge: RoboRewa
             "video_metadata": [{"total_num_frames": 23, "fps": clip.fps}],
         },
     )
-    for name in ("input_ids", "pixel_values_videos", "video_grid_thw"):
+    for name in ("pixel_values_videos", "video_grid_thw"):
         torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0)
 
 
-def test_the_chat_is_one_turn_with_text_before_video(judge: RoboReward) -> None:
-    assert render_chat(judge.processor, "question") == (
-        "<|im_start|>user\nquestion<|vision_start|><|video_pad|><|vision_end|><|im_end|>\n<|im_start|>assistant\n"
-    )
-
-
-def test_the_level_is_what_greedy_generation_says(judge: RoboReward, folder: Path) -> None:
+def test_the_level_is_the_likeliest_digit_of_the_plain_forward_pass(
+    judge: RoboReward, folder: Path
+) -> None:
     original = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-    digits = digit_tokens(judge.processor)
+    digits = list(judge.tokenizer.digits)
     clips = [random_clip(9, seed=seed) for seed in range(6)]
     inputs = judge.prepare([sample_clip(clip, SMALL_CLIPS) for clip in clips])
-    said = original.generate(
-        **inputs, max_new_tokens=1, do_sample=False, prefix_allowed_tokens_fn=lambda *_: digits
-    )[:, -1]
-    assert [judge.processor.tokenizer.decode([t]) for t in said.tolist()] == [
+    with torch.inference_mode():
+        said = original(**inputs).logits[:, -1]
+    said = torch.tensor(digits)[said[:, digits].argmax(-1)]
+    assert [judge.tokenizer.decode([t]) for t in said.tolist()] == [
         str(score.level) for score in judge.score(clips)
     ]
 
@@ -118,7 +117,7 @@ def test_probabilities_are_those_of_the_plain_forward_pass(judge: RoboReward, fo
     clip = random_clip(9)
     with torch.inference_mode():
         logits = original(**judge.prepare([sample_clip(clip, SMALL_CLIPS)])).logits[0, -1]
-    everything = logits.softmax(-1)[digit_tokens(judge.processor)]
+    everything = logits.softmax(-1)[list(judge.tokenizer.digits)]
     score = judge.score([clip])[0]
     expected = everything / everything.sum()
     np.testing.assert_allclose(probabilities_of(score), expected.numpy(), atol=1e-5)
@@ -162,6 +161,7 @@ def test_nan_logits_are_unreadable(folder: Path) -> None:
 def test_the_manifest_tells_what_was_fed(judge: RoboReward) -> None:
     manifest = judge.score([random_clip(41, size=(64, 96))])[0].manifest
     assert manifest["frame_indices"] == [0, 6, 11, 17, 23, 29, 34, 40]
+    assert manifest["frames_missing"] == []
     assert manifest["frame_size"] == [64, 96]
     assert manifest["grid_thw"] == [4, 4, 6]
     assert manifest["visual_tokens"] == 24
@@ -229,3 +229,66 @@ def test_missing_tokenizer_is_an_error(copy: Path) -> None:
     (copy / "tokenizer.json").unlink()
     with pytest.raises(WeightsError):
         RoboReward(copy)
+
+
+def test_a_thinned_recording_has_the_inputs_and_the_manifest_of_the_whole_one(
+    judge: RoboReward,
+) -> None:
+    whole = random_clip(147, seed=8, fps=15.0)
+    indices = thinned_indices(147, 15.0, 40, SMALL_CLIPS)
+    kept = Clip(whole.frames[indices], whole.task, whole.fps, indices, 147)
+    inputs = [judge.prepare([sample_clip(clip, SMALL_CLIPS)]) for clip in (whole, kept)]
+    assert all(torch.equal(inputs[0][name], inputs[1][name]) for name in inputs[0])
+    a, b = judge.score([whole, kept])
+    assert a.manifest == b.manifest
+    np.testing.assert_array_equal(probabilities_of(a), probabilities_of(b))
+
+
+def test_the_two_parsers_of_a_generated_reply_have_names_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = {}
+    for decode in ("text", "published"):
+        model = RoboReward(folder, protocol=SMALL_CLIPS, decode=decode)
+        monkeypatch.setattr(model, "_generate", lambda _: ["ANSWER: 3 or 4"])
+        readings[decode] = model.score([random_clip(9)])[0].level
+        assert model.score([random_clip(9)])[0].manifest["decode"] == decode
+    assert readings == {"text": None, "published": 3}
+
+
+def test_settings_beside_the_weights_that_differ_are_a_warning(copy: Path) -> None:
+    settings = json.loads((copy / "processor_config.json").read_text())
+    settings["video_processor"]["fps"] = 4
+    (copy / "processor_config.json").write_text(json.dumps(settings))
+    with pytest.warns(UserWarning, match="fps is 4, the protocol's is 2.0.*not followed"):
+        RoboReward(copy)
+
+
+def test_a_tokenizer_of_another_checkpoint_is_noticed(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    config["video_token_id"] = 1
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="video token is 1, the tokenizer's is"):
+        RoboReward(copy)
+
+
+def test_a_tower_with_other_patches_is_noticed(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    config["vision_config"]["patch_size"] = 14
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"patches of \(14, 2, 2\)"):
+        RoboReward(copy)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_cores_that_torch_leaves_free_share_the_clips_of_a_call(
+    judge: RoboReward, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(roboreward.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert roboreward.free_cores() == 4 // threads
+    clips = [random_clip(9, seed=seed) for seed in range(9)]
+    for clip, score in zip(clips, judge.score(clips), strict=True):
+        np.testing.assert_array_equal(
+            probabilities_of(score), probabilities_of(judge.score([clip])[0])
+        )

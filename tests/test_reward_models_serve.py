@@ -519,13 +519,15 @@ def test_errors_are_json_with_type_and_message() -> None:
 
 
 def test_vllm_is_made_to_continue_the_very_prompt_that_the_local_judge_reads() -> None:
-    from reward_models.judges.openai_compatible import VLLM, build_request
-    from reward_models.nano import load
-    from reward_models.protocol.frames import sample_clip
-    from reward_models.protocol.inputs import render_chat
-    from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt
+    from transformers import Qwen3VLProcessor
 
-    processor = load().processor
+    from reward_models.judges.openai_compatible import VLLM, build_request
+    from reward_models.nano import WEIGHTS
+    from reward_models.protocol.frames import sample_clip
+    from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt, render_chat
+    from reward_models.protocol.tokens import VIDEO_PAD, VISION_END, VISION_START
+
+    processor = Qwen3VLProcessor.from_pretrained(WEIGHTS, local_files_only=True)
     request = build_request("nano", sample_clip(a_clip()), VLLM)
     # vLLM hands the parts of a message to the template by their kind.
     user, assistant = request["messages"]
@@ -537,4 +539,5 @@ def test_vllm_is_made_to_continue_the_very_prompt_that_the_local_judge_reads() -
         continue_final_message=request["extra_body"]["continue_final_message"],
         add_generation_prompt=request["extra_body"]["add_generation_prompt"],
     )
-    assert rendered == render_chat(processor, build_prompt("open the drawer")) + ANSWER_PREFIX
+    video = VISION_START + VIDEO_PAD + VISION_END
+    assert rendered == video.join(render_chat(build_prompt("open the drawer"))) + ANSWER_PREFIX

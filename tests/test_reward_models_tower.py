@@ -19,7 +19,7 @@ from reward_models.nano.tower import (
     token_places,
     tower_loss,
 )
-from reward_models.qwen3vl.vision_attention import speed_up
+from reward_models.qwen3vl.patches import project_patches
 from tests.reward_folder import write_reward_folder
 from tests.tiny_vlm import TINY, random_clip
 
@@ -141,7 +141,9 @@ def test_every_dense_label_is_in_the_loss(column: slice, error: float, part: flo
 
 def test_the_tower_learns_to_find_things(data: RewardData) -> None:
     torch.set_num_threads(1)
-    visual = speed_up(build_model(build_config(TINY, build_tokenizer(["put"])), 0).model.visual)
+    visual = project_patches(
+        build_model(build_config(TINY, build_tokenizer(["put"])), 0).model.visual
+    )
     head = make_head(visual, len(data.landmarks), 0)
     optimizer = torch.optim.AdamW([*visual.parameters(), *head.parameters()], 5e-3)
     batch = draw_batch(data, dataclasses.replace(PLAIN, batch_size=16), np.random.default_rng(0))

@@ -21,7 +21,7 @@ from reward_models.nano.questions import vocabulary
 from reward_models.nano.stages import train, validation_examples
 from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.nano.tower import make_head
-from reward_models.qwen3vl.loading import load_checkpoint
+from reward_models.qwen3vl.loading import load_model
 from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.errors import InvalidSetting, WeightsError
 from tests.reward_folder import write_reward_folder
@@ -343,7 +343,7 @@ def test_the_seed_decides_the_questions(
 
 def test_the_tower_and_its_head_are_trained_together(run: Path, folders: tuple[Path, ...]) -> None:
     data = RewardData.open(folders, "train")
-    model, _ = load_checkpoint(run / "base", torch.float32)
+    model = load_model(run / "base", torch.float32)
     untrained = make_head(model.model.visual, len(data.landmarks), seed=0)
     trained = load_file(run / "tower.safetensors")
     assert not torch.equal(trained["head/weight"], untrained.weight)

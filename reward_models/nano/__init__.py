@@ -1,5 +1,6 @@
 """roboreward-nano: a Qwen3-VL of a few million parameters, for laptops and tests; shipped in `weights/`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,21 +11,19 @@ NAME = "roboreward-nano"
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def load() -> "RoboReward":
+def load(options: str = "") -> "RoboReward":
     """Load the shipped weights: the entry point `roboreward-nano`.
 
-    Torch and transformers are imported here, so that naming this judge costs nothing.
+    Torch and transformers are imported here, so that naming this model costs nothing.
+
+    Args:
+        options: Such as `?device=cuda`; on the CPU by default, where it is fast enough.
 
     Raises:
         WeightsError: The weights are missing or corrupt.
         ModuleNotFoundError: The extra `models` is not installed.
     """
-    try:
-        from reward_models.qwen3vl.roboreward import RoboReward
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"Expected {error.name} for {NAME}, which is not installed. "
-            "Run: pip install 'roboreward-gym[models]'"
-        ) from error
+    from reward_models.qwen3vl.published import load_local, only_options
 
-    return RoboReward(WEIGHTS, name=NAME, device="cpu")
+    chosen = only_options(NAME, options)
+    return load_local(str(WEIGHTS), replace(chosen, device=chosen.device or "cpu"), name=NAME)

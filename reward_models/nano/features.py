@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
-from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     BaseModelOutputWithDeepstackFeatures,
     Qwen3VLVisionModel,
@@ -23,7 +23,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
 
 from reward_models.data.reward_data import RewardData
 from reward_models.protocol.frames import MERGE, OFFICIAL, Protocol
-from reward_models.protocol.inputs import InputBuilder
+from reward_models.protocol.inputs import PIXEL_MEAN, PIXEL_STD, clip_patches
 from roboreward_gym.errors import WeightsError
 
 INDEX = "index.json"
@@ -101,7 +101,6 @@ class FeatureCache:
 
 def cache_features(
     model: Qwen3VLForConditionalGeneration,
-    processor: Qwen3VLProcessor,
     data: RewardData,
     folder: Path,
     *,
@@ -112,25 +111,23 @@ def cache_features(
 
     Args:
         model: Its tower makes the features.
-        processor: Holds the settings by which frames become pixels.
         data: The clips.
         folder: Where the cache is kept; one of another tower, other pixels or another protocol is replaced.
         protocol: Frame sampling and pixel budget.
         batch_size: Clips at a time.
     """
-    key = features_key(model.model.visual, processor, data, protocol)
+    key = features_key(model.model.visual, data, protocol)
     cache = FeatureCache.open(folder, key)
     if cache is not None:
         return cache
     folder.mkdir(parents=True, exist_ok=True)
     # The index goes first and comes back last: without it the values belong to nobody.
     (folder / INDEX).unlink(missing_ok=True)
-    builder = InputBuilder(processor, protocol)
     grids, times, values = [], [], []
     chunks = range(0, len(data.clips), batch_size)
     for start in tqdm(chunks, desc=f"features of {data.clips[0].split} clips", unit="batch"):
         chunk = range(start, min(start + batch_size, len(data.clips)))
-        tokens, grid, group_times = _run_tower(model, builder, data, chunk, protocol)
+        tokens, grid, group_times = _run_tower(model, data, chunk, protocol)
         values.append(tokens)
         grids += grid
         times += group_times
@@ -145,18 +142,16 @@ def cache_features(
     return cache
 
 
-def features_key(
-    visual: Qwen3VLVisionModel, processor: Qwen3VLProcessor, data: RewardData, protocol: Protocol
-) -> str:
+def features_key(visual: Qwen3VLVisionModel, data: RewardData, protocol: Protocol) -> str:
     """Fingerprint of all that the features follow from: weights of the tower, pixels and their times, protocol.
 
     It reads every frame. Names, sizes and times of the files would say nothing about what is in them.
     """
     digest = hashlib.sha256()
-    video, config = processor.video_processor, visual.config
+    config = visual.config
     settings = {
         "protocol": asdict(protocol),
-        "normalisation": [video.image_mean, video.image_std, video.rescale_factor],
+        "normalisation": [PIXEL_MEAN, PIXEL_STD],
         "tower": [config.depth, config.num_heads, config.patch_size, config.spatial_merge_size],
         "deepstack": list(config.deepstack_visual_indexes),
     }
@@ -174,16 +169,15 @@ def features_key(
 @torch.inference_mode()
 def _run_tower(
     model: Qwen3VLForConditionalGeneration,
-    builder: InputBuilder,
     data: RewardData,
     chunk: Sequence[int],
     protocol: Protocol,
 ) -> tuple[np.ndarray, list[list[int]], list[list[float]]]:
     """Features `(tokens, width)` float16 of some clips, their grids, and the times of their pairs of frames."""
     sampled = [data.sampled(clip, ANY_TASK, protocol) for clip in chunk]
-    inputs = builder(sampled)
-    grid = inputs["video_grid_thw"]
-    output = model.model.visual(inputs["pixel_values_videos"], grid_thw=grid)
+    pixels, grids = zip(*(clip_patches(clip.frames, protocol) for clip in sampled), strict=True)
+    grid = torch.tensor(grids)
+    output = model.model.visual(torch.cat(pixels), grid_thw=grid)
     tokens = torch.cat([output.pooler_output, *(output.deepstack_features or [])], dim=-1)
     return (
         tokens.to(torch.float16).numpy(),

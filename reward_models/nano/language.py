@@ -5,23 +5,19 @@ Only the assistant's tokens carry loss, and of a score almost only its digit.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch.nn import functional as F
-from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from transformers import Qwen3VLForConditionalGeneration
 
 from reward_models.data.reward_data import Example
 from reward_models.nano.features import FeatureCache
 from reward_models.nano.questions import Question, score_question
-from reward_models.protocol.frames import MERGE
-from reward_models.protocol.inputs import digit_tokens, render_chat
-from reward_models.protocol.prompt import ANSWER_PREFIX
+from reward_models.protocol.inputs import rotary_positions, vision_tokens
+from reward_models.protocol.prompt import ANSWER_PREFIX, render_chat
+from reward_models.protocol.tokens import TURN_END, PromptTokenizer
 from roboreward_gym.types import LEVELS
-
-VIDEO = 2
-"""Qwen3-VL's token type of a visual token of a video."""
 
 DIGIT_WEIGHT = 1.0
 SCORE_WORDS_WEIGHT = 0.1
@@ -54,45 +50,42 @@ class Batch:
 
 
 class ChatEncoder:
-    """Writes chats with cached features as token ids, equal to what the processor makes from pixels."""
+    """Writes chats with cached features as token ids, equal to what `InputBuilder` makes from pixels."""
 
-    def __init__(self, processor: Qwen3VLProcessor, model: Qwen3VLForConditionalGeneration) -> None:
-        self._processor = processor
-        self._model = model
-        self._video = processor.video_token
-        self._encode = lru_cache(maxsize=None)(
-            lambda text: tuple(processor.tokenizer.encode(text, add_special_tokens=False))
-        )
-        self._chat = lru_cache(maxsize=None)(lambda question: render_chat(processor, question))
+    end_of_turn = TURN_END
+
+    def __init__(self, tokenizer: PromptTokenizer) -> None:
+        self._tokenizer = tokenizer
         self._positions: dict[bytes, torch.Tensor] = {}
-        self.end_of_turn = processor.tokenizer.eos_token
-        self.pad_id = processor.tokenizer.pad_token_id
+
+    @property
+    def digits(self) -> tuple[int, ...]:
+        """Token ids of the levels 1 to 5."""
+        return self._tokenizer.digits
 
     def encode(
         self, question: str, answer: str, grid: np.ndarray, group_times_s: Sequence[float]
     ) -> tuple[list[int], int]:
         """Return the ids of the whole chat and the number of those before the answer."""
-        start, end = self._processor.vision_start_token, self._processor.vision_end_token
-        before, after = self._chat(question).split(f"{start}{self._video}{end}")
-        tokens = int(grid[1] * grid[2]) // MERGE**2
+        before, after = render_chat(question)
+        encode = self._tokenizer.encode
+        t, h, w = grid.tolist()
         ids: list[int] = []
         for time in group_times_s:
-            ids += self._encode(f"{before}<{time:.1f} seconds>{start}")
-            ids += [self._processor.video_token_id] * tokens
-            before = end
-        ids += self._encode(before + after)
-        return ids + list(self._encode(answer)), len(ids)
+            ids += [*encode(f"{before}<{time:.1f} seconds>")]
+            ids += vision_tokens((t, h, w), self._tokenizer)
+            before = ""
+        ids += encode(after)
+        return ids + list(encode(answer)), len(ids)
 
     def positions(self, ids: Sequence[int], grid: np.ndarray) -> torch.Tensor:
         """Return `(3, len(ids))` rotary positions; equal layouts are computed once."""
-        types = (np.asarray(ids) == self._processor.video_token_id).astype(np.int32) * VIDEO
-        key = types.tobytes() + grid.tobytes()
+        tokens = np.asarray(ids)
+        key = (tokens == self._tokenizer.video_pad).tobytes() + grid.tobytes()
         if key not in self._positions:
-            self._positions[key] = self._model.model.get_rope_index(
-                torch.tensor([ids]),
-                mm_token_type_ids=torch.from_numpy(types)[None],
-                video_grid_thw=torch.from_numpy(grid)[None].clone(),
-            )[0][:, 0]
+            t, h, w = grid.tolist()
+            found = rotary_positions(tokens, (t, h, w), self._tokenizer)
+            self._positions[key] = torch.from_numpy(found)
         return self._positions[key]
 
     def collate(
@@ -112,7 +105,7 @@ class ChatEncoder:
             rows.append(ids)
             answer_starts.append(answer_start)
         length = max(map(len, rows))
-        input_ids = torch.full((len(rows), length), self.pad_id)
+        input_ids = torch.full((len(rows), length), self._tokenizer.turn_end)
         position_ids = torch.zeros((3, len(rows), length), dtype=torch.long)
         positions, targets, weights, digits = [], [], [], []
         for row, (question, ids, first) in enumerate(
@@ -141,7 +134,7 @@ class ChatEncoder:
         """`(tokens,)` bool: which token of the answer is the digit of a score."""
         digit = np.zeros(tokens, bool)
         if question.is_score:
-            digit[len(self._encode(ANSWER_PREFIX))] = True
+            digit[len(self._tokenizer.encode(ANSWER_PREFIX))] = True
         return digit
 
 
@@ -181,11 +174,10 @@ def predict_levels(
     encoder: ChatEncoder,
     cache: FeatureCache,
     examples: Sequence[Example],
-    processor: Qwen3VLProcessor,
     batch_size: int = 64,
 ) -> np.ndarray:
     """Return the `(len(examples),)` levels that the model would give, from cached features."""
-    digits = torch.tensor(digit_tokens(processor))
+    digits = torch.tensor(encoder.digits)
     levels = []
     for start in range(0, len(examples), batch_size):
         chunk = examples[start : start + batch_size]

@@ -21,8 +21,9 @@ from reward_models.nano.questions import DESCRIBE, LOCATE, QuestionSampler, voca
 from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.nano.tower import draw_batch, make_head, tower_loss
 from reward_models.nano.training_state import load_state, saved_validation_macro_mae
-from reward_models.qwen3vl.loading import load_checkpoint
-from reward_models.qwen3vl.vision_attention import speed_up
+from reward_models.protocol.tokens import PromptTokenizer
+from reward_models.qwen3vl.loading import load_model
+from reward_models.qwen3vl.patches import project_patches
 from roboreward_gym.errors import InvalidSetting, WeightsError
 
 VALIDATION_SEED = 0
@@ -63,7 +64,7 @@ def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
     tokenizer = build_tokenizer(vocabulary(data), lines=(DESCRIBE, LOCATE))
     processor = build_processor(tokenizer)
     model = build_model(build_config(config.size, tokenizer), config.seed)
-    visual = speed_up(model.model.visual)
+    visual = project_patches(model.model.visual)
     if config.tower_init is not None:
         load_state(config.tower_init, {"visual": visual})
     head = make_head(visual, len(data.landmarks), config.seed)
@@ -86,16 +87,17 @@ def train_language(
     """
     if (config.out / "model").is_dir():
         return
-    model, processor = load_checkpoint(base, torch.float32)
-    tower = speed_up(model.model.visual).eval()
-    train_cache = cache_features(model, processor, data, base / "features" / "train")
+    model = load_model(base, torch.float32)
+    processor = Qwen3VLProcessor.from_pretrained(base, local_files_only=True)
+    tower = project_patches(model.model.visual).eval()
+    train_cache = cache_features(model, data, base / "features" / "train")
     validate = None
-    encoder = ChatEncoder(processor, model)
+    encoder = ChatEncoder(PromptTokenizer.from_folder(base))
     if validation is not None:
         chosen = validation_examples(validation, config.validation_examples)
         folder = base / "features" / "validation"
-        cache = cache_features(model, processor, validation, folder)
-        validate = partial(validation_numbers, model, encoder, processor, validation, cache, chosen)
+        cache = cache_features(model, validation, folder)
+        validate = partial(validation_numbers, model, encoder, validation, cache, chosen)
     # From here on the tower is no part of the model that is trained.
     model.model.visual = CachedTower(tower)
     if config.language_init is not None:
@@ -132,14 +134,13 @@ def validation_examples(data: RewardData, count: int) -> np.ndarray:
 def validation_numbers(
     model: Qwen3VLForConditionalGeneration,
     encoder: ChatEncoder,
-    processor: Qwen3VLProcessor,
     data: RewardData,
     cache: FeatureCache,
     chosen: np.ndarray,
 ) -> dict[str, float]:
     """Errors of the present weights on the chosen examples, from the cached features of their clips."""
     examples = [data.examples[i] for i in chosen]
-    levels = predict_levels(model, encoder, cache, examples, processor)
+    levels = predict_levels(model, encoder, cache, examples)
     numbers = summarize(
         levels, np.array([e.level for e in examples]), [data.subsets[i] for i in chosen]
     )

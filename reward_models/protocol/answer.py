@@ -1,8 +1,8 @@
-"""Reading the answer of a judge that writes text: `ANSWER: <1..5>`, or nothing.
+"""The two parsers of a reply that a model wrote freely, `ANSWER: <1..5>`, and the scores made from it.
 
-RoboReward's authors take the first number after "ANSWER:", or else one at the very start of the reply, and count
-everything else as the largest error. Here a level is read only where they read the same one, and never where a reader
-could doubt it: "ANSWER: 3 or 4", "ANSWER: 4.5" and "ANSWER: 7" are unreadable.
+`parse_published` is that of RoboReward's authors, for their benchmark: the first number after "ANSWER:", or else one at the
+very start of the reply. `parse_strict` is for rewards: it reads a level only where the authors read the same one, and
+never where a reader could doubt it: "ANSWER: 3 or 4", "ANSWER: 4.5" and "ANSWER: 7" are unreadable.
 """
 
 import math
@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 
 from reward_models.protocol.prompt import DIGITS
-from roboreward_gym.types import PROBABILITY_TOLERANCE, ProgressScore
+from roboreward_gym.types import LEVELS, PROBABILITY_TOLERANCE, ProgressScore
 
 # Emphasis and brackets between the colon and the digit: "**ANSWER:** 4", "ANSWER: <4>".
 _STATEMENT = re.compile(r"answer:[\s*_<\[(\"'`]*(?P<level>[1-5])?(?P<rest>[^\n]*)", re.IGNORECASE)
 _BARE = re.compile(r"\s*(?P<level>[1-5])\s*\.?\s*")
 _GOES_ON = re.compile(r"[.,]?\d|[^\W_]|[%/]")
+
+_NUMBER = r"(-?\d+(?:\.\d+)?)"
+_PUBLISHED = re.compile(rf"answer:\D*?{_NUMBER}", re.IGNORECASE)
+_PUBLISHED_START = re.compile(rf"\s*{_NUMBER}")
 
 NO_PROBABILITIES = "log-probabilities that are none, or leave nothing to the digits"
 
@@ -40,12 +44,25 @@ class Token:
     alternatives: Mapping[str, float]
 
 
-def read_answer(text: str) -> Answer | None:
-    """Read the one level that a text states, or None.
+def parse_published(text: str) -> int | None:
+    """Read a level as the published evaluation does; None if there is none, or it is not one of 1..5.
 
-    >>> read_answer("The duck lies on the towel. ANSWER: 5")
+    >>> parse_published("Answer: 4 because"), parse_published("3"), parse_published("ANSWER: 7")
+    (4, 3, None)
+    """
+    match = _PUBLISHED.search(text) or _PUBLISHED_START.match(text)
+    if match is None:
+        return None
+    number = float(match[1])
+    return int(number) if number in LEVELS else None
+
+
+def parse_strict(text: str) -> Answer | None:
+    """Read the one level that a text states beyond doubt, or None.
+
+    >>> parse_strict("The duck lies on the towel. ANSWER: 5")
     Answer(level=5, position=36)
-    >>> read_answer("ANSWER: 3 or 4") is None
+    >>> parse_strict("ANSWER: 3 or 4") is None
     True
     """
     bare = _BARE.fullmatch(text)
@@ -65,7 +82,7 @@ def _read_statement(match: re.Match[str]) -> Answer | None:
 
 def score_text(text: str, tokens: Sequence[Token], manifest: Mapping[str, Any]) -> ProgressScore:
     """Score a text that a model wrote freely, with probabilities if its tokens are known."""
-    answer = read_answer(text)
+    answer = parse_strict(text)
     if answer is None:
         reason = "no single level of 1..5 stated" if text.strip() else "an empty answer"
         return unreadable(text, manifest, reason)

@@ -1,216 +1,165 @@
-"""From sampled clips to the tensors of the model: what the checkpoint's own processor makes, bit for bit.
+"""From sampled clips to the tensors of the model: token ids, rotary positions and pixel values.
 
-The processor is general, and on a small model it costs half as long as the forward pass. `InputBuilder` does the one
-thing that is asked here: frames become patches in one copy, and the text around them is encoded once for each command.
-`matches_processor` compares both on a clip when a checkpoint is loaded, so that a processor that works otherwise is used
-itself.
+This is the protocol itself, and follows no installed processor: the layout with one pair of vision tokens a time stamp that
+RoboReward was trained with (transformers 4.57.1), the resizing and the scaling of pixels, and the three rotary positions
+of each token. The tests freeze it by golden values.
 """
 
-import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as tvF
-from transformers import BatchFeature, Qwen3VLProcessor
+from torch.nn import functional as F
 
-from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip, resized_size
-from reward_models.protocol.prompt import ANSWER_PREFIX, DIGITS, build_prompt
-from roboreward_gym.errors import WeightsError
+from reward_models.protocol.frames import (
+    MERGE,
+    OFFICIAL,
+    PATCH,
+    TEMPORAL_PATCH,
+    Protocol,
+    SampledClip,
+    resized_size,
+)
+from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt, render_chat
+from reward_models.protocol.tokens import PromptTokenizer
 
-BICUBIC = 3
-"""`PIL.Image.Resampling.BICUBIC`, the only resampling of Qwen3-VL's video processor."""
-VIDEO_TYPE = 2
-"""What the processor calls a video token in `mm_token_type_ids`."""
-CACHED_TEXTS = 4096
+PIXEL_MEAN = PIXEL_STD = 127.5
+"""Mean and deviation of 0.5 in the units of uint8: pixel values lie in [-1, 1]."""
+
+Grid = tuple[int, int, int]
+"""Patches of a video: temporal groups, rows, columns."""
 
 
 class InputBuilder:
     """Builds the inputs of one forward pass, padded on the left: the answer comes next.
 
     Args:
-        processor: The checkpoint's processor, whose settings and tokenizer are used.
+        tokenizer: The checkpoint's tokenizer.
         protocol: Pixel budget.
         answer_prefix: Forced start of the answer; empty to let the model generate it.
     """
 
     def __init__(
-        self, processor: Qwen3VLProcessor, protocol: Protocol, answer_prefix: str = ANSWER_PREFIX
+        self,
+        tokenizer: PromptTokenizer,
+        protocol: Protocol = OFFICIAL,
+        answer_prefix: str = ANSWER_PREFIX,
     ) -> None:
-        self._processor = processor
+        self._tokenizer = tokenizer
         self._protocol = protocol
         self._answer_prefix = answer_prefix
-        self._video = video = processor.video_processor
-        # The same two operations as in the processor: rescaling is folded into mean and deviation.
-        self._mean = torch.tensor(video.image_mean) * (1.0 / video.rescale_factor)
-        self._std = torch.tensor(video.image_std) * (1.0 / video.rescale_factor)
-        self._chat = functools.lru_cache(CACHED_TEXTS)(self._render)
-        self._encode = functools.lru_cache(CACHED_TEXTS)(self._tokenize)
 
-    def __call__(self, clips: Sequence[SampledClip]) -> BatchFeature:
-        """Return token ids, masks, pixel values and grids of clips of any sizes."""
-        pixels, grids = zip(*(self._patches(clip.frames) for clip in clips), strict=True)
+    def __call__(self, clips: Sequence[SampledClip]) -> dict[str, torch.Tensor]:
+        """Return the keyword arguments of a forward pass over clips of any sizes.
+
+        Returns:
+            `input_ids` and `attention_mask` `(B, S)` int64, `position_ids` `(3, B, S)` int64,
+            `pixel_values_videos` `(patches, 1536)` float32, `video_grid_thw` `(B, 3)` int64.
+        """
+        pixels, grids = zip(
+            *(clip_patches(clip.frames, self._protocol) for clip in clips), strict=True
+        )
         rows = [self._tokens(clip, grid) for clip, grid in zip(clips, grids, strict=True)]
         width = max(map(len, rows))
-        ids = np.full((len(rows), width), self._processor.tokenizer.pad_token_id, np.int64)
+        ids = np.zeros((len(rows), width), np.int64)
         mask = np.zeros((len(rows), width), np.int64)
-        for i, row in enumerate(rows):
-            ids[i, width - len(row) :] = row
-            mask[i, width - len(row) :] = 1
-        kinds = np.where(ids == self._processor.video_token_id, VIDEO_TYPE, 0)
-        return BatchFeature(
-            {
-                "input_ids": torch.from_numpy(ids),
-                "attention_mask": torch.from_numpy(mask),
-                "mm_token_type_ids": torch.from_numpy(kinds),
-                "pixel_values_videos": pixels[0] if len(pixels) == 1 else torch.cat(pixels),
-                "video_grid_thw": torch.tensor(grids),
-            }
-        )
+        positions = np.zeros((3, len(rows), width), np.int64)
+        for i, (row, grid) in enumerate(zip(rows, grids, strict=True)):
+            start = width - len(row)
+            ids[i, start:] = row
+            mask[i, start:] = 1
+            positions[:, i, start:] = rotary_positions(ids[i, start:], grid, self._tokenizer)
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(mask),
+            "position_ids": torch.from_numpy(positions),
+            "pixel_values_videos": pixels[0] if len(pixels) == 1 else torch.cat(pixels),
+            "video_grid_thw": torch.tensor(grids),
+        }
 
-    def _patches(self, frames: np.ndarray) -> tuple[torch.Tensor, tuple[int, int, int]]:
-        """`(n, H, W, 3)` uint8 to `(t * h * w, channels * 2 * 16 * 16)` float32 and the grid."""
-        video = self._video
-        patch, merge, pair = video.patch_size, video.merge_size, video.temporal_patch_size
-        height, width = resized_size(len(frames), *frames.shape[1:3], self._protocol)
-        images = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        if (height, width) != frames.shape[1:3]:
-            images = tvF.resize(images, [height, width], InterpolationMode.BICUBIC, antialias=True)
-        if missing := -len(images) % pair:
-            images = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
-        t, h, w = len(images) // pair, height // patch, width // patch
-        # Bytes are put in order, and only then made numbers of four times their size.
-        blocks = images.contiguous().view(
-            t, pair, -1, h // merge, merge, patch, w // merge, merge, patch
-        )
-        values = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).contiguous().to(torch.float32)
-        values.sub_(self._mean.view(-1, 1, 1, 1)).div_(self._std.view(-1, 1, 1, 1))
-        return values.view(t * h * w, -1), (t, h, w)
-
-    def _tokens(self, clip: SampledClip, grid: tuple[int, int, int]) -> list[int]:
+    def _tokens(self, clip: SampledClip, grid: Grid) -> list[int]:
         """Token ids of the whole prompt.
 
         Reserved tokens split a text before it is encoded, so the parts between them can be encoded by themselves.
         """
-        processor = self._processor
-        head, tail = self._chat(clip.task)
+        head, tail = render_chat(build_prompt(clip.task))
         stamps = [f"<{time:.1f} seconds>" for time in clip.group_times_s]
-        pads = [processor.video_token_id] * (grid[1] * grid[2] // self._video.merge_size**2)
-        picture = [processor.vision_start_token_id, *pads, processor.vision_end_token_id]
-        # The first time stands right behind the command and may merge with its last character.
-        ids = [*self._encode(head + stamps[0]), *picture]
+        encode, picture = self._tokenizer.encode, vision_tokens(grid, self._tokenizer)
+        # The first time stands right behind the task and may merge with its last character.
+        ids = [*encode(head + stamps[0]), *picture]
         for stamp in stamps[1:]:
-            ids += [*self._encode(stamp), *picture]
-        return ids + list(self._encode(tail))
-
-    def _render(self, task: str) -> tuple[str, str]:
-        processor = self._processor
-        video = processor.vision_start_token + processor.video_token + processor.vision_end_token
-        head, *rest = render_chat(processor, build_prompt(task)).split(video)
-        if len(rest) != 1:
-            raise WeightsError(
-                f"Expected a chat template that writes {video} once, got it {len(rest)} times. "
-                "Use the chat template of Qwen3-VL."
-            )
-        return head, rest[0] + self._answer_prefix
-
-    def _tokenize(self, text: str) -> tuple[int, ...]:
-        return tuple(self._processor.tokenizer.encode(text, add_special_tokens=False))
+            ids += [*encode(stamp), *picture]
+        return ids + list(encode(tail + self._answer_prefix))
 
 
-def processor_inputs(
-    processor: Qwen3VLProcessor,
-    clips: Sequence[SampledClip],
-    protocol: Protocol = OFFICIAL,
-    answer_prefix: str = ANSWER_PREFIX,
-) -> BatchFeature:
-    """Make the same inputs with the checkpoint's processor: the reference that `InputBuilder` equals."""
-    chats = [render_chat(processor, build_prompt(clip.task)) + answer_prefix for clip in clips]
-    return processor(
-        text=chats,
-        videos=[torch.from_numpy(clip.frames.transpose(0, 3, 1, 2).copy()) for clip in clips],
-        text_kwargs={"padding": True, "padding_side": "left", "return_tensors": "pt"},
-        videos_kwargs={
-            "do_sample_frames": False,
-            "return_tensors": "pt",
-            "size": {"shortest_edge": protocol.min_pixels, "longest_edge": protocol.max_pixels},
-            "video_metadata": [
-                {
-                    "total_num_frames": clip.total,
-                    "fps": float(clip.fps),
-                    "frames_indices": clip.indices.tolist(),
-                }
-                for clip in clips
-            ],
-        },
-    )
+def vision_tokens(grid: Grid, tokenizer: PromptTokenizer) -> list[int]:
+    """Return the tokens of one temporal group: its visual tokens between a pair of vision tokens."""
+    pads = [tokenizer.video_pad] * (grid[1] * grid[2] // MERGE**2)
+    return [tokenizer.vision_start, *pads, tokenizer.vision_end]
 
 
-CHECKED = tuple(
-    SampledClip(
-        np.random.default_rng(0).integers(0, 256, (n, 48, 80, 3), dtype=np.uint8),
-        np.arange(n) * 7,
-        7 * n,
-        9.97,
-        task,
-    )
-    for n, task in ((3, "put the duck on the towel."), (2, "Öffne 12 Schubladen!"))
-)
-"""Two small clips, one with an odd number of frames, on which a checkpoint is tried when it is loaded."""
+def clip_patches(frames: np.ndarray, protocol: Protocol = OFFICIAL) -> tuple[torch.Tensor, Grid]:
+    """Resize frames to the pixel budget, scale them to [-1, 1] and cut them into patches.
 
+    Args:
+        frames: `(n, H, W, 3)` uint8 RGB.
+        protocol: Pixel budget.
 
-def matches_processor(
-    builder: InputBuilder, processor: Qwen3VLProcessor, protocol: Protocol
-) -> bool:
-    """Whether both make identical inputs from `CHECKED`."""
-    video = processor.video_processor
-    if video.resample != BICUBIC or not (
-        video.do_resize and video.do_rescale and video.do_normalize
-    ):
-        return False
-    ours, theirs = builder(CHECKED), processor_inputs(processor, CHECKED, protocol)
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
-
-
-def shared_beginning(inputs: BatchFeature) -> list[int]:
-    """Return the token ids that all these prompts begin with, before their videos."""
-    rows = [
-        ids[shown.bool()].tolist()
-        for ids, shown in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
-    ]
-    text = [
-        kinds[shown.bool()].tolist().index(VIDEO_TYPE)
-        for kinds, shown in zip(inputs["mm_token_type_ids"], inputs["attention_mask"], strict=True)
-    ]
-    equal = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
-    return [column[0] for column in itertools.islice(equal, min(text))]
-
-
-def render_chat(processor: Qwen3VLProcessor, question: str) -> str:
-    """Return one user turn, text then video, up to and including the start of the assistant's."""
-    content = [{"type": "text", "text": question}, {"type": "video"}]
-    messages = [{"role": "user", "content": content}]
-    return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-
-
-def digit_tokens(processor: Qwen3VLProcessor) -> list[int]:
-    """Return the ids of the five digits as they follow the answer prefix.
-
-    Raises:
-        WeightsError: The tokenizer joins a digit with its neighbour, so that one position cannot tell.
+    Returns:
+        `(t * h * w, 3 * 2 * 16 * 16)` float32 in the order of the vision tower, and `(t, h, w)`.
     """
-    encode = processor.tokenizer.encode
-    prefix = encode(ANSWER_PREFIX, add_special_tokens=False)
-    ids = []
-    for digit in DIGITS:
-        answer = encode(ANSWER_PREFIX + digit, add_special_tokens=False)
-        # A tokenizer whose file is missing loads without complaint and encodes nothing.
-        if not prefix or answer[:-1] != prefix:
-            raise WeightsError(
-                f"Expected {digit!r} to be one token after {ANSWER_PREFIX!r}, got {answer} after {prefix}. "
-                "Use a complete tokenizer that splits digits, as Qwen3's does."
-            )
-        ids.append(answer[-1])
-    return ids
+    height, width = resized_size(len(frames), *frames.shape[1:3], protocol)
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    if (height, width) != frames.shape[1:3]:
+        # On bytes, as the reference does: the result is rounded to bytes again.
+        images = F.interpolate(images, (height, width), mode="bicubic", antialias=True)
+    if missing := -len(images) % TEMPORAL_PATCH:
+        images = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
+    t, h, w = len(images) // TEMPORAL_PATCH, height // PATCH, width // PATCH
+    # Bytes are put in order, and only then made numbers of four times their size.
+    blocks = images.contiguous().view(
+        t, TEMPORAL_PATCH, -1, h // MERGE, MERGE, PATCH, w // MERGE, MERGE, PATCH
+    )
+    values = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).contiguous().to(torch.float32)
+    values.sub_(PIXEL_MEAN).div_(PIXEL_STD)
+    return values.view(t * h * w, -1), (t, h, w)
+
+
+def rotary_positions(ids: np.ndarray, grid: Grid, tokenizer: PromptTokenizer) -> np.ndarray:
+    """Place each token of a prompt in time, height and width.
+
+    A text token advances all three by one. The visual tokens of a temporal group share one time, and their rows and
+    columns count from there; what follows stands behind the longer side of the group.
+
+    Args:
+        ids: `(S,)` int64 token ids of a prompt with one video.
+        grid: Its patches `(t, h, w)`.
+        tokenizer: Says which tokens are visual.
+
+    Returns:
+        `(3, S)` int64.
+    """
+    rows, columns = grid[1] // MERGE, grid[2] // MERGE
+    inside = np.stack(
+        [
+            np.zeros(rows * columns, np.int64),
+            np.repeat(np.arange(rows), columns),
+            np.tile(np.arange(columns), rows),
+        ]
+    )
+    parts, next_position = [], 0
+    for visual, group in itertools.groupby((ids == tokenizer.video_pad).tolist()):
+        count = len(list(group))
+        if visual:
+            parts.append(inside + next_position)
+            next_position += max(rows, columns)
+        else:
+            parts.append(np.tile(np.arange(count), (3, 1)) + next_position)
+            next_position += count
+    return np.concatenate(parts, axis=1)
+
+
+def move(inputs: Mapping[str, torch.Tensor], device: torch.device | str) -> dict[str, torch.Tensor]:
+    """Return the inputs on another device."""
+    return {name: tensor.to(device) for name, tensor in inputs.items()}

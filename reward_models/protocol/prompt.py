@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 from roboreward_gym.errors import InvalidClip
-from roboreward_gym.types import LEVELS, check_task
+from roboreward_gym.types import check_task
 
 # Public model card of teetone/RoboReward-4B and -8B; the same text for both sizes.
 INSTRUCTION = """\
@@ -23,11 +23,6 @@ ANSWER_PREFIX = "ANSWER: "
 """Forced start of the assistant's turn: the next token is then the digit."""
 
 DIGITS = ("1", "2", "3", "4", "5")
-
-# The published evaluation: the first number after "ANSWER:", else a number that the reply starts with.
-_NUMBER = r"(-?\d+(?:\.\d+)?)"
-_ANSWER = re.compile(rf"answer:\s*{_NUMBER}", re.IGNORECASE)
-_START = re.compile(rf"\s*{_NUMBER}")
 
 # Text that tokenizers of chat models turn into control tokens: `<|im_end|>`, `<\uff5cend\u2581of\u2581sentence\uff5c>`, `</s>`,
 # `<end_of_turn>`, `<think>`, `[INST]`. Which of them a model behind an API reserves is not known here, so all are.
@@ -81,14 +76,9 @@ def prompt_sha256() -> str:
     return hashlib.sha256((INSTRUCTION + ANSWER_PREFIX).encode()).hexdigest()
 
 
-def parse_answer(text: str) -> int | None:
-    """Read a level from a generated reply; None if there is none, or it is not one of 1..5.
+def render_chat(question: str) -> tuple[str, str]:
+    """Return what stands before and after the video: one turn of the user, text then video, and no system prompt.
 
-    >>> parse_answer("Answer: 4 because"), parse_answer("3"), parse_answer("ANSWER: 7")
-    (4, 3, None)
+    The same as Qwen3-VL's own chat template writes, whatever template lies beside a checkpoint.
     """
-    match = _ANSWER.search(text) or _START.match(text)
-    if match is None:
-        return None
-    number = float(match[1])
-    return int(number) if number in LEVELS else None
+    return f"<|im_start|>user\n{question}", "<|im_end|>\n<|im_start|>assistant\n"

@@ -5,10 +5,11 @@ import importlib.util
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import torch
@@ -20,21 +21,27 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from safetensors import SafetensorError
-from transformers import BitsAndBytesConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from safetensors import SafetensorError, safe_open
+from transformers import (
+    BitsAndBytesConfig,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
+from transformers.utils import logging as transformers_logging
 
-from reward_models.qwen3vl.memory import INDEX, check_memory, parameter_count
+from reward_models.protocol.frames import MERGE, PATCH, TEMPORAL_PATCH
+from reward_models.qwen3vl.memory import KEPT_PRECISE, check_memory, count_parameters
+from reward_models.qwen3vl.options import Quantization
 from roboreward_gym.errors import InvalidSetting, RewardModelUnavailable, WeightsError
 
 MODEL_TYPE = "qwen3_vl"
+INDEX = "model.safetensors.index.json"
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SMALL_FILES = ("*.json", "*.jinja", "*.txt")
 ADVICE = "Point to a complete Qwen3-VL checkpoint folder, or fetch it again."
-
-Quantization = Literal["int8", "int4"]
 
 
 @dataclass(frozen=True)
@@ -168,10 +175,10 @@ def check_folder(folder: Path) -> None:
 
 
 def check_weight_files(folder: Path) -> None:
-    """Check that every weight file is there.
+    """Check that every weight file is there and whole, by their headers.
 
     Raises:
-        WeightsError: Some are missing.
+        WeightsError: Some are missing, cut off or of another kind.
     """
     index = folder / INDEX
     if index.is_file():
@@ -184,6 +191,15 @@ def check_weight_files(folder: Path) -> None:
             f"Expected readable weights in {folder}, got no {', '.join(missing) or 'weight map'} "
             f"({len(missing)} of {len(wanted)} files missing). {ADVICE}"
         )
+    for name in sorted(wanted):
+        try:
+            with safe_open(folder / name, "pt"):
+                pass  # opening it compares the header with the length of the file
+        except (SafetensorError, OSError, ValueError) as error:
+            raise WeightsError(
+                f"Expected readable weights in {folder}, got {name}, which is cut off or no "
+                f"safetensors file: {error}. Fetch it again."
+            ) from error
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
@@ -217,10 +233,14 @@ def choose_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def choose_dtype(dtype: torch.dtype | None, device: torch.device, folder: Path) -> torch.dtype:
+def choose_dtype(
+    dtype: torch.dtype | str | None, device: torch.device, folder: Path
+) -> torch.dtype:
     """Return the wanted precision; by default float32 on the CPU and the checkpoint's own elsewhere."""
-    if dtype is not None:
+    if isinstance(dtype, torch.dtype):
         return dtype
+    if dtype is not None:
+        return getattr(torch, dtype)
     if device.type == "cpu":
         return torch.float32
     config = _read_json(folder / "config.json")
@@ -228,22 +248,46 @@ def choose_dtype(dtype: torch.dtype | None, device: torch.device, folder: Path) 
     return getattr(torch, str(stored), torch.bfloat16)
 
 
-def load_checkpoint(
+def read_config(folder: Path) -> Qwen3VLConfig:
+    """Read the configuration of a checkpoint whose small files were checked.
+
+    Raises:
+        WeightsError: It describes no Qwen3-VL, or one that cuts videos into other patches.
+    """
+    try:
+        config = Qwen3VLConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"Expected the config of a Qwen3-VL in {folder}, got: {error}."
+        ) from error
+    vision = config.vision_config
+    found = (vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size)
+    if found != (PATCH, TEMPORAL_PATCH, MERGE):
+        raise WeightsError(
+            f"The model in {folder} cuts videos into patches of {found} (side, frames, merged sides); "
+            f"Qwen3-VL's are {(PATCH, TEMPORAL_PATCH, MERGE)}. {ADVICE}"
+        )
+    return config
+
+
+def load_model(
     folder: Path,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     *,
     device: torch.device | None = None,
     attention: str | None = None,
-    quantization: Quantization | None = None,
-) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
-    """Load model and processor from local files only, after checking that they are whole and fit.
+    quantize: Quantization | None = None,
+) -> Qwen3VLForConditionalGeneration:
+    """Load a model from local files only, after checking that they are whole and fit into memory.
+
+    On a GPU the weights go there file by file, and never as a whole through main memory.
 
     Args:
         folder: Complete checkpoint folder.
-        dtype: Precision; that of the checkpoint by default.
+        dtype: Precision; `choose_dtype` says which by default.
         device: Where to; the CPU by default.
         attention: Attention implementation of transformers, such as `flash_attention_2`.
-        quantization: Store the language model in 8 or 4 bits; needs the extra `quantized`.
+        quantize: Store the language model in 8 or 4 bits; needs the extra `quantized`.
 
     Raises:
         WeightsError: The folder is missing, incomplete, corrupt, or holds another kind of model.
@@ -252,26 +296,33 @@ def load_checkpoint(
     device = device or torch.device("cpu")
     check_folder(folder)
     check_weight_files(folder)
-    target = choose_dtype(dtype, torch.device("meta"), folder)
-    check_memory(folder.name, parameter_count(folder), device, target, quantization)
-    options: dict[str, Any] = {"dtype": dtype or "auto", "attn_implementation": attention}
-    if quantization is not None:
-        options |= {"quantization_config": _quantized(quantization), "device_map": {"": device}}
+    precision = choose_dtype(dtype, device, folder)
+    count = count_parameters(read_config(folder))
+    check_memory(folder.name, count, device, precision, quantize)
+    options: dict[str, Any] = {"dtype": precision, "attn_implementation": attention}
+    if device.type != "cpu" or quantize is not None:
+        options["device_map"] = {"": device}
+    if quantize is not None:
+        options["quantization_config"] = _quantized(quantize)
     try:
-        model, report = Qwen3VLForConditionalGeneration.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            **{key: value for key, value in options.items() if value is not None},
-        )
-        processor = Qwen3VLProcessor.from_pretrained(folder, local_files_only=True)
+        with without_progress_bars():
+            model, report = Qwen3VLForConditionalGeneration.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                **{key: value for key, value in options.items() if value is not None},
+            )
     except ImportError as error:
+        asked = {"attention": attention, "quantize": quantize, "device": str(device)}
+        given = ", ".join(f"{key}={value!r}" for key, value in asked.items() if value)
         raise RewardModelUnavailable(
-            f"Expected what attention={attention!r} and quantization={quantization!r} need, got: {error}. "
-            "Install it, or leave the option out."
+            f"A library is missing for {given}: {error}. Install it, or leave the option out."
         ) from error
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError,
+            SafetensorError) as error:  # fmt: skip
         raise WeightsError(
             f"Expected readable weights in {folder}, got: {error}. {ADVICE}"
         ) from error
@@ -281,19 +332,30 @@ def load_checkpoint(
         raise WeightsError(
             f"Expected all weights in {folder}, got none for {missing[:3]} ({len(missing)} missing). {ADVICE}"
         )
-    return (model if quantization else model.to(device)), processor
+    return model
 
 
-def _quantized(quantization: Quantization) -> BitsAndBytesConfig:
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing "Loading weights" while a model is loaded."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _quantized(quantize: Quantization) -> BitsAndBytesConfig:
     missing = [name for name in ("accelerate", "bitsandbytes") if not _installed(name)]
     if missing:
         raise RewardModelUnavailable(
-            f"Expected {' and '.join(missing)} for quantization={quantization!r}, not installed. "
+            f"quantize={quantize} needs {' and '.join(missing)}, which is not installed. "
             "Run: pip install 'roboreward-gym[quantized]'"
         )
-    # The tower and the head are a small part of the weights and a large part of the answer.
-    kept = {"llm_int8_skip_modules": ["model.visual", "lm_head"]}
-    if quantization == "int8":
+    kept = {"llm_int8_skip_modules": list(KEPT_PRECISE)}
+    if quantize == "int8":
         # It says of every layer, at every call, that it computes in half precision.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True, **kept)

@@ -1,70 +1,62 @@
-"""How many bytes a checkpoint needs and how many there are, known before anything is loaded."""
+"""How many bytes a model needs and how many there are, known before any weight is read or fetched."""
 
-import json
-import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from roboreward_gym.errors import RewardModelUnavailable, WeightsError
+from reward_models.qwen3vl.options import Quantization
+from roboreward_gym.errors import RewardModelUnavailable
 
-INDEX = "model.safetensors.index.json"
 ACTIVATIONS = 1.1
 """Room for activations and the allocator, as a multiple of the weights; 8 frames need little."""
-STORED_ITEM_BYTES = 2
-"""Checkpoints of this size are published in bfloat16."""
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
-QUANTIZED_BYTES = {"int8": 1.0, "int4": 0.5}
-HEADER_LIMIT = 100_000_000
-"""safetensors refuses larger headers too."""
+QUANTIZED_BYTES: Mapping[str, float] = {"int8": 1.0, "int4": 0.5 + 4 / 64}
+"""Bytes of a quantized weight; in 4 bits every 64 weights share a scale of 4 bytes."""
+KEPT_PRECISE = ("model.visual", "lm_head")
+"""Modules that quantization leaves as they are: a small part of the weights and a large part of the answer."""
 
 
-def parameter_count(folder: Path) -> int | None:
-    """Count parameters by the headers of the weight files, or by the index if only that is there.
+@dataclass(frozen=True)
+class ParameterCount:
+    """Parameters of a model.
 
-    Raises:
-        WeightsError: A file is cut off or is no safetensors file.
+    Attributes:
+        total: All of them, those that two modules share counted once.
+        quantizable: Those that 8 or 4 bits can hold: weights of linear layers outside of `KEPT_PRECISE`.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    if files:
-        return sum(_count(path) for path in files)
-    index = folder / INDEX
-    if not index.is_file():
-        return None
-    try:
-        return json.loads(index.read_text("utf-8"))["metadata"]["total_size"] // STORED_ITEM_BYTES
-    except (ValueError, KeyError, TypeError):
-        return None  # Not every writer adds the sum; the files will tell once they are here.
+
+    total: int
+    quantizable: int
+
+    def bytes_needed(self, dtype: torch.dtype, quantize: Quantization | None = None) -> int:
+        """Return what the model takes while it scores, in bytes.
+
+        Embeddings, norms, the output layer and the vision tower stay in `dtype`.
+        """
+        few_bits = self.quantizable if quantize else 0
+        size = (self.total - few_bits) * dtype.itemsize
+        if quantize:
+            size += few_bits * QUANTIZED_BYTES[quantize]
+        return int(size * ACTIVATIONS)
 
 
-def _count(path: Path) -> int:
-    header: dict[str, dict[str, list[int]]] = {}
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            if length <= HEADER_LIMIT:
-                header = json.loads(file.read(length))
-        except ValueError:
-            header = {}
-    if not header:
-        raise WeightsError(
-            f"Expected readable weights in {path.parent}, got a cut or foreign file {path.name}. "
-            "Fetch it again."
-        )
-    tensors = [value for key, value in header.items() if key != "__metadata__"]
-    end = max((tensor["data_offsets"][1] for tensor in tensors), default=0)
-    if path.stat().st_size < 8 + length + end:
-        raise WeightsError(
-            f"Expected readable weights in {path.parent}, got {path.stat().st_size} bytes of "
-            f"{8 + length + end} in {path.name}: the file is cut off. Fetch it again."
-        )
-    return sum(math.prod(tensor["shape"]) for tensor in tensors)
+def count_parameters(config: Qwen3VLConfig) -> ParameterCount:
+    """Count parameters from the configuration alone, by building the model without memory for it."""
+    with torch.device("meta"):
+        model = Qwen3VLForConditionalGeneration(config)
+    model.tie_weights()
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return ParameterCount(total, sum(weight.numel() for weight in _quantizable(model)))
 
 
-def bytes_needed(parameters: int, dtype: torch.dtype, quantization: str | None = None) -> int:
-    """Estimate what a model of this many parameters takes while it scores, in bytes."""
-    per_parameter = QUANTIZED_BYTES[quantization] if quantization else dtype.itemsize
-    return int(parameters * per_parameter * ACTIVATIONS)
+def _quantizable(model: nn.Module) -> Iterator[nn.Parameter]:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and not name.startswith(KEPT_PRECISE):
+            yield module.weight
 
 
 def bytes_available(device: torch.device) -> int | None:
@@ -96,10 +88,10 @@ def _free_main_memory() -> int | None:
 
 def check_memory(
     name: str,
-    parameters: int | None,
+    count: ParameterCount,
     device: torch.device,
     dtype: torch.dtype,
-    quantization: str | None = None,
+    quantize: Quantization | None = None,
 ) -> None:
     """Refuse to load what does not fit, instead of letting the system end this process.
 
@@ -107,18 +99,21 @@ def check_memory(
         RewardModelUnavailable: It needs more than is free.
     """
     available = bytes_available(device)
-    if parameters is None or available is None:
+    needed = count.bytes_needed(dtype, quantize)
+    if available is None or needed <= available:
         return
-    needed = bytes_needed(parameters, dtype, quantization)
-    if needed > available:
-        kind = quantization or str(dtype).removeprefix("torch.")
-        half = bytes_needed(parameters, torch.bfloat16)
-        raise RewardModelUnavailable(
-            f"Expected {gigabytes(needed)} free on {device} for {name} ({parameters / 1e9:.1f} billion "
-            f"parameters as {kind}), got {gigabytes(available)}. Free memory, take a smaller judge, or "
-            f"load it smaller: dtype=torch.bfloat16 needs {gigabytes(half)}, quantization='int8' "
-            f"{gigabytes(half // 2)}, quantization='int4' {gigabytes(half // 4)}."
-        )
+    smaller: dict[str, Any] = {
+        "dtype=bfloat16": count.bytes_needed(torch.bfloat16),
+        "quantize=int8": count.bytes_needed(torch.bfloat16, "int8"),
+        "quantize=int4": count.bytes_needed(torch.bfloat16, "int4"),
+    }
+    ways = ", ".join(f"{way} needs {gigabytes(size)}" for way, size in smaller.items())
+    kind = quantize or str(dtype).removeprefix("torch.")
+    raise RewardModelUnavailable(
+        f"{name} ({count.total / 1e9:.1f} billion parameters as {kind}) needs {gigabytes(needed)} on "
+        f"{device}, where {gigabytes(available)} are free. Free memory, take a smaller model, or load it "
+        f"smaller: {ways} (for example checkpoint:FOLDER?quantize=int8, or --quantize int8)."
+    )
 
 
 def gigabytes(count: int) -> str:

@@ -4,58 +4,60 @@ The start of the answer is forced, so that the next token is the digit: five log
 probabilities, and how much the model would rather have said something else. `generate` gives the level only, later.
 """
 
+import inspect
 import math
 import os
 import threading
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import transformers
-from transformers import BatchFeature
 
+from reward_models.protocol.answer import parse_published, parse_strict
 from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip, sample_clip
-from reward_models.protocol.inputs import (
-    CHECKED,
-    InputBuilder,
-    digit_tokens,
-    matches_processor,
-    processor_inputs,
-    shared_beginning,
-)
-from reward_models.protocol.prompt import (
-    ANSWER_PREFIX,
-    check_task_text,
-    parse_answer,
-    prompt_sha256,
-)
+from reward_models.protocol.inputs import InputBuilder, move
+from reward_models.protocol.prompt import ANSWER_PREFIX, check_task_text, prompt_sha256
+from reward_models.protocol.tokens import PromptTokenizer
 from reward_models.qwen3vl.loading import (
     Checkpoint,
-    Quantization,
     check_folder,
     choose_device,
     choose_dtype,
     find_checkpoint,
-    load_checkpoint,
+    load_model,
+    read_config,
     weights_sha256,
 )
-from reward_models.qwen3vl.memory import check_memory, parameter_count
-from reward_models.qwen3vl.one_pass import OnePass, PlainPass, matches_model
+from reward_models.qwen3vl.memory import check_memory, count_parameters
+from reward_models.qwen3vl.options import Quantization
+from reward_models.qwen3vl.patches import project_patches
+from reward_models.qwen3vl.reference import EXAMPLES, LIBRARY_ERRORS, settings_differences
 from reward_models.qwen3vl.trained_tasks import TrainedTasks
-from reward_models.qwen3vl.vision_attention import speed_up
-from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailure
+from reward_models.qwen3vl.versions import TRIED_TRANSFORMERS
+from roboreward_gym.errors import (
+    InvalidClip,
+    InvalidSetting,
+    RewardModelFailure,
+    RewardModelUnavailable,
+    WeightsError,
+)
 from roboreward_gym.types import LEVELS, Clip, ProgressScore
 
-Decode = Literal["logits", "text"]
+Decode = Literal["logits", "text", "published"]
 
 BATCH, BATCH_ON_CPU = 8, 1
 """A CPU computes at full speed on one clip: more of them only leave its caches, and are shared between cores instead."""
 
+VIDEO_TYPE = 2
+"""What transformers calls a video token in `mm_token_type_ids`."""
+
 REPLY_TOKENS = 128
-"""Longest reply of `decode="text"`, as in the published wrappers; an answer takes five."""
+"""Longest reply that is generated, as in the published wrappers; an answer takes five."""
 
 
 class RoboReward:
@@ -69,15 +71,19 @@ class RoboReward:
         device: Where to run; `auto` is CUDA, else Apple's GPU, else the CPU.
         dtype: Precision; float32 on the CPU and that of the checkpoint elsewhere by default.
         attention: Attention implementation of the language model; transformers' choice by default.
-        quantization: Store the language model in 8 or 4 bits; needs the extra `quantized`.
+        quantize: Store the language model in 8 or 4 bits; needs the extra `quantized`.
         batch_size: Most clips in one forward pass, halved when the memory does not suffice; 8 by
             default, and 1 on the CPU, where the clips of one call are shared between the cores that
             torch's own threads leave free.
         protocol: Frames and pixels that the model sees.
         off_format_limit: Above this probability of saying something other than a digit, an answer
             counts as unreadable instead of being read as the likeliest digit.
-        decode: `logits` reads one forward pass; `text` generates a reply and parses it, as the
-            published evaluation does: slower, without probabilities, for comparison.
+        decode: `logits` reads one forward pass. `text` generates a reply and reads a level that it
+            states beyond doubt, `published` reads it as the authors' evaluation does: slower,
+            without probabilities, for comparison.
+
+    Warns:
+        UserWarning: The frame settings beside the weights differ from the protocol, which is used.
 
     Raises:
         WeightsError: There is no such checkpoint, or it is incomplete, corrupt or of another kind.
@@ -93,45 +99,38 @@ class RoboReward:
         revision: str | None = None,
         offline: bool = False,
         device: str | torch.device = "auto",
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         attention: str | None = None,
-        quantization: Quantization | None = None,
+        quantize: Quantization | None = None,
         batch_size: int | None = None,
         protocol: Protocol = OFFICIAL,
         off_format_limit: float = 0.5,
         decode: Decode = "logits",
     ) -> None:
         if batch_size is not None and batch_size < 1:
-            raise InvalidSetting(f"Expected a batch size of at least 1, got {batch_size}.")
-        if decode not in ("logits", "text"):
-            raise InvalidSetting(f"Expected decode='logits' or 'text', got {decode!r}.")
+            raise InvalidSetting(f"The batch size is {batch_size}. Choose 1 or more.")
+        if decode not in get_args(Decode):
+            raise InvalidSetting(
+                f"decode is {decode!r}. Choose one of {', '.join(get_args(Decode))}."
+            )
         chosen = choose_device(device)
-        checkpoint = _fetch(source, revision, chosen, dtype, quantization, offline=offline)
-        self.model, self.processor = load_checkpoint(
-            checkpoint.folder,
-            choose_dtype(dtype, chosen, checkpoint.folder),
-            device=chosen,
-            attention=attention,
-            quantization=quantization,
+        checkpoint = _fetch(source, revision, chosen, dtype, quantize, offline=offline)
+        self.tokenizer = PromptTokenizer.from_folder(checkpoint.folder)
+        self.model = load_model(
+            checkpoint.folder, dtype, device=chosen, attention=attention, quantize=quantize
         )
         self.model.eval().requires_grad_(requires_grad=False)
-        speed_up(self.model.model.visual)
+        project_patches(self.model.model.visual)
+        _check_video_token(self.model.config.video_token_id, self.tokenizer)
         self.batch_size = batch_size or (BATCH_ON_CPU if chosen.type == "cpu" else BATCH)
         self.protocol = protocol
         self.off_format_limit = off_format_limit
         self.decode = decode
         self._trained_tasks = TrainedTasks(checkpoint.folder, name or checkpoint.name)
         self._generating = threading.Lock()
-        self._digits = torch.tensor(digit_tokens(self.processor))
-        self._reserved = tuple(self.processor.tokenizer.all_special_tokens)
-        self._prefix = ANSWER_PREFIX if decode == "logits" else ""
-        self._builder = InputBuilder(self.processor, protocol, self._prefix)
-        reference = InputBuilder(self.processor, protocol)
-        self._fast = matches_processor(reference, self.processor, protocol)
-        one_pass = matches_model(self.model)
-        instruction = shared_beginning(self.prepare(CHECKED))
-        self._next_token: Callable[[BatchFeature], torch.Tensor] = (
-            OnePass(self.model, instruction) if one_pass else PlainPass(self.model)
+        self._digits = torch.tensor(self.tokenizer.digits)
+        self._builder = InputBuilder(
+            self.tokenizer, protocol, ANSWER_PREFIX if decode == "logits" else ""
         )
         self._manifest = {
             "model": name or checkpoint.name,
@@ -140,15 +139,40 @@ class RoboReward:
             "prompt_sha256": prompt_sha256(),
             "protocol": dict(vars(protocol)),
             "decode": decode,
-            "inputs": "tensors" if self._fast else "processor",
-            "forward": "one pass" if one_pass else "transformers",
             "device": str(chosen),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "attention": self.model.config.text_config._attn_implementation,
-            "quantization": quantization,
+            "quantize": quantize,
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
+        self.folder = checkpoint.folder
+        self._warn_of_other_settings()
+        self._check_forward()
+
+    def _warn_of_other_settings(self) -> None:
+        if self.protocol != OFFICIAL:
+            return  # chosen by whoever made this object
+        differences = settings_differences(self.folder)
+        if differences:
+            warnings.warn(
+                f"The processor settings beside {self._manifest['model']} differ from RoboReward's protocol: "
+                f"{'; '.join(differences)}. The protocol is used. Pass protocol=Protocol(...) for another.",
+                stacklevel=3,
+            )
+
+    def _check_forward(self) -> None:
+        """Run the model once, so that a library that it cannot run with is named here and not in an episode."""
+        try:
+            self._next_token(self.prepare(EXAMPLES[:1]))
+        except torch.OutOfMemoryError:
+            raise
+        except LIBRARY_ERRORS as error:
+            raise RewardModelUnavailable(
+                f"{self._manifest['model']} cannot be run with transformers {transformers.__version__} and torch "
+                f"{torch.__version__}: {type(error).__name__}: {error}. Versions that were tried: transformers "
+                f"{TRIED_TRANSFORMERS[0]} to {TRIED_TRANSFORMERS[1]}."
+            ) from error
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -180,11 +204,9 @@ class RoboReward:
         }
         return [scores[i] for i in range(len(sampled))]
 
-    def prepare(self, clips: Sequence[SampledClip]) -> BatchFeature:
+    def prepare(self, clips: Sequence[SampledClip]) -> dict[str, torch.Tensor]:
         """Turn sampled clips into the model's inputs, padded on the left: the answer comes next."""
-        if self._fast:
-            return self._builder(clips)
-        return processor_inputs(self.processor, clips, self.protocol, self._prefix)
+        return self._builder(clips)
 
     def _score_all(self, batches: Sequence[Sequence[SampledClip]]) -> list[list[ProgressScore]]:
         """Score batches one after the other, or side by side on the free cores of a CPU."""
@@ -202,8 +224,8 @@ class RoboReward:
             if len(clips) == 1:
                 grid = "x".join(map(str, clips[0].frames.shape))
                 raise RewardModelFailure(
-                    f"Expected memory on {self.model.device} for one clip of {grid}, got: {error}. "
-                    "Free memory, or load the judge with quantization='int8' or on another device."
+                    f"The memory of {self.model.device} does not suffice for one clip of {grid}: {error}. "
+                    "Free memory, or load the model with quantize=int8 or on another device."
                 ) from error
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -219,22 +241,44 @@ class RoboReward:
         self._check_length(inputs)
         grids = inputs["video_grid_thw"].tolist()
         manifests = [self._describe(*pair) for pair in zip(clips, grids, strict=True)]
-        if self.decode == "text":
+        if self.decode != "logits":
             return [
-                ProgressScore(level=parse_answer(text), text=text, manifest=manifest)
+                ProgressScore(level=self._parse(text), text=text, manifest=manifest)
                 for text, manifest in zip(self._generate(inputs), manifests, strict=True)
             ]
-        logits = self._next_token(inputs).cpu().double()  # Apple's GPU has no doubles
+        logits = self._next_token(inputs)
         return [self._read(*pair) for pair in zip(logits, manifests, strict=True)]
 
-    def _generate(self, inputs: BatchFeature) -> list[str]:
-        inputs = inputs.to(self.model.device)
+    @torch.inference_mode()
+    def _next_token(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """`(B, vocabulary)` float64 logits behind the prompts, on the CPU."""
+        output = self.model(**move(inputs, self.model.device), use_cache=False, logits_to_keep=1)
+        return output.logits[:, -1].cpu().double()  # Apple's GPU has no doubles
+
+    def _parse(self, text: str) -> int | None:
+        if self.decode == "published":
+            return parse_published(text)
+        answer = parse_strict(text)
+        return answer.level if answer else None
+
+    def _generate(self, inputs: Mapping[str, torch.Tensor]) -> list[str]:
+        inputs = move(inputs, self.model.device)
+        # `generate` counts positions by itself, and from transformers 5.4 on by the type of each token.
+        del inputs["position_ids"]
+        if "mm_token_type_ids" in inspect.signature(self.model.forward).parameters:
+            visual = inputs["input_ids"] == self.tokenizer.video_pad
+            inputs["mm_token_type_ids"] = visual.long() * VIDEO_TYPE
         # Sampling settings of the checkpoint would only draw a warning: greedy uses none of them.
         greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         with self._generating:  # transformers keeps a place in the text in the model itself
             tokens = self.model.generate(**inputs, max_new_tokens=REPLY_TOKENS, **greedy)
         replies = tokens[:, inputs["input_ids"].shape[1] :]
-        return self.processor.batch_decode(replies, skip_special_tokens=True)
+        return [self._reply(reply) for reply in replies.tolist()]
+
+    def _reply(self, ids: list[int]) -> str:
+        """Text up to the end of the turn."""
+        end = ids.index(self.tokenizer.turn_end) if self.tokenizer.turn_end in ids else len(ids)
+        return self.tokenizer.decode(ids[:end])
 
     def _read(self, logits: torch.Tensor, manifest: Mapping[str, Any]) -> ProgressScore:
         """Read one `(vocabulary,)` row of logits; a row with NaN is no answer."""
@@ -246,7 +290,7 @@ class RoboReward:
         level = LEVELS[int(digits.argmax())]
         text = f"{ANSWER_PREFIX}{level}"
         if off_format > self.off_format_limit or mass == 0.0:
-            text = ANSWER_PREFIX + self.processor.tokenizer.decode([int(logits.argmax())])
+            text = ANSWER_PREFIX + self.tokenizer.decode([int(logits.argmax())])
             return ProgressScore(level=None, off_format=off_format, text=text, manifest=manifest)
         return ProgressScore(level, digits.softmax(-1).numpy(), off_format, text, manifest)
 
@@ -270,11 +314,11 @@ class RoboReward:
                 f"Expected a list of Clip, got {type(clip).__name__} in it. "
                 "Pass score([Clip(frames, task, fps)])."
             )
-        check_task_text(clip.task, self._reserved)
+        check_task_text(clip.task, self.tokenizer.reserved)
         self._trained_tasks.warn_about(clip.task)
         return sample_clip(clip, self.protocol)
 
-    def _check_length(self, inputs: BatchFeature) -> None:
+    def _check_length(self, inputs: Mapping[str, torch.Tensor]) -> None:
         limit = self.model.config.text_config.max_position_embeddings
         length = inputs["input_ids"].shape[1]
         if length > limit:
@@ -290,18 +334,26 @@ def free_cores() -> int:
     return max(1, cores // torch.get_num_threads())
 
 
+def _check_video_token(expected: int, tokenizer: PromptTokenizer) -> None:
+    if expected != tokenizer.video_pad:
+        raise WeightsError(
+            f"The model's video token is {expected}, the tokenizer's is {tokenizer.video_pad}: they do not belong "
+            "together. Fetch the checkpoint again."
+        )
+
+
 def _fetch(
     source: Path | str,
     revision: str | None,
     device: torch.device,
-    dtype: torch.dtype | None,
-    quantization: Quantization | None,
+    dtype: torch.dtype | str | None,
+    quantize: Quantization | None,
     *,
     offline: bool,
 ) -> Checkpoint:
     """Find a checkpoint; look at its size before gigabytes of it are fetched."""
     small = find_checkpoint(source, revision=revision, offline=offline, weights=False)
     check_folder(small.folder)
-    precision = choose_dtype(dtype, device, small.folder)
-    check_memory(small.name, parameter_count(small.folder), device, precision, quantization)
+    count = count_parameters(read_config(small.folder))
+    check_memory(small.name, count, device, choose_dtype(dtype, device, small.folder), quantize)
     return find_checkpoint(source, revision=revision, offline=offline)

@@ -1,0 +1,88 @@
+"""Options of local models, in their names and on the command line: `roboreward-8b?dtype=bfloat16&device=cuda:1`.
+
+They follow a question mark, as in an address: `checkpoint:FOLDER?quantize=int4`. This module imports no torch, so that a
+command line can be parsed without it.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal, get_args
+from urllib.parse import parse_qsl, quote
+
+from roboreward_gym.errors import InvalidSetting, UnknownName
+from roboreward_gym.registry import split_name
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+Quantization = Literal["int8", "int4"]
+
+LOCAL_MODELS = ("roboreward-nano", "roboreward-4b", "roboreward-8b", "checkpoint")
+"""Names that take options; all others run elsewhere or compute nothing."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How a local model is loaded; the machine and the checkpoint decide what is left out."""
+
+    device: str | None = None
+    """Where a local model runs: cpu, cuda, cuda:1 or mps; a GPU if there is one by default."""
+    dtype: Dtype | None = None
+    """Precision of a local model's weights; float32 on a CPU and the checkpoint's own on a GPU by default."""
+    quantize: Quantization | None = None
+    """Store a local language model in 8 or 4 bits a weight; needs the extra `quantized`."""
+    attention: str | None = None
+    """Attention of a local model by its name in transformers: sdpa, eager or flash_attention_2."""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("dtype", get_args(Dtype)), ("quantize", get_args(Quantization))):
+            value = getattr(self, name)
+            if value is not None and value not in choices:
+                raise InvalidSetting(f"{name} is {value!r}. Choose one of {', '.join(choices)}.")
+
+    def add_to(self, name: str) -> str:
+        """Return the name of a reward model with these options behind it.
+
+        >>> ModelOptions(dtype="bfloat16").add_to("roboreward-8b")
+        'roboreward-8b?dtype=bfloat16'
+
+        Raises:
+            InvalidSetting: Options for a model that takes none.
+        """
+        given = {key: value for key, value in vars(self).items() if value is not None}
+        if not given:
+            return name
+        base, _ = split_name(name)
+        if base not in LOCAL_MODELS:
+            raise InvalidSetting(
+                f"{name} takes no {' or '.join(given)}: these are options of local models "
+                f"({', '.join(LOCAL_MODELS)}). Leave them out."
+            )
+        written = "&".join(f"{key}={quote(value, safe=':/')}" for key, value in given.items())
+        return f"{name}{'&' if '?' in name else '?'}{written}"
+
+
+def split_options(argument: str) -> tuple[str, ModelOptions]:
+    """Split what follows a name's colon into the part before the question mark and the options.
+
+    >>> split_options("my/folder?dtype=bfloat16")[0]
+    'my/folder'
+
+    Raises:
+        UnknownName: There is no option of that name.
+        InvalidSetting: An option has a value that it cannot have, or none, or comes twice.
+    """
+    before, _, text = argument.partition("?")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text))
+    except ValueError as error:
+        raise InvalidSetting(
+            f"The options {text!r} cannot be read: {error}. Write them as ?dtype=bfloat16&device=cuda:0."
+        ) from error
+    known = [field.name for field in dataclasses.fields(ModelOptions)]
+    options: dict[str, str] = {}
+    for key, value in pairs:
+        if key not in known:
+            raise UnknownName("option", key, known)
+        if key in options or not value:
+            raise InvalidSetting(f"Give the option {key} one value: ?{key}=VALUE.")
+        options[key] = value
+    return before, ModelOptions(**options)  # ty: ignore[invalid-argument-type] checked when made
