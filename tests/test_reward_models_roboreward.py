@@ -260,7 +260,7 @@ def test_settings_beside_the_weights_that_differ_are_a_warning(copy: Path) -> No
     settings = json.loads((copy / "processor_config.json").read_text())
     settings["video_processor"]["fps"] = 4
     (copy / "processor_config.json").write_text(json.dumps(settings))
-    with pytest.warns(UserWarning, match="fps is 4, the protocol's is 2.0.*not followed"):
+    with pytest.warns(UserWarning, match="fps is 4, the protocol's is 2.0.*The protocol is used"):
         RoboReward(copy)
 
 

@@ -1,38 +1,46 @@
-"""Check that this machine can load and run a judge: `roboreward doctor [--model NAME] [--json]`.
+"""Check that this machine can load and run a reward model, and that its scores are what they should be.
 
 Each finding says what was found, and what to do about it if anything is to be done. The exit status is 1 if one of them
-stands in the way.
+is a problem.
 """
 
 import argparse
 import ctypes
 import importlib.util
+import itertools
 import json
+import math
 import platform
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
 from reward_models.nano import WEIGHTS
+from reward_models.qwen3vl.versions import SLOW_TORCH, TRIED_TRANSFORMERS
 
 if TYPE_CHECKING:
     import torch
 
     from reward_models.qwen3vl.roboreward import RoboReward
 
-Status = Literal["ok", "note", "problem"]
+Status = Literal["ok", "note", "warning", "problem"]
 
 PYTHON = (3, 10)
 NEEDED = ("numpy", "gymnasium", "torch", "torchvision", "transformers", "safetensors", "tokenizers")
 OPTIONAL = {"quantized": ("accelerate", "bitsandbytes"), "flash attention": ("flash_attn",)}
-SLOW_TORCH = "2.9."
-"""PyTorch issue 166122: Conv3d, the first layer of the vision tower, takes seconds instead of milliseconds."""
+EXPECTED_SCORES = "expected_scores.json"
+"""Lies beside weights whose scores of two small clips are known."""
+SCORE_TOLERANCE = 1e-4
+"""Largest difference of a probability in float32; versions of libraries differ by less than 1e-5."""
 SLOW_TOWER_S = 2.0
 """Above this something is wrong: nano's tower takes 10 to 50 ms on one CPU core."""
+SMALL_MODEL = 10_000_000
+"""Parameters up to which a model counts as small."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Finding:
 
     Attributes:
         check: What was looked at.
-        status: `problem` stands in the way, `note` is worth knowing.
+        status: `problem` stands in the way, `warning` deserves a look, `note` is worth knowing.
         found: What is there.
         advice: What to do; empty if nothing.
     """
@@ -62,7 +70,7 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_packages() -> Iterator[Finding]:
-    """Look at the versions of what a judge needs."""
+    """Look at the versions of what a reward model needs."""
     for package in NEEDED:
         found = installed_version(package)
         if found is None:
@@ -74,12 +82,36 @@ def check_packages() -> Iterator[Finding]:
                 "pip install 'torch>=2.10' torchvision"
             )
             yield Finding(package, "problem", found, advice)
+        elif package == "transformers":
+            yield check_transformers(found)
         else:
             yield Finding(package, "ok", found)
     for extra, packages in OPTIONAL.items():
         missing = [name for name in packages if importlib.util.find_spec(name) is None]
         found = f"without {', '.join(missing)}" if missing else "installed"
         yield Finding(extra, "note" if missing else "ok", found, "Optional." if missing else "")
+
+
+def check_transformers(found: str) -> Finding:
+    """Compare the version of transformers with those that give equal scores."""
+    oldest, newest = TRIED_TRANSFORMERS
+    if release(found) < release(oldest):
+        advice = f"nano gives equal scores with {oldest} to {newest}. Run: pip install 'transformers>={oldest}'"
+        return Finding("transformers", "problem", f"{found}, which cannot load nano", advice)
+    if release(found)[:2] > release(newest):
+        advice = f"nano gives equal scores with {oldest} to {newest}; the scores below say more."
+        return Finding("transformers", "warning", f"{found}, which nobody tried yet", advice)
+    return Finding("transformers", "ok", found)
+
+
+def release(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version.
+
+    >>> release("5.24.0.dev1")
+    (5, 24, 0)
+    """
+    parts = itertools.takewhile(str.isdigit, text.split("."))
+    return tuple(map(int, parts))
 
 
 def check_devices() -> Iterator[Finding]:
@@ -121,49 +153,106 @@ def check_egl() -> Iterator[Finding]:
 
 
 def check_model(name: str) -> Iterator[Finding]:
-    """Load a judge's checkpoint and time its vision tower on eight frames."""
-    import torch
-
+    """Load a local model, compare its inputs and its scores with what they should be, and time its vision tower."""
+    from reward_models.qwen3vl.reference import LIBRARY_ERRORS
     from reward_models.qwen3vl.roboreward import RoboReward
     from roboreward_gym.errors import RoboRewardError
     from roboreward_gym.registry import load_reward_model
 
     try:
-        judge = load_reward_model(name)
-    except (RoboRewardError, ImportError) as error:
-        yield Finding(name, "problem", type(error).__name__, str(error))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the settings are compared below
+            model = load_reward_model(name)
+    except (RoboRewardError, *LIBRARY_ERRORS) as error:
+        advice = str(error) or "Report it with the versions above."
+        yield Finding(name, "problem", f"cannot be loaded: {type(error).__name__}", advice)
         return
-    if not isinstance(judge, RoboReward):
-        yield Finding(
-            name, "note", type(judge).__name__, "Not a local checkpoint: nothing to time."
-        )
+    if not isinstance(model, RoboReward):
+        found = f"{type(model).__name__}, no local checkpoint"
+        yield Finding(name, "note", found, "There is nothing to load or to time.")
         return
-    count = sum(parameter.numel() for parameter in judge.model.parameters())
-    yield Finding(name, "ok", f"{count / 1e6:.1f} million parameters on {judge.model.device}")
-    yield from check_protocol(judge)
-    seconds = time_tower(judge, torch.device(judge.model.device))
-    advice = f"Expected less than {SLOW_TOWER_S} s. See torch above."
-    slow = seconds > SLOW_TOWER_S and name == "roboreward-nano"
-    found = f"{seconds * 1e3:.0f} ms for 8 frames of 320x192"
-    yield Finding("vision tower", "problem" if slow else "ok", found, advice if slow else "")
+    count = sum(parameter.numel() for parameter in model.model.parameters())
+    yield Finding(name, "ok", f"{count / 1e6:.1f} million parameters on {model.model.device}")
+    checks: dict[str, Callable[[RoboReward], Iterator[Finding]]] = {
+        "protocol": check_protocol,
+        "scores": check_scores,
+        "vision tower": check_tower,
+    }
+    for check, run in checks.items():
+        try:
+            yield from run(model)
+        except (RoboRewardError, *LIBRARY_ERRORS) as error:
+            yield Finding(check, "problem", f"{type(error).__name__}: {error}", "See the versions.")
 
 
-def check_protocol(judge: "RoboReward") -> Iterator[Finding]:
-    """Compare the checkpoint's own frame settings with those that it is asked by."""
-    video, used = judge.processor.video_processor, judge.protocol
-    own = (video.fps, video.min_frames, video.max_frames)
-    own += (video.size["shortest_edge"], video.size["longest_edge"])
-    wanted = (used.fps, used.min_frames, used.max_frames, used.min_pixels, used.max_pixels)
-    if own == wanted:
-        yield Finding("protocol", "ok", "frames and pixels as in the checkpoint's own processor")
+def check_protocol(model: "RoboReward") -> Iterator[Finding]:
+    """Compare what the model is fed with the settings beside its weights and with the installed processor."""
+    from reward_models.qwen3vl.reference import processor_differences, settings_differences
+
+    settings = settings_differences(model.folder, model.protocol)
+    if settings:
+        advice = "RoboReward's protocol is used. Pass protocol=Protocol(...) for another."
+        found = f"the settings beside the weights differ: {'; '.join(settings)}"
+        yield Finding("protocol", "warning", found, advice)
     else:
+        yield Finding("protocol", "ok", "frames and pixels as the settings beside the weights say")
+    processor = [] if settings else processor_differences(model.folder, model.protocol)
+    if processor:
+        found = f"that of transformers {version('transformers')} differs: {'; '.join(processor)}"
         advice = (
-            f"RoboReward's protocol is used: {wanted}. Pass protocol=Protocol(...) for another."
+            "It is not used: scores are the same. From 5.10 on it lays videos out otherwise than RoboReward was "
+            "trained with; code that uses it scores otherwise."
         )
-        yield Finding("protocol", "note", f"the checkpoint's processor says {own}", advice)
+        yield Finding("processor", "warning", found, advice)
 
 
-def time_tower(judge: "RoboReward", device: "torch.device") -> float:
+def check_scores(model: "RoboReward") -> Iterator[Finding]:
+    """Score two small clips whose scores are known, if the weights bring them along."""
+    path = model.folder / EXPECTED_SCORES
+    if not path.is_file():
+        yield Finding("scores", "note", f"no {EXPECTED_SCORES} beside the weights to compare with")
+        return
+    expected = json.loads(path.read_text("utf-8"))["probabilities"]
+    largest = max(
+        abs(ours - theirs)
+        for row, known in zip(example_probabilities(model), expected, strict=True)
+        for ours, theirs in zip(row, known, strict=True)
+    )
+    found = f"probabilities differ by {largest:.1e} from those that the weights were shipped with"
+    if str(model.model.dtype) != "torch.float32":
+        yield Finding("scores", "note", f"{found}, in another precision")
+    elif largest <= SCORE_TOLERANCE:
+        yield Finding("scores", "ok", found)
+    else:
+        advice = "A library computes otherwise: install the versions of constraints.txt and report these."
+        yield Finding("scores", "problem", found, advice)
+
+
+def example_probabilities(model: "RoboReward") -> list[list[float]]:
+    """Probabilities of the five levels for each of two small clips."""
+    from reward_models.qwen3vl.reference import EXAMPLES
+    from roboreward_gym.types import Clip
+
+    clips = [Clip(example.frames, example.task, example.fps) for example in EXAMPLES]
+    scores = model.score(clips)
+    rows = [score.probabilities for score in scores]
+    return [[math.nan] * 5 if row is None else row.tolist() for row in rows]
+
+
+def check_tower(model: "RoboReward") -> Iterator[Finding]:
+    """Time the vision tower."""
+    import torch
+
+    seconds = time_tower(model, torch.device(model.model.device))
+    found = f"{seconds * 1e3:.0f} ms for 8 frames of 320x192"
+    if seconds > SLOW_TOWER_S and model.model.num_parameters() < SMALL_MODEL:
+        advice = f"It should take less than {SLOW_TOWER_S} s. See torch above."
+        yield Finding("vision tower", "problem", found, advice)
+    else:
+        yield Finding("vision tower", "ok", found)
+
+
+def time_tower(model: "RoboReward", device: "torch.device") -> float:
     """Median time of the vision tower for eight frames of 320x192, in [s].
 
     On the CPU that of the processor: what else runs here is no fault of the installation.
@@ -172,10 +261,11 @@ def time_tower(judge: "RoboReward", device: "torch.device") -> float:
     import torch
 
     from reward_models.protocol.frames import SampledClip
+    from reward_models.protocol.inputs import move
 
     frames = np.random.default_rng(0).integers(0, 256, (8, 192, 320, 3), dtype=np.uint8)
-    inputs = judge.prepare([SampledClip(frames, np.arange(8), 8, 2.0, "wait")]).to(device)
-    visual, seconds = judge.model.model.visual, []
+    inputs = move(model.prepare([SampledClip(frames, np.arange(8), 8, 2.0, "wait")]), device)
+    visual, seconds = model.model.model.visual, []
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     pixels = inputs["pixel_values_videos"].to(visual.dtype)
     with torch.inference_mode():
@@ -224,10 +314,13 @@ def diagnose(model: str) -> list[Finding]:
 def main(argv: list[str]) -> int:
     """Print the report; 1 if something stands in the way."""
     parser = argparse.ArgumentParser(prog="roboreward doctor", description=__doc__)
-    parser.add_argument("--model", default="roboreward-nano", help="judge to load and time")
+    parser.add_argument(
+        "--model", default="roboreward-nano", help="reward model to load, with options if any"
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     options = parser.parse_args(argv)
     findings = diagnose(options.model)
+    warned = sum(finding.status == "warning" for finding in findings)
     problems = [finding for finding in findings if finding.status == "problem"]
     if options.json:
         report = {"healthy": not problems, "findings": [asdict(finding) for finding in findings]}
@@ -237,8 +330,14 @@ def main(argv: list[str]) -> int:
             sys.stdout.write(f"{finding.status:>7}  {finding.check}: {finding.found}\n")
             if finding.advice:
                 sys.stdout.write(f"{'':>9}{finding.advice}\n")
-        sys.stdout.write("All well.\n" if not problems else f"{len(problems)} to mend.\n")
+        sys.stdout.write(_summary(len(problems), warned))
     return 1 if problems else 0
+
+
+def _summary(problems: int, warned: int) -> str:
+    if problems:
+        return f"{problems} to mend.\n"
+    return f"It works; {warned} warning{'s' * (warned > 1)} above.\n" if warned else "All well.\n"
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def split_options(argument: str) -> tuple[str, ModelOptions]:
         UnknownName: There is no option of that name.
         InvalidSetting: An option has a value that it cannot have, or none, or comes twice.
     """
-    before, _, text = argument.partition("?")
+    before, _, text = argument.rpartition("?") if "?" in argument else (argument, "", "")
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text))
     except ValueError as error:

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from reward_models.qwen3vl import published
+from reward_models.qwen3vl.options import ModelOptions, split_options
+from reward_models.qwen3vl.published import load_8b, load_checkpoint
+from roboreward_gym import load_reward_model
+from roboreward_gym.errors import InvalidSetting, UnknownName
+from roboreward_gym.registry import split_name
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("checkpoint:my/folder", "my/folder?dtype=bfloat16&device=cuda:0&quantize=int8"),
+        ("roboreward-8b", "?dtype=bfloat16&device=cuda:0&quantize=int8"),
+        ("checkpoint:a/b@main", "a/b@main?dtype=bfloat16&device=cuda:0&quantize=int8"),
+    ],
+)
+def test_options_survive_the_way_through_a_name(name: str, argument: str) -> None:
+    options = ModelOptions(dtype="bfloat16", device="cuda:0", quantize="int8")
+    base, found = split_name(options.add_to(name))
+    assert base == name.partition(":")[0]
+    assert found is not None
+    before, back = split_options(found)
+    assert back == options
+    assert before == argument.partition("?")[0]
+
+
+def test_options_are_added_to_options() -> None:
+    name = ModelOptions(device="cpu").add_to("roboreward-4b?dtype=float16")
+    assert name == "roboreward-4b?dtype=float16&device=cpu"
+
+
+def test_no_options_change_no_name() -> None:
+    assert ModelOptions().add_to("openai:some-model") == "openai:some-model"
+
+
+@pytest.mark.parametrize("name", ["openai:m", "constant:3", "remote:http://localhost:1"])
+def test_options_for_a_model_that_takes_none_are_refused(name: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"takes no dtype.*options of local models"):
+        ModelOptions(dtype="bfloat16").add_to(name)
+
+
+def test_an_unknown_option_suggests_the_known_ones() -> None:
+    with pytest.raises(UnknownName, match="dtype"):
+        split_options("folder?dtpye=bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("?dtype=int3", "dtype is 'int3'. Choose one of float32, float16, bfloat16"),
+        ("?quantize=int2", "quantize is 'int2'. Choose one of int8, int4"),
+        ("?dtype=", r"Give the option dtype one value: \?dtype=VALUE"),
+        ("?dtype=float16&dtype=float32", "Give the option dtype one value"),
+        ("?dtype", r"cannot be read: .*Write them as \?dtype="),
+    ],
+)
+def test_options_that_say_nothing_are_refused(text: str, message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message):
+        split_options(text)
+
+
+def test_a_published_name_takes_nothing_but_options() -> None:
+    with pytest.raises(InvalidSetting, match=r"roboreward-8b takes options only.*'folder' is none"):
+        load_8b("folder?dtype=float16")
+
+
+def test_nano_is_loaded_in_the_precision_of_its_name() -> None:
+    model = load_reward_model("roboreward-nano?dtype=bfloat16&attention=eager")
+    assert str(model.model.dtype) == "torch.bfloat16"
+    assert model.model.config.text_config._attn_implementation == "eager"
+
+
+def test_a_folder_with_a_question_mark_in_its_name_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[tuple[str, ModelOptions]] = []
+    monkeypatch.setattr(published, "load_local", lambda *given, **_: loaded.append(given))
+    (tmp_path / "a?b").mkdir()
+    load_checkpoint(f"{tmp_path}/a?b")
+    load_checkpoint(f"{tmp_path}/a?b?dtype=float16")
+    assert [source for source, _ in loaded] == [f"{tmp_path}/a?b"] * 2
+    assert [options.dtype for _, options in loaded] == [None, "float16"]
