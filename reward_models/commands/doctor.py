@@ -35,6 +35,8 @@ NEEDED = ("numpy", "gymnasium", "torch", "torchvision", "transformers", "safeten
 OPTIONAL = {"quantized": ("accelerate", "bitsandbytes"), "flash attention": ("flash_attn",)}
 EXPECTED_SCORES = "expected_scores.json"
 """Lies beside weights whose scores of two small clips are known."""
+EXAMPLE_TASKS = ("put the duck on the towel", "open the left drawer")
+"""Tasks of these clips; nano knows them."""
 SCORE_TOLERANCE = 1e-4
 """Largest difference of a probability in float32; versions of libraries differ by less than 1e-5."""
 SLOW_TOWER_S = 2.0
@@ -233,7 +235,10 @@ def example_probabilities(model: "RoboReward") -> list[list[float]]:
     from reward_models.qwen3vl.reference import EXAMPLES
     from roboreward_gym.types import Clip
 
-    clips = [Clip(example.frames, example.task, example.fps) for example in EXAMPLES]
+    clips = [
+        Clip(example.frames, task, example.fps)
+        for example, task in zip(EXAMPLES, EXAMPLE_TASKS, strict=True)
+    ]
     scores = model.score(clips)
     rows = [score.probabilities for score in scores]
     return [[math.nan] * 5 if row is None else row.tolist() for row in rows]
