@@ -54,6 +54,11 @@ def rotated(rotation: np.ndarray, delta: np.ndarray) -> np.ndarray:
     return Rotation.from_euler("xyz", delta).as_matrix() @ rotation
 
 
+def turned_by(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Inverse of `rotated`: roll, pitch, yaw `(3,)` [rad] about the world axes from one rotation to another."""
+    return Rotation.from_matrix(after @ before.T).as_euler("xyz")
+
+
 def finger_from_gripper(gripper: float) -> float:
     """Finger joint [m] for an opening in 0..1."""
     return FINGER_CLOSED_M + float(np.clip(gripper, 0.0, 1.0)) * (FINGER_OPEN_M - FINGER_CLOSED_M)

@@ -17,11 +17,21 @@ from robots.conventions import (
     JOINT_LOWER,
     JOINT_UPPER,
     JOINT_VELOCITY,
+    rotation_from_euler,
 )
 from robots.errors import ArmFault, InvalidAction, MotionRefused, UnreachablePose
 
 READING_SLACK_RAD = 0.2
 """How far past its limits a joint may be read: soft limits give way, encoders are offset."""
+FINGER_POINTS = np.array(
+    [
+        [x, y * side, z * edge]
+        for x, y, z in ((0.0205, 0.034, 0.012), (0.0125, 0.041, 0.011), (-0.0326, 0.06, 0.012))
+        for side in (-1, 1)
+        for edge in (-1, 1)
+    ]
+)
+"""`(12, 3)` [m] corners of the open fingers and of the bar that they slide on, in the frame of the end effector."""
 STEP_SLACK_RAD = 1e-6
 """For rounding in the sum of many steps."""
 
@@ -48,6 +58,7 @@ class SafetyLimits:
         box_high: `(3,)` highest x, y, z [m].
         tilt_rad: Largest roll and pitch away from gripper-down.
         yaw_rad: Largest yaw either way.
+        table_m: Height [m] that no part of the open fingers may go below.
         joint_margin_rad: Distance kept from the joint limits.
         velocity_fraction: Fraction of the vendor's joint velocity limit.
         joints_max_age_s: Joint states older than this stop the arm.
@@ -59,6 +70,7 @@ class SafetyLimits:
     box_high: np.ndarray = field(default_factory=_box_high)
     tilt_rad: float = 0.5
     yaw_rad: float = 1.57
+    table_m: float = 0.0
     joint_margin_rad: float = 0.03
     velocity_fraction: float = 0.9
     joints_max_age_s: float = 0.1
@@ -75,11 +87,6 @@ class SafetyLimits:
             raise UnreachablePose(
                 f"Expected box_low < box_high, got {self.box_low} and {self.box_high}."
             )
-
-
-def simulated_clock_limits() -> SafetyLimits:
-    """Limits by a simulated clock: it waits for a process that gets little time, and no arm is at risk."""
-    return SafetyLimits(joints_max_age_s=0.3, image_max_age_s=1.0)
 
 
 def check_action(action: np.ndarray) -> np.ndarray:
@@ -119,9 +126,24 @@ def check_pose(position: np.ndarray, limits: SafetyLimits) -> None:
 def clamp_pose(
     position: np.ndarray, euler: np.ndarray, limits: SafetyLimits
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pull a target position `(3,)` [m] and roll, pitch, yaw `(3,)` [rad] into the allowed set."""
+    """Pull a target position `(3,)` [m] and roll, pitch, yaw `(3,)` [rad] into the allowed set.
+
+    The box bounds the end effector, a point between the fingers. A tilted gripper reaches lower, so it is raised
+    until its open fingers are above the table.
+    """
     bound = np.array([limits.tilt_rad, limits.tilt_rad, limits.yaw_rad])
-    return np.clip(position, limits.box_low, limits.box_high), np.clip(euler, -bound, bound)
+    position, euler = (
+        np.clip(position, limits.box_low, limits.box_high),
+        np.clip(euler, -bound, bound),
+    )
+    deepest = lowest_finger(position, rotation_from_euler(euler))
+    position[2] += max(0.0, limits.table_m - deepest)
+    return position, euler
+
+
+def lowest_finger(position: np.ndarray, rotation: np.ndarray) -> float:
+    """Height [m] of the lowest point of the open fingers, for a pose `(3,)` [m] and `(3, 3)` of the end effector."""
+    return float(position[2] + (FINGER_POINTS @ rotation.T)[:, 2].min())
 
 
 def safe_joints(

@@ -22,6 +22,7 @@ from robots.conventions import (
     euler_from_rotation,
     rotated,
     rotation_from_euler,
+    turned_by,
 )
 from robots.errors import NoTruth
 from robots.guard import Guard
@@ -109,12 +110,15 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Move for one control period of 0.2 s.
 
+        `info["action"]` is what was executed. `info["held"]` is 1.0 if no joints were found for the target and the arm
+        stayed where it was, `info["clipped"]` if the joints would have had to move faster than they may.
+
         Raises:
             ArmFault: The arm was stopped; the episode is invalid, and the next reset recovers the arm.
         """
-        executed = self._execute(safety.check_action(action))
+        executed, limited = self._execute(safety.check_action(action))
         self.scene.observe()
-        info = self._info(executed)
+        info = {**self._info(executed), **limited}
         return self._observation(), info["truth/success"], False, False, info
 
     def render(self) -> np.ndarray | None:
@@ -134,28 +138,38 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         """Position `(3,)` [m] that the next delta is added to."""
         return self._position.copy()
 
-    def _execute(self, action: np.ndarray) -> np.ndarray:
-        """Send a checked action; returns `(7,)` float32, what was executed after all limits."""
-        rotation = rotated(rotation_from_euler(self._euler), action[3:6] * MAX_STEP_RAD)
+    def _execute(self, action: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
+        """Send a checked action; returns `(7,)` float32, what was executed after all limits, and which limits acted."""
+        before = rotation_from_euler(self._euler)
+        asked = euler_from_rotation(rotated(before, action[3:6] * MAX_STEP_RAD))
         position, euler = safety.clamp_pose(
-            self._position + action[:3] * MAX_STEP_M, euler_from_rotation(rotation), self._limits
+            self._position + action[:3] * MAX_STEP_M, asked, self._limits
         )
         found = self._kinematics.inverse(position, rotation_from_euler(euler), self._joints)
         joints = safety.safe_joints(found, self._joints, self._limits)
-        if joints is None:  # hold: the target stays where it was
-            position, euler, joints = self._position, self._euler, self._joints
-        executed = np.concatenate(
-            [
-                (position - self._position) / MAX_STEP_M,
-                (euler - self._euler) / MAX_STEP_RAD,
-                action[6:],
-            ]
+        held = found is None or joints is None
+        clipped = not held and bool(
+            np.abs(found - self._joints).max() > self._limits.largest_step_rad
         )
+        if held:  # the target stays where it was
+            position, euler, joints = self._position, self._euler, self._joints
+        elif (
+            clipped
+        ):  # the target is where the joints were sent, so that it does not run ahead of them
+            position, rotation = self._kinematics.forward(joints)
+            euler = euler_from_rotation(rotation)
+        turned = action[3:6]
+        if held or clipped or not np.array_equal(euler, asked):
+            turned = turned_by(before, rotation_from_euler(euler)) / MAX_STEP_RAD
+        executed = np.concatenate([(position - self._position) / MAX_STEP_M, turned, action[6:]])
         self._position, self._euler, self._joints = position, euler, joints
         self._gripper = float((action[6] + 1.0) / 2.0)
         self._guard.move(joints, self._gripper)
         self._image = None
-        return np.clip(executed, -1.0, 1.0).astype(np.float32)
+        return (
+            np.clip(executed, -1.0, 1.0).astype(np.float32),
+            {"held": float(held), "clipped": float(clipped)},
+        )
 
     def _observation(self) -> Observation:
         reading = self._guard.read()

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,33 @@ import numpy as np
 from robots.conventions import ARM_JOINTS, FINGER_CLOSED_M, FINGER_OPEN_M, JOINT_LOWER, JOINT_UPPER
 from robots.errors import ArmUnavailable
 from robots.xs.feeds import JointMessage
+from robots.xs.gripper_linkage import angle_from_finger, finger_from_angle
 from robots.xs.images import RawImage
-from robots.xs.interface import SLEEP_JOINTS, STATE_JOINTS
+from robots.xs.interface import (
+    CURRENT_UNIT_MA,
+    GRIPPER,
+    GRIPPER_MODE,
+    MOTORS,
+    SERVOS,
+    SHADOWS,
+    SLEEP_JOINTS,
+    STATE_JOINTS,
+)
 from robots.xs.link import Peers, RobotFacts
 
 STEP_S = 0.01
 FINGER_M_S = 0.05
-"""Speed of a finger at full PWM."""
+"""Speed of a finger."""
 DATE_S = 1e9
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    """What the camera sees: a brown table with a green thing to its left, `(H, W, 3)` uint8."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[...] = (40, 60, 90)
+    frame[height // 2 :] = (160, 120, 60)
+    frame[2 * height // 3 : 5 * height // 6, width // 8 : width // 4] = (40, 200, 40)
+    return frame
 
 
 class FakeDriver:
@@ -38,24 +58,37 @@ class FakeDriver:
         self.names: tuple[str, ...] = STATE_JOINTS
         self.swap: tuple[int, int] | None = None
         self.nan_joint: int | None = None
+        self.bus_errors = 0
+        """So many joint states from now on are those of a read on the bus that failed."""
         self.effort_ma = np.zeros(9)
         self.limp: int | None = None
+        self.gripper_limp = False
         self.obstacle_m = 0.0
+        self.ticks_on = True
+        self.camera_every = 3
+        """Steps of `STEP_S` between two images."""
+        self.picture = "table"
         self.drop_commands = False
         self.arm_facts = RobotFacts("position", "time", ARM_JOINTS, JOINT_LOWER, JOINT_UPPER)
-        self.gripper_mode = "pwm"
-        self.errors = [0] * 6
-        self.torques = [1] * 6
+        self.gripper_mode = GRIPPER_MODE
+        self.modes_stick = False
+        self.errors = dict.fromkeys(SERVOS, 0)
+        self.torques = dict.fromkeys(SERVOS, 1)
+        self.registers_now = {name: {} for name in SERVOS}
+        self.silent: dict[str, int] = {}
+        """Servos that do not answer the next so many reads."""
+        self.writes_lost = False
         self.position = SLEEP_JOINTS.copy()
         self.finger_m = FINGER_CLOSED_M
 
         self.log: list[tuple[Any, ...]] = []
         self.set_points: list[tuple[float, np.ndarray]] = []
-        self.pwms: list[float] = []
+        self.gripper_angles: list[float] = []
         self.closed = 0
         self.on_time: list[tuple[float, Callable[[], None]]] = []
         self._goal = self.position.copy()
-        self._time, self._velocity, self._pwm = 0.0, np.zeros(6), 0.0
+        self._time, self._velocity = 0.0, np.zeros(6)
+        self._finger_goal_m = self.finger_m
         self._steps = 0
         self._late: list[tuple[float, JointMessage]] = []
         self._image: RawImage | None = None
@@ -73,21 +106,19 @@ class FakeDriver:
             self._step(min(STEP_S, until - self._time))
         return event.is_set()
 
-    def stand_still(self) -> None:
-        """Time goes on in `wait` and `run` only, anyway."""
-
-    def go_on(self) -> None:
-        """See `stand_still`."""
-
-    def real(self) -> float:
+    def monotonic(self) -> float:
         return self._time
 
-    def pause(self, duration_s: float) -> None:
+    def sleep(self, duration_s: float) -> None:
         self.run(duration_s)
 
     def run(self, duration_s: float) -> None:
         """Let time pass."""
         self.wait(threading.Event(), self._time + duration_s)
+
+    def put(self, joints: np.ndarray) -> None:
+        """The arm is somewhere, and holds there."""
+        self.position, self._goal = joints.copy(), joints.copy()
 
     def at(self, delay_s: float, action: Callable[[], None]) -> None:
         """Do something after some time."""
@@ -122,34 +153,70 @@ class FakeDriver:
         if not self.drop_commands:
             self._goal = joints.copy()
 
-    def send_gripper(self, pwm: float) -> None:
-        self.pwms.append(pwm)
-        self._pwm = pwm
+    def send_gripper(self, angle: float) -> None:
+        self.gripper_angles.append(angle)
+        self._finger_goal_m = finger_from_angle(angle)
 
     def facts(self, kind: str, name: str) -> RobotFacts:
         if kind == "group":
             return self.arm_facts
-        return RobotFacts(self.gripper_mode, "time", (name,), np.zeros(1), np.ones(1))
+        # The vendor's driver names the left finger here.
+        return RobotFacts(self.gripper_mode, "time", ("left_finger",), np.zeros(1), np.ones(1))
 
-    def registers(self, register: str) -> list[int]:
-        return {"Hardware_Error_Status": self.errors, "Torque_Enable": self.torques}[register]
+    def registers(self, kind: str, name: str, register: str) -> list[int]:
+        values: list[int] = []
+        for servo in self._servos(kind, name):
+            if (
+                self.silent.get(servo, 0) > 0
+            ):  # the vendor's driver stops here, and returns what it has
+                self.silent[servo] -= 1
+                return values
+            values.append(self._register(servo, register))
+        return values
 
-    def set_register(self, register: str, value: int) -> None:
-        self.log.append(("register", register, value))
+    def set_register(self, kind: str, name: str, register: str, value: int) -> None:
+        self.log.append(("register", name, register, value))
+        if not self.writes_lost:
+            for servo in self._servos(kind, name):
+                self.registers_now[servo][register] = value
 
     def set_mode(self, kind: str, name: str, mode: str) -> None:
         self.log.append(("mode", kind, name, mode))
+        if self.modes_stick:
+            return
+        if name == GRIPPER:
+            self.gripper_mode = mode
+        else:
+            self.arm_facts = replace(self.arm_facts, mode=mode, profile="time")
 
-    def torque(self, *, enable: bool) -> None:
-        self.log.append(("torque", enable, self.position.round(2).tolist()))
-        self.torques = [int(enable)] * 6
+    def torque(self, kind: str, name: str, *, enable: bool) -> None:
+        self.log.append(("torque", name, enable, self.position.round(2).tolist()))
+        for servo in self._servos(kind, name):
+            self.torques[servo] = int(enable and not self.errors[servo])
         self._goal = self.position.copy()
 
-    def reboot_failed(self) -> None:
-        self.log.append(("reboot", list(self.errors)))
-        self.torques = [1] * 6
-        self.errors, self.limp = [0] * 6, None
+    def reboot(self, name: str) -> None:
+        self.log.append(("reboot", name))
+        self.errors[name], self.torques[name] = (
+            0,
+            int(name not in SHADOWS),
+        )  # as the vendor's driver
+        self.registers_now[name] = {}
+        if name == GRIPPER:
+            self.gripper_limp = False
+        elif name in ARM_JOINTS and self.limp == ARM_JOINTS.index(name):
+            self.limp = None
         self._goal = self.position.copy()
+
+    def _servos(self, kind: str, name: str) -> tuple[str, ...]:
+        return ({"arm": ARM_JOINTS, "all": MOTORS}[name]) if kind == "group" else (name,)
+
+    def _register(self, servo: str, register: str) -> int:
+        if register == "Hardware_Error_Status":
+            return self.errors[servo]
+        if register == "Torque_Enable":
+            return self.torques[servo]
+        return self.registers_now[servo].get(register, 0)
 
     def close(self) -> None:
         self.closed += 1
@@ -157,6 +224,7 @@ class FakeDriver:
     # --- physics ------------------------------------------------------------------------------------
 
     _moved_at = 0.0
+    _gripper_ma = 0.0
 
     def _step(self, dt: float) -> None:
         self._time += dt
@@ -167,46 +235,68 @@ class FakeDriver:
         if self.alive:
             self._simulate(dt)
             self._publish()
-        if self._steps % 2 == 0:
+        if self.ticks_on and self._steps % 2 == 0:
             self._on_tick()
 
     def _simulate(self, dt: float) -> None:
         way = np.clip(self._goal - self.position, -3.0 * dt, 3.0 * dt)
         if self.limp is not None:
             way[self.limp] = 0.5 * dt  # falls
-        if not all(self.torques):
+        if not all(self.torques[joint] for joint in ARM_JOINTS):
             way[:] = 0.0
         self._velocity = way / dt
         self.position = np.clip(self.position + way, JOINT_LOWER, JOINT_UPPER)
         if np.abs(way).max() > 1e-6:
             self._moved_at = self._time
-        speed = self._pwm / 350.0 * FINGER_M_S
+        error = self._finger_goal_m - self.finger_m
+        step = float(np.clip(error, -FINGER_M_S * dt, FINGER_M_S * dt))
         low = max(FINGER_CLOSED_M, self.obstacle_m)
-        self.finger_m = float(np.clip(self.finger_m + speed * dt, low, FINGER_OPEN_M))
+        limp = self.gripper_limp or not self.torques[GRIPPER]
+        before = self.finger_m
+        if not limp:
+            self.finger_m = float(np.clip(self.finger_m + step, low, FINGER_OPEN_M))
+        blocked = not limp and abs(self.finger_m - before) < 0.5 * abs(step)
+        current = self.registers_now[GRIPPER].get("Goal_Current", 0) * CURRENT_UNIT_MA
+        self._gripper_ma = float(np.sign(error)) * current if blocked and abs(error) > 1e-4 else 0.0
 
     def _publish(self) -> None:
         stamp = self.date() + self.clock_offset_s
-        position = np.array([*self.position, 0.0, self.finger_m, -self.finger_m])
+        angle = angle_from_finger(self.finger_m)
+        position = np.array([*self.position, angle, self.finger_m, -self.finger_m])
         if self.nan_joint is not None:
             position[self.nan_joint] = np.nan
         if self.swap is not None:
             a, b = self.swap
             position[[a, b]] = position[[b, a]]
         velocity = np.array([*self._velocity, 0.0, 0.0, 0.0])
-        message = JointMessage(self.names, position, velocity, self.effort_ma.copy(), stamp)
+        effort = self.effort_ma.copy()
+        effort[len(ARM_JOINTS)] = self._gripper_ma
+        if self.bus_errors > 0:
+            self.bus_errors -= 1
+            position, velocity, effort = np.full(9, -np.pi), np.zeros(9), np.zeros(9)
+        message = JointMessage(self.names, position, velocity, effort, stamp)
         self._late.append((self._time + self.states_late_s, message))
         while self._late and self._late[0][0] <= self._time + 1e-9:
             self._on_joints(self._late.pop(0)[1])
-        if self.camera_on and self._steps % 3 == 0:
-            self._on_image(self._shoot(stamp - self.images_late_s))
+        if self.camera_on and self._steps % self.camera_every == 0:
+            self._on_image(self._draw(stamp - self.images_late_s))
 
-    def _shoot(self, stamp: float) -> RawImage:
+    def _draw(self, stamp: float) -> RawImage:
         if self.camera_repeats and self._image is not None:
             last = self._image
             return RawImage(last.data, stamp, last.encoding, last.height, last.width, last.step)
         height, width = self.size
-        frame = np.zeros((height, width, 3), np.uint8)
-        frame[..., 0] = int(255 * (self.position[0] % 1.0))
-        frame[..., 1] = self._steps % 256
+        frame = picture(height, width)
+        frame[: height // 4, : width // 4, 0] = int(255 * (self.position[0] % 1.0))
+        frame[: height // 4, width // 4 : width // 2, 1] = self._steps % 256
+        if self.picture == "upside down":
+            frame = frame[::-1, ::-1].copy()
+        elif self.picture == "red and blue swapped":
+            frame = frame[:, :, ::-1].copy()
+        elif self.picture == "black with noise":
+            frame = np.random.default_rng(self._steps).integers(0, 8, frame.shape).astype(np.uint8)
+        elif self.picture == "covered":
+            noise = np.random.default_rng(self._steps).integers(-3, 4, frame.shape)
+            frame = (120 + noise).astype(np.uint8)
         self._image = RawImage(frame.tobytes(), stamp, self.encoding, height, width, width * 3)
         return self._image

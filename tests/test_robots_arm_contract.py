@@ -28,9 +28,9 @@ def driver() -> Iterator[None]:
 @pytest.fixture
 def ros_arm(driver: None) -> Arm:
     """The arm over ROS 2."""
-    from robots.ros.ros_arm import RosArm, RosConfig
+    from robots.ros.simulator.time import simulated_time_arm
 
-    return RosArm(RosConfig(simulated_clock=True), image_size=SIZE)
+    return simulated_time_arm(image_size=SIZE)
 
 
 @pytest.fixture(params=["mujoco", "fake", "xs", pytest.param("ros", marks=pytest.mark.ros)])
@@ -42,6 +42,7 @@ def arm(request: pytest.FixtureRequest) -> Iterator[Arm]:
             arm = FakeArm()
         case "xs":
             driver = FakeDriver()
+            driver.size = SIZE
             arm = XsArm(driver, image_size=SIZE, timer=driver)
         case _:
             arm = request.getfixturevalue("ros_arm")

@@ -1,10 +1,12 @@
 """Nothing unsafe passes."""
 
+import mujoco
 import numpy as np
 import pytest
 
-from robots.conventions import JOINT_UPPER
+from robots.conventions import FINGER_OPEN_M, JOINT_UPPER, rotation_from_euler
 from robots.errors import InvalidAction, UnreachablePose
+from robots.kinematics import ARM_XML
 from robots.safety import SafetyLimits, check_action, check_pose, clamp_pose, safe_joints
 
 LIMITS = SafetyLimits()
@@ -37,8 +39,18 @@ def test_poses_outside_the_box_are_named() -> None:
 
 def test_targets_are_pulled_into_the_box() -> None:
     position, euler = clamp_pose(np.array([9.0, -9.0, -9.0]), np.array([2.0, -2.0, 3.0]), LIMITS)
-    np.testing.assert_array_equal(position, [0.45, -0.25, 0.022])
+    np.testing.assert_array_equal(position[:2], [0.45, -0.25])
     np.testing.assert_array_equal(euler, [0.5, -0.5, 1.57])
+    position, _ = clamp_pose(np.array([0.3, 0.0, -9.0]), np.zeros(3), LIMITS)
+    np.testing.assert_array_equal(position, [0.3, 0.0, 0.022])
+
+
+@pytest.mark.parametrize("roll", [-0.5, 0.0, 0.5])
+@pytest.mark.parametrize("pitch", [-0.5, 0.0, 0.5])
+def test_allowed_targets_keep_the_open_fingers_above_the_table(roll: float, pitch: float) -> None:
+    position, euler = clamp_pose(np.array([0.3, 0.0, -9.0]), np.array([roll, pitch, 0.4]), LIMITS)
+    lowest = lowest_part_of_the_gripper(position, rotation_from_euler(euler))
+    assert -1e-9 <= lowest < 0.01
 
 
 def test_an_impossible_box_is_refused() -> None:
@@ -59,3 +71,23 @@ def test_joint_steps_keep_the_velocity_limit() -> None:
     assert step is not None
     largest = 0.9 * np.pi / 5.0
     np.testing.assert_allclose(step, [largest, 0, 0, 0, 0, -largest])
+
+
+def lowest_part_of_the_gripper(position: np.ndarray, rotation: np.ndarray) -> float:
+    """Height [m] of the lowest corner of the gripper's boxes in the compiled model, with open fingers."""
+    model = mujoco.MjModel.from_xml_path(str(ARM_XML))
+    data = mujoco.MjData(model)
+    data.qpos[6:8] = FINGER_OPEN_M, -FINGER_OPEN_M
+    mujoco.mj_forward(model, data)
+    site = model.site("ee").id
+    to_ee = data.site_xmat[site].reshape(3, 3)
+    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    lowest = np.inf
+    for geom in range(model.ngeom):
+        body = model.body(model.geom_bodyid[geom]).name
+        if "finger" in body or body == "gripper_link":
+            corners = model.geom_aabb[geom][:3] + signs * model.geom_aabb[geom][3:]
+            world = data.geom_xpos[geom] + corners @ data.geom_xmat[geom].reshape(3, 3).T
+            local = (world - data.site_xpos[site]) @ to_ee
+            lowest = min(lowest, float((position + local @ rotation.T)[:, 2].min()))
+    return lowest

@@ -107,14 +107,14 @@ def test_a_servo_in_error_falls_until_it_is_rebooted(robot: SimulatedRobot) -> N
     robot.set_torque(("shoulder",), enable=True)
     robot.advance(0.5)
     assert joints(robot)[1] > before[1] + 0.1
-    robot.reboot(ARM, enable=True, only_failed=True)
+    robot.set_torque(robot.reboot(ARM, only_failed=True), enable=True)
     assert robot.registers(("shoulder",), "Hardware_Error_Status") == [0]
     assert robot.registers(("shoulder",), "Torque_Enable") == [1]
 
 
 def test_a_reboot_forgets_the_profile_of_the_failed_servo_only(robot: SimulatedRobot) -> None:
     robot.fail("elbow", OVERLOAD)
-    robot.reboot(ARM, enable=True, only_failed=True)
+    robot.set_torque(robot.reboot(ARM, only_failed=True), enable=True)
     assert robot.registers(ARM, "Profile_Velocity") == [250, 250, 0, 250, 250, 250]
 
 

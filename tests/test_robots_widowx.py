@@ -6,12 +6,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from scipy.spatial.transform import Rotation
 
 import robots  # noqa: F401
 from roboreward_gym.errors import InvalidSetting, RobotFaultEpisode, UnknownName
-from robots.conventions import GRIPPER_DOWN, NEUTRAL_JOINTS
+from robots.conventions import GRIPPER_DOWN, NEUTRAL_JOINTS, rotation_from_euler
 from robots.errors import InvalidAction, NoTruth
 from robots.kinematics import Kinematics
+from robots.safety import SafetyLimits
 from robots.sim.experts import ScriptedExpert
 from robots.sim.tasks.drawer import DrawerScene
 from robots.sim.tasks.toy import ToyScene
@@ -21,8 +23,8 @@ from tests.fakes_robots import EmptyScene, FakeArm
 IDS = ("robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0")
 
 
-def fake_env(arm: FakeArm | None = None) -> WidowXEnv:
-    return WidowXEnv(arm or FakeArm(), EmptyScene(), "wave", render_mode="rgb_array")
+def fake_env(arm: FakeArm | None = None, limits: SafetyLimits | None = None) -> WidowXEnv:
+    return WidowXEnv(arm or FakeArm(), EmptyScene(), "wave", render_mode="rgb_array", limits=limits)
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -113,6 +115,82 @@ def test_the_box_holds_and_the_executed_action_says_so() -> None:
         observation, _, _, _, info = env.step(np.array([0, 0, -1.0, 0, 0, 0, 1.0]))
     assert observation["state"][2] == pytest.approx(0.022, abs=2e-3)
     assert info["action"][2] == 0.0
+
+
+# --- what was executed -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_rotation_turns_about_the_world_axes_by_a_quarter_radian(axis: int, sign: float) -> None:
+    env = fake_env()
+    start, _ = env.reset(seed=0)
+    action = np.array([0, 0, 0.4, 0, 0, 0, 1.0])
+    action[3 + axis] = sign
+    observation, _, _, _, info = env.step(action)
+    turned = (
+        rotation_from_euler(observation["state"][3:6]) @ rotation_from_euler(start["state"][3:6]).T
+    )
+    expected = np.zeros(3)
+    expected[axis] = sign * 0.25  # [rad]: BridgeData V2's scale
+    np.testing.assert_allclose(Rotation.from_matrix(turned).as_rotvec(), expected, atol=5e-3)
+    np.testing.assert_allclose(info["action"], action, atol=1e-6)
+
+
+def test_after_a_turn_of_the_gripper_rotations_still_go_about_the_world_axes() -> None:
+    env = fake_env()
+    env.reset(seed=0)
+    for _ in range(4):
+        observation, *_ = env.step(np.array([0, 0, 0, 0, 0, 1.0, 1.0]))  # one radian of yaw
+    before = rotation_from_euler(observation["state"][3:6])
+    observation, *_ = env.step(np.array([0, 0, 0, 1.0, 0, 0, 1.0]))
+    turned = rotation_from_euler(observation["state"][3:6]) @ before.T
+    np.testing.assert_allclose(Rotation.from_matrix(turned).as_rotvec(), [0.25, 0, 0], atol=8e-3)
+
+
+def test_where_joints_are_too_fast_the_executed_action_and_the_target_are_where_they_were_sent() -> (
+    None
+):
+    arm = FakeArm()
+    env = fake_env(arm, limits=SafetyLimits(velocity_fraction=0.1))
+    start, _ = env.reset(seed=0)
+    observation, _, _, _, info = env.step(np.array([1.0, 1.0, 0, 0, 0, 0, 1.0]))
+    moved = observation["state"][:3] - start["state"][:3]
+    assert info["clipped"] == 1.0
+    assert 0.005 < np.linalg.norm(moved) < 0.05
+    np.testing.assert_allclose(info["action"][:3] * 0.05, moved, atol=1e-4)
+    np.testing.assert_allclose(env.target, observation["state"][:3], atol=1e-4)
+    info = env.step(np.array([0, 0, 0, 0, 0, 0, 1.0]))[4]
+    assert (info["clipped"], info["held"]) == (0.0, 0.0)
+
+
+def test_where_no_joints_are_found_the_arm_holds_and_info_reports_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    env = fake_env()
+    start, _ = env.reset(seed=0)
+    monkeypatch.setattr(Kinematics, "inverse", lambda *_, **__: None)
+    observation, _, _, _, info = env.step(np.array([1.0, 0, 0, 0.5, 0, 0, 1.0]))
+    np.testing.assert_allclose(observation["state"][:6], start["state"][:6], atol=1e-6)
+    np.testing.assert_array_equal(info["action"], [0, 0, 0, 0, 0, 0, 1.0])
+    assert info["held"] == 1.0
+
+
+def test_the_executed_actions_played_again_lead_to_the_same_place() -> None:
+    rng = np.random.default_rng(3)
+    env = fake_env(limits=SafetyLimits(velocity_fraction=0.3))
+    env.reset(seed=1)
+    executed, clipped = [], 0.0
+    for _ in range(15):
+        observation, _, _, _, info = env.step(rng.uniform(-1, 1, 7))
+        executed.append(info["action"])
+        clipped += info["clipped"]
+    assert clipped > 0.0
+    again = fake_env()
+    again.reset(seed=1)
+    for action in executed:
+        repeated, *_ = again.step(action)
+    np.testing.assert_allclose(repeated["state"][:6], observation["state"][:6], atol=6e-3)
 
 
 def test_actions_that_are_none_are_refused_and_nothing_moves() -> None:

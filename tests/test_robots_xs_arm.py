@@ -1,14 +1,16 @@
 """Consent, faults, recovery and an orderly end, on a driver in memory."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from robots.conventions import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER, NEUTRAL_JOINTS
 from robots.errors import ArmFault, ArmUnavailable, CameraError, MotionRefused
-from robots.xs.arm import READY_S, XsArm
-from robots.xs.interface import SLEEP_JOINTS
+from robots.xs.arm import HOLD_TICKS, READY_S, XsArm
+from robots.xs.interface import GRIPPER_CURRENT_MA, SLEEP_JOINTS
 from robots.xs.link import Peers, RobotFacts
 from tests.fakes_xs import FakeDriver
 
@@ -33,7 +35,7 @@ def test_construction_and_closing_send_nothing() -> None:
     arm, driver = made()
     driver.run(1.0)
     arm.close()
-    assert (driver.set_points, driver.pwms, driver.log, driver.closed) == ([], [], [], 1)
+    assert (driver.set_points, driver.gripper_angles, driver.log, driver.closed) == ([], [], [], 1)
 
 
 def test_a_real_arm_does_not_move_unless_it_is_watched() -> None:
@@ -41,10 +43,10 @@ def test_a_real_arm_does_not_move_unless_it_is_watched() -> None:
     driver.peers_now = Peers(drivers=1, others=0, simulated=False)
     with pytest.raises(MotionRefused, match="--i-am-watching"):
         arm.reset(NEUTRAL_JOINTS, 1.0)
-    with pytest.raises(ArmFault, match="reset"):
+    with pytest.raises(ArmFault, match=r"reset\(\)"):
         arm.move(NEUTRAL_JOINTS, 1.0)
     arm.close()
-    assert (driver.set_points, driver.pwms, driver.log) == ([], [], [])
+    assert (driver.set_points, driver.gripper_angles, driver.log) == ([], [], [])
 
 
 def test_a_watched_real_arm_moves() -> None:
@@ -76,22 +78,25 @@ def set_to(**changes: object) -> Callable[[FakeDriver], None]:
     ("hurt", "error", "message"),
     [
         (set_to(alive=False), ArmUnavailable, "XS driver"),
-        (set_to(peers_now=Peers(0, 0, simulated=True)), ArmUnavailable, "got 0"),
-        (set_to(peers_now=Peers(2, 0, simulated=True)), ArmUnavailable, "one driver .* got 2"),
+        (set_to(peers_now=Peers(0, 0, simulated=True)), ArmUnavailable, "0 drivers"),
+        (set_to(peers_now=Peers(2, 0, simulated=True)), ArmUnavailable, "2 drivers"),
         (set_to(peers_now=Peers(1, 1, simulated=True)), ArmUnavailable, "1 other client"),
+        (set_to(peers_now=Peers(1, 0, simulated=True, cameras=2)), ArmUnavailable, "2 cameras"),
         (bad_facts(joints=ARM_JOINTS[::-1]), ArmUnavailable, "in this order"),
         (bad_facts(lower=np.zeros(0)), ArmUnavailable, "6 lower joint limits"),
         (bad_facts(upper=np.full(6, np.nan)), ArmUnavailable, "6 upper joint limits"),
         (bad_facts(upper=JOINT_UPPER + 0.5), ArmUnavailable, "of a wx250s"),
         (set_to(names=("elbow", "waist")), ArmUnavailable, "got elbow, waist"),
         (set_to(nan_joint=1), ArmUnavailable, "finite joint positions"),
-        (set_to(states_late_s=0.3), ArmUnavailable, "joint states within"),
+        (set_to(states_late_s=0.3), ArmUnavailable, "No joint states that can be used"),
         (set_to(clock_offset_s=-3600.0), ArmUnavailable, "A clock jumped"),
         (set_to(clock_offset_s=60.0), ArmUnavailable, "A clock jumped"),
-        (set_to(camera_on=False), ArmUnavailable, "images within"),
+        (set_to(camera_on=False), ArmUnavailable, "No images that can be used"),
         (set_to(encoding="mono8"), CameraError, "rgb8 or bgr8, got 'mono8'"),
         (set_to(size=(48, 80)), CameraError, "4:3 .* got 80x48"),
-        (set_to(errors=[0, 0, 4, 0, 0, 0]), ArmUnavailable, "Hardware_Error_Status"),
+        (set_to(size=(24, 32)), CameraError, "32x24 are smaller"),
+        (set_to(picture="black with noise"), CameraError, "dark"),
+        (set_to(picture="covered"), CameraError, "shows nothing"),
     ],
 )
 def test_what_is_wrong_before_the_start_is_said_and_nothing_moves(
@@ -109,14 +114,17 @@ def test_what_is_wrong_before_the_start_is_said_and_nothing_moves(
 
 def test_modes_change_in_the_sleep_pose() -> None:
     arm, driver = made()
-    driver.gripper_mode = "current"
+    driver.gripper_mode = "pwm"  # as the vendor's driver starts it
+    driver.arm_facts = replace(driver.arm_facts, mode="velocity")
     arm.reset(NEUTRAL_JOINTS, 1.0)
-    assert ("mode", "single", "gripper", "pwm") in driver.log
+    assert ("mode", "group", "arm", "position") in driver.log
+    assert ("mode", "single", "gripper", "current_based_position") in driver.log
 
 
 def test_modes_do_not_change_anywhere_else() -> None:
     arm, driver = made()
-    driver.gripper_mode, driver.position = "current", NEUTRAL_JOINTS.copy()
+    driver.arm_facts = replace(driver.arm_facts, mode="velocity")
+    driver.put(NEUTRAL_JOINTS)
     with pytest.raises(MotionRefused, match="would fall"):
         arm.reset(UP, 1.0)
     assert not [entry for entry in driver.log if entry[0] == "mode"]
@@ -172,16 +180,34 @@ def test_without_set_points_the_arm_stays_put() -> None:
     np.testing.assert_allclose(driver.position, UP, atol=1e-6)
 
 
-def test_the_gripper_backs_off_once_it_holds_something_and_never_burns() -> None:
+def test_the_gripper_holds_an_object_with_a_bounded_current_and_that_is_no_fault() -> None:
     arm, driver = driving()
     driver.obstacle_m = 0.02
-    driver.pwms.clear()
-    arm.move(NEUTRAL_JOINTS, 0.0)
+    for _ in range(20):
+        arm.move(NEUTRAL_JOINTS, 0.0)
+    assert arm.joints.newest is not None
+    assert abs(arm.joints.newest.gripper_ma) == pytest.approx(GRIPPER_CURRENT_MA, rel=0.01)
     driver.run(120.0)
-    pwm = np.abs(driver.pwms)
-    assert pwm.max() == 350.0
-    assert pwm[-1] == 200.0
-    assert pwm[100:].max() <= 200.0
+    arm.read()
+
+
+def test_the_gripper_is_never_in_a_mode_that_pushes_on_by_itself() -> None:
+    arm, driver = made()
+    driver.gripper_mode = "pwm"
+    arm.reset(NEUTRAL_JOINTS, 1.0)
+    assert driver.gripper_mode == "current_based_position"
+    assert driver.registers_now["gripper"]["Goal_Current"] == round(GRIPPER_CURRENT_MA / 2.69)
+
+
+@pytest.mark.parametrize("end", ["rest", "close"])
+def test_nothing_is_sent_to_the_gripper_after_the_end(end: str) -> None:
+    arm, driver = driving()
+    swing(arm, 3)
+    getattr(arm, end)()
+    driver.gripper_angles.clear()
+    driver.run(600.0)
+    assert driver.gripper_angles == []
+    assert driver.torques["gripper"] == (end == "rest")
 
 
 # --- faults in the middle of motion ----------------------------------------------------------------
@@ -189,24 +215,30 @@ def test_the_gripper_backs_off_once_it_holds_something_and_never_burns() -> None
 FAULTS = {
     "the driver dies": (set_to(alive=False), "joint state of the last", 0.13),
     "late joint states": (set_to(states_late_s=0.3), "joint state of the last", 0.13),
+    "a bus that fails for good": (set_to(bus_errors=10**6), "inside their limits", 0.13),
+    "an image that changes its size": (set_to(size=(96, 128)), "64x48 to 128x96", 0.4),
+    "a covered camera": (set_to(picture="covered"), "shows nothing", 0.4),
+    "darkness": (set_to(picture="black with noise"), "dark", 0.4),
+    "a slow camera": (set_to(camera_every=33), "too slow: 3 of the last", 3.0),
+    "another camera": (set_to(peers_now=Peers(1, 0, simulated=True, cameras=2)), "2 cameras", 0.52),
+    "a gripper in overload": (set_to(gripper_limp=True), "gripper does not follow", 2.0),
     "a frozen camera": (set_to(camera_on=False), "image of the last", 0.56),
     "late images": (set_to(images_late_s=0.8), "image of the last", 0.56),
-    "NaN joints": (set_to(nan_joint=2), "finite joint positions", 0.02),
-    "another joint order": (set_to(names=("elbow", "waist", "x")), "in this order", 0.02),
-    "values in another order": (set_to(swap=(1, 2)), "misread", 0.02),
-    "a clock that jumps": (set_to(clock_offset_s=3600.0), "A clock jumped", 0.02),
+    "NaN joints": (set_to(nan_joint=2), "finite joint positions", 0.13),
+    "another joint order": (set_to(names=("elbow", "waist", "x")), "in this order", 0.13),
+    "values in another order": (set_to(swap=(1, 2)), "misread", 0.13),
+    "a clock that jumps": (set_to(clock_offset_s=3600.0), "A clock jumped", 0.13),
     "a collision": (set_to(effort_ma=np.array([0, 2500.0, 0, 0, 0, 0, 0, 0, 0])), "mA", 0.08),
-    "a servo in error": (set_to(limp=1), "shoulder to follow", 1.2),
+    "a servo in error": (set_to(limp=1), "shoulder does not follow", 1.2),
     "another client": (set_to(peers_now=Peers(1, 1, simulated=True)), "other client", 0.52),
 }
 
 
-def swing(arm: XsArm, steps: int = 100, *, film: bool = False) -> None:
-    """Keep the waist moving."""
+def swing(arm: XsArm, steps: int = 100) -> None:
+    """Keep the waist and the gripper moving, with an image a step."""
     for i in range(steps):
-        arm.move(NEUTRAL_JOINTS + np.array([0.5 * np.sin(0.4 * i), 0, 0, 0, 0, 0]), 1.0)
-        if film:
-            arm.camera()
+        arm.move(NEUTRAL_JOINTS + np.array([0.5 * np.sin(0.4 * i), 0, 0, 0, 0, 0]), i % 10 > 4)
+        arm.camera()
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -225,6 +257,9 @@ def test_a_fault_stops_the_arm_in_time_and_the_next_reset_recovers(name: str) ->
         swing(arm)
     assert driver.now() - began[0] <= within_s + 1e-6
     driver.run(0.4)
+    # A hold was sent, and again, since messages can be lost.
+    holds = [point for at, point in driver.set_points if at > driver.now() - 0.4]
+    assert HOLD_TICKS <= len(holds) <= HOLD_TICKS + 1
     sent = len(driver.set_points)
     driver.run(1.0)
     assert len(driver.set_points) == sent  # nothing streams after the stop
@@ -232,10 +267,13 @@ def test_a_fault_stops_the_arm_in_time_and_the_next_reset_recovers(name: str) ->
         arm.move(NEUTRAL_JOINTS, 1.0)
     fresh = FakeDriver()
     for attribute in ("states_late_s", "images_late_s", "clock_offset_s", "camera_on", "names",
-                      "swap", "nan_joint", "effort_ma", "peers_now", "alive"):  # fmt: skip
+                      "swap", "nan_joint", "effort_ma", "peers_now", "alive", "bus_errors", "size",
+                      "picture", "camera_every"):  # fmt: skip
         setattr(driver, attribute, getattr(fresh, attribute))
-    if driver.limp is not None:
-        driver.errors, driver.torques = [0, 32, 0, 0, 0, 0], [1, 0, 1, 1, 1, 1]
+    for servo in (("shoulder",) if driver.limp else ()) + (
+        ("gripper",) if driver.gripper_limp else ()
+    ):
+        driver.errors[servo], driver.torques[servo] = 32, 0
     arm.reset(NEUTRAL_JOINTS, 1.0)
     arm.move(NEUTRAL_JOINTS, 1.0)
     np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
@@ -261,8 +299,8 @@ def test_the_end_does_not_wait_long_for_a_driver_that_died() -> None:
 def test_a_camera_that_repeats_itself_is_noticed() -> None:
     arm, driver = driving()
     driver.camera_repeats = True
-    with pytest.raises(ArmFault, match="camera is frozen"):
-        swing(arm, film=True)
+    with pytest.raises(ArmFault, match="It is frozen"):
+        swing(arm)
 
 
 def test_lost_commands_are_noticed() -> None:
@@ -274,16 +312,15 @@ def test_lost_commands_are_noticed() -> None:
 
 def test_an_overloaded_servo_is_restarted_between_episodes_only_once() -> None:
     arm, driver = driving()
-    driver.errors, driver.torques = [0, 32, 0, 0, 0, 0], [1, 0, 1, 1, 1, 1]
+    driver.errors["shoulder"], driver.torques["shoulder"] = 32, 0
     arm.reset(NEUTRAL_JOINTS, 1.0)
-    assert [entry for entry in driver.log if entry[0] == "reboot"] == [
-        ("reboot", [0, 32, 0, 0, 0, 0])
-    ]
+    assert [entry for entry in driver.log if entry[0] == "reboot"] == [("reboot", "shoulder")]
+    assert set(driver.torques.values()) == {1}
 
 
 def test_a_servo_with_torque_is_not_restarted_where_the_arm_would_fall() -> None:
     arm, driver = driving()
-    driver.errors = [0, 32, 0, 0, 0, 0]
+    driver.errors["shoulder"] = 32
     with pytest.raises(MotionRefused, match="would fall"):
         arm.reset(NEUTRAL_JOINTS, 1.0)
     assert not [entry for entry in driver.log if entry[0] == "reboot"]
@@ -301,14 +338,20 @@ def test_a_start_after_a_kill_begins_where_the_arm_was_left() -> None:
     assert not [entry for entry in driver.log if entry[0] in ("mode", "reboot", "torque")]
 
 
+def torque_offs(driver: FakeDriver) -> list[tuple[Any, ...]]:
+    return [entry for entry in driver.log if entry[0] == "torque" and entry[2] is False]
+
+
 # --- the end ---------------------------------------------------------------------------------------
 
 
 def test_closing_goes_to_sleep_before_the_torque_goes_off() -> None:
     arm, driver = driving()
     arm.close()
-    assert driver.log[-1] == ("torque", False, SLEEP_JOINTS.tolist())
-    assert driver.pwms[-1] == 0.0
+    assert driver.log[-2:] == [
+        ("torque", "arm", False, SLEEP_JOINTS.tolist()),
+        ("torque", "gripper", False, SLEEP_JOINTS.tolist()),
+    ]
     np.testing.assert_allclose(driver.position, SLEEP_JOINTS, atol=0.02)
 
 
@@ -318,7 +361,7 @@ def test_closing_after_a_fault_goes_to_sleep_too() -> None:
     with pytest.raises(ArmFault):
         swing(arm)
     arm.close()
-    assert driver.log[-1][:2] == ("torque", False)
+    assert driver.log[-1][:3] == ("torque", "gripper", False)
 
 
 def test_one_stale_reading_on_the_way_to_sleep_does_not_leave_the_arm_under_torque() -> None:
@@ -326,7 +369,7 @@ def test_one_stale_reading_on_the_way_to_sleep_does_not_leave_the_arm_under_torq
     driver.at(1.0, lambda: setattr(driver, "states_late_s", 0.3))
     driver.at(1.5, lambda: setattr(driver, "states_late_s", 0.0))
     arm.close()
-    assert driver.log[-1] == ("torque", False, SLEEP_JOINTS.tolist())
+    assert driver.log[-1] == ("torque", "gripper", False, SLEEP_JOINTS.tolist())
 
 
 def test_an_arm_that_cannot_go_to_sleep_keeps_its_torque(
@@ -335,7 +378,7 @@ def test_an_arm_that_cannot_go_to_sleep_keeps_its_torque(
     arm, driver = driving()
     driver.limp = 1
     arm.close()
-    assert not [entry for entry in driver.log if entry[:2] == ("torque", False)]
+    assert not torque_offs(driver)
     assert "holds where it is, with torque on" in caplog.text
     assert driver.closed == 1
 
@@ -349,7 +392,7 @@ def test_a_second_ctrl_c_leaves_the_arm_holding() -> None:
     driver.at(0.5, interrupt)
     with pytest.raises(KeyboardInterrupt):
         arm.close()
-    assert not [entry for entry in driver.log if entry[:2] == ("torque", False)]
+    assert not torque_offs(driver)
     assert driver.closed == 1
     driver.run(1.0)
     assert driver.now() - driver.last_motion_s > 0.5

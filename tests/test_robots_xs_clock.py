@@ -18,7 +18,6 @@ class LateTimer:
     def __init__(self) -> None:
         self.time = 100.0
         self.late: list[float] = []
-        self.still = False
 
     def now(self) -> float:
         return self.time
@@ -28,31 +27,29 @@ class LateTimer:
 
     def wait(self, event: threading.Event, until: float) -> bool:
         self.time = max(self.time, until) + (self.late.pop(0) if self.late else 0.0)
-        self.still = False
         return event.is_set()
 
-    def stand_still(self) -> None:
-        self.still = True
-
-    def go_on(self) -> None:
-        self.still = False
-
-    def real(self) -> float:
+    def monotonic(self) -> float:
         return self.time
 
-    def pause(self, duration_s: float) -> None:
+    def sleep(self, duration_s: float) -> None:
         self.time += duration_s
 
 
-def test_between_two_periods_a_simulated_time_stands_still_and_in_a_pause_it_does_not() -> None:
-    timer = LateTimer()
-    clock = ControlClock(0.2, timer)
-    assert not timer.still
+def test_the_end_of_a_period_and_of_an_episode_are_reported() -> None:
+    calls: list[str] = []
+    clock = ControlClock(
+        0.2,
+        LateTimer(),
+        after_period=lambda: calls.append("period"),
+        after_stop=lambda: calls.append("stop"),
+    )
     clock.begin()
+    assert calls == []
     clock.finish(STOP)
-    assert timer.still
+    assert calls == ["period"]
     clock.stop()
-    assert not timer.still
+    assert calls == ["period", "stop"]
 
 
 def test_one_late_period_does_not_delay_the_next() -> None:

@@ -62,7 +62,7 @@ def test_a_joint_cannot_jump_but_may_have_moved_while_nothing_came() -> None:
     jump[2] = 0.5
     feed = JointFeed()
     feed.take(message(), now=5.0, wall=1000.0)
-    with pytest.raises(ArmFault, match=r"elbow 0\.50 rad"):
+    with pytest.raises(ArmFault, match=r"elbow .* 0\.50 rad"):
         feed.take(message(1000.01, positions=jump), now=5.01, wall=1000.01)
     feed.take(message(1000.2, positions=jump), now=5.2, wall=1000.2)
     feed.forget()

@@ -14,6 +14,7 @@ from robots.errors import ArmFault, MotionRefused, NoTruth, UnreachablePose
 from robots.widowx import WidowXEnv
 from robots.xs.arm import XsArm
 from robots.xs.keyboard import Terminal
+from robots.xs.operator import Operator
 from robots.xs.table import RealTable
 from tests.fakes_xs import FakeDriver
 
@@ -39,8 +40,9 @@ class FakeKeyboard:
 
 def table(script: Path | None = None) -> tuple[WidowXEnv, FakeKeyboard, FakeDriver]:
     driver, keyboard = FakeDriver(), FakeKeyboard()
-    arm = XsArm(driver, image_size=(48, 64), timer=driver, watched=True)
-    scene = RealTable(arm, TASKS, keyboard, script=script)
+    operator = Operator(keyboard)
+    arm = XsArm(driver, image_size=(48, 64), timer=driver, watched=True, operator=operator)
+    scene = RealTable(arm, TASKS, operator, script=script)
     return WidowXEnv(arm, scene, TASKS[0]), keyboard, driver
 
 
@@ -62,7 +64,9 @@ def test_the_arm_is_out_of_the_way_while_hands_are_on_the_table() -> None:
     np.testing.assert_allclose(poses[0], NEUTRAL_JOINTS, atol=0.02)
 
 
-@pytest.mark.parametrize(("key", "level"), [("s", 5.0), ("f", 1.0), ("sf", 1.0), ("xs", 5.0)])
+@pytest.mark.parametrize(
+    ("key", "level"), [("s", 5.0), ("f", 1.0), ("sf", 1.0), ("xs", 5.0), ("3", 3.0), ("52", 2.0)]
+)
 def test_the_last_verdict_is_the_truth_for_reports(key: str, level: float) -> None:
     env, keyboard, _ = table()
     env.reset(seed=0)
@@ -81,7 +85,7 @@ def test_keys_of_before_the_episode_count_for_nothing() -> None:
     assert np.isnan(env.step(np.zeros(7))[4]["truth/level"])
 
 
-@pytest.mark.parametrize(("key", "words"), [(" ", "stopped it"), ("i", "spoiled")])
+@pytest.mark.parametrize(("key", "words"), [(" ", "operator stopped the arm"), ("i", "spoiled")])
 def test_the_operator_can_stop_and_spoil_an_episode(key: str, words: str) -> None:
     env, keyboard, driver = table()
     env.reset(seed=0)

@@ -13,16 +13,18 @@ from tests.ros_driver import PATIENCE_S, DriverProcess, Inbox, need_ros, running
 need_ros()
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
-from interbotix_xs_msgs.msg import (  # noqa: E402
-    JointTrajectoryCommand,
-)
+import rclpy  # noqa: E402
+from interbotix_xs_msgs.msg import JointTrajectoryCommand  # noqa: E402
+from interbotix_xs_msgs.srv import MotorGains  # noqa: E402
+from rclpy.node import Node  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from roboreward_sim_msgs.srv import GetTruth, ResetScene, SetFault  # noqa: E402
-from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
 from robots.conventions import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER  # noqa: E402
-from robots.ros.node import InterbotixRobotXSCore  # noqa: E402
+from robots.ros.node import DriverClient  # noqa: E402
+from robots.ros.simulator.time import SimulatedTime  # noqa: E402
 from robots.xs.interface import (  # noqa: E402
     CAMERA_SIZE,
     CAMERA_TOPIC,
@@ -41,9 +43,12 @@ class Client:
     """The toolbox's connection, and the services that only a simulation has."""
 
     def __init__(self, name: str) -> None:
-        self.core = InterbotixRobotXSCore("wx250s", name, use_sim_time=True, timeout_s=PATIENCE_S)
-        node = self.core.get_node()
-        self.states = Inbox(node, self.core.joint_states.__class__, f"/{name}/joint_states")
+        if not rclpy.ok():
+            rclpy.init()
+        node, self.time = Node("client"), SimulatedTime()
+        self.time.attach(node)
+        self.driver = DriverClient(node, name, timeout_s=PATIENCE_S)
+        self.states = Inbox(node, JointState, f"/{name}/joint_states")
         self.images = Inbox(node, Image, CAMERA_TOPIC, BEST_EFFORT)
         self.jpegs = Inbox(node, CompressedImage, f"{CAMERA_TOPIC}/compressed", BEST_EFFORT)
         self.trajectory = node.create_publisher(
@@ -57,6 +62,13 @@ class Client:
                 (SetFault, FAULT_SERVICE),
             )
         }
+
+    def close(self) -> None:
+        """Leave the network."""
+        self.driver.close()
+        self.time.detach()
+        self.driver.node.destroy_node()
+        rclpy.try_shutdown()
 
     def call(self, service: Any, **request: Any) -> Any:
         """Call a service of the simulation."""
@@ -73,7 +85,7 @@ class Client:
 
     def joints(self) -> np.ndarray:
         """Arm joints `(6,)` [rad] of a message made from now on, not of one that was on its way."""
-        now = self.core.get_node().get_clock().now().nanoseconds * 1e-9
+        now = self.driver.node.get_clock().now().nanoseconds * 1e-9
         self.states.clear()
         until(
             lambda: any(seconds(m.header.stamp) > now + 0.02 for m in self.states.messages()),
@@ -92,16 +104,16 @@ def driver() -> Iterator[DriverProcess]:
 def client(driver: DriverProcess) -> Iterator[Client]:
     client = Client("arm1")
     yield client
-    client.core.close()
+    client.close()
 
 
 @pytest.fixture(autouse=True)
 def _start_anew(client: Client) -> None:
     """No fault, torque on, a fast profile, the arm at the start of seed 3."""
     client.fault()
-    client.core.robot_reboot_motors("group", "all", enable=True, smart_reboot=True)
+    client.driver.reboot("group", "all", enable=True, smart_reboot=True)
     for register, value in (("Profile_Velocity", 300), ("Profile_Acceleration", 100)):
-        client.core.robot_set_motor_registers("group", "arm", register, value)
+        client.driver.set_register("group", "arm", register, value)
     assert client.call(ResetScene, seed=3).success
 
 
@@ -122,7 +134,7 @@ def test_joint_states_have_the_vendors_order_rate_and_units(client: Client) -> N
 
 
 def test_robot_info_is_the_vendors(client: Client) -> None:
-    info = client.core.robot_get_robot_info("group", "arm")
+    info = client.driver.robot_info("group", "arm")
     assert (info.mode, info.profile_type, info.num_joints) == ("position", "time", 6)
     assert tuple(info.joint_names) == ARM_JOINTS
     assert list(info.joint_ids) == [1, 2, 4, 6, 7, 8]
@@ -130,33 +142,41 @@ def test_robot_info_is_the_vendors(client: Client) -> None:
     assert list(info.joint_lower_limits) == pytest.approx(JOINT_LOWER, abs=1e-5)
     assert list(info.joint_upper_limits) == pytest.approx(JOINT_UPPER, abs=1e-5)
     assert list(info.joint_sleep_positions) == pytest.approx(SLEEP_JOINTS, abs=1e-5)
-    gripper = client.core.robot_get_robot_info("single", "gripper")
-    assert (gripper.mode, list(gripper.joint_state_indices)) == ("pwm", [6])
+    gripper = client.driver.robot_info("single", "gripper")
+    # In the place of the gripper it names the left finger, as the vendor's driver does.
+    assert (gripper.mode, gripper.profile_type) == ("pwm", "velocity")
+    assert list(gripper.joint_names) == ["left_finger"]
+    assert list(gripper.joint_state_indices) == [7]
+    assert list(gripper.joint_sleep_positions) == pytest.approx([0.0195], abs=1e-4)
+    everything = client.driver.robot_info("group", "all")
+    assert list(everything.joint_names) == [*ARM_JOINTS, "left_finger"]
+    assert list(everything.joint_state_indices) == [*range(6), 7]
+    assert sorted(everything.name) == ["all", "arm"]
 
 
 def test_a_group_command_moves_and_is_held(client: Client) -> None:
     goal = client.joints() + np.array([0.2, 0.1, 0.0, 0.0, 0.0, 0.0])
-    client.core.robot_write_commands("arm", list(goal))
+    client.driver.write_group("arm", list(goal))
     for _ in range(2):
-        client.core.sleep(1.0)
+        client.driver.sleep(1.0)
         assert client.joints() == pytest.approx(goal, abs=0.03)
 
 
 def test_a_command_of_the_wrong_size_moves_nothing(client: Client) -> None:
     before = client.joints()
-    client.core.robot_write_commands("arm", [0.5] * 5)
-    client.core.robot_write_commands("nobody", [0.5] * 6)
-    client.core.sleep(0.5)
+    client.driver.write_group("arm", [0.5] * 5)
+    client.driver.write_group("nobody", [0.5] * 6)
+    client.driver.sleep(0.5)
     assert client.joints() == pytest.approx(before, abs=0.02)
 
 
 def test_gripper_pwm_closes_and_opens(client: Client) -> None:
     for pwm, limit in ((-350.0, 0.017), (350.0, 0.035)):
-        client.core.robot_write_joint_command("gripper", pwm)
-        client.core.sleep(1.5)
-        finger = client.core.robot_get_single_joint_state("left_finger")["position"]
+        client.driver.write_single("gripper", pwm)
+        client.driver.sleep(1.5)
+        finger = client.driver.joint_states.position[STATE_JOINTS.index("left_finger")]
         assert (finger - limit) * pwm > 0.0
-    client.core.robot_write_joint_command("gripper", 0.0)
+    client.driver.write_single("gripper", 0.0)
 
 
 def test_a_trajectory_is_played(client: Client) -> None:
@@ -169,42 +189,39 @@ def test_a_trajectory_is_played(client: Client) -> None:
         message.traj.points.append(point)
     until(client.trajectory.get_subscription_count, "driver")
     client.trajectory.publish(message)
-    client.core.sleep(2.5)
+    client.driver.sleep(2.5)
     assert client.joints()[0] - start[0] == pytest.approx(0.25, abs=0.03)
 
 
 def test_a_change_of_mode_drops_the_arm_a_little(client: Client) -> None:
     before = client.joints()
-    client.core.robot_set_operating_modes("group", "arm", "position", "time", 400, 100)
+    client.driver.set_mode("group", "arm", "position", "time", 400, 100)
     dropped = client.joints()
     assert 0.001 < np.abs(dropped - before).max() < 0.3
-    assert (
-        list(client.core.robot_get_motor_registers("group", "arm", "Profile_Velocity").values)
-        == [400] * 6
-    )
+    assert client.driver.registers("group", "arm", "Profile_Velocity") == [400] * 6
 
 
 def test_torque_off_lets_the_arm_fall(client: Client) -> None:
     before = client.joints()
-    client.core.robot_torque_enable("group", "arm", enable=False)
-    client.core.sleep(0.6)
+    client.driver.torque("group", "arm", enable=False)
+    client.driver.sleep(0.6)
     assert np.abs(client.joints() - before).max() > 0.15
-    client.core.robot_torque_enable("group", "arm", enable=True)
+    client.driver.torque("group", "arm", enable=True)
 
 
 def test_gains_can_be_set(client: Client) -> None:
-    client.core.robot_set_motor_pid_gains("single", "waist", 640, 10, 20)
+    request = MotorGains.Request(cmd_type="single", name="waist", kp_pos=640, ki_pos=10, kd_pos=20)
+    client.driver.call("set_motor_pid_gains", request)
     for register, value in (("P", 640), ("I", 10), ("D", 20)):
-        answer = client.core.robot_get_motor_registers(
-            "single", "waist", f"Position_{register}_Gain"
-        )
-        assert list(answer.values) == [value]
-    client.core.robot_set_motor_pid_gains("single", "waist", 800)
+        answer = client.driver.registers("single", "waist", f"Position_{register}_Gain")
+        assert answer == [value]
+    request.kp_pos = 800
+    client.driver.call("set_motor_pid_gains", request)
 
 
 def test_what_the_vendor_does_not_know_gets_an_empty_answer(client: Client) -> None:
-    assert not client.core.robot_get_motor_registers("group", "arm", "Nonsense").values
-    assert not client.core.robot_get_robot_info("group", "legs").joint_names
+    assert not client.driver.registers("group", "arm", "Nonsense")
+    assert not client.driver.robot_info("group", "legs").joint_names
 
 
 def test_images_are_of_the_real_cameras_size_and_show_the_scene(client: Client) -> None:
@@ -266,27 +283,27 @@ def test_a_wrong_word_is_answered_with_the_known_ones(
 def test_a_servo_error_is_in_its_register_until_a_reboot(client: Client) -> None:
     before = client.joints()
     client.fault(kind="servo_error", joint="shoulder", bits=OVERLOAD)
-    client.core.sleep(0.5)
-    status = client.core.robot_get_motor_registers("group", "arm", "Hardware_Error_Status")
-    assert list(status.values) == [0, OVERLOAD, 0, 0, 0, 0]
+    client.driver.sleep(0.5)
+    status = client.driver.registers("group", "arm", "Hardware_Error_Status")
+    assert status == [0, OVERLOAD, 0, 0, 0, 0]
     assert client.joints()[1] - before[1] > 0.05
     client.fault()
-    client.core.robot_reboot_motors("group", "arm", enable=True, smart_reboot=True)
-    status = client.core.robot_get_motor_registers("group", "arm", "Hardware_Error_Status")
-    assert not any(status.values)
+    client.driver.reboot("group", "arm", enable=True, smart_reboot=True)
+    status = client.driver.registers("group", "arm", "Hardware_Error_Status")
+    assert not any(status)
 
 
 def test_late_joint_states_carry_old_stamps(client: Client) -> None:
     client.fault(kind="late_joint_states", delay_s=0.4)
-    client.core.sleep(0.6)
+    client.driver.sleep(0.6)
     message = client.states.next(3)[-1]
-    now = client.core.get_node().get_clock().now().nanoseconds * 1e-9
+    now = client.driver.node.get_clock().now().nanoseconds * 1e-9
     assert now - seconds(message.header.stamp) > 0.25
 
 
 def test_joint_states_can_come_in_another_order(client: Client) -> None:
     client.fault(kind="wrong_joint_order")
-    client.core.sleep(0.1)
+    client.driver.sleep(0.1)
     message = client.states.next()[-1]
     assert list(message.name) == list(reversed(STATE_JOINTS))
     assert message.position[message.name.index("right_finger")] < 0.0
@@ -310,15 +327,15 @@ def test_one_joint_can_be_nan_for_a_while(client: Client) -> None:
 def test_stamps_jump_with_the_clock(client: Client) -> None:
     before = seconds(client.states.next()[-1].header.stamp)
     client.fault(kind="clock_jump", offset_s=1000.0)
-    client.core.sleep(0.1)
+    client.driver.sleep(0.1)
     assert seconds(client.states.next()[-1].header.stamp) - before > 900.0
 
 
 def test_commands_can_be_lost(client: Client) -> None:
     before = client.joints()
     client.fault(kind="lost_messages", stream="commands", probability=1.0)
-    client.core.robot_write_commands("arm", list(before + 0.2))
-    client.core.sleep(0.6)
+    client.driver.write_group("arm", list(before + 0.2))
+    client.driver.sleep(0.6)
     assert client.joints() == pytest.approx(before, abs=0.02)
 
 
@@ -326,11 +343,11 @@ def test_commands_can_be_lost(client: Client) -> None:
 def test_a_frozen_camera_is_silent_or_repeats_itself(client: Client, *, repeat: bool) -> None:
     client.images.next()
     client.fault(kind="frozen_camera", repeat=repeat)
-    client.core.sleep(1.0)  # what was being drawn has come
+    client.driver.sleep(1.0)  # what was being drawn has come
     client.images.clear()
     before = client.joints()
-    client.core.robot_write_commands("arm", list(before + np.array([0.3, 0, 0, 0, 0, 0])))
-    client.core.sleep(1.0)
+    client.driver.write_group("arm", list(before + np.array([0.3, 0, 0, 0, 0, 0])))
+    client.driver.sleep(1.0)
     pictures = {bytes(image.data) for image in client.images.messages()}
     assert len(pictures) == int(repeat)
 
@@ -338,5 +355,5 @@ def test_a_frozen_camera_is_silent_or_repeats_itself(client: Client, *, repeat: 
 def test_a_driver_can_die(client: Client, driver: DriverProcess) -> None:
     client.fault(kind="driver_death", after_s=0.2)  # the last test that needs it
     assert driver.wait() == 1
-    client.core.timeout_s = 1.0
-    until(lambda: client.core.newest is None, "silence")
+    client.driver.timeout_s = 1.0
+    until(lambda: client.driver.newest is None, "silence")

@@ -13,20 +13,21 @@ from tests.ros_driver import PATIENCE_S, ROOT, need_ros, running_driver, until
 need_ros()
 pytestmark = pytest.mark.ros
 
+import rclpy  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+
 from robots.conventions import NEUTRAL_JOINTS  # noqa: E402
-from robots.ros.node import InterbotixRobotXSCore  # noqa: E402
-from robots.ros.ros_arm import RosArm, RosConfig  # noqa: E402
+from robots.ros.node import DriverClient  # noqa: E402
+from robots.ros.simulator.time import simulated_time_arm  # noqa: E402
 from robots.xs.interface import SLEEP_JOINTS  # noqa: E402
 
-SIMULATED = RosConfig(simulated_clock=True)
 CLIENT = """
-import signal, numpy as np
-from robots.ros.ros_arm import RosArm, RosConfig
-from robots.ros.node import InterbotixRobotXSCore  # noqa: E402
+import numpy as np
+from robots.signals import end_on_signals
+from robots.ros.simulator.time import simulated_time_arm
 from robots.conventions import NEUTRAL_JOINTS
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, signal.default_int_handler)
-arm = RosArm(RosConfig(simulated_clock=True))
+end_on_signals()
+arm = simulated_time_arm()
 arm.reset(NEUTRAL_JOINTS, 1.0)
 i = 0
 while True:
@@ -50,14 +51,18 @@ def test_importing_and_constructing_join_no_network() -> None:
 def test_by_the_clock_of_the_world_stamps_are_dates() -> None:
     began = time.time()
     with running_driver("--camera-hz", "0", simulated_clock=False):
-        core = InterbotixRobotXSCore("wx250s", timeout_s=PATIENCE_S)
-        stamp = until(lambda: core.newest, "joint states").header.stamp
-        core.close()
+        rclpy.init()
+        node = Node("client")
+        client = DriverClient(node, "wx250s", timeout_s=PATIENCE_S)
+        stamp = until(lambda: client.newest, "joint states").header.stamp
+        client.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
     assert began < stamp.sec + stamp.nanosec * 1e-9 < time.time()
 
 
 def test_after_the_death_of_a_driver_the_next_reset_goes_on_with_a_new_one() -> None:
-    arm = RosArm(SIMULATED)
+    arm = simulated_time_arm()
     with running_driver("--scene", "toy") as driver:
         arm.reset(NEUTRAL_JOINTS, 1.0)
         arm.move(NEUTRAL_JOINTS, 1.0)
@@ -70,7 +75,7 @@ def test_after_the_death_of_a_driver_the_next_reset_goes_on_with_a_new_one() -> 
         arm.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_client_that_never_closes_goes_to_sleep_and_after_a_kill_the_next_one_recovers(
     number: int,
 ) -> None:
@@ -84,13 +89,13 @@ def test_a_client_that_never_closes_goes_to_sleep_and_after_a_kill_the_next_one_
         assert client.wait(PATIENCE_S) != 0
         client.stdout.close()
         killed = number == signal.SIGKILL
-        arm = RosArm(SIMULATED)
+        arm = simulated_time_arm()
         arm.link.open(PATIENCE_S)
         until(lambda: arm.joints.newest, "joint states")
         assert arm.joints.newest is not None
         asleep = np.abs(arm.joints.newest.arm - SLEEP_JOINTS).max() < 0.1
         assert asleep != killed
-        assert arm.link.registers("Torque_Enable") == [int(killed)] * 6
+        assert arm.link.registers("group", "all", "Torque_Enable") == [int(killed)] * 7
         arm.reset(NEUTRAL_JOINTS, 1.0)
         np.testing.assert_allclose(arm.read().joints, NEUTRAL_JOINTS, atol=0.05)
         arm.close()

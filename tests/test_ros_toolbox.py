@@ -11,7 +11,12 @@ from tests.ros_driver import PATIENCE_S, DriverProcess, need_ros, running_driver
 need_ros()
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
+import rclpy  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+
 from robots.errors import ArmUnavailable, MotionRefused  # noqa: E402
+from robots.ros.simulator.time import SimulatedTime  # noqa: E402
+from robots.ros.toolbox.gripper import pwm_from_pressure  # noqa: E402
 from robots.ros.toolbox.robot import (  # noqa: E402
     InterbotixManipulatorXS,
     robot_shutdown,
@@ -32,9 +37,15 @@ def driver() -> Iterator[DriverProcess]:
 
 @pytest.fixture(scope="module")
 def bot(driver: DriverProcess) -> Iterator[InterbotixManipulatorXS]:
-    bot = InterbotixManipulatorXS("wx250s", use_sim_time=True, timeout_s=PATIENCE_S, **QUICK)
+    rclpy.init()
+    node, clock = Node("toolbox"), SimulatedTime()
+    clock.attach(node)
+    bot = InterbotixManipulatorXS("wx250s", node=node, timeout_s=PATIENCE_S, **QUICK)
     yield bot
     bot.shutdown()
+    clock.detach()
+    node.destroy_node()
+    rclpy.try_shutdown()
 
 
 def settled(bot: InterbotixManipulatorXS) -> np.ndarray:
@@ -46,7 +57,7 @@ def settled(bot: InterbotixManipulatorXS) -> np.ndarray:
 def test_the_constructor_moves_nothing(bot: InterbotixManipulatorXS) -> None:
     assert np.abs(settled(bot) - SLEEP_JOINTS).max() < 0.06
     registers = bot.core.robot_get_motor_registers("group", "arm", "Profile_Velocity")
-    assert list(registers.values) == [2000] * 6  # it has not written one either
+    assert list(registers) == [2000] * 6  # it has not written one either
 
 
 def test_it_goes_home_and_to_sleep(bot: InterbotixManipulatorXS) -> None:
@@ -61,7 +72,7 @@ def test_it_goes_home_and_to_sleep(bot: InterbotixManipulatorXS) -> None:
 def test_the_profile_is_written_with_the_first_move(bot: InterbotixManipulatorXS) -> None:
     assert bot.arm.set_joint_positions(bot.arm.get_joint_commands(), blocking=False)
     registers = bot.core.robot_get_motor_registers("group", "arm", "Profile_Velocity")
-    assert list(registers.values) == [1000] * 6
+    assert list(registers) == [1000] * 6
 
 
 def test_a_pose_in_components_is_reached(bot: InterbotixManipulatorXS) -> None:
@@ -136,6 +147,16 @@ def test_a_mode_that_is_not_position_is_refused(bot: InterbotixManipulatorXS) ->
     bot.arm.capture_joint_positions()
 
 
+@pytest.mark.parametrize(("pressure", "pwm"), [(0.0, 150), (0.5, 250), (1.0, 350), (7.0, 350)])
+def test_pressure_maps_to_the_vendors_pwm(pressure: float, pwm: float) -> None:
+    assert pwm_from_pressure(pressure) == pwm
+
+
+def test_another_arm_is_refused() -> None:
+    with pytest.raises(ArmUnavailable, match="'vx300s' is not supported"):
+        InterbotixManipulatorXS("vx300s")
+
+
 def test_without_a_driver_the_constructor_gives_up() -> None:
     began = time.monotonic()
     with pytest.raises(ArmUnavailable, match="joint_states"):
@@ -148,10 +169,10 @@ def test_when_the_driver_dies_calls_say_so(
 ) -> None:
     driver.process.kill()  # the last test that needs it
     driver.wait()
-    bot.core.timeout_s = 1.0
+    bot.core.client.timeout_s = 1.0
     with pytest.raises(ArmUnavailable, match="driver"):
         bot.core.robot_torque_enable("group", "arm", enable=True)
-    until(lambda: bot.core.newest is None, "silence")
+    until(lambda: bot.core.client.newest is None, "silence")
     with pytest.raises(ArmUnavailable, match="joint states"):
         bot.arm.get_ee_pose()
     with pytest.raises(ArmUnavailable, match="/clock"):
@@ -161,8 +182,6 @@ def test_when_the_driver_dies_calls_say_so(
 
 
 def test_the_toolbox_shutdown_ends_ros() -> None:
-    import rclpy
-
     rclpy.try_shutdown()
     rclpy.init()
     robot_shutdown()

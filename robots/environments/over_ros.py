@@ -5,14 +5,17 @@ from typing import Any
 
 from roboreward_gym.errors import InvalidSetting
 from robots.environments.simulated import IMAGE_SIZE
-from robots.ros.ros_arm import RosArm, RosConfig
+from robots.ros.link import RosConfig
+from robots.ros.ros_arm import RosArm
 from robots.ros.simulator.table import SimulatedTable
-from robots.safety import SafetyLimits, simulated_clock_limits
+from robots.ros.simulator.time import simulated_clock_limits, simulated_time_arm
+from robots.safety import SafetyLimits
 from robots.sim.tasks.drawer import DrawerScene
 from robots.sim.tasks.toy import ToyScene
 from robots.widowx import WidowXEnv
 from robots.xs.interface import CAMERA_TOPIC, ROBOT_NAME
 from robots.xs.keyboard import Terminal
+from robots.xs.operator import Operator
 from robots.xs.table import RealTable
 
 
@@ -55,13 +58,18 @@ def make(
         kwargs: For `WidowXEnv`.
     """
     if simulated_clock and watched:
-        raise InvalidSetting("Expected the clock of the world for a real arm, got a simulated one.")
-    if limits is None:
-        limits = simulated_clock_limits() if simulated_clock else SafetyLimits()
-    config = RosConfig(robot_name, camera_topic, simulated_clock=simulated_clock)
-    arm = RosArm(config, image_size=tuple(image_size), limits=limits, watched=watched)
+        raise InvalidSetting("A real arm goes by the world's clock: leave simulated_clock out.")
+    config, size = RosConfig(robot_name, camera_topic), tuple(image_size)
     if watched:
-        scene = RealTable(arm, commands, Terminal(), script=reset_script)
+        operator = Operator(Terminal())
+        limits = limits or SafetyLimits()
+        arm = RosArm(config, image_size=size, limits=limits, watched=True, operator=operator)
+        table = RealTable(arm, commands, operator, script=reset_script)
+        return WidowXEnv(arm, table, task, limits=limits, **kwargs)
+    if simulated_clock:
+        limits = limits or simulated_clock_limits()
+        arm = simulated_time_arm(config, image_size=size, limits=limits)
     else:
-        scene = SimulatedTable(arm, commands)
-    return WidowXEnv(arm, scene, task, limits=limits, **kwargs)
+        limits = limits or SafetyLimits()
+        arm = RosArm(config, image_size=size, limits=limits)
+    return WidowXEnv(arm, SimulatedTable(arm, commands), task, limits=limits, **kwargs)

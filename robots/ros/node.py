@@ -3,12 +3,9 @@
 import contextlib
 import threading
 import time
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
-import rclpy
-from builtin_interfaces.msg import Time
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand
 from interbotix_xs_msgs.srv import (
     MotorGains,
@@ -21,32 +18,24 @@ from interbotix_xs_msgs.srv import (
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Header
 
 from robots.errors import ArmUnavailable
-from robots.ros.simulator.followers import ALIVE_EVERY_S, SAID_EVERY_S
-from robots.xs.interface import QUEUE_DEPTH, SEEN_TOPIC
+from robots.xs.interface import QUEUE_DEPTH
 
 TIMEOUT_S = 10.0
 SPIN_S = 0.1
-GOODBYE_S = 2
-"""What the network gets to carry our last word."""
 STALE_S = 0.5
 """Joint states come at 100 Hz; older ones are not the present."""
 
 
-class InterbotixRobotXSCore:
+class DriverClient:
     """Talks to one driver from a thread of its own; moves nothing by itself.
 
     Args:
-        robot_model: "wx250s".
-        robot_name: Namespace of the driver; the model's name if None.
+        node: Spun by this client from now on, and by nobody else; closing leaves it as it is.
+        robot_name: Namespace of the driver.
         topic_joint_states: Below the namespace.
-        node_name: Of a new node.
-        node: An existing one to use instead; it must not be spun by anybody else.
-        use_sim_time: Go by `/clock`, with a driver that has `--clock simulated`; for a new node.
         timeout_s: How long to wait for the driver, and for each answer [s].
 
     Raises:
@@ -55,37 +44,27 @@ class InterbotixRobotXSCore:
 
     def __init__(
         self,
-        robot_model: str,
-        robot_name: str | None = None,
+        node: Node,
+        robot_name: str,
         *,
         topic_joint_states: str = "joint_states",
-        node_name: str = "robot_manipulation",
-        node: Node | None = None,
-        use_sim_time: bool = False,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self.robot_model, self.robot_name = robot_model, robot_name or robot_model
-        self.timeout_s = timeout_s
-        self._inited = not rclpy.ok()
-        if self._inited:
-            rclpy.init()
-        self._owns_node = node is None
-        clock = [Parameter("use_sim_time", value=use_sim_time)]
-        self._node = node or Node(node_name, parameter_overrides=clock)
+        self.node, self.robot_name, self.timeout_s = node, robot_name, timeout_s
         self._arrived = threading.Condition()
         self._states: tuple[float, Any, JointState] | None = None  # when, by both clocks
         prefix = f"/{self.robot_name}"
-        self._node.create_subscription(
+        self.node.create_subscription(
             JointState, f"{prefix}/{topic_joint_states}", self._on_states, QUEUE_DEPTH
         )
-        self._group = self._node.create_publisher(
+        self._group = self.node.create_publisher(
             JointGroupCommand, f"{prefix}/commands/joint_group", QUEUE_DEPTH
         )
-        self._single = self._node.create_publisher(
+        self._single = self.node.create_publisher(
             JointSingleCommand, f"{prefix}/commands/joint_single", QUEUE_DEPTH
         )
         self._clients = {
-            name: self._node.create_client(service, f"{prefix}/{name}")
+            name: self.node.create_client(service, f"{prefix}/{name}")
             for name, service in (
                 ("set_operating_modes", OperatingModes),
                 ("torque_enable", TorqueEnable),
@@ -96,10 +75,9 @@ class InterbotixRobotXSCore:
                 ("reboot_motors", Reboot),
             )
         }
-        self.seen = SeenReport(self._node) if self._has_simulated_clock() else None
         self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="xs_core", daemon=True)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, name="driver_client", daemon=True)
         self._closed = False
         self._thread.start()
         try:
@@ -118,7 +96,7 @@ class InterbotixRobotXSCore:
         states = self.newest
         if states is None:
             raise ArmUnavailable(
-                f"Expected joint states of /{self.robot_name} within {STALE_S} s, got none. "
+                f"/{self.robot_name} has sent no joint states for {STALE_S} s. "
                 "See whether the driver still runs; the arm holds its last target."
             )
         return states
@@ -131,39 +109,21 @@ class InterbotixRobotXSCore:
             return None
         # The node's clock is simulated with `use_sim_time`, and stands still when the simulation does. It must
         # not stand still for ever, though.
-        by_clock = (self._node.get_clock().now() - states[1]).nanoseconds * 1e-9
+        by_clock = (self.node.get_clock().now() - states[1]).nanoseconds * 1e-9
         if by_clock > STALE_S or time.monotonic() - states[0] > self.timeout_s:
             return None
         return states[2]
 
     @property
-    def heard_s(self) -> float:
+    def received_s(self) -> float:
         """When joint states came last, by our monotonic clock [s]; minus infinity before the first."""
         return float("-inf") if self._states is None else self._states[0]
 
-    def get_node(self) -> Node:
-        """The node that talks to the driver."""
-        return self._node
-
-    def robot_get_joint_states(self) -> JointState:
-        """The newest joint states; see `joint_states`."""
-        return self.joint_states
-
-    def robot_get_single_joint_state(self, name: str) -> dict[str, float]:
-        """Position, velocity and effort of one joint."""
-        states = self.joint_states
-        index = list(states.name).index(name)
-        return {
-            "position": states.position[index],
-            "velocity": states.velocity[index],
-            "effort": states.effort[index],
-        }
-
-    def robot_get_robot_info(self, cmd_type: str, name: str) -> Any:
+    def robot_info(self, cmd_type: str, name: str) -> Any:
         """Facts about a "group" or a "single" joint; a `RobotInfo.Response`."""
-        return self._call("get_robot_info", RobotInfo.Request(cmd_type=cmd_type, name=name))
+        return self.call("get_robot_info", RobotInfo.Request(cmd_type=cmd_type, name=name))
 
-    def robot_set_operating_modes(
+    def set_mode(
         self,
         cmd_type: str,
         name: str,
@@ -181,53 +141,40 @@ class InterbotixRobotXSCore:
             profile_velocity=profile_velocity,
             profile_acceleration=profile_acceleration,
         )
-        self._call("set_operating_modes", request)
+        self.call("set_operating_modes", request)
 
-    def robot_torque_enable(self, cmd_type: str, name: str, enable: bool) -> None:  # noqa: FBT001 - the vendor's signature
+    def torque(self, cmd_type: str, name: str, *, enable: bool) -> None:
         """Torque on or off; without it the arm falls."""
-        self._call(
-            "torque_enable", TorqueEnable.Request(cmd_type=cmd_type, name=name, enable=enable)
-        )
+        request = TorqueEnable.Request(cmd_type=cmd_type, name=name, enable=enable)
+        self.call("torque_enable", request)
 
-    def robot_reboot_motors(
-        self,
-        cmd_type: str,
-        name: str,
-        enable: bool,  # noqa: FBT001 - the vendor's signature
-        smart_reboot: bool = False,  # noqa: FBT001, FBT002 - the vendor's signature
-    ) -> None:
-        """Restart motors, with `smart_reboot` only those in error; `enable` puts the torque on afterwards."""
+    def reboot(self, cmd_type: str, name: str, *, enable: bool, smart_reboot: bool = False) -> None:
+        """Restart motors, with `smart_reboot` only those in error; `enable` puts the torque on afterwards.
+
+        Without `enable` the motors that were restarted have no torque.
+        """
         request = Reboot.Request(
             cmd_type=cmd_type, name=name, enable=enable, smart_reboot=smart_reboot
         )
-        self._call("reboot_motors", request)
+        self.call("reboot_motors", request)
 
-    def robot_set_motor_registers(self, cmd_type: str, name: str, reg: str, value: int) -> None:
+    def set_register(self, cmd_type: str, name: str, register: str, value: int) -> None:
         """Write a register of the motors."""
-        request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=reg, value=value)
-        self._call("set_motor_registers", request)
+        request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=register, value=value)
+        self.call("set_motor_registers", request)
 
-    def robot_get_motor_registers(self, cmd_type: str, name: str, reg: str) -> Any:
-        """Read a register of the motors; a `RegisterValues.Response` with `values`."""
-        request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=reg)
-        return self._call("get_motor_registers", request)
+    def registers(self, cmd_type: str, name: str, register: str) -> list[int]:
+        """Read a register of the motors. The vendor's driver stops at the first motor that does not answer."""
+        request = RegisterValues.Request(cmd_type=cmd_type, name=name, reg=register)
+        return list(self.call("get_motor_registers", request).values)
 
-    def robot_set_motor_pid_gains(
-        self, cmd_type: str, name: str, kp_pos: int, ki_pos: int = 0, kd_pos: int = 0
-    ) -> None:
-        """Set the position gains."""
-        request = MotorGains.Request(
-            cmd_type=cmd_type, name=name, kp_pos=kp_pos, ki_pos=ki_pos, kd_pos=kd_pos
-        )
-        self._call("set_motor_pid_gains", request)
-
-    def robot_write_commands(self, group_name: str, commands: Sequence[float]) -> None:
+    def write_group(self, group: str, commands: Sequence[float]) -> None:
         """Command every joint of a group, in the unit of its mode."""
-        self._group.publish(JointGroupCommand(name=group_name, cmd=[float(c) for c in commands]))
+        self._group.publish(JointGroupCommand(name=group, cmd=[float(c) for c in commands]))
 
-    def robot_write_joint_command(self, joint_name: str, command: float) -> None:
+    def write_single(self, joint: str, command: float) -> None:
         """Command one joint, in the unit of its mode."""
-        self._single.publish(JointSingleCommand(name=joint_name, cmd=float(command)))
+        self._single.publish(JointSingleCommand(name=joint, cmd=float(command)))
 
     def sleep(self, duration_s: float) -> None:
         """Wait by the node's clock.
@@ -235,13 +182,13 @@ class InterbotixRobotXSCore:
         Raises:
             ArmUnavailable: The clock is a simulated one that has stopped.
         """
-        clock = self._node.get_clock()
+        clock = self.node.get_clock()
         end = clock.now() + Duration(nanoseconds=round(duration_s * 1e9))
         deadline = time.monotonic() + duration_s + self.timeout_s
         while (left := (end - clock.now()).nanoseconds * 1e-9) > 0.0:
             if time.monotonic() > deadline and self.newest is None:
                 raise ArmUnavailable(
-                    f"Expected /clock to go on, but there was nothing for {self.timeout_s:g} s. "
+                    f"/clock has stood still for {self.timeout_s:g} s. "
                     "See whether the simulated driver still runs."
                 )
             time.sleep(min(left, 0.01))
@@ -252,13 +199,24 @@ class InterbotixRobotXSCore:
             return
         self._closed = True
         self._thread.join(timeout=5.0)  # before the executor goes, which the thread still uses
-        if self.seen is not None:
-            self.seen.say_goodbye()
         self._executor.shutdown(timeout_sec=2.0)
-        if self._owns_node:
-            self._node.destroy_node()
-        if self._inited:
-            rclpy.try_shutdown()
+
+    def call(self, name: str, request: Any) -> Any:
+        """Call a service of the driver and wait for its answer.
+
+        Raises:
+            ArmUnavailable: No answer.
+        """
+        answered = threading.Event()
+        future = self._clients[name].call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        if not answered.wait(self.timeout_s):
+            self._clients[name].remove_pending_request(future)
+            raise ArmUnavailable(
+                f"/{self.robot_name}/{name} did not answer within {self.timeout_s:g} s. "
+                "See whether the driver still runs; the arm holds its last target."
+            )
+        return future.result()
 
     def _spin(self) -> None:
         with contextlib.suppress(
@@ -266,12 +224,10 @@ class InterbotixRobotXSCore:
         ):  # the next call says that nothing comes
             while not self._closed:
                 self._executor.spin_once(timeout_sec=SPIN_S)
-                if self.seen is not None:
-                    self.seen.say()
 
     def _on_states(self, message: JointState) -> None:
         with self._arrived:
-            self._states = (time.monotonic(), self._node.get_clock().now(), message)
+            self._states = (time.monotonic(), self.node.get_clock().now(), message)
             self._arrived.notify_all()
 
     def _wait_for_driver(self) -> None:
@@ -292,66 +248,10 @@ class InterbotixRobotXSCore:
             time.sleep(0.01)
         if missing:
             raise ArmUnavailable(
-                f"Expected an XS driver at /{self.robot_name} within {self.timeout_s:g} s, but these did not "
-                f"answer: {', '.join(missing)}. Start one (`make robot-sim` for the simulated one), and see that "
+                f"No XS driver answers at /{self.robot_name} within {self.timeout_s:g} s; missing: "
+                f"{', '.join(missing)}. Start one (`make robot-sim` for the simulated one), and see that "
                 "ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE are the same on both sides."
             )
 
-    def _has_simulated_clock(self) -> bool:
-        return bool(self._node.get_parameter("use_sim_time").value)
-
     def _has_states(self) -> bool:
         return self._states is not None
-
-    def _call(self, name: str, request: Any) -> Any:
-        answered = threading.Event()
-        future = self._clients[name].call_async(request)
-        future.add_done_callback(lambda _: answered.set())
-        if not answered.wait(self.timeout_s):
-            self._clients[name].remove_pending_request(future)
-            raise ArmUnavailable(
-                f"Expected an answer of /{self.robot_name}/{name} within {self.timeout_s:g} s, got none. "
-                "See whether the driver still runs; the arm holds its last target."
-            )
-        return future.result()
-
-
-class SeenReport:
-    """Tells the simulated driver how far we have come, so that its time does not run away from us.
-
-    Args:
-        node: Goes by `/clock`.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node, self._name = node, uuid.uuid4().hex
-        self._publisher = node.create_publisher(Header, SEEN_TOPIC, QUEUE_DEPTH)
-        self._lock = threading.Lock()
-        self._said_ns, self._said_at = 0, time.monotonic()
-        self._held_ns: int | None = None
-
-    def say(self) -> None:
-        """Say it if enough has passed since the last time."""
-        with self._lock:
-            if not self._node.context.ok():
-                return
-            seen_ns, real = self._node.get_clock().now().nanoseconds, time.monotonic()
-            if self._held_ns is not None:
-                seen_ns = min(seen_ns, self._held_ns)
-            moved = abs(seen_ns - self._said_ns) >= SAID_EVERY_S * 1e9
-            if moved or real - self._said_at >= ALIVE_EVERY_S:
-                self._said_ns, self._said_at = seen_ns, real
-                stamp = Time(sec=seen_ns // 10**9, nanosec=seen_ns % 10**9)
-                self._publisher.publish(Header(frame_id=self._name, stamp=stamp))
-
-    def hold(self, at_s: float | None) -> None:
-        """Claim to have seen no more than simulated time `at_s`; None to end that."""
-        with self._lock:
-            self._held_ns = None if at_s is None else round(at_s * 1e9)
-        self.say()
-
-    def say_goodbye(self) -> None:
-        """Nobody has to wait for us any more."""
-        if self._node.context.ok():
-            self._publisher.publish(Header(frame_id=self._name))
-            self._publisher.wait_for_all_acked(Duration(seconds=GOODBYE_S))

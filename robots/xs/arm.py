@@ -1,8 +1,12 @@
 """The WidowX behind an Interbotix XS driver: what is sent when, and what stops it.
 
 The driver has no watchdog: it holds the last set-point for ever. So a thread of ours watches over the arm fifty
-times a second, and everything that it finds wrong becomes one `ArmFault`: the arm holds at once, the caller hears
-of it in the middle of its `move`, and the next `reset` recovers.
+times a second, and everything that it finds wrong becomes one `ArmFault`: the arm holds at once, the caller gets
+it in the middle of its `move`, and the next `reset` recovers. A real arm that was stopped does not move again,
+not even to its sleep pose, before the person beside it has agreed.
+
+States: at rest (`_driving` False: nothing is sent or expected) -> prepared (`_driving`, the watch is on) ->
+stopped (`_fault` is set, a hold is sent) -> at rest by `rest`, or prepared anew by the next motion.
 """
 
 import logging
@@ -21,18 +25,20 @@ from robots.conventions import (
     JOINT_UPPER,
     NEUTRAL_JOINTS,
     finger_from_gripper,
-    gripper_from_finger,
 )
 from robots.errors import ArmFault, ArmUnavailable, CameraError, MotionRefused
+from robots.kinematics import Kinematics
 from robots.safety import SafetyLimits
+from robots.workspace import check_path
 from robots.xs.clock import ControlClock, SystemTimer, Timer
-from robots.xs.feeds import ImageFeed, JointFeed, JointMessage, Joints
-from robots.xs.gripper import GripperController
-from robots.xs.images import RawImage
-from robots.xs.interface import SLEEP_JOINTS
-from robots.xs.link import TICK_S, XsLink, await_peers
+from robots.xs.feeds import JointMessage, Joints
+from robots.xs.gripper_linkage import angle_from_finger
+from robots.xs.images import RawImage, View
+from robots.xs.interface import ARM_GROUP, GRIPPER, SLEEP_JOINTS
+from robots.xs.link import DISCOVERY_S, TICK_S, XsLink, await_peers
+from robots.xs.monitor import Monitor
+from robots.xs.operator import Operator
 from robots.xs.servos import MOVING_S, prepare_servos
-from robots.xs.watch import FollowWatch
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +52,9 @@ SETTLE_S = 2.0
 READY_S = 20.0
 RECONNECT_S = 120.0
 """How long an episode's start waits for a driver that has died or a network that has gone."""
-PEERS_TICKS = 25
-"""Ticks between two looks for other clients."""
 HOLD_TICKS = 5
 """How often a stop is sent: messages can be lost."""
+UNDER_TORQUE = "The arm was not put to sleep and holds where it is, with torque on: support it before you switch the power off."
 
 
 class XsArm:
@@ -61,8 +66,11 @@ class XsArm:
         limits: The limits to keep.
         watched: Somebody stands beside the arm with a hand at its power switch. Without that only a
             simulation moves.
+        operator: That person's keyboard: stops the arm at any time, and is asked before it moves after a stop.
         ready_s: How long to wait for driver and camera [s].
         timer: The clock.
+        clock: Of the control periods; made from `timer` if None.
+        view: What the camera has to see.
     """
 
     def __init__(
@@ -72,23 +80,29 @@ class XsArm:
         image_size: tuple[int, int] = (192, 256),
         limits: SafetyLimits | None = None,
         watched: bool = False,
+        operator: Operator | None = None,
         ready_s: float = READY_S,
         timer: Timer | None = None,
+        clock: ControlClock | None = None,
+        view: View | None = None,
     ) -> None:
         self.image_size = image_size
         self._link, self._limits, self._watched = link, limits or SafetyLimits(), watched
+        self._operator = operator
         self.ready_s, self._timer = ready_s, timer or SystemTimer()
-        self.clock = ControlClock(1.0 / CONTROL_HZ, self._timer)
-        self.joints, self.images = JointFeed(), ImageFeed(image_size)
-        self._follow, self._gripper = FollowWatch(), GripperController()
+        self.clock = clock or ControlClock(1.0 / CONTROL_HZ, self._timer)
+        self._monitor = Monitor(link, self._limits, self._timer, image_size, operator, view)
+        self.joints, self.images = self._monitor.joints, self._monitor.images
         self._lock = threading.RLock()  # of everything below, which two threads use
         self._stop = threading.Event()
         self._fault: ArmFault | None = None
-        self._complaint: ArmFault | None = None
-        self._driving = self._filming = self._moved = self._closed = False
+        self._stopped_by = (
+            ""  # why a real arm may not move before a person has agreed; empty if it may
+        )
+        self._driving = self._recording = self._moved = self._closed = self._alone = False
         self._sent = NEUTRAL_JOINTS
         self._finger_m = FINGER_CLOSED_M
-        self._ticks = self._holds = 0
+        self._holds = 0
         link.listen(self._on_joints, self._on_image, self._on_tick)
 
     # --- the protocol of an arm --------------------------------------------------------------------
@@ -106,7 +120,7 @@ class XsArm:
         self._prepare()
         self._travel(joints, gripper)
         with self._lock:
-            self._filming = True
+            self._recording = True
 
     def read(self) -> ArmReading:
         """Newest joints and gripper.
@@ -116,7 +130,7 @@ class XsArm:
         """
         with self._lock:
             self._raise_fault()
-            return self._reading()
+            return self._monitor.reading(recording=self._recording)
 
     def move(self, joints: np.ndarray, gripper: float) -> None:
         """Send a set-point, and wait until the control period ends.
@@ -128,8 +142,8 @@ class XsArm:
         with self._lock:
             self._raise_fault()
             if not self._driving:
-                raise ArmFault("Expected a reset before a move, got none. The arm holds.")
-            safety.check_target(joints, None, self._limits)
+                raise ArmFault("The arm holds. Call reset() before move().")
+            safety.check_target(joints, self._sent, self._limits)
             self._finger_m = finger_from_gripper(gripper)
             self.clock.begin()
             self._send(joints)
@@ -137,9 +151,15 @@ class XsArm:
         self._raise_fault()
 
     def hold(self) -> None:
-        """Stop where the arm is."""
+        """Stop where the arm is; a real one that was moving does not move again before a person has agreed."""
         with self._lock:
+            if self._driving and not self._stopped_by:
+                self._stopped_by = "The program told it to hold."
             self._hold_now()
+
+    def allow_motion(self) -> None:
+        """The person beside the arm agrees that it may move after a stop; not needed with an `operator`."""
+        self._stopped_by = ""
 
     def camera(self) -> np.ndarray:
         """The newest image, `(H, W, 3)` uint8 RGB.
@@ -149,12 +169,8 @@ class XsArm:
         """
         with self._lock:
             self._raise_fault()
-            now, newest = self._timer.now(), self.joints.newest
             try:
-                image = self.images.rgb()
-                if newest is not None:
-                    limit_s = self._limits.image_max_age_s
-                    self.images.check_changes(image, newest.arm, now, limit_s)
+                image = self._monitor.image()
             except CameraError as error:
                 self._fail(ArmFault(str(error)))
             except ArmFault as fault:
@@ -172,7 +188,7 @@ class XsArm:
         with self._lock:
             if self._driving:
                 self._hold_now()
-            self._driving = self._filming = False
+            self._driving = self._recording = False
         self.clock.stop()
 
     def retreat(self) -> None:
@@ -183,16 +199,25 @@ class XsArm:
         self.rest()
 
     def go_through(self, poses: Sequence[tuple[np.ndarray, float]]) -> None:
-        """Go slowly through poses of joints `(6,)` [rad] and gripper 0..1, and rest at the last."""
-        for joints, _ in poses:
-            safety.check_target(joints, None, self._limits)
+        """Go slowly through poses of joints `(6,)` [rad] and gripper 0..1, and rest at the last.
+
+        Raises:
+            MotionRefused: A pose past the joint limits, or fingers under the table; nothing has moved.
+            UnreachablePose: A pose outside the box; nothing has moved.
+        """
+        path = [joints for joints, _ in poses]
+        check_path(NEUTRAL_JOINTS, path, self._limits, Kinematics())
         self._prepare(camera=False)
         for joints, gripper in poses:
             self._travel(joints, gripper)
         self.rest()
 
     def close(self) -> None:
-        """Go slowly to the sleep pose and take the torque off, if the arm was moved; then leave."""
+        """Go slowly to the sleep pose and take the torque off, if the arm was moved; then leave.
+
+        Raises:
+            KeyboardInterrupt: Somebody interrupted that; the arm holds where it is, under torque.
+        """
         if self._closed:
             return
         self._closed = True
@@ -206,28 +231,47 @@ class XsArm:
     # --- preparation and slow motion ---------------------------------------------------------------
 
     def _prepare(self, *, camera: bool = True) -> None:
-        """Make sure of driver, modes, servos and torque, and start from where the arm really is."""
+        """Make sure of consent, driver, modes, servos and torque, and start from where the arm really is."""
+        self._ask_consent()
         with self._lock:
-            self._driving = self._filming = False
-            self._fault = self._complaint = None
+            self._driving = self._recording = False
+            self._fault = None
             self._stop.clear()
-            self.joints.forget()
-            self.images.forget()
-            self._follow.forget()
+            self._monitor.forget()
         self.clock.stop()
         self.connect()
-        await_peers(self._link, self._timer, watched=self._watched)
+        # Only before the first motion: later the watch has looked for others all the time.
+        alone_s = 0.0 if self._alone else DISCOVERY_S
+        await_peers(self._link, self._timer, watched=self._watched, alone_s=alone_s)
+        self._alone = True
         # An image that was under way already may show what was before.
         self._await_messages(self._timer.now(), camera=camera)
         if camera:
-            self.images.rgb()
-        prepare_servos(self._link, lambda: self._newest().arm)
+            self._monitor.check_picture()
+        prepare_servos(self._link, lambda: self._newest().arm, self._timer)
         self._await_messages(self._timer.now(), camera=camera)
         with self._lock:
             # Only now, after torque on: the joints may have moved meanwhile.
             self._sent = np.clip(self._newest().arm, JOINT_LOWER, JOINT_UPPER)
             self._finger_m = self._newest().finger_m
             self._driving = True
+
+    def _ask_consent(self) -> None:
+        """A real arm that was stopped moves only after the person beside it has agreed.
+
+        Raises:
+            MotionRefused: There is nobody to ask.
+            KeyboardInterrupt: They do not agree.
+        """
+        if not self._watched or not self._stopped_by:
+            return
+        if self._operator is None:
+            raise MotionRefused(
+                f"The arm was stopped and holds, under torque. {self._stopped_by} Call allow_motion() once "
+                "the person beside it agrees that it may move."
+            )
+        self._operator.confirm_motion(self._stopped_by)
+        self.allow_motion()
 
     def _await_messages(self, since: float, *, camera: bool) -> None:
         """Wait for a joint state and, if needed, an image that are fresh and from after `since` [s]."""
@@ -241,9 +285,10 @@ class XsArm:
                 return
             if now > deadline:
                 what = "images" if joints else "joint states"
+                why = self._monitor.rejected_images if joints else self._monitor.rejected_joints
                 raise ArmUnavailable(
-                    f"Expected {what} within {self.ready_s:g} s, got none that can be used. "
-                    f"{self._complaint or 'See whether the driver and the camera run.'}"
+                    f"No {what} that can be used came within {self.ready_s:g} s. "
+                    f"{why or 'See whether the driver and the camera run.'}"
                 )
             self._timer.wait(threading.Event(), now + TICK_S)
 
@@ -258,7 +303,7 @@ class XsArm:
         for i in range(1, steps + 1):
             s = i / steps
             with self._lock:
-                self._raise_fault()
+                self._look()
                 self._send(start + way * s * s * (3.0 - 2.0 * s))
             # From now, not from the start: after a pause nothing is made up for in a hurry.
             self._timer.wait(self._stop, self._timer.now() + 1.0 / STREAM_HZ)
@@ -274,52 +319,54 @@ class XsArm:
             if near and np.abs(newest.speed).max() < RESTING_RAD_S:
                 return
             if self._timer.now() > deadline:
-                where = f"Expected the arm to rest at {joints.round(2)}, got {newest.arm.round(2)}."
+                where = f"The arm rests at {newest.arm.round(2)} instead of {joints.round(2)} rad."
                 self._fail(ArmFault(f"{where} It holds; look for what is in its way."))
-            self._raise_fault()
+            with self._lock:
+                self._look()
             self._timer.wait(self._stop, self._timer.now() + TICK_S)
 
+    def _look(self) -> None:
+        """Watch in the caller's thread too, and raise what was found: the watching thread may be dead."""
+        if self._operator is not None:
+            self._operator.check_end()
+        if self._fault is None:
+            self._watch()
+        self._raise_fault()
+
     def _sleep(self) -> None:
-        """To the sleep pose, torque off; an arm that cannot get there keeps holding, and says so."""
+        """To the sleep pose, torque off; an arm that cannot get there keeps holding, and the log says so."""
         try:
             try:
                 self._go_to_sleep()
             except ArmFault as fault:
                 log.warning("Stopped on the way to sleep, trying once more. %s", fault)
                 self._go_to_sleep()
-            self._link.torque(enable=False)
         except (ArmFault, ArmUnavailable, MotionRefused) as error:
-            log.error("The arm could not be put to sleep and holds where it is, with torque on: "
-                      "support it before you switch the power off. %s", error)  # fmt: skip
+            log.error("%s %s", UNDER_TORQUE, error)
+        except KeyboardInterrupt:
+            log.error("%s It was interrupted on the way to its sleep pose.", UNDER_TORQUE)
+            raise
 
     def _go_to_sleep(self) -> None:
         self._prepare(camera=False)
         self._travel(NEUTRAL_JOINTS, 1.0)
         self._travel(SLEEP_JOINTS, 0.0)
         with self._lock:
+            self._look()  # an old joint state proves nothing
             self._driving = False
             safety.check_may_drop(self._newest().arm, SLEEP_JOINTS)
-            self._link.send_gripper(0.0)
+        for kind, name in (("group", ARM_GROUP), ("single", GRIPPER)):
+            self._link.torque(kind, name, enable=False)
 
     # --- the watching thread -----------------------------------------------------------------------
 
     def _on_joints(self, message: JointMessage) -> None:
         with self._lock:
-            try:
-                self.joints.take(message, self._timer.now(), self._timer.date())
-            except ArmFault as fault:
-                self._complaint = fault
-                if self._driving:
-                    self._fail(fault)
+            self._monitor.take_joints(message)
 
     def _on_image(self, image: RawImage) -> None:
         with self._lock:
-            try:
-                self.images.take(image, self._timer.now(), self._timer.date())
-            except ArmFault as fault:
-                self._complaint = fault
-                if self._filming:
-                    self._fail(fault)
+            self._monitor.take_image(image)
 
     def _on_tick(self) -> None:
         with self._lock:
@@ -330,53 +377,22 @@ class XsArm:
             elif self._holds > 0:
                 self._holds -= 1
                 self._link.send_arm(self._sent)
-            newest = self.joints.newest
-            fresh = self.joints.age_s(self._timer.now()) <= self._limits.joints_max_age_s
-            pwm = 0.0  # who does not know where the fingers are may not push them: that is how they burn
-            if newest is not None and fresh:
-                pwm = self._gripper.pwm(self._finger_m, newest.finger_m, TICK_S)
-            self._link.send_gripper(pwm)
 
     def _watch(self) -> None:
-        self._ticks += 1
         try:
-            reading = self._reading()
-            safety.check_reading(reading, self._limits)
-            self._follow.check(self._newest(), self._sent, self._timer.now())
-            if self._ticks % PEERS_TICKS == 0:
-                self._watch_peers()
+            self._monitor.check(self._sent, self._finger_m, recording=self._recording)
         except ArmFault as fault:
             self._fail(fault)
-
-    def _watch_peers(self) -> None:
-        peers = self._link.peers()
-        if peers.others or peers.drivers > 1:
-            raise ArmFault(
-                f"Expected one driver and nobody else to command the arm, got {peers.drivers} driver(s) "
-                f"and {peers.others} other client(s). The arm holds."
-            )
 
     # --- what both threads use, under the lock -----------------------------------------------------
 
     def _newest(self) -> Joints:
-        newest = self.joints.newest
-        if newest is None:
-            raise ArmFault("Expected joint states, got none. The arm holds.")
-        return newest
-
-    def _reading(self) -> ArmReading:
-        newest, now = self._newest(), self._timer.now()
-        return ArmReading(
-            newest.arm,
-            gripper_from_finger(newest.finger_m),
-            self.joints.age_s(now),
-            self.images.age_s(now) if self._filming else 0.0,
-            newest.effort_ma,
-        )
+        return self._monitor.newest()
 
     def _send(self, joints: np.ndarray) -> None:
         self._sent = joints.copy()
         self._link.send_arm(self._sent)
+        self._link.send_gripper(angle_from_finger(self._finger_m))
 
     def _hold_now(self) -> None:
         """Where the arm is becomes its set-point; unknown, it keeps the last one, a step away at most."""
@@ -389,7 +405,7 @@ class XsArm:
     def _fail(self, fault: ArmFault) -> None:
         if self._fault is None:
             log.warning("Stopped: %s", fault)
-            self._fault, self._holds = fault, HOLD_TICKS
+            self._fault, self._holds, self._stopped_by = fault, HOLD_TICKS, str(fault)
             self._hold_now()
             self._stop.set()
 

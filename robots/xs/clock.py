@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ class Timer(Protocol):
     """A clock that can be waited on; tests have one that runs as fast as they do."""
 
     def now(self) -> float:
-        """Monotonic time [s]."""
+        """Time by which motion and messages go [s]; never goes back."""
         ...
 
     def date(self) -> float:
@@ -23,23 +24,15 @@ class Timer(Protocol):
         ...
 
     def wait(self, event: threading.Event, until: float) -> bool:
-        """Wait until a time or until the event is set, whichever is first; tells whether it is set."""
+        """Wait until a time or until the event is set, whichever is first; returns whether it is set."""
         ...
 
-    def stand_still(self) -> None:
-        """The caller thinks: a simulated time stands still until the next `wait` or `go_on`."""
+    def monotonic(self) -> float:
+        """The computer's monotonic time [s], by which networks and other processes go."""
         ...
 
-    def go_on(self) -> None:
-        """End of `stand_still`."""
-        ...
-
-    def real(self) -> float:
-        """The world's monotonic time [s], by which networks and other processes go."""
-        ...
-
-    def pause(self, duration_s: float) -> None:
-        """Let some of the world's time pass [s]."""
+    def sleep(self, duration_s: float) -> None:
+        """Let some of the computer's time pass [s]."""
         ...
 
 
@@ -58,19 +51,17 @@ class SystemTimer:
         """Wait; wakes at once when the event is set."""
         return event.wait(max(0.0, until - time.monotonic()))
 
-    def stand_still(self) -> None:
-        """The world's time does not."""
-
-    def go_on(self) -> None:
-        """It always does."""
-
-    def real(self) -> float:
+    def monotonic(self) -> float:
         """Monotonic time [s]."""
         return time.monotonic()
 
-    def pause(self, duration_s: float) -> None:
+    def sleep(self, duration_s: float) -> None:
         """Sleep."""
         time.sleep(duration_s)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class ControlClock:
@@ -78,10 +69,24 @@ class ControlClock:
 
     A caller that is late by more than a period gets a new start: a burst of periods to make up for a
     pause would be a burst of motion.
+
+    Args:
+        period_s: Length of a period [s].
+        timer: What it goes by.
+        after_period: Called when a period has ended in time; a simulation pauses itself there.
+        after_stop: Called when a pause follows.
     """
 
-    def __init__(self, period_s: float, timer: Timer) -> None:
+    def __init__(
+        self,
+        period_s: float,
+        timer: Timer,
+        *,
+        after_period: Callable[[], None] = _nothing,
+        after_stop: Callable[[], None] = _nothing,
+    ) -> None:
         self._period, self._timer = period_s, timer
+        self._after_period, self._after_stop = after_period, after_stop
         self._deadline: float | None = None
         self._lateness: deque[float] = deque(maxlen=REMEMBERED)
         self._lengths: deque[float] = deque(maxlen=REMEMBERED)
@@ -97,7 +102,7 @@ class ControlClock:
     def stop(self) -> None:
         """A pause follows; the next period begins with the next `begin`."""
         self._deadline = None
-        self._timer.go_on()
+        self._after_stop()
 
     def begin(self) -> None:
         """A caller is about to act: start if this is the first period, or after too long a pause."""
@@ -108,7 +113,7 @@ class ControlClock:
             self.start()
 
     def finish(self, stop: threading.Event) -> bool:
-        """Wait for the end of the period; tells whether `stop` was set before it."""
+        """Wait for the end of the period; returns whether `stop` was set before it."""
         if self._deadline is None:
             self.start()
         assert self._deadline is not None
@@ -120,7 +125,7 @@ class ControlClock:
             self._lengths.append(now - self._last)
         self._last = now
         self._deadline += self._period
-        self._timer.stand_still()
+        self._after_period()
         return False
 
     @property

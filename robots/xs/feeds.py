@@ -11,20 +11,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from robots import safety
-from robots.conventions import ARM_JOINTS, JOINT_VELOCITY
+from robots.conventions import ARM_JOINTS, CONTROL_HZ, JOINT_VELOCITY
 from robots.errors import ArmFault, CameraError
-from robots.xs.images import RawImage, compressed_to_rgb, fit_4_3, to_rgb
+from robots.xs.images import RawImage, check_shows_something, fit_4_3, to_rgb
+from robots.xs.interface import GRIPPER
 
-CLOCKS_DIFFER_S = 2.0
+MAX_CLOCK_DIFFERENCE_S = 2.0
 """A message that seems older than this did not take so long: a clock is wrong."""
 FUTURE_S = 0.05
 EFFORT_MESSAGES = 10
 """The effort is the median of as many messages, a tenth of a second, because starts have peaks."""
-FASTEST = 2.0 * JOINT_VELOCITY
-"""A joint that seems to move faster [rad/s] was misread."""
+FASTEST_RAD_S = 2.0 * JOINT_VELOCITY
+"""A joint that seems to move faster was misread."""
 JUMP_SLACK_RAD = 0.1
 FROZEN_RAD = 0.05
 """How far the arm can move in front of a camera that works before its image changes."""
+RATE_WINDOW, MAX_REPEATS = 10, 2
+"""Of so many steps in a row, so many may show the image of the step before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,7 @@ class Joints:
         speed: `(6,)` [rad/s].
         effort_ma: `(6,)` [mA], median over a tenth of a second.
         finger_m: From the centre to the left finger [m].
+        gripper_ma: Current of the gripper's servo [mA], median over a tenth of a second.
         taken_s: When the joints were like that, by our monotonic clock.
     """
 
@@ -54,6 +58,7 @@ class Joints:
     speed: np.ndarray
     effort_ma: np.ndarray
     finger_m: float
+    gripper_ma: float
     taken_s: float
 
 
@@ -70,7 +75,7 @@ def taken_at(what: str, stamp_s: float, now: float, wall: float) -> float:
         ArmFault: The clocks contradict one another.
     """
     delay = wall - stamp_s
-    if not -FUTURE_S <= delay <= CLOCKS_DIFFER_S:
+    if not -FUTURE_S <= delay <= MAX_CLOCK_DIFFERENCE_S:
         raise ArmFault(
             f"Expected {what} stamped with the present time, got one {delay:.2f} s old by its stamp. "
             "A clock jumped, or the clocks of robot and computer differ: synchronise them (chrony)."
@@ -84,6 +89,8 @@ class JointFeed:
     def __init__(self) -> None:
         self.newest: Joints | None = None
         self.received = 0
+        self.rejected = 0
+        """Messages that could not be trusted."""
         self._efforts: deque[np.ndarray] = deque(maxlen=EFFORT_MESSAGES)
 
     def take(self, message: JointMessage, now: float, wall: float) -> None:
@@ -93,28 +100,11 @@ class JointFeed:
             ArmFault: It cannot be trusted; the newest stays what it was.
         """
         self.received += 1
-        arm = len(ARM_JOINTS)
-        if message.names[:arm] != ARM_JOINTS or "left_finger" not in message.names:
-            raise ArmFault(
-                f"Expected joint states of {', '.join(ARM_JOINTS)} and left_finger, in this order, "
-                f"got {', '.join(message.names) or 'none'}. Is this the driver of a wx250s?"
-            )
-        count = len(message.names)
-        for name in ("positions", "velocities", "efforts"):
-            if len(getattr(message, name)) != count:
-                raise ArmFault(
-                    f"Expected {count} {name} in a joint state, got {len(getattr(message, name))}."
-                )
-        finger = message.names.index("left_finger")
-        joints, finger_m = message.positions[:arm], float(message.positions[finger])
-        if not np.isfinite([*joints, finger_m]).all():
-            raise ArmFault(f"Expected finite joint positions, got {message.positions}.")
-        safety.check_joints_possible(joints)
-        taken_s = taken_at("joint states", message.stamp_s, now, wall)
-        self._check_speed(joints, taken_s)
-        self._efforts.append(message.efforts[:arm])
-        effort_ma = np.median(self._efforts, axis=0)
-        self.newest = Joints(joints, message.velocities[:arm], effort_ma, finger_m, taken_s)
+        try:
+            self._take(message, now, wall)
+        except ArmFault:
+            self.rejected += 1
+            raise
 
     def age_s(self, now: float) -> float:
         """Age of the newest good joint state; infinite before the first."""
@@ -125,16 +115,47 @@ class JointFeed:
         self.newest = None
         self._efforts.clear()
 
+    def _take(self, message: JointMessage, now: float, wall: float) -> None:
+        arm, names = len(ARM_JOINTS), message.names
+        if names[:arm] != ARM_JOINTS or not {"left_finger", GRIPPER} <= set(names):
+            raise ArmFault(
+                f"Expected joint states of {', '.join(ARM_JOINTS)}, {GRIPPER} and left_finger, in this "
+                f"order, got {', '.join(names) or 'none'}. Is this the driver of a wx250s?"
+            )
+        count = len(names)
+        for name in ("positions", "velocities", "efforts"):
+            if len(getattr(message, name)) != count:
+                raise ArmFault(
+                    f"Expected {count} {name} in a joint state, got {len(getattr(message, name))}."
+                )
+        finger, gripper = names.index("left_finger"), names.index(GRIPPER)
+        joints, finger_m = message.positions[:arm], float(message.positions[finger])
+        if not np.isfinite([*joints, finger_m]).all():
+            raise ArmFault(f"Expected finite joint positions, got {message.positions}.")
+        safety.check_joints_possible(joints)
+        taken_s = taken_at("joint states", message.stamp_s, now, wall)
+        self._check_speed(joints, taken_s)
+        self._efforts.append(message.efforts[[*range(arm), gripper]])
+        effort_ma = np.median(self._efforts, axis=0)
+        self.newest = Joints(
+            joints,
+            message.velocities[:arm],
+            effort_ma[:arm],
+            finger_m,
+            float(effort_ma[arm]),
+            taken_s,
+        )
+
     def _check_speed(self, joints: np.ndarray, taken_s: float) -> None:
         if self.newest is None:
             return
         elapsed = taken_s - self.newest.taken_s
         moved = np.abs(joints - self.newest.arm)
-        if (moved > FASTEST * max(elapsed, 0.0) + JUMP_SLACK_RAD).any():
+        if (moved > FASTEST_RAD_S * max(elapsed, 0.0) + JUMP_SLACK_RAD).any():
             worst = int(np.argmax(moved))
             raise ArmFault(
-                f"Expected joints that move, got {ARM_JOINTS[worst]} {moved[worst]:.2f} rad further "
-                f"after {elapsed:.3f} s. It was misread, or the joints are in another order."
+                f"{ARM_JOINTS[worst]} seems to have moved {moved[worst]:.2f} rad within {elapsed:.3f} s. "
+                "It was misread, or the joints are in another order."
             )
 
 
@@ -144,10 +165,8 @@ class ImageFeed:
     def __init__(self, size: tuple[int, int]) -> None:
         self._size = size
         self._newest: tuple[RawImage, float] | None = None
-        self._shown: np.ndarray | None = None
-        self._shown_at = np.zeros(len(ARM_JOINTS))
-        self._changed_s = 0.0
         self.received = 0
+        self.forget()
 
     def take(self, image: RawImage, now: float, wall: float) -> None:
         """Make an image the newest.
@@ -165,31 +184,62 @@ class ImageFeed:
     def forget(self) -> None:
         """Start anew, after a fault."""
         self._newest, self._shown = None, None
+        self._raw_size: tuple[int, ...] | None = None
+        self._shown_at = np.zeros(len(ARM_JOINTS))
+        self._changed_s = 0.0
+        self._used: tuple[float, float] | None = None  # when an image was used last, and its date
+        self._repeats: deque[bool] = deque(maxlen=RATE_WINDOW)
 
     def rgb(self) -> np.ndarray:
         """The newest image, `(H, W, 3)` uint8 RGB of the wanted size.
 
         Raises:
-            CameraError: There is none, or it cannot be read.
+            CameraError: There is none, it cannot be read, shows nothing, or has another size than those before.
         """
         if self._newest is None:
-            raise CameraError("Expected an image, got none yet. Is the camera's node up?")
-        raw = self._newest[0]
-        rgb = compressed_to_rgb(raw) if raw.compressed else to_rgb(raw)
-        return fit_4_3(rgb, self._size)
+            raise CameraError("There is no image yet. Is the camera's node up?")
+        rgb = to_rgb(self._newest[0])
+        size, before = rgb.shape[:2], self._raw_size or rgb.shape[:2]
+        if size != before:
+            raise CameraError(
+                f"The camera's images have changed from {before[1]}x{before[0]} to {size[1]}x{size[0]}. "
+                "See whether somebody else has configured its node."
+            )
+        self._raw_size = size
+        image = fit_4_3(rgb, self._size)
+        check_shows_something(image)
+        return image
 
     def check_changes(
         self, image: np.ndarray, joints: np.ndarray, now: float, limit_s: float
     ) -> None:
-        """Raise `ArmFault` if the image stays the same to the bit although the arm moves.
+        """Check that an image that is used at `now` [s] is one of now.
 
         A driver can repeat its last image for ever with fresh stamps; sensors have noise.
+
+        Raises:
+            ArmFault: It stays bit-exact although the arm moves, or the camera is slower than the control rate.
         """
+        self._check_rate(now)
         if self._shown is None or not np.array_equal(image, self._shown):
             self._shown, self._shown_at, self._changed_s = image, joints, now
             return
         if np.abs(joints - self._shown_at).max() > FROZEN_RAD and now - self._changed_s > limit_s:
             raise ArmFault(
-                f"Expected an image that shows the arm move, got the same one for "
-                f"{now - self._changed_s:.1f} s. The camera is frozen; restart its node."
+                f"The camera has shown the same image for {now - self._changed_s:.1f} s although the arm "
+                "moves. It is frozen; restart its node."
+            )
+
+    def _check_rate(self, now: float) -> None:
+        assert self._newest is not None
+        taken_s = self._newest[1]
+        if self._used is not None:
+            if now - self._used[0] < 0.5 / CONTROL_HZ:
+                return  # the same step looks twice
+            self._repeats.append(taken_s <= self._used[1])
+        self._used = (now, taken_s)
+        if sum(self._repeats) > MAX_REPEATS:
+            raise ArmFault(
+                f"The camera is too slow: {sum(self._repeats)} of the last {len(self._repeats)} steps had no "
+                f"new image. It needs more than {CONTROL_HZ:g} images a second; see its exposure and its bus."
             )

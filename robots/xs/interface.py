@@ -16,7 +16,9 @@ STATE_JOINTS = (*ARM_JOINTS, GRIPPER, *FINGERS)
 
 MOTORS = (*ARM_JOINTS, GRIPPER)
 MOTOR_IDS = dict(zip(MOTORS, (1, 2, 4, 6, 7, 8, 9), strict=True))
-"""Servo of each joint; 3 and 5 are the second servos of shoulder and elbow and follow 2 and 4."""
+SHADOWS = {"shoulder_shadow": "shoulder", "elbow_shadow": "elbow"}
+"""Second servos 3 and 5, which follow those of the named joints. They can be asked singly, and are in no group."""
+SERVOS = (*MOTORS, *SHADOWS)
 
 HOME_JOINTS = np.zeros(6)  # [rad]
 SLEEP_JOINTS = np.array([0.0, -1.80, 1.55, 0.0, 0.8, 0.0])  # [rad]
@@ -34,29 +36,19 @@ MODES = (
     "linear_position",
 )
 PROFILES = ("time", "velocity")
-ARM_MODE, GRIPPER_MODE = "position", "pwm"
+ARM_MODE = "position"
+GRIPPER_MODE = "current_based_position"
+"""Ours: goes to an angle with a bounded current, and so can neither burn nor go on pushing unwatched."""
+GRIPPER_START_MODE = "pwm"
+"""The mode in which the vendor's driver starts the gripper."""
+CURRENT_UNIT_MA = 2.69
+"""[mA] of one unit of `Goal_Current` and `Present_Current`."""
+GRIPPER_CURRENT_MA = 500.0
+"""Most that the gripper's servo draws; it can bear that for ever (its stall current is 2300 mA)."""
 PROFILE_VELOCITY, PROFILE_ACCELERATION = 2000, 300  # [ms] with a time profile
-
-REGISTERS = (
-    "Profile_Velocity",
-    "Profile_Acceleration",
-    "Hardware_Error_Status",
-    "Torque_Enable",
-    "Present_Position",
-    "Present_Temperature",
-    "Present_Input_Voltage",
-    "Present_Current",
-    "Position_P_Gain",
-    "Position_I_Gain",
-    "Position_D_Gain",
-)
-"""Registers that the simulated driver knows; the real one takes any of the Dynamixel control table."""
 
 OVERLOAD = 0x20
 """Bit of `Hardware_Error_Status` for an overload; a servo in error has no torque until it is rebooted."""
-
-PWM_LOW, PWM_HIGH = 150, 350
-"""Gripper PWM at pressure 0 and 1; the servo takes 885, but heats beyond 350."""
 
 CAMERA_TOPIC = "/camera/camera/color/image_raw"
 """Where recent versions of the RealSense wrapper publish; `/compressed` holds JPEG."""
@@ -69,12 +61,5 @@ TRUTH_SERVICE = "/simulation/truth"
 FAULT_SERVICE = "/simulation/fault"
 """Simulation only: no robot has them, and no learner may read the truth."""
 
-SEEN_TOPIC = "/simulation/seen"
-"""Simulated clock only: clients say here how far they have come, and the simulation waits for the slowest."""
-
-
-def pwm_from_pressure(
-    pressure: float, low: float = float(PWM_LOW), high: float = float(PWM_HIGH)
-) -> float:
-    """Magnitude of the gripper's PWM for a pressure in 0..1; plus opens, minus closes."""
-    return low + float(np.clip(pressure, 0.0, 1.0)) * (high - low)
+PROGRESS_TOPIC = "/simulation/progress"
+"""Simulated clock only: clients report here how far they have come, and the simulation waits for the slowest."""

@@ -1,4 +1,4 @@
-"""The connection to an XS driver and a camera, as `XsArm` needs it; real in `robots.ros.ros_arm`, in memory in tests."""
+"""The connection to an XS driver and a camera, as `XsArm` needs it; over ROS 2 in `robots.ros.link`, in memory in tests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from robots.xs.images import RawImage
 
 @dataclass(frozen=True, eq=False)
 class RobotFacts:
-    """What the driver says about a group of motors.
+    """What the driver reports about a group of motors.
 
     Attributes:
         mode: Operating mode.
@@ -37,13 +37,15 @@ class Peers:
 
     Attributes:
         drivers: How many publish the arm's joint states.
-        others: How many others can send commands to the arm.
-        simulated: Whether the driver says that it is a simulation.
+        others: How many others can send commands to the arm, to a group, a single joint, or as a trajectory.
+        simulated: Whether the driver offers the services of a simulation.
+        cameras: How many publish images on our topic.
     """
 
     drivers: int
     others: int
     simulated: bool
+    cameras: int = 1
 
 
 class XsLink(Protocol):
@@ -73,32 +75,35 @@ class XsLink(Protocol):
         """Send a set-point `(6,)` [rad]; does not wait."""
         ...
 
-    def send_gripper(self, pwm: float) -> None:
-        """Send PWM to the gripper, plus opens; does not wait."""
+    def send_gripper(self, angle: float) -> None:
+        """Send a set-point for the gripper's servo [rad]; does not wait."""
         ...
 
     def facts(self, kind: str, name: str) -> RobotFacts:
-        """What the driver says about a "group" or a "single" motor."""
+        """What the driver reports about a "group" or a "single" motor."""
         ...
 
-    def registers(self, register: str) -> list[int]:
-        """A register of each joint of the arm."""
+    def registers(self, kind: str, name: str, register: str) -> list[int]:
+        """Read a register of a "group" or a "single" motor.
+
+        The vendor's driver stops at the first motor that does not answer: the list may be short, or empty.
+        """
         ...
 
-    def set_register(self, register: str, value: int) -> None:
-        """Write a register of every joint of the arm."""
+    def set_register(self, kind: str, name: str, register: str, value: int) -> None:
+        """Write a register; the driver does not report whether that worked."""
         ...
 
     def set_mode(self, kind: str, name: str, mode: str) -> None:
         """Change an operating mode; the motors lose their torque for a moment."""
         ...
 
-    def torque(self, *, enable: bool) -> None:
-        """Torque of the arm on, holding where it is, or off."""
+    def torque(self, kind: str, name: str, *, enable: bool) -> None:
+        """Torque on, holding where the joint is, or off."""
         ...
 
-    def reboot_failed(self) -> None:
-        """Restart the arm's motors that are in error, and put their torque on."""
+    def reboot(self, name: str) -> None:
+        """Restart one motor, and put its torque on."""
         ...
 
     def close(self) -> None:
@@ -107,50 +112,73 @@ class XsLink(Protocol):
 
 
 TICK_S = 0.02
-"""Period of the ticks [s]: of the gripper's controller and of the watch."""
+"""Period of the ticks of the watch [s]."""
+DISCOVERY_S = 2.0
+"""How long the network may take to list a client that started at the same time."""
 GHOST_S = 30.0
 """How long the network may list a process that was killed: Fast DDS forgets it after 20 s."""
 INTRODUCTION_S = 5.0
-"""How long the network may take to tell that a driver is a simulation."""
+"""How long the network may take to list a simulation's services."""
 
 
 def check_peers(peers: Peers, *, watched: bool) -> None:
     """Refuse to drive an arm that somebody else drives, or that nobody watches.
 
     Raises:
-        ArmUnavailable: Two drivers, or another client.
-        MotionRefused: The arm is real and nobody said that they watch it.
+        ArmUnavailable: Two drivers, another client, or two cameras on one topic.
+        MotionRefused: The arm is real and nobody watches it.
     """
     if peers.drivers != 1:
         raise ArmUnavailable(
-            f"Expected one driver that publishes joint states, got {peers.drivers}. "
+            f"{peers.drivers} drivers publish joint states where one is needed. "
             "Stop the others, or give each robot a ROS_DOMAIN_ID of its own."
         )
-    if peers.others:
-        raise ArmUnavailable(
-            f"Expected nobody else to command the arm, got {peers.others} other client(s). Stop them: "
-            "two set-points in turn shake the arm."
-        )
+    check_alone(peers)
     if not (watched or peers.simulated):
         raise MotionRefused(
-            "Expected somebody beside the arm with a hand at its power switch, got no word of it. "
-            "Pass --i-am-watching (in Python: watched=True) if that is so."
+            "This is a real arm, and nobody has confirmed to stand beside it with a hand at its power "
+            "switch. Pass --i-am-watching (in Python: watched=True) if that is so."
         )
 
 
-def await_peers(link: XsLink, timer: Timer, *, watched: bool) -> None:
-    """Make sure that the arm is ours and may move; the network knows some things late.
+def check_alone(peers: Peers) -> None:
+    """Raise `ArmUnavailable` if somebody else commands the arm or publishes on the camera's topic."""
+    if peers.drivers > 1:
+        raise ArmUnavailable(f"{peers.drivers} drivers publish joint states. Stop the others.")
+    if peers.others > 0:
+        raise ArmUnavailable(
+            f"{peers.others} other client(s) can command the arm. Stop them: two set-points in turn "
+            "shake the arm."
+        )
+    if peers.cameras > 1:
+        raise ArmUnavailable(
+            f"{peers.cameras} cameras publish on one topic, and their images would mix. Stop the "
+            "others, or give each a topic of its own."
+        )
+
+
+def await_peers(link: XsLink, timer: Timer, *, watched: bool, alone_s: float = 0.0) -> None:
+    """Make sure that the arm is ours and may move; the network lists some things late.
+
+    Args:
+        link: To the driver.
+        timer: The clock.
+        watched: Somebody stands beside the arm.
+        alone_s: For how long nobody else may be listed before the arm counts as ours [s].
 
     Raises:
-        ArmUnavailable: Two drivers, or another client, for longer than a crashed one is still listed.
-        MotionRefused: The arm is real and nobody said that they watch it.
+        ArmUnavailable: Somebody else, for longer than a crashed one is still listed.
+        MotionRefused: The arm is real and nobody watches it.
     """
-    began = timer.real()
+    began = since = timer.monotonic()
     while True:
         try:
-            return check_peers(link.peers(), watched=watched)
+            check_peers(link.peers(), watched=watched)
+            if timer.monotonic() - since >= alone_s:
+                return
         except (ArmUnavailable, MotionRefused) as error:
             patience = INTRODUCTION_S if isinstance(error, MotionRefused) else GHOST_S
-            if timer.real() - began > patience:
+            if timer.monotonic() - began > patience:
                 raise
-        timer.pause(0.1)
+            since = timer.monotonic()
+        timer.sleep(0.1)

@@ -1,4 +1,4 @@
-"""A real table: nobody knows the truth but the operator, who also puts things back."""
+"""A real table: only the operator knows the true state, and puts things back."""
 
 import json
 from pathlib import Path
@@ -9,20 +9,16 @@ from robots.conventions import ARM_JOINTS, LANDMARKS
 from robots.errors import ArmFault, NoTruth, UnreachablePose
 from robots.scene import Split
 from robots.xs.arm import XsArm
-from robots.xs.keyboard import Keyboard
-
-SUCCESS, FAILURE, SPOILED, STOP, QUIT = "s", "f", "i", " ", "q"
-KEYS = "s success, f failure, i spoiled (I touched it), space stop at once, q end"
-LEVELS = {SUCCESS: 5, FAILURE: 1}
+from robots.xs.operator import KEYS, Operator
 
 
 class RealTable:
-    """A `Scene` whose truth is what the operator says, for reports.
+    """A `Scene` whose true level is what the operator says, for reports.
 
     Args:
         arm: Goes out of the way while hands are on the table.
-        commands: Commands that may be given.
-        keyboard: The operator's.
+        commands: Tasks that may be given.
+        operator: The person beside it.
         script: File of a scripted reset (see `load_script`), such as one that pushes a drawer shut; then
             nobody is asked to put things back.
     """
@@ -31,60 +27,66 @@ class RealTable:
         self,
         arm: XsArm,
         commands: tuple[str, ...],
-        keyboard: Keyboard,
+        operator: Operator,
         *,
         script: Path | None = None,
     ) -> None:
-        self._arm, self._keyboard = arm, keyboard
+        self._arm, self._operator = arm, operator
         self.commands = commands
         self._script = [] if script is None else load_script(script)
         self._task = ""
-        self._verdict: int | None = None
 
     def reset(self, rng: np.random.Generator, task: str, split: Split) -> None:
         """Have things put back, by the script or by hand; the arm is out of the way meanwhile.
 
         Raises:
+            ArmFault: The operator stopped it.
             KeyboardInterrupt: The operator wants to end.
         """
-        self._arm.retreat()
+        self._arm.retreat()  # asks first if the arm was stopped
         if self._script:
             self._arm.go_through(self._script)
         else:
-            answer = self._keyboard.ask(
+            self._operator.ask(
                 f"Next: {task!r}. Put everything back and your hands away, then press Enter (q to end).\n"
                 f"During the episode: {KEYS}."
             )
-            if answer.lower() == QUIT:
-                raise KeyboardInterrupt
-        self._keyboard.pressed()  # what was pressed before belongs to no episode
-        self._task, self._verdict = task, None
+        reason = self._operator.poll()
+        self._operator.check_end()
+        if reason is not None:
+            raise ArmFault(reason)
+        self._operator.begin_episode()  # what was pressed before is about another one
+        self._task = task
 
     def observe(self) -> None:
         """Look at the keyboard, without waiting.
 
         Raises:
-            ArmFault: The operator stopped the episode, or says that it is spoiled; the arm holds.
+            ArmFault: The operator stopped the episode, or reports that it is spoiled; the arm holds.
             KeyboardInterrupt: The operator wants to end.
         """
-        for key in self._keyboard.pressed():
-            if key == QUIT:
-                raise KeyboardInterrupt
-            if key in (SPOILED, STOP):
-                self._arm.hold()
-                what = "stopped it" if key == STOP else "says that it is spoiled"
-                raise ArmFault(f"Expected an undisturbed episode, but the operator {what}.")
-            self._verdict = LEVELS.get(key, self._verdict)
+        reason = self._operator.poll()
+        self._operator.check_end()
+        if reason is not None:
+            self._arm.hold()
+            raise ArmFault(f"{reason} The arm holds.")
+
+    def ask_level(self) -> int | None:
+        """Ask how the episode went, unless a key has told already; None for unknown. Call while the arm rests."""
+        return self._operator.ask_level(self._task)
 
     def level(self, task: str) -> int:
-        """What the operator said of this episode: 5 or 1.
+        """What the operator said of this episode, 1..5.
 
         Raises:
-            NoTruth: Nothing, or about another command.
+            NoTruth: Nothing, or about another task.
         """
-        if self._verdict is None or task != self._task:
-            raise NoTruth("Expected the operator's verdict, got none: press s or f.")
-        return self._verdict
+        level = self._operator.level
+        if level is None or task != self._task:
+            raise NoTruth(
+                "The operator has not said how it went: press s, f, or a level from 1 to 5."
+            )
+        return level
 
     def askable(self, task: str) -> bool:
         """Whether it is a command of this table."""
@@ -116,7 +118,7 @@ def load_script(path: Path) -> list[tuple[np.ndarray, float]]:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise UnreachablePose(
-            f"Expected a JSON list of joints and gripper in {path}, got {type(error).__name__}: {error}."
+            f"{path} is no JSON list of joints and gripper: {type(error).__name__}: {error}."
         ) from error
     if not poses or any(joints.shape != (len(ARM_JOINTS),) for joints, _ in poses):
         raise UnreachablePose(f"Expected poses of {len(ARM_JOINTS)} joints in {path}, got {poses}.")

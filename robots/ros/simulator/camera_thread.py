@@ -14,6 +14,8 @@ from robots.sim.camera import make_camera
 
 FRAME = "camera_color_optical_frame"
 JPEG_QUALITY = 95
+TINY = (16, 12)
+"""Width and height [px] of images while their size is at fault."""
 CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -36,8 +38,9 @@ class CameraThread(threading.Thread):
         self._raw = driver.create_publisher(Image, topic, CAMERA_QOS)
         self._jpeg = driver.create_publisher(CompressedImage, f"{topic}/compressed", CAMERA_QOS)
         self._last: np.ndarray | None = None
+        self._last_s = float("-inf")
 
-    def tell(self, now: float) -> None:
+    def draw_at(self, now: float) -> None:
         """The simulation has come to `now` [s]; draws if an image is due."""
         if now >= self._due:
             self._due = max(self._due + 1.0 / self._hz, now)
@@ -57,16 +60,19 @@ class CameraThread(threading.Thread):
             while not self._stopped.is_set():
                 if self._wake.wait(0.1):
                     self._wake.clear()
-                    self._film(camera, data)
+                    self._draw(camera, data)
                     self._busy.clear()
         finally:  # also after an error: a driver whose camera is broken is no driver
             self._stopped.set()
             camera.close()
 
-    def _film(self, camera: Any, data: mujoco.MjData) -> None:
+    def _draw(self, camera: Any, data: mujoco.MjData) -> None:
         if not (self._raw.get_subscription_count() or self._jpeg.get_subscription_count()):
             return
         driver, now = self._driver, self._driver.robot.time
+        slow = driver.faults.active("slow_camera", now)
+        if slow is not None and now - self._last_s < 1.0 / max(slow.hz, 1e-3):
+            return
         frozen = driver.faults.active("frozen_camera", now)
         if frozen is None or (frozen.repeat and self._last is None):
             with driver.drawing:
@@ -78,7 +84,9 @@ class CameraThread(threading.Thread):
             image, stamp = self._last, driver.stamp()
         else:
             return
-        self._last = image
+        self._last, self._last_s = image, now
+        if driver.faults.active("image_size", now):
+            image = cv2.resize(image, TINY)
         if not driver.faults.loses("images", now):
             self._publish(image, stamp)
 

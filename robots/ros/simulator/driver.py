@@ -2,7 +2,7 @@
 
     python -m robots.ros.simulator.driver --scene toy
 
-Under `/wx250s` it speaks what the vendor's `xs_sdk` speaks, so that a client cannot tell the difference; images
+Under `/wx250s` it has the topics and services of the vendor's `xs_sdk`; images
 come on `/camera/camera/color/image_raw`. Only a simulation has `/simulation/reset`, `/simulation/truth` (for
 evaluation; no learner may ask) and `/simulation/fault`. Physics, images and calls run in threads of their own:
 slow rendering costs images, never joint states. On a machine that is too slow for real time, and in tests,
@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand, JointTrajectoryCommand
@@ -33,18 +34,18 @@ from std_msgs.msg import Header
 from roboreward_gym.errors import RoboRewardError
 from robots.ros import dds
 from robots.ros.simulator.camera_thread import CameraThread
+from robots.ros.simulator.client_progress import ClientProgress
 from robots.ros.simulator.faults import Fault, FaultSchedule, parse_fault
-from robots.ros.simulator.followers import Followers
 from robots.ros.simulator.pace import Pace
 from robots.ros.simulator.robot import SCENES, SimulatedRobot
 from robots.ros.simulator.services import XsServices
 from robots.xs.interface import (
     CAMERA_TOPIC,
     FAULT_SERVICE,
+    PROGRESS_TOPIC,
     QUEUE_DEPTH,
     RESET_SERVICE,
     ROBOT_NAME,
-    SEEN_TOPIC,
     STATE_JOINTS,
     STATES_HZ,
     TRUTH_SERVICE,
@@ -103,9 +104,9 @@ class SimulatedDriver(Node):
         )
         self._epoch_ns = self.get_clock().now().nanoseconds
         self._clock_topic = self.create_publisher(Clock, "/clock", 1) if simulated_clock else None
-        self._followers = Followers()
+        self._progress = ClientProgress()
         if simulated_clock:
-            self.create_subscription(Header, SEEN_TOPIC, self._on_seen, QUEUE_DEPTH)
+            self.create_subscription(Header, PROGRESS_TOPIC, self._on_progress, QUEUE_DEPTH)
         self._planned: tuple[float, Callable[[], None], threading.Event] | None = None
         self._pace = Pace(
             self._tick,
@@ -114,7 +115,7 @@ class SimulatedDriver(Node):
             stop=self.stopped,
             on_lag=self._lagging,
             may_go_on=self._may_go_on,
-            on_wait=self._say_again,
+            on_wait=self._publish_again,
         )
 
     def run(self) -> None:
@@ -151,32 +152,32 @@ class SimulatedDriver(Node):
             self._do_planned()
             self.robot.advance(1.0 / STATES_HZ)
             message = self._state_message()
-        self._say_time()
+        self._publish_time()
         self._publish_states(message)
         if self._camera is not None:
-            self._camera.tell(self.robot.time)
+            self._camera.draw_at(self.robot.time)
 
-    def _say_time(self) -> None:
+    def _publish_time(self) -> None:
         if self._clock_topic is not None:
             self._clock_topic.publish(Clock(clock=time_message(self._now_ns())))
 
-    def _say_again(self) -> None:
-        """Somebody may have missed the present, or have come only now."""
-        self._say_time()
+    def _publish_again(self) -> None:
+        """A client may have missed the present messages, or have come only now."""
+        self._publish_time()
         if self._published is not None:
             self._states.publish(self._published)
 
     def _may_go_on(self) -> bool:
         if self._clock_topic is None or self._planned is not None:
-            return True  # in a service nobody's word is heard
+            return True  # while a service waits, no report can be taken
         if self._camera is not None and self._camera.is_behind(self.robot.time):
             return False
         until_s = self._now_ns() * 1e-9 + 1.0 / STATES_HZ
-        return self._followers.allow(until_s, time.monotonic())
+        return self._progress.may_advance(until_s, time.monotonic())
 
-    def _on_seen(self, message: Header) -> None:
+    def _on_progress(self, message: Header) -> None:
         seen_s = message.stamp.sec + message.stamp.nanosec * 1e-9
-        self._followers.say(message.frame_id, seen_s, time.monotonic())
+        self._progress.report(message.frame_id, seen_s, time.monotonic())
 
     def _begin_faults(self) -> None:
         now = self.robot.time
@@ -186,6 +187,11 @@ class SimulatedDriver(Node):
         if failed is not None and failed is not self._failed:
             self.robot.fail(failed.joint, failed.bits)
         self._failed = failed
+
+    def silent_servo(self) -> str | None:
+        """The servo that does not answer when it is read; None if all do."""
+        fault = self.faults.active("short_registers", self.robot.time)
+        return None if fault is None else fault.joint
 
     def after(self, duration_s: float, action: Callable[[], None]) -> None:
         """Do something in a service when exactly so much simulated time has passed, and wait for it."""
@@ -213,6 +219,9 @@ class SimulatedDriver(Node):
         fault = self.faults.active("nan_joints", now)
         if fault is not None:
             position[names.index(fault.joint)] = float("nan")
+        if self.faults.active("bus_error", now):
+            position[:] = -np.pi
+            reading.effort[:] = 0.0
         order = list(range(len(names)))
         if self.faults.active("wrong_joint_order", now):
             order.reverse()

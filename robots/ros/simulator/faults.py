@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from roboreward_gym.errors import InvalidSetting, UnknownName
-from robots.xs.interface import MOTORS, OVERLOAD
+from robots.xs.interface import OVERLOAD, SERVOS
 
 KINDS = {
     "driver_death": "the process ends at once, without a goodbye",
@@ -22,6 +22,10 @@ KINDS = {
     "wrong_joint_order": "joint states in another order, names and values alike",
     "nan_joints": "the position of `joint` is NaN",
     "clock_jump": "stamps are `offset_s` off",
+    "bus_error": "joint states of -pi rad without effort, as after a read on the bus that failed",
+    "short_registers": "the servo of `joint` does not answer when registers are read",
+    "slow_camera": "`hz` images a second",
+    "image_size": "images of 16x12 pixels",
 }
 
 STREAMS = ("commands", "joint_states", "images", "all")
@@ -41,6 +45,7 @@ class Fault:
         probability: Of losing a message.
         stream: Which messages are lost: "commands", "joint_states", "images" or "all".
         offset_s: Of the clock.
+        hz: Of a slow camera.
         repeat: Whether a frozen camera repeats its last image.
     """
 
@@ -54,16 +59,17 @@ class Fault:
     stream: str = "all"
     offset_s: float = 3600.0
     repeat: bool = False
+    hz: float = 3.0
 
     def __post_init__(self) -> None:
         for kind, name, known in (
             ("fault", self.kind, KINDS),
             ("stream", self.stream, STREAMS),
-            ("joint", self.joint, MOTORS),
+            ("joint", self.joint, SERVOS),
         ):
             if name not in known:
                 raise UnknownName(kind, str(name), known)
-        for name in ("after_s", "for_s", "delay_s", "probability", "offset_s"):
+        for name in ("after_s", "for_s", "delay_s", "probability", "offset_s", "hz"):
             value = getattr(self, name)
             if value is None and name == "for_s":
                 continue

@@ -21,13 +21,16 @@ from robots.widowx import NEUTRAL_JOINTS, START_JITTER_M, START_POSITION
 from robots.xs.interface import (
     ARM_GROUP,
     ARM_MODE,
+    CURRENT_UNIT_MA,
     GRIPPER,
-    GRIPPER_MODE,
+    GRIPPER_START_MODE,
     MODES,
     MOTORS,
     PROFILE_ACCELERATION,
     PROFILE_VELOCITY,
     PROFILES,
+    SERVOS,
+    SHADOWS,
     SLEEP_JOINTS,
 )
 
@@ -78,9 +81,11 @@ class SimulatedRobot:
             joint: ArmServo(model, data, joint, motors=1 + (joint in PAIRED), mode=ARM_MODE)
             for joint in ARM_JOINTS
         }
-        self.servos[GRIPPER] = self._gripper = GripperServo(model, data, mode=GRIPPER_MODE)
+        self.servos[GRIPPER] = self._gripper = GripperServo(model, data, mode=GRIPPER_START_MODE)
         for joint in ARM_JOINTS:
             self._set_profile(joint, "time", PROFILE_VELOCITY, PROFILE_ACCELERATION)
+        self._set_profile(GRIPPER, "velocity", 0, 0)
+        self._shadow_errors = dict.fromkeys(SHADOWS, 0)
         self._path: list[tuple[float, list[str], list[float]]] = []
         self._owed_s = 0.0
         self._begin_episode()
@@ -91,7 +96,7 @@ class SimulatedRobot:
         return float(self.arm.data.time)
 
     def motors(self, kind: str, name: str) -> tuple[str, ...]:
-        """Joints that a "group" or "single" name means.
+        """Servos that a "group" or "single" name means; a shadow can be named singly.
 
         Raises:
             UnknownName: No such kind, group or joint.
@@ -103,8 +108,8 @@ class SimulatedRobot:
             return groups[name]
         if kind != "single":
             raise UnknownName("cmd_type", kind, ("group", "single"))
-        if name not in MOTORS:
-            raise UnknownName("joint", name, MOTORS)
+        if name not in SERVOS:
+            raise UnknownName("joint", name, SERVOS)
         return (name,)
 
     def command(self, joints: tuple[str, ...], values: list[float]) -> None:
@@ -118,7 +123,7 @@ class SimulatedRobot:
                 f"Expected {len(joints)} commands for {joints}, got {len(values)}."
             )
         for joint, value in zip(joints, values, strict=True):
-            self.servos[joint].command(value)
+            self._servo(joint).command(value)
 
     def follow(self, joints: tuple[str, ...], path: list[tuple[float, list[float]]]) -> None:
         """Play a trajectory: commands at times [s] from now.
@@ -148,36 +153,41 @@ class SimulatedRobot:
         if mode in POSITION_MODES and profile not in PROFILES:
             raise UnknownName("profile", profile, PROFILES)
         for joint in joints:
-            self.servos[joint].settings.mode = mode
+            self._servo(joint).settings.mode = mode
             self._set_profile(joint, profile, velocity, acceleration)
 
     def set_torque(self, joints: tuple[str, ...], *, enable: bool) -> None:
         """Torque on holds where the joint is; torque off lets it fall. A servo in error keeps its torque off."""
         for joint in joints:
-            servo = self.servos[joint]
+            servo = self._servo(joint)
             if enable and not servo.torque:
                 servo.hold()
             servo.torque = enable
 
     def fail(self, joint: str, bits: int) -> None:
         """Put a servo into the error state `bits`: it loses its torque until it is rebooted."""
-        self.servos[joint].error = bits
+        if joint in SHADOWS:
+            self._shadow_errors[joint] = bits  # the first servo bears the joint alone
+        else:
+            self.servos[joint].error = bits
 
-    def reboot(self, joints: tuple[str, ...], *, enable: bool, only_failed: bool) -> None:
-        """Restart servos: errors, profile and gains are gone; torque comes back only if asked for."""
-        for joint in joints:
-            servo = self.servos[joint]
-            if only_failed and not servo.error:
+    def reboot(self, joints: tuple[str, ...], *, only_failed: bool) -> tuple[str, ...]:
+        """Restart servos: errors, torque, profile, current and gains are gone; returns which were restarted."""
+        restarted = tuple(j for j in joints if not only_failed or self._error(j))
+        for joint in restarted:
+            if joint in SHADOWS:
+                self._shadow_errors[joint] = 0
                 continue
+            servo = self.servos[joint]
             servo.error = 0
             servo.settings = type(servo.settings)(servo.settings.mode, servo.settings.profile)
             servo.torque = False
-            self.set_torque((joint,), enable=enable)
+        return restarted
 
     def set_gains(self, joints: tuple[str, ...], p: int, i: int, d: int) -> None:
         """Set the position gains; only the proportional one changes the simulated motion."""
         for joint in joints:
-            settings = self.servos[joint].settings
+            settings = self._servo(joint).settings
             settings.p_gain, settings.i_gain, settings.d_gain = p, i, d
 
     def set_register(self, joints: tuple[str, ...], register: str, value: int) -> None:
@@ -192,6 +202,7 @@ class SimulatedRobot:
             "Position_P_Gain": "p_gain",
             "Position_I_Gain": "i_gain",
             "Position_D_Gain": "d_gain",
+            "Goal_Current": "current",
         }
         if register == "Torque_Enable":
             self.set_torque(joints, enable=bool(value))
@@ -199,7 +210,7 @@ class SimulatedRobot:
         if register not in names:
             raise InvalidSetting(f"Expected one of {[*names, 'Torque_Enable']}, got {register!r}.")
         for joint in joints:
-            setattr(self.servos[joint].settings, names[register], value)
+            setattr(self._servo(joint).settings, names[register], value)
 
     def registers(self, joints: tuple[str, ...], register: str) -> list[int]:
         """Read a register of each joint, in the servo's units.
@@ -283,22 +294,30 @@ class SimulatedRobot:
         self.scene.observe()
 
     def _set_profile(self, joint: str, profile: str, velocity: int, acceleration: int) -> None:
-        settings = self.servos[joint].settings
+        settings = self._servo(joint).settings
         settings.profile, settings.velocity = profile, velocity
         settings.acceleration = acceleration
 
+    def _servo(self, name: str) -> ArmServo | GripperServo:
+        """The servo of a joint; a shadow follows that of its joint."""
+        return self.servos[SHADOWS.get(name, name)]
+
+    def _error(self, name: str) -> int:
+        return self._shadow_errors[name] if name in SHADOWS else self.servos[name].error
+
     def _register(self, joint: str, register: str) -> int:
-        servo = self.servos[joint]
+        servo, error = self._servo(joint), self._error(joint)
         settings = servo.settings
         values = {
             "Profile_Velocity": settings.velocity,
             "Profile_Acceleration": settings.acceleration,
-            "Hardware_Error_Status": servo.error,
-            "Torque_Enable": int(servo.torque and not servo.error),
+            "Hardware_Error_Status": error,
+            "Torque_Enable": int(servo.torque and not error),
             "Present_Position": round(2048 + servo.position * 4096 / (2.0 * np.pi)),
             "Present_Temperature": 35,
             "Present_Input_Voltage": 120,
-            "Present_Current": round(servo.effort / 2.69),
+            "Present_Current": round(servo.effort / CURRENT_UNIT_MA),
+            "Goal_Current": settings.current,
             "Position_P_Gain": settings.p_gain,
             "Position_I_Gain": settings.i_gain,
             "Position_D_Gain": settings.d_gain,

@@ -12,7 +12,7 @@ from interbotix_xs_msgs.srv import (
     TorqueEnable,
 )
 
-from roboreward_gym.errors import RoboRewardError
+from roboreward_gym.errors import RoboRewardError, UnknownName
 from robots.conventions import (
     ARM_JOINTS,
     FINGER_CLOSED_M,
@@ -21,7 +21,15 @@ from robots.conventions import (
     JOINT_UPPER,
     JOINT_VELOCITY,
 )
-from robots.xs.interface import ARM_GROUP, MOTOR_IDS, SLEEP_JOINTS, STATE_JOINTS
+from robots.xs.gripper_linkage import finger_from_angle
+from robots.xs.interface import (
+    ARM_GROUP,
+    GRIPPER,
+    MOTOR_IDS,
+    SHADOWS,
+    SLEEP_JOINTS,
+    STATE_JOINTS,
+)
 
 MODE_CHANGE_S = 0.15
 """How long the joints are without torque while a mode is written to the servos."""
@@ -75,9 +83,9 @@ class XsServices:
     def _reboot_motors(self, request: Any, response: Any) -> Any:
         with self._driver.lock:
             joints = self._driver.robot.motors(request.cmd_type, request.name)
-            self._driver.robot.reboot(joints, enable=False, only_failed=request.smart_reboot)
+            restarted = self._driver.robot.reboot(joints, only_failed=request.smart_reboot)
         self._driver.after(
-            REBOOT_S, lambda: self._driver.robot.set_torque(joints, enable=request.enable)
+            REBOOT_S, lambda: self._driver.robot.set_torque(restarted, enable=request.enable)
         )
         return response
 
@@ -90,6 +98,9 @@ class XsServices:
     def _get_motor_registers(self, request: Any, response: Any) -> Any:
         with self._driver.lock:
             joints = self._driver.robot.motors(request.cmd_type, request.name)
+            silent = self._driver.silent_servo()
+            if silent in joints:  # the vendor's stops there, and returns what it has
+                joints = joints[: joints.index(silent)]
             response.values = self._driver.robot.registers(joints, request.reg)
         return response
 
@@ -102,10 +113,14 @@ class XsServices:
     def _get_robot_info(self, request: Any, response: Any) -> Any:
         with self._driver.lock:
             joints = self._driver.robot.motors(request.cmd_type, request.name)
+            if joints[0] in SHADOWS:
+                raise UnknownName("joint", joints[0], MOTOR_IDS)
             settings = self._driver.robot.servos[joints[0]].settings
         arm = [ARM_JOINTS.index(j) if j in ARM_JOINTS else None for j in joints]
         response.mode, response.profile_type = settings.mode, settings.profile
-        response.joint_names = list(joints)
+        # In the place of the gripper the vendor's driver names its left finger.
+        names = ["left_finger" if j == GRIPPER else j for j in joints]
+        response.joint_names = names
         response.joint_ids = [MOTOR_IDS[j] for j in joints]
         # The gripper's limits are those of the left finger, in [m] and [m/s].
         response.joint_lower_limits = [
@@ -115,10 +130,12 @@ class XsServices:
             float(FINGER_OPEN_M if i is None else JOINT_UPPER[i]) for i in arm
         ]
         response.joint_velocity_limits = [1.0 if i is None else float(JOINT_VELOCITY) for i in arm]
-        response.joint_sleep_positions = [0.0 if i is None else float(SLEEP_JOINTS[i]) for i in arm]
-        response.joint_state_indices = [STATE_JOINTS.index(j) for j in joints]
+        response.joint_sleep_positions = [
+            finger_from_angle(0.0) if i is None else float(SLEEP_JOINTS[i]) for i in arm
+        ]
+        response.joint_state_indices = [STATE_JOINTS.index(name) for name in names]
         response.num_joints = len(joints)
-        response.name = [ARM_GROUP] if request.cmd_type == "group" else [request.name]
+        response.name = [ARM_GROUP, "all"] if request.name == "all" else [request.name]
         return response
 
     def _logged(self, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

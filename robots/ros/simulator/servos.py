@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import mujoco
 
 from robots.conventions import FINGER_CLOSED_M, FINGER_OPEN_M, JOINT_VELOCITY
-from robots.ros.simulator.gripper_linkage import angle_from_finger, finger_from_angle, finger_speed
 from robots.ros.simulator.profile import Trapezoid, plan
+from robots.xs.gripper_linkage import angle_from_finger, finger_from_angle, finger_speed
+from robots.xs.interface import CURRENT_UNIT_MA
 
 PWM_MAX = 885  # of the servo
 STALL_NM, STALL_MA = 4.1, 2300.0  # XM430-W350 at 12 V
@@ -21,7 +22,11 @@ FINGER_STALL_N = 15.0
 would sink into a light toy."""
 FINGER_FREE_M_S = 0.067
 """Speed of a finger at full PWM without load: 46 rpm of the servo on a horn of 14 mm."""
-FINGER_STIFFNESS = 8000.0  # [N/m], of the position modes
+FINGER_STIFFNESS, FINGER_DAMPING = 8000.0, 30.0  # [N/m] and [N s/m], of the position modes
+FINGER_SLACK_M = 1e-4
+"""A goal so little beyond the finger's range is its end: angles travel as float32."""
+MAX_CURRENT = 1193
+"""`Goal_Current` after a start, in its unit."""
 POSITION_MODES = ("position", "ext_position", "current_based_position", "linear_position")
 
 
@@ -36,6 +41,7 @@ class Settings:
     p_gain: int = DEFAULT_P_GAIN
     i_gain: int = 0
     d_gain: int = 0
+    current: int = MAX_CURRENT
 
 
 class ArmServo:
@@ -184,8 +190,8 @@ class GripperServo:
         mode = self.settings.mode
         if mode in POSITION_MODES:
             finger = value / 2.0 if mode == "linear_position" else finger_from_angle(value)
-            if FINGER_CLOSED_M <= finger <= FINGER_OPEN_M:
-                self._goal = finger
+            if FINGER_CLOSED_M - FINGER_SLACK_M <= finger <= FINGER_OPEN_M + FINGER_SLACK_M:
+                self._goal = min(FINGER_OPEN_M, max(FINGER_CLOSED_M, finger))
 
     def hold(self) -> None:
         """Stop pushing, and make the present opening the target of the position modes."""
@@ -197,7 +203,13 @@ class GripperServo:
         if self.torque and not self.error:
             mode = self.settings.mode
             if mode in POSITION_MODES:
-                force = FINGER_STIFFNESS * (self._goal - self.finger)
+                speed = float(self._data.qvel[self._dof])
+                force = FINGER_STIFFNESS * (self._goal - self.finger) - FINGER_DAMPING * speed
+                if mode == "current_based_position":
+                    most = self.settings.current * CURRENT_UNIT_MA / STALL_MA * FINGER_STALL_N
+                    force = max(-most, min(most, force))
+                # A current is held against the speed: the voltage makes up for what the model takes off.
+                force += FINGER_STALL_N / FINGER_FREE_M_S * speed
             elif mode == "pwm":
                 force = self._command / PWM_MAX * FINGER_STALL_N
             elif mode == "current":

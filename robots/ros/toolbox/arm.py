@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from robots.errors import MotionRefused
 from robots.kinematics import Kinematics
-from robots.ros.node import InterbotixRobotXSCore
+from robots.ros.toolbox.core import InterbotixRobotXSCore
 from robots.xs.interface import HOME_JOINTS
 
 GUESSES = np.zeros((3, 6))

@@ -3,12 +3,20 @@
 import threading
 
 from robots.conventions import FINGER_CLOSED_M, FINGER_OPEN_M
-from robots.ros.node import InterbotixRobotXSCore
-from robots.xs.interface import PWM_HIGH, PWM_LOW, pwm_from_pressure
+from robots.ros.toolbox.core import InterbotixRobotXSCore
 
+PWM_LOW, PWM_HIGH = 150, 350
+"""PWM at pressure 0 and 1, the vendor's; the servo takes 885, but heats beyond 350."""
 PERIOD_S = 0.02
 MARGIN_M = 0.0005
 """So near its limit the gripper stops pushing: to push on against a stop only heats the servo."""
+
+
+def pwm_from_pressure(
+    pressure: float, low: float = float(PWM_LOW), high: float = float(PWM_HIGH)
+) -> float:
+    """Magnitude of the gripper's PWM for a pressure in 0..1; plus opens, minus closes."""
+    return low + min(1.0, max(0.0, pressure)) * (high - low)
 
 
 def at_limit(effort: float, finger_m: float) -> bool:
@@ -91,7 +99,7 @@ class InterbotixGripperXSInterface:
             self.core.robot_write_joint_command(self.gripper_name, effort)
 
     def _watch(self) -> None:
-        states = self.core.newest
+        states = self.core.client.newest
         if self._command == 0.0 or states is None:
             return
         if at_limit(self._command, states.position[list(states.name).index("left_finger")]):

@@ -14,10 +14,10 @@ from typing import Any
 import rclpy
 from rclpy.node import Node
 
-from robots.ros.node import TIMEOUT_S, InterbotixRobotXSCore
+from robots.ros.node import TIMEOUT_S
 from robots.ros.toolbox.arm import InterbotixArmXSInterface
-from robots.ros.toolbox.gripper import InterbotixGripperXSInterface
-from robots.xs.interface import PWM_HIGH, PWM_LOW
+from robots.ros.toolbox.core import InterbotixRobotXSCore
+from robots.ros.toolbox.gripper import PWM_HIGH, PWM_LOW, InterbotixGripperXSInterface
 
 
 class InterbotixManipulatorXS:
@@ -36,7 +36,6 @@ class InterbotixManipulatorXS:
         topic_joint_states: Below the namespace.
         node_name: Of the node that talks to the driver.
         node: An existing one to use instead.
-        use_sim_time: Go by `/clock`, with a simulated driver that has `--clock simulated`.
         timeout_s: How long to wait for the driver [s].
 
     Raises:
@@ -57,7 +56,6 @@ class InterbotixManipulatorXS:
         topic_joint_states: str = "joint_states",
         node_name: str = "robot_manipulation",
         node: Node | None = None,
-        use_sim_time: bool = False,  # noqa: FBT001, FBT002 - beside the vendor's arguments
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.core = InterbotixRobotXSCore(
@@ -66,7 +64,6 @@ class InterbotixManipulatorXS:
             topic_joint_states=topic_joint_states,
             node_name=node_name,
             node=node,
-            use_sim_time=use_sim_time,
             timeout_s=timeout_s,
         )
         self.arm = InterbotixArmXSInterface(self.core, group_name, moving_time, accel_time)

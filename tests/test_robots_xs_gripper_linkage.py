@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from robots.conventions import FINGER_CLOSED_M, FINGER_OPEN_M
-from robots.ros.simulator.gripper_linkage import angle_from_finger, finger_from_angle, finger_speed
-from robots.xs.interface import pwm_from_pressure
+from robots.xs.gripper_linkage import angle_from_finger, finger_from_angle, finger_speed
 
 
 @pytest.mark.parametrize(("angle", "finger"), [(0.0, 0.0195), (-0.378, 0.015), (1.268, 0.037)])
@@ -27,8 +26,3 @@ def test_the_speed_is_the_derivative() -> None:
         step = 1e-6
         slope = (finger_from_angle(angle + step) - finger_from_angle(angle - step)) / (2 * step)
         assert finger_speed(angle, 2.0) == pytest.approx(2.0 * slope, rel=1e-6)
-
-
-@pytest.mark.parametrize(("pressure", "pwm"), [(0.0, 150), (0.5, 250), (1.0, 350), (7.0, 350)])
-def test_pressure_maps_to_the_vendors_pwm(pressure: float, pwm: float) -> None:
-    assert pwm_from_pressure(pressure) == pwm

@@ -1,0 +1,159 @@
+"""What is known of a moving arm, and everything that can be wrong with it, looked at fifty times a second."""
+
+import numpy as np
+
+from robots import safety
+from robots.arm import ArmReading
+from robots.conventions import gripper_from_finger
+from robots.errors import ArmFault, ArmUnavailable
+from robots.safety import SafetyLimits
+from robots.xs.clock import Timer
+from robots.xs.feeds import ImageFeed, JointFeed, JointMessage, Joints
+from robots.xs.images import RawImage, View
+from robots.xs.link import XsLink, check_alone
+from robots.xs.operator import Operator
+from robots.xs.watch import FollowWatch, GripperWatch
+
+PEERS_CHECKS = 25
+"""Checks between two looks for other clients."""
+
+
+class Monitor:
+    """Takes messages, and finds what has to stop the arm. Its caller holds a lock around each call.
+
+    Args:
+        link: To look for other clients.
+        limits: The limits to keep.
+        timer: The clock.
+        image_size: Height and width that images are scaled to [px].
+        operator: Whose keys stop the arm.
+        view: What the camera has to see.
+    """
+
+    def __init__(
+        self,
+        link: XsLink,
+        limits: SafetyLimits,
+        timer: Timer,
+        image_size: tuple[int, int],
+        operator: Operator | None,
+        view: View | None,
+    ) -> None:
+        self._link, self._limits, self._timer = link, limits, timer
+        self._operator, self._view = operator, view
+        self.joints, self.images = JointFeed(), ImageFeed(image_size)
+        self._follow, self._gripper = FollowWatch(), GripperWatch()
+        self.rejected_joints: ArmFault | None = None
+        """Why the messages since the last good one could not be trusted; None if there were none."""
+        self.rejected_images: ArmFault | None = None
+        self._checks = 0
+
+    def forget(self) -> None:
+        """Start anew, before a motion."""
+        self.rejected_joints = self.rejected_images = None
+        self.joints.forget()
+        self.images.forget()
+        self._follow.forget()
+        self._gripper.forget()
+
+    def take_joints(self, message: JointMessage) -> None:
+        """Take a joint state. One that cannot be trusted stops the arm only if no good one comes in time.
+
+        The vendor's driver publishes one state of -pi rad whenever a read on the bus fails.
+        """
+        try:
+            self.joints.take(message, self._timer.now(), self._timer.date())
+            self.rejected_joints = None
+        except ArmFault as fault:
+            self.rejected_joints = fault
+
+    def take_image(self, image: RawImage) -> None:
+        """Take an image, as `take_joints`."""
+        try:
+            self.images.take(image, self._timer.now(), self._timer.date())
+            self.rejected_images = None
+        except ArmFault as fault:
+            self.rejected_images = fault
+
+    def newest(self) -> Joints:
+        """The newest joint state, however old.
+
+        Raises:
+            ArmFault: There is none.
+        """
+        newest = self.joints.newest
+        if newest is None:
+            raise self.rejected_joints or ArmFault("There are no joint states. The arm holds.")
+        return newest
+
+    def reading(self, *, recording: bool) -> ArmReading:
+        """What is known of the arm; images count only while they are recorded."""
+        newest, now = self.newest(), self._timer.now()
+        return ArmReading(
+            newest.arm,
+            gripper_from_finger(newest.finger_m),
+            self.joints.age_s(now),
+            self.images.age_s(now) if recording else 0.0,
+            newest.effort_ma,
+        )
+
+    def image(self) -> np.ndarray:
+        """The newest image, `(H, W, 3)` uint8 RGB.
+
+        Raises:
+            CameraError: It cannot be used.
+            ArmFault: It is not one of now.
+        """
+        image = self.check_picture()
+        if self.joints.newest is not None:
+            limit_s = self._limits.image_max_age_s
+            self.images.check_changes(image, self.joints.newest.arm, self._timer.now(), limit_s)
+        return image
+
+    def check_picture(self) -> np.ndarray:
+        """The newest image, if it shows what it should.
+
+        Raises:
+            CameraError: It does not.
+        """
+        image = self.images.rgb()
+        if self._view is not None:
+            self._view.check(image)
+        return image
+
+    def check(self, setpoint: np.ndarray, finger_m: float, *, recording: bool) -> None:
+        """Look at everything that has to stop the arm.
+
+        Args:
+            setpoint: `(6,)` [rad], where the arm was sent.
+            finger_m: Where the finger was sent [m].
+            recording: Whether the camera matters.
+
+        Raises:
+            ArmFault: Something does.
+        """
+        self._checks += 1
+        reason = None if self._operator is None else self._operator.poll()
+        if reason is not None:
+            raise ArmFault(f"{reason} The arm holds.")
+        newest, now = self.newest(), self._timer.now()
+        self._check_reading(recording=recording)
+        self._follow.check(newest, setpoint, now)
+        self._gripper.check(finger_m, newest.finger_m, newest.gripper_ma, now)
+        if self._checks % PEERS_CHECKS == 0:
+            try:
+                check_alone(self._link.peers())
+            except ArmUnavailable as error:
+                raise ArmFault(f"{error} The arm holds.") from error
+
+    def _check_reading(self, *, recording: bool) -> None:
+        reading, limits = self.reading(recording=recording), self._limits
+        try:
+            safety.check_reading(reading, limits)
+        except ArmFault:
+            # Why the messages since then were rejected explains more than that there were no others.
+            if reading.joints_age_s > limits.joints_max_age_s and self.rejected_joints:
+                raise self.rejected_joints from None
+            if reading.image_age_s > limits.image_max_age_s and self.rejected_images:
+                raise self.rejected_images from None
+            raise

@@ -1,0 +1,89 @@
+"""The person beside the arm: stops it with a key at any time, agrees to its next motion, says how an episode went."""
+
+import threading
+
+from robots.xs.keyboard import Keyboard
+
+STOP, SPOILED, QUIT = " ", "i", "q"
+LEVELS = {"s": 5, "f": 1, **{str(level): level for level in range(1, 6)}}
+KEYS = "space stop at once, i spoiled (I touched it), q end; s success, f failure, or a level from 1 to 5"
+STOPPED = {
+    STOP: "The operator stopped the arm.",
+    SPOILED: "The operator reports that the episode is spoiled.",
+}
+
+
+class Operator:
+    """The keys of a keyboard, read while the arm moves, and questions while it does not.
+
+    Args:
+        keyboard: Of the person.
+    """
+
+    def __init__(self, keyboard: Keyboard) -> None:
+        self._keyboard = keyboard
+        self._lock = (
+            threading.Lock()
+        )  # the watching thread polls too, and a terminal's mode is shared
+        self.level: int | None = None
+        """What the operator said of this episode, 1..5; None for nothing."""
+        self._wants_to_end = False
+
+    def poll(self) -> str | None:
+        """Take note of the keys since the last call, without waiting; returns why the arm has to stop, or None."""
+        reason = None
+        with self._lock:
+            keys = self._keyboard.pressed()
+        for key in keys:
+            self.level = LEVELS.get(key, self.level)
+            self._wants_to_end |= key == QUIT
+            # The first of several: a space that was pressed before is why.
+            reason = reason or STOPPED.get(key)
+        return reason
+
+    def begin_episode(self) -> None:
+        """What was said so far is about another episode."""
+        self.level = None
+
+    def check_end(self) -> None:
+        """Raise `KeyboardInterrupt`, once, if the operator has pressed `q`: as Ctrl-C does."""
+        if self._wants_to_end:
+            self._wants_to_end = False
+            raise KeyboardInterrupt("The operator ends the session.")
+
+    def ask(self, question: str) -> str:
+        """Ask and wait for a line.
+
+        Raises:
+            KeyboardInterrupt: The answer is `q`, or there is nobody to answer.
+        """
+        answer = self._keyboard.ask(question)
+        if answer.lower() == QUIT:
+            raise KeyboardInterrupt("The operator ends the session.")
+        return answer
+
+    def confirm_motion(self, reason: str) -> None:
+        """Wait until the operator agrees that a stopped arm may move again.
+
+        Raises:
+            KeyboardInterrupt: They do not, or there is nobody to answer.
+        """
+        self.ask(
+            f"The arm was stopped and holds. {reason}\n"
+            "Its next motion is slow. Hands away, then press Enter to let it move (q leaves it where it is)."
+        )
+
+    def ask_level(self, task: str) -> int | None:
+        """Ask how the episode went, unless a key has told already; None if the operator does not know.
+
+        Raises:
+            KeyboardInterrupt: The answer is `q`, or there is nobody to answer.
+        """
+        while self.level is None:
+            answer = self.ask(
+                f"How far did it get with {task!r}? 1 no success .. 5 perfect, Enter for unknown:"
+            ).lower()
+            if not answer:
+                break
+            self.level = LEVELS.get(answer)
+        return self.level
