@@ -4,7 +4,6 @@ What happens is printed as JSON lines with the date [s]: `step`, `invalid`, `res
 """
 
 import json
-import signal
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from reward_models.judges.null import ConstantReward
 from roboreward_gym.errors import RobotFaultEpisode
 from roboreward_gym.types import RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
+from robots.signals import end_on_signals
 from robots.widowx import widowx
 from robots.xs.arm import XsArm
 
@@ -64,8 +64,7 @@ def report(env: gym.Env) -> None:
 
 def main(folder: Path, episodes: int, judge: str, clock: str) -> int:
     """Swing until `episodes` valid ones are done, or until a signal ends it in an orderly way."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background jobs ignore the latter
-        signal.signal(number, signal.default_int_handler)
+    end_on_signals()
     model = ConstantReward() if judge == "constant" else judge
     env = make(folder, model, simulated_clock=clock == "simulated")
     done = 0

@@ -61,6 +61,7 @@ UNSEEN = ("driver death", "lost joint states")
 CLIENT_FAULTS = {
     "SIGTERM of the client": signal.SIGTERM,
     "Ctrl-C of the client": signal.SIGINT,
+    "SIGHUP of the client": signal.SIGHUP,
     "kill -9 of the client": signal.SIGKILL,
 }
 JUDGE = "network loss of the judge"

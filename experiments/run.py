@@ -9,7 +9,6 @@ Each phase keeps what it has finished in the run folder, so a run can be stopped
 
 import dataclasses
 import shlex
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from experiments.run_folder import write_json
 from experiments.workers import prepare
 from roboreward_gym._cli import INTERRUPTED, run_program, this_python
 from roboreward_gym.errors import InvalidSetting
+from robots.signals import end_on_signals
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def main(argv: list[str]) -> int:
     prepare(args.threads)
     config, path = args.config, args.folder
     # A stop from outside ends like Ctrl-C: an arm goes to sleep before its torque goes off.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_on_signals()
     folder = open_run(config, path, resume=args.resume)
     try:
         log = wandb_log(config, path) if args.wandb else None

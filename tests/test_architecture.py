@@ -138,20 +138,23 @@ ROOMS = {
     "robots": {
         "sim": set(),
         "xs": set(),
-        "ros": {"sim", "xs"},
+        "ros": {"sim", "xs"},  # the simulation only in ros/simulator, see below
         "environments": {"sim", "xs", "ros"},
     },
+    "robots/ros": {"simulator": set(), "toolbox": set()},
     "experiments": {"simulation": set(), "report": set(), "integrations": set()},
 }
 """The rooms of a package, and which of them each may import. What lies beside the rooms is shared."""
 
+GROUND = ("robots", "robots/ros")
+"""Packages whose modules beside the rooms import none of the rooms."""
+
 
 def room_of(module: str, package: str) -> str | None:
     """The room of `package` that a dotted module name lies in, if any."""
-    parts = module.split(".")
-    return (
-        parts[1] if parts[0] == package and len(parts) > 1 and parts[1] in ROOMS[package] else None
-    )
+    parts, above = module.split("."), package.split("/")
+    inside = parts[: len(above)] == above and len(parts) > len(above)
+    return parts[len(above)] if inside and parts[len(above)] in ROOMS[package] else None
 
 
 def imported_modules(source: str) -> Iterator[tuple[int, str]]:
@@ -172,7 +175,9 @@ def room_violations(root: Path, package: str) -> list[str]:
         home = room_of(".".join(parts), package)
         for line, module in imported_modules(path.read_text(encoding="utf-8")):
             target = room_of(module, package)
-            if home and target and target != home and target not in ROOMS[package][home]:
+            if not target or target == home or (home is None and package not in GROUND):
+                continue
+            if home is None or target not in ROOMS[package][home]:
                 found.add(f"{path.relative_to(root)}:{line} imports {target}")
     return sorted(found)
 
@@ -191,6 +196,24 @@ def test_every_folder_with_code_is_a_room(package: str) -> None:
 @pytest.mark.parametrize("package", ROOMS)
 def test_rooms_import_in_one_direction(package: str) -> None:
     TopologicalSorter(ROOMS[package]).prepare()  # raises CycleError
+
+
+def test_an_import_from_the_ground_into_a_room_is_caught(tmp_path: Path) -> None:
+    for folder, source in (
+        ("", "from robots.xs import arm"),
+        ("ros", "import robots.ros.simulator.time"),
+    ):
+        (tmp_path / "robots" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "robots" / folder / "module.py").write_text(source)
+    assert room_violations(tmp_path, "robots") == ["robots/module.py:1 imports xs"]
+    assert room_violations(tmp_path, "robots/ros") == ["robots/ros/module.py:1 imports simulator"]
+
+
+def test_the_client_of_a_real_arm_loads_nothing_of_the_simulation() -> None:
+    for room in ("xs", "ros"):
+        for path in (ROOT / "robots" / room).glob("*.py"):
+            modules = [module for _, module in imported_modules(path.read_text(encoding="utf-8"))]
+            assert not [m for m in modules if m.startswith(("robots.sim", "robots.ros.simulator"))]
 
 
 def test_an_import_into_a_closed_room_is_caught(tmp_path: Path) -> None:
