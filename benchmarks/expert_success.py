@@ -42,7 +42,7 @@ def main(config: ExpertSuccessConfig) -> None:
     rates = {}
     for env_id in IDS:
         env = gym.make(env_id, image=False)
-        own, commands = widowx(env).task, widowx(env).commands
+        own, commands = widowx(env).task, widowx(env).tasks
         for task in commands if config.all_commands else (own,):
             wins = [succeeds(env, task, seed) for seed in tqdm(range(config.seeds), desc=task)]
             rates[task] = sum(wins) / config.seeds

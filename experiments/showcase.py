@@ -133,9 +133,7 @@ def _perform(env: VLMRewardWrapper, seed: int, style: Style) -> Scene:
     world = widowx(env)
     expert = ScriptedExpert(world, world.task, np.random.default_rng(seed), style)
     levels = {
-        command: [world.level(command)]
-        for command in world.commands
-        if world.scene.askable(command)
+        command: [world.level(command)] for command in world.tasks if world.scene.askable(command)
     }
     ended = False
     while not ended:

@@ -16,7 +16,7 @@ gym.register(
     entry_point="robots.environments.simulated:make_drawer",
     max_episode_steps=24,
 )
-# The same over ROS 2. A real arm tells no truth, and a reward of NaN is what the checker warns of.
+# The same over ROS 2. On a real table the true level is unknown, and the checker warns of a reward of NaN.
 gym.register(
     id="WidowXToyOnTowelRos-v0",
     entry_point="robots.environments.over_ros:make_toy_on_towel",

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class ArmReading:
-    """What the joints say now, and how far that can be trusted.
+    """Joints, gripper and current of the servos now, and how old that is.
 
     Attributes:
         joints: `(6,)` [rad].

@@ -1,6 +1,6 @@
 """Choosing how MuJoCo draws, before it is imported: on a screen, by EGL without one, or not at all.
 
-Without OpenGL the arm is drawn by ray shading; `diagnose` then says what to install.
+Without OpenGL the arm is drawn by ray shading; `diagnose` then names what to install.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ class GLReport:
     Attributes:
         works: A picture was drawn.
         backend: The value of `MUJOCO_GL` it was tried with.
-        message: One line for people; without OpenGL it says what to install.
+        message: One line for people; without OpenGL it names what to install.
     """
 
     works: bool
@@ -103,7 +103,7 @@ def advice(reason: str) -> str:
 
 
 def main() -> None:
-    """Say on stderr what is missing; say nothing when drawing works."""
+    """Write to stderr what is missing; nothing when drawing works."""
     report = diagnose()
     if not report.works:
         sys.stderr.write(report.message + "\n")

@@ -50,7 +50,7 @@ class Guard:
             MotionRefused: The target is past the limits; the arm holds.
         """
         if self._previous is None:
-            raise ArmFault("Expected a reset before a move, got none. The arm holds.")
+            raise ArmFault("The arm holds. Call reset() before move().")
         self.read()
         safety.check_target(joints, self._previous, self._limits)
         self._arm.move(joints, gripper)

@@ -21,7 +21,7 @@ Observation = dict[str, np.ndarray]
 class RecordEpisodes(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarray]):
     """Writes each episode to a folder where it ends, and marks one that a fault has spoiled.
 
-    Put it inside of the reward wrapper, so that an episode is safe before a judge is asked. The index
+    Put it inside of the reward wrapper, so that an episode is safe before it is scored. The index
     `episodes.jsonl` has a line for each, also for one that was spoiled before its first step.
 
     Args:
@@ -75,15 +75,17 @@ class RecordEpisodes(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarra
         return observation, float(reward), terminated, truncated, info
 
     def attach_score(self, score: ProgressScore, path: Path | None = None) -> None:
-        """Write what a judge said of an episode into its file.
+        """Write the score of an episode into its file.
 
         Args:
-            score: Its answer.
+            score: Of a reward model.
             path: The episode's file; by default that of the last one.
         """
         path = path or self.last_path
         if path is None:
-            raise NoEpisode("Expected an ended episode to attach a score to, got none.")
+            raise NoEpisode(
+                "No episode has ended that a score could be attached to. Finish one, or pass its path."
+            )
         replace(Episode.load(path), score=score).save(path)
 
     def close(self) -> None:

@@ -261,6 +261,6 @@ def check_may_drop(joints: np.ndarray, sleep: np.ndarray, tolerance_rad: float =
     """
     if not near(joints, sleep, tolerance_rad):
         raise MotionRefused(
-            f"Expected the sleep pose {sleep} before the torque goes off, got joints {joints}. "
-            "The arm would fall: bring it to the sleep pose first, or support it by hand."
+            f"The arm would fall without torque: its joints are {joints}, the sleep pose is {sleep}. "
+            "Bring it to the sleep pose first, or support it by hand."
         )

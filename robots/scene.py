@@ -1,4 +1,4 @@
-"""What a scene offers the environment; the truth it tells is for reports, never for a learner that must not know."""
+"""What a scene offers the environment. Its true level is for reports, never for a learner that must not know."""
 
 from typing import Literal, Protocol
 
@@ -19,11 +19,11 @@ LEVEL_NAMES = {
 
 
 class Scene(Protocol):
-    """Objects on the table, the commands that make sense for them, and the truth about each command."""
+    """Objects on the table, the tasks that make sense for them, and the true state of each."""
 
     @property
-    def commands(self) -> tuple[str, ...]:
-        """Every command whose truth the scene knows."""
+    def tasks(self) -> tuple[str, ...]:
+        """Every task whose true level the scene knows."""
         ...
 
     def reset(self, rng: np.random.Generator, task: str, split: Split) -> None:
@@ -35,7 +35,7 @@ class Scene(Protocol):
         ...
 
     def level(self, task: str) -> int:
-        """Rubric level 1..5 of the state now for any command of `commands`.
+        """Rubric level 1..5 of the state now for any task of `tasks`.
 
         Raises:
             NoTruth: Nobody knows.
@@ -43,7 +43,7 @@ class Scene(Protocol):
         ...
 
     def askable(self, task: str) -> bool:
-        """Whether the command's goal was not already true at the start."""
+        """Whether the task's goal was not already true at the start."""
         ...
 
     def caption(self) -> str:
@@ -59,8 +59,8 @@ class Scene(Protocol):
         ...
 
 
-def check_command(task: str, commands: tuple[str, ...]) -> str:
-    """Return the command, or raise `UnknownName` with the closest one of the scene."""
-    if task not in commands:
-        raise UnknownName("command", task, commands)
+def check_task(task: str, tasks: tuple[str, ...]) -> str:
+    """Return the task, or raise `UnknownName` with the closest one of the scene."""
+    if task not in tasks:
+        raise UnknownName("task", task, tasks)
     return task

@@ -27,7 +27,7 @@ from robots.conventions import (
 from robots.errors import NoTruth
 from robots.guard import Guard
 from robots.kinematics import Kinematics
-from robots.scene import Scene, Split, check_command
+from robots.scene import Scene, Split, check_task
 
 START_POSITION = np.array([0.24, 0.0, 0.20])  # [m]
 START_JITTER_M = 0.015
@@ -44,8 +44,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
 
     Args:
         arm: Where actions go and images come from.
-        scene: Objects, commands and truth; simulation only.
-        task: The command of every episode; `reset(options={"task": ...})` changes it for one episode.
+        scene: Objects, tasks and true state; simulation only.
+        task: The task of every episode; `reset(options={"task": ...})` changes it for one episode.
         look: "train" leaves out the held-out colours and camera poses, "test" uses only those, "any" all.
         image: False leaves the image out of observations, for physics without a camera.
         render_mode: "rgb_array" or None.
@@ -67,8 +67,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         if look not in ("train", "test", "any"):
             raise InvalidSetting(f"Expected look 'train', 'test' or 'any', got {look!r}.")
         self.arm, self.scene = arm, scene
-        self.task = self._default_task = check_command(task, scene.commands)
-        self.commands = scene.commands
+        self.task = self._default_task = check_task(task, scene.tasks)
+        self.tasks = scene.tasks
         self.render_mode = render_mode
         self._look, self._with_image = look, image
         self._limits = limits or safety.SafetyLimits()
@@ -91,14 +91,14 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         """Shuffle the scene by seed and bring the arm to its start."""
         super().reset(seed=seed)
         task = (options or {}).get("task", self._default_task)
-        self.task = check_command(task, self.commands)
+        self.task = check_task(task, self.tasks)
         self.scene.reset(self.np_random, self.task, self._look)
         position = START_POSITION + self.np_random.uniform(-START_JITTER_M, START_JITTER_M, 3)
         safety.check_pose(position, self._limits)
         joints = self._kinematics.inverse(position, GRIPPER_DOWN, NEUTRAL_JOINTS, iterations=100)
         if joints is None:
             raise safety.UnreachablePose(
-                f"Expected a reachable start, found no joints for {position}."
+                f"No joints reach the start at {position} m. Check the safety limits."
             )
         self._position, self._euler = position, np.zeros(3)
         self._joints, self._gripper = joints, 1.0
@@ -126,7 +126,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         return self._camera() if self.render_mode == "rgb_array" else None
 
     def level(self, task: str) -> int:
-        """True rubric level 1..5 of the state now, for any command of the scene."""
+        """True rubric level 1..5 of the state now, for any task of the scene."""
         return self.scene.level(task)
 
     def close(self) -> None:

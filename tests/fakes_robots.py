@@ -43,7 +43,7 @@ class FakeArm:
 class EmptyScene:
     """A table with nothing on it."""
 
-    commands = ("wave",)
+    tasks = ("wave",)
 
     def __init__(self) -> None:
         self.resets = 0

@@ -89,7 +89,7 @@ def test_a_command_that_is_done_at_the_start_is_not_demonstrated(
 def test_chances_of_each_scene_sum_to_one() -> None:
     for scene, chances in MIXTURE.items():
         assert sum(chances.values()) == pytest.approx(1.0)
-        assert set(chances) <= set(widowx(demonstrations._env(scene)).commands)
+        assert set(chances) <= set(widowx(demonstrations._env(scene)).tasks)
 
 
 def test_the_policies_read_what_was_recorded(tmp_path: Path) -> None:

@@ -107,12 +107,12 @@ def test_counterfactuals_are_other_tasks_that_were_not_done_at_the_start() -> No
     for seed in range(150_000_000, 150_000_003):
         examples = make_clips(CONFIG, "drawer", seed)[0].examples
         own = play_episode(CONFIG, "drawer", seed)[1]
-        askable = {task for task in env.commands if env.scene.askable(task)}
+        askable = {task for task in env.tasks if env.scene.askable(task)}
         asked = [e["task"] for e in examples if e["kind"] == "counterfactual"]
         assert set(asked) <= askable - {own}
         assert len(set(asked)) == len(asked) == min(CONFIG.counterfactuals, len(askable - {own}))
         numbers.add(len(askable))
-    assert min(numbers) < len(env.commands)
+    assert min(numbers) < len(env.tasks)
 
 
 def test_an_episode_follows_from_its_seed() -> None:

@@ -51,7 +51,7 @@ def test_the_last_step_returns_the_reward_and_the_score_joins_the_file(tmp_path:
     assert score.level == 4
     np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
     env.close()
-    assert driver.log[-1][:2] == ("torque", False)
+    assert driver.log[-2][:3] == ("torque", "arm", False)
 
 
 def test_an_arm_that_cannot_retreat_does_not_cost_the_episode(tmp_path: Path) -> None:

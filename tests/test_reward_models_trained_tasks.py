@@ -40,7 +40,7 @@ def test_the_listed_tasks_are_those_of_the_simulated_scenes() -> None:
     assert sum(map(len, TASKS.values())) == 13
     for scene, env_id in ENVS.items():
         env = widowx(gym.make(env_id, image=False))
-        assert set(TASKS[scene]) == set(env.commands)
+        assert set(TASKS[scene]) == set(env.tasks)
         env.close()
 
 

@@ -66,7 +66,7 @@ def test_a_start_past_the_limits_is_refused() -> None:
 
 def test_nothing_moves_before_a_reset() -> None:
     arm = FakeArm()
-    with pytest.raises(ArmFault, match="reset before a move"):
+    with pytest.raises(ArmFault, match=r"Call reset\(\) before move\(\)"):
         Guard(arm, LIMITS).move(START, 1.0)
     assert arm.moves == 0
 
@@ -93,7 +93,7 @@ def test_a_bad_reading_stops_the_arm_until_the_next_reset(
         guard.move(START + 0.1, 1.0)
     assert (arm.moves, arm.holds) == (0, 1)
     arm.reading = ArmReading(START, 1.0)
-    with pytest.raises(ArmFault, match="reset before a move"):
+    with pytest.raises(ArmFault, match=r"Call reset\(\) before move\(\)"):
         guard.move(START, 1.0)
     guard.reset(START, 1.0)
     guard.move(START, 1.0)

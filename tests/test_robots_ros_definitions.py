@@ -13,6 +13,7 @@ from robots.ros.definitions import (
     definitions,
     differences,
     parse_definition,
+    parse_fields,
 )
 
 WHO = (("string", "cmd_type"), ("string", "name"))
@@ -121,3 +122,8 @@ def test_each_package_is_named_as_its_folder(name: str) -> None:
     assert manifest.findtext("name") == name
     assert manifest.findtext("member_of_group") == "rosidl_interface_packages"
     assert f"project({name})" in (MESSAGES / name / "CMakeLists.txt").read_text()
+
+
+def test_constants_are_no_fields() -> None:
+    text = "int8 EE_X_INC = 1\nint8 EE_X_DEC=2\nint8 ee_x_cmd\nstring<=10 name\n"
+    assert parse_fields(text) == (Field("int8", "ee_x_cmd"), Field("string<=10", "name"))

@@ -60,13 +60,13 @@ def test_the_same_seed_gives_the_same_episode_and_another_seed_another(env_id: s
 
 
 def test_both_scenes_ask_twelve_commands_or_more() -> None:
-    assert len({*ToyScene.commands, *DrawerScene.commands}) >= 12
+    assert len({*ToyScene.tasks, *DrawerScene.tasks}) >= 12
 
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_experts_solve_every_command(env_id: str) -> None:
     env = widowx(gym.make(env_id, image=False))
-    for seed, task in enumerate(env.commands):
+    for seed, task in enumerate(env.tasks):
         env.reset(seed=seed, options={"task": task})
         assert env.level(task) < 5
         expert = ScriptedExpert(env, task, np.random.default_rng(seed))
@@ -219,7 +219,7 @@ def test_unknown_commands_get_the_closest() -> None:
     with pytest.raises(UnknownName, match="put the duck on the towel"):
         gym.make(IDS[0], task="put the duck on a towel")
     env = gym.make(IDS[0], image=False)
-    with pytest.raises(UnknownName, match="Unknown command 5"):
+    with pytest.raises(UnknownName, match="Unknown task 5"):
         env.reset(options={"task": 5})
 
 

@@ -115,7 +115,7 @@ def play_episode(
     probabilities = CLONED if config.policy else SCRIPTED
     source = str(rng.choice(list(probabilities), p=list(probabilities.values())))
     env, arm = env_and_arm(config, scene)
-    task = str(rng.choice(env.commands))
+    task = str(rng.choice(env.tasks))
     observation, _ = env.reset(seed=seed, options={} if config.policy else {"task": task})
     if config.policy:
         task = env.task
@@ -131,7 +131,7 @@ def play_episode(
         observation, *_ = env.step(cloned.act(observation) if config.policy else actor.act())
         moments.append(_truth_now(env, arm))
     qpos, landmarks, levels, captions = zip(*moments, strict=True)
-    by_task = {t: [level[t] for level in levels] for t in env.commands if env.scene.askable(t)}
+    by_task = {t: [level[t] for level in levels] for t in env.tasks if env.scene.askable(t)}
     return source, task, EpisodeTruth(np.stack(qpos), np.stack(landmarks), by_task, list(captions))
 
 
@@ -148,7 +148,7 @@ def env_and_arm(config: RewardDataConfig, scene: SceneName) -> tuple[WidowXEnv, 
 def _truth_now(
     env: WidowXEnv, arm: MujocoArm
 ) -> tuple[np.ndarray, np.ndarray, dict[str, int], str]:
-    levels = {task: env.level(task) for task in env.commands}
+    levels = {task: env.level(task) for task in env.tasks}
     return arm.data.qpos.copy(), env.scene.landmarks(), levels, env.scene.caption()
 
 

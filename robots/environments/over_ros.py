@@ -21,17 +21,17 @@ from robots.xs.table import RealTable
 
 def make_toy_on_towel(task: str = "put the duck on the towel", **kwargs: Any) -> WidowXEnv:
     """Two toys, a towel and a plate; `kwargs` go to `make`."""
-    return make(task, ToyScene.commands, **kwargs)
+    return make(task, ToyScene.tasks, **kwargs)
 
 
 def make_drawer(task: str = "open the left drawer", **kwargs: Any) -> WidowXEnv:
     """A cabinet with two drawers and a duck; `kwargs` go to `make`."""
-    return make(task, DrawerScene.commands, **kwargs)
+    return make(task, DrawerScene.tasks, **kwargs)
 
 
 def make(
     task: str,
-    commands: tuple[str, ...],
+    tasks: tuple[str, ...],
     *,
     watched: bool = False,
     robot_name: str = ROBOT_NAME,
@@ -45,10 +45,10 @@ def make(
     """An environment over an XS driver; nothing moves before its first reset.
 
     Args:
-        task: The command of every episode.
-        commands: Commands that the table has things for.
+        task: The task of every episode.
+        tasks: Tasks that the table has things for.
         watched: Somebody stands beside a real arm with a hand at its power switch. Without it the driver has
-            to be a simulated one, whose scene is shuffled at every reset and tells its truth.
+            to be a simulated one, whose scene is shuffled at every reset and reports its true level.
         robot_name: Namespace of the driver.
         camera_topic: Raw images, or compressed ones if it ends in `/compressed`.
         simulated_clock: Go by `/clock`, with a driver that has `--clock simulated`.
@@ -64,7 +64,7 @@ def make(
         operator = Operator(Terminal())
         limits = limits or SafetyLimits()
         arm = RosArm(config, image_size=size, limits=limits, watched=True, operator=operator)
-        table = RealTable(arm, commands, operator, script=reset_script)
+        table = RealTable(arm, tasks, operator, script=reset_script)
         return WidowXEnv(arm, table, task, limits=limits, **kwargs)
     if simulated_clock:
         limits = limits or simulated_clock_limits()
@@ -72,4 +72,4 @@ def make(
     else:
         limits = limits or SafetyLimits()
         arm = RosArm(config, image_size=size, limits=limits)
-    return WidowXEnv(arm, SimulatedTable(arm, commands), task, limits=limits, **kwargs)
+    return WidowXEnv(arm, SimulatedTable(arm, tasks), task, limits=limits, **kwargs)

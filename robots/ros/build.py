@@ -31,7 +31,7 @@ SHOWN_LINES = 30
 
 
 class BuildError(RoboRewardError, RuntimeError):
-    """The messages cannot be built; says what to install or shows the compiler's last words."""
+    """The messages cannot be built; names what to install, or shows the compiler's last lines."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def up_to_date(package: str) -> bool:
     if ours(folder):
         return False
     raise BuildError(
-        f"Expected the fields of {MESSAGES / package}, but {folder} differs: {', '.join(different)}. "
+        f"{folder} differs from {MESSAGES / package}: {', '.join(different)}. "
         "Take that workspace out of the environment, or bring it to the version of the robot's driver."
     )
 
@@ -86,7 +86,7 @@ def is_wheel_environment() -> bool:
     spec = importlib.util.find_spec("rclpy")
     if spec is None or spec.origin is None:
         raise BuildError(
-            f"Expected ROS 2 for {sys.executable}, but it cannot import rclpy. Run `make setup-ros` and use "
+            f"{sys.executable} cannot import rclpy. Run `make setup-ros` and use "
             "its .venv-ros, or source an installed ROS (jazzy, kilted, humble) and use its Python."
         )
     return Path(spec.origin).is_relative_to(sys.prefix)
@@ -96,7 +96,7 @@ def find_tools() -> Tools:
     """CMake and Ninja from this environment or the PATH; a C++ compiler must be on the PATH.
 
     Raises:
-        BuildError: Something is missing; the message says how to install it.
+        BuildError: Something is missing; the message names how to install it.
     """
     places = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", "")])
     cmake, ninja = shutil.which("cmake", path=places), shutil.which("ninja", path=places)

@@ -1,4 +1,4 @@
-"""What the environment must say before the first ROS node of a process is made."""
+"""Environment variables that must be set before the first ROS node of a process is made."""
 
 import os
 from pathlib import Path

@@ -24,7 +24,7 @@ class Field:
 
 
 def parse_fields(text: str) -> tuple[Field, ...]:
-    """Fields of one message in order; comments and blank lines left out.
+    """Fields of one message in order; comments, constants and blank lines left out.
 
     Raises:
         InvalidDefinition: A line that is not a type and a name.
@@ -32,7 +32,7 @@ def parse_fields(text: str) -> tuple[Field, ...]:
     fields = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.partition("#")[0].split()
-        if not words:
+        if not words or "=" in "".join(words[1:]):  # a constant is no field: it is not sent
             continue
         if len(words) != 2 or not words[1].isidentifier():
             raise InvalidDefinition(

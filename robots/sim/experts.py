@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robots.conventions import ACTION_DIM, MAX_STEP_M
-from robots.scene import Scene, check_command
+from robots.scene import Scene, check_task
 from robots.sim.tasks.drawer import DRAWERS, DrawerScene
 from robots.sim.tasks.toy import ToyScene
 from robots.widowx import WidowXEnv
@@ -57,7 +57,7 @@ class ScriptedExpert:
     def __init__(
         self, env: WidowXEnv, task: str, rng: np.random.Generator, style: Style | None = None
     ) -> None:
-        check_command(task, env.commands)
+        check_task(task, env.tasks)
         self._env, self._rng, self._style = env, rng, style or Style()
         plan = list(_waypoints(env.scene, task))
         keep = max(1, round(self._style.stop_after * len(plan)))

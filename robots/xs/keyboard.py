@@ -61,7 +61,7 @@ class Terminal:
         while not line.endswith(b"\n"):
             byte = os.read(self._in, 1)
             if not byte:
-                raise KeyboardInterrupt("Expected an operator at the terminal, got its end.")
+                raise KeyboardInterrupt("There is no operator: the terminal has ended.")
             line += byte
         return line.decode(errors="replace").strip()
 

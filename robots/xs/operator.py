@@ -1,4 +1,4 @@
-"""The person beside the arm: stops it with a key at any time, agrees to its next motion, says how an episode went."""
+"""The person beside the arm: stops it with a key at any time, agrees to its next motion, reports how an episode went."""
 
 import threading
 
@@ -26,7 +26,7 @@ class Operator:
             threading.Lock()
         )  # the watching thread polls too, and a terminal's mode is shared
         self.level: int | None = None
-        """What the operator said of this episode, 1..5; None for nothing."""
+        """How the operator rates this episode, 1..5; None for nothing."""
         self._wants_to_end = False
 
     def poll(self) -> str | None:
@@ -42,7 +42,7 @@ class Operator:
         return reason
 
     def begin_episode(self) -> None:
-        """What was said so far is about another episode."""
+        """Forget the rating: a new episode begins."""
         self.level = None
 
     def check_end(self) -> None:
@@ -74,7 +74,7 @@ class Operator:
         )
 
     def ask_level(self, task: str) -> int | None:
-        """Ask how the episode went, unless a key has told already; None if the operator does not know.
+        """Ask how the episode went, unless a key has been pressed for it; None if the operator does not know.
 
         Raises:
             KeyboardInterrupt: The answer is `q`, or there is nobody to answer.

@@ -13,11 +13,11 @@ from robots.xs.operator import KEYS, Operator
 
 
 class RealTable:
-    """A `Scene` whose true level is what the operator says, for reports.
+    """A `Scene` whose true level is the operator's rating, for reports.
 
     Args:
         arm: Goes out of the way while hands are on the table.
-        commands: Tasks that may be given.
+        tasks: Tasks that may be given.
         operator: The person beside it.
         script: File of a scripted reset (see `load_script`), such as one that pushes a drawer shut; then
             nobody is asked to put things back.
@@ -26,13 +26,13 @@ class RealTable:
     def __init__(
         self,
         arm: XsArm,
-        commands: tuple[str, ...],
+        tasks: tuple[str, ...],
         operator: Operator,
         *,
         script: Path | None = None,
     ) -> None:
         self._arm, self._operator = arm, operator
-        self.commands = commands
+        self.tasks = tasks
         self._script = [] if script is None else load_script(script)
         self._task = ""
 
@@ -72,11 +72,11 @@ class RealTable:
             raise ArmFault(f"{reason} The arm holds.")
 
     def ask_level(self) -> int | None:
-        """Ask how the episode went, unless a key has told already; None for unknown. Call while the arm rests."""
+        """Ask how the episode went, unless a key has been pressed for it; None for unknown. Call while the arm rests."""
         return self._operator.ask_level(self._task)
 
     def level(self, task: str) -> int:
-        """What the operator said of this episode, 1..5.
+        """The operator's rating of this episode, 1..5.
 
         Raises:
             NoTruth: Nothing, or about another task.
@@ -84,13 +84,13 @@ class RealTable:
         level = self._operator.level
         if level is None or task != self._task:
             raise NoTruth(
-                "The operator has not said how it went: press s, f, or a level from 1 to 5."
+                "The operator has not rated the episode: press s, f, or a level from 1 to 5."
             )
         return level
 
     def askable(self, task: str) -> bool:
-        """Whether it is a command of this table."""
-        return task in self.commands
+        """Whether it is a task of this table."""
+        return task in self.tasks
 
     def caption(self) -> str:
         """Nobody describes a real table."""

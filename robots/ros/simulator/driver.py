@@ -182,7 +182,7 @@ class SimulatedDriver(Node):
     def _begin_faults(self) -> None:
         now = self.robot.time
         if self.faults.active("driver_death", now):
-            os._exit(1)  # no destructor, no goodbye to the network: as a crash
+            os._exit(1)  # no destructor, no message to the network: as a crash
         failed = self.faults.active("servo_error", now)
         if failed is not None and failed is not self._failed:
             self.robot.fail(failed.joint, failed.bits)

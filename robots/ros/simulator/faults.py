@@ -14,7 +14,7 @@ from roboreward_gym.errors import InvalidSetting, UnknownName
 from robots.xs.interface import OVERLOAD, SERVOS
 
 KINDS = {
-    "driver_death": "the process ends at once, without a goodbye",
+    "driver_death": "the process ends at once, without a message",
     "frozen_camera": "no new image; with `repeat` the last one again and again, with fresh stamps",
     "late_joint_states": "joint states arrive `delay_s` late",
     "servo_error": "the servo of `joint` reports `bits` and loses its torque until it is rebooted",
@@ -41,7 +41,7 @@ class Fault:
         for_s: How long it lasts; None until every fault is ended.
         delay_s: Of late joint states.
         joint: Whose servo or whose value.
-        bits: What `Hardware_Error_Status` says.
+        bits: Value of `Hardware_Error_Status`.
         probability: Of losing a message.
         stream: Which messages are lost: "commands", "joint_states", "images" or "all".
         offset_s: Of the clock.

@@ -7,8 +7,8 @@ from collections.abc import Callable
 LARGEST_LAG_S = 0.2
 """Behind by more, a simulation does not try to catch up: its time stands still a little instead."""
 POLL_S = 0.001
-AGAIN_S = 0.1
-"""How often the present time is told again while the simulation waits for somebody: messages can be lost."""
+REPUBLISH_S = 0.1
+"""How often the present time is published again while the simulation waits for a client: messages can be lost."""
 
 
 class Pace(threading.Thread):
@@ -62,9 +62,9 @@ class Pace(threading.Thread):
 
     def _wait_for_others(self) -> float:
         """Wait until everybody is so far; returns for how long [s]."""
-        began = said = time.monotonic()
+        began = published = time.monotonic()
         while not self._may_go_on() and not self._stopped.wait(POLL_S):
-            if time.monotonic() - said > AGAIN_S:
-                said = time.monotonic()
+            if time.monotonic() - published > REPUBLISH_S:
+                published = time.monotonic()
                 self._on_wait()
         return time.monotonic() - began

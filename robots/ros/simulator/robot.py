@@ -13,7 +13,7 @@ from roboreward_gym.errors import InvalidSetting, UnknownName
 from robots.conventions import ARM_JOINTS, CONTROL_HZ, GRIPPER_DOWN
 from robots.kinematics import Kinematics
 from robots.ros.simulator.servos import POSITION_MODES, ArmServo, GripperServo
-from robots.scene import Scene, Split, check_command
+from robots.scene import Scene, Split, check_task
 from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks.drawer import DrawerScene
 from robots.sim.tasks.toy import ToyScene
@@ -41,7 +41,7 @@ SETTLE_S = 0.2
 
 @dataclass(frozen=True, eq=False)
 class JointReading:
-    """What `joint_states` says, in the order of `STATE_JOINTS`: `(9,)` [rad or m], [rad/s or m/s] and [mA]."""
+    """Values of `joint_states`, in the order of `STATE_JOINTS`: `(9,)` [rad or m], [rad/s or m/s] and [mA]."""
 
     position: np.ndarray
     velocity: np.ndarray
@@ -74,7 +74,7 @@ class SimulatedRobot:
         self.arm = MujocoArm(scene, image_size=image_size)
         self.scene: Scene = ToyScene(self.arm) if scene == "toy" else DrawerScene(self.arm)
         self._kinematics = Kinematics()
-        self._place(0, self.scene.commands[0], "any")
+        self._place(0, self.scene.tasks[0], "any")
         self.arm.reset(SLEEP_JOINTS, 0.0)
         model, data = self.arm.model, self.arm.data
         self.servos: dict[str, ArmServo | GripperServo] = {
@@ -132,7 +132,7 @@ class SimulatedRobot:
             InvalidSetting: Another one is running, or it has less than two points.
         """
         if self._path:
-            raise InvalidSetting("Expected no trajectory to be running; the new one is rejected.")
+            raise InvalidSetting("Another trajectory is running; the new one is rejected.")
         if len(path) < 2:
             raise InvalidSetting(f"Expected a trajectory of two points or more, got {len(path)}.")
         for _, values in path:
@@ -250,19 +250,19 @@ class SimulatedRobot:
         """Shuffle the scene and put the arm at its start, exactly as the environment does for this seed.
 
         Returns:
-            The command the scene was reset for; the scene's first one if `task` is empty.
+            The task the scene was reset for; the scene's first one if `task` is empty.
 
         Raises:
-            UnknownName: No such command or look.
+            UnknownName: No such task or look.
         """
-        task = task or self.scene.commands[0]
-        check_command(task, self.scene.commands)
+        task = task or self.scene.tasks[0]
+        check_task(task, self.scene.tasks)
         if look not in ("train", "test", "any"):
             raise UnknownName("look", look, ("train", "test", "any"))
         start = self._place(seed, task, look)
         joints = self._kinematics.inverse(start, GRIPPER_DOWN, NEUTRAL_JOINTS, iterations=100)
         if joints is None:
-            raise InvalidSetting(f"Expected a reachable start, found no joints for {start}.")
+            raise InvalidSetting(f"No joints reach the start at {start} m.")
         self.arm.reset(joints, 1.0)
         self._path.clear()
         for servo in self.servos.values():
@@ -271,8 +271,8 @@ class SimulatedRobot:
         return task
 
     def truth(self, task: str = "") -> Truth:
-        """What the scene knows about a command; the one it was reset for if `task` is empty."""
-        task = check_command(task or self._task, self.scene.commands)
+        """What the scene knows about a task; the one it was reset for if `task` is empty."""
+        task = check_task(task or self._task, self.scene.tasks)
         return Truth(
             task,
             self.scene.level(task),

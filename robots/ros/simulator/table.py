@@ -17,12 +17,12 @@ class SimulatedTable:
 
     Args:
         arm: Over the same driver.
-        commands: Those of the driver's scene.
+        tasks: Those of the driver's scene.
     """
 
-    def __init__(self, arm: RosArm, commands: tuple[str, ...]) -> None:
+    def __init__(self, arm: RosArm, tasks: tuple[str, ...]) -> None:
         self._arm = arm
-        self.commands = commands
+        self.tasks = tasks
 
     def reset(self, rng: np.random.Generator, task: str, split: Split) -> None:
         """Shuffle the scene as the environment in process does for the same seed.
@@ -36,7 +36,7 @@ class SimulatedTable:
         answer = self._arm.link.call(ResetScene, RESET_SERVICE, request)
         if not answer.success:
             raise ArmUnavailable(
-                f"Expected a simulated driver with a scene for {task!r}, got: {answer.message} "
+                f"The simulated driver has no scene for {task!r}: {answer.message} "
                 "Start it with the other --scene."
             )
 
@@ -52,7 +52,7 @@ class SimulatedTable:
         return int(self._truth(task).level)
 
     def askable(self, task: str) -> bool:
-        """Whether the command's goal was not already true at the start."""
+        """Whether the task's goal was not already true at the start."""
         return bool(self._truth(task).askable)
 
     def caption(self) -> str:
@@ -60,20 +60,20 @@ class SimulatedTable:
         return str(self._truth("").caption)
 
     def movable(self) -> tuple[np.ndarray, ...]:
-        """Not told over the network."""
+        """Not known over the network."""
         return ()
 
     def landmarks(self) -> np.ndarray:
-        """Not told over the network: all absent."""
+        """Not known over the network: all absent."""
         return np.zeros((len(LANDMARKS), 4), np.float32)
 
     def _truth(self, task: str) -> Any:
         try:
             answer = self._arm.link.call(GetTruth, TRUTH_SERVICE, GetTruth.Request(task=task))
         except ArmUnavailable as error:
-            raise NoTruth(f"Expected the truth of the simulation. {error}") from error
+            raise NoTruth(f"The simulation does not report its true state. {error}") from error
         if not answer.success:
-            raise NoTruth(f"Expected the truth about {task!r}, got: {answer.message}")
+            raise NoTruth(f"The simulation does not know {task!r}: {answer.message}")
         return answer
 
 

@@ -1,1 +1,1 @@
-"""Scenes of the simulated WidowX: what varies by seed, which commands make sense, and the truth about each."""
+"""Scenes of the simulated WidowX: what varies by seed, which tasks make sense, and the true level of each."""

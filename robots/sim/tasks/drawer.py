@@ -1,10 +1,10 @@
-"""Drawer: a cabinet with two drawers side by side and a duck; seven commands."""
+"""Drawer: a cabinet with two drawers side by side and a duck; seven tasks."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from robots.scene import check_command
+from robots.scene import check_task
 from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks import look
 from robots.sim.tasks.objects import Toy, pick_level, place_toy, read_toy
@@ -49,14 +49,14 @@ def close_level(start_m: float, before_m: float, now_m: float) -> int:
 
 
 def both_level(first: int, second: int) -> int:
-    """Level of a command about both drawers: one alone is "partial", both are perfect."""
+    """Level of a task about both drawers: one alone is "partial", both are perfect."""
     return 5 if first == second == 5 else max(1, min(4, (first + second) // 2))
 
 
 class DrawerScene:
-    """A cabinet whose drawers start closed or open as the command needs; the other one is open now and then."""
+    """A cabinet whose drawers start closed or open as the task needs; the other one is open now and then."""
 
-    commands = (
+    tasks = (
         *(f"{verb} the {drawer} drawer" for verb in ("open", "close") for drawer in DRAWERS),
         "open both drawers",
         "close both drawers",
@@ -70,7 +70,7 @@ class DrawerScene:
 
     def reset(self, rng: np.random.Generator, task: str, split: look.Split) -> None:
         """Place cabinet and duck; colours, light and camera follow `split`."""
-        check_command(task, self.commands)
+        check_task(task, self.tasks)
         arm = self._arm
         arm.model.body("cabinet").pos = [
             0.48 + rng.uniform(-0.015, 0.015),
@@ -110,15 +110,15 @@ class DrawerScene:
         self.before, self.now = self.now, state
 
     def level(self, task: str) -> int:
-        """Rubric level of the state now for any command of the scene."""
-        verb = check_command(task, self.commands).split()[0]
+        """Rubric level of the state now for any task of the scene."""
+        verb = check_task(task, self.tasks).split()[0]
         if verb == "pick":
             return pick_level(self.start.duck, self.before.duck, self.now.duck)
         levels = [self._drawer_level(verb, d) for d in DRAWERS if d in task or "both" in task]
         return levels[0] if len(levels) == 1 else both_level(*levels)
 
     def askable(self, task: str) -> bool:
-        """Whether the goal was not already true, for each drawer that the command is about."""
+        """Whether the goal was not already true, for each drawer that the task is about."""
         if task.startswith("pick"):
             return True
         concerned = [d for d in DRAWERS if d in task or "both" in task]

@@ -33,7 +33,7 @@ def colour(hue: float, saturation: float, value: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class HueRange:
-    """Where the hue of a thing lies; names in commands stay true for every seed."""
+    """Where the hue of a thing lies; names in tasks stay true for every seed."""
 
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""Toy on towel: a duck and a block, a towel and a plate; six commands."""
+"""Toy on towel: a duck and a block, a towel and a plate; six tasks."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +7,7 @@ import numpy as np
 
 from roboreward_gym.errors import InvalidSetting
 from robots.conventions import LANDMARKS
-from robots.scene import check_command
+from robots.scene import check_task
 from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks import look
 from robots.sim.tasks.objects import Toy, pick_level, place_toy, read_toy
@@ -87,7 +87,7 @@ def put_level(start: ToyState, before: ToyState, now: ToyState, toy: str, target
 class ToyScene:
     """Two toys and two targets in four slots: toys right and targets left of the arm, or in any order."""
 
-    commands = (
+    tasks = (
         *(f"put the {toy} on the {target}" for toy in TOYS for target in TARGETS),
         *(f"pick up the {toy}" for toy in TOYS),
     )
@@ -101,7 +101,7 @@ class ToyScene:
 
     def reset(self, rng: np.random.Generator, task: str, split: look.Split) -> None:
         """Shuffle things over the slots; colours, light and camera follow `split`."""
-        check_command(task, self.commands)
+        check_task(task, self.tasks)
         arm = self._arm
         if self._layout == "sides":
             order = np.concatenate([rng.permutation(RIGHT), rng.permutation(LEFT)])
@@ -138,8 +138,8 @@ class ToyScene:
         self.before, self.now = self.now, state
 
     def level(self, task: str) -> int:
-        """Rubric level of the state now for any command of the scene."""
-        words = check_command(task, self.commands).split()
+        """Rubric level of the state now for any task of the scene."""
+        words = check_task(task, self.tasks).split()
         if words[0] == "pick":
             toy = words[-1]
             return pick_level(self.start.toys[toy], self.before.toys[toy], self.now.toys[toy])
@@ -147,7 +147,7 @@ class ToyScene:
 
     def askable(self, task: str) -> bool:
         """Always: nothing is done at the start."""
-        return task in self.commands
+        return task in self.tasks
 
     def caption(self) -> str:
         """Where each toy is and what the gripper does."""
