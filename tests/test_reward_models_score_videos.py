@@ -304,11 +304,26 @@ def test_two_runs_never_write_to_the_same_file(
 
 
 @pytest.mark.usefixtures("model")
+@pytest.mark.parametrize("name", ["", "pipe"])
 def test_an_output_that_is_no_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    videos = videos_in(tmp_path / "videos", 1)
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.parent.iterdir()), sorted(tmp_path.iterdir())
+    assert score(*videos, "--task", "x", "--out", tmp_path / name) == 1
+    assert "which is no regular file. Choose another --out" in capsys.readouterr().err
+    assert (sorted(tmp_path.parent.iterdir()), sorted(tmp_path.iterdir())) == before
+
+
+@pytest.mark.usefixtures("model")
+def test_an_output_below_a_file_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert score(*videos_in(tmp_path, 1), "--task", "x", "--out", tmp_path) == 1
-    assert f"to {tmp_path}: Is a directory. Choose another --out" in capsys.readouterr().err
+    (tmp_path / "taken").touch()
+    out = tmp_path / "taken" / "o.jsonl"
+    assert score(*videos_in(tmp_path, 1), "--task", "x", "--out", out) == 1
+    assert f"cannot be written to {out}: " in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("model")

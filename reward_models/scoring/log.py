@@ -73,6 +73,11 @@ class ScoreLog:
         self.model = model
         self._tasks: dict[str, str] = {}
         self._identity: dict[str, Any] = {}
+        if path.exists() and not path.is_file():  # a folder, or a device, which may never end
+            raise OutputUnwritable(
+                f"Scores cannot be written to {path}, which is no regular file. Choose another --out, or "
+                "leave it out to write to stdout."
+            )
         self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
