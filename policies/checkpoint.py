@@ -23,7 +23,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 def save_checkpoint(path: Path, state: Any) -> None:
-    """Write nested dicts and lists of tensors, arrays, numbers, texts and None, whole or not at all."""
+    """Write nested dicts and lists of tensors, numbers, texts and None, whole or not at all."""
     tensors: dict[str, torch.Tensor] = {}
     structure = json.dumps(_pack(state, tensors))
     partial = path.with_name(f"{path.name}.partial")
@@ -43,7 +43,7 @@ def load_checkpoint(path: Path) -> Any:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise WeightsError(
-            f"Expected a checkpoint in {path}, got: {error}. Delete the run folder and start again."
+            f"{path} is no whole checkpoint ({error}). Delete the run folder and start again."
         ) from error
     return _unpack(structure, tensors)
 
@@ -54,9 +54,6 @@ def _pack(node: Any, tensors: dict[str, torch.Tensor]) -> list[Any]:
         case torch.Tensor():
             tensors[name] = node.detach().clone().contiguous()
             return ["tensor", name]
-        case np.ndarray():
-            tensors[name] = torch.from_numpy(node.copy())
-            return ["array", name]
         case dict():
             return ["dict", [[key, _pack(value, tensors)] for key, value in node.items()]]
         case list() | tuple():
@@ -64,7 +61,7 @@ def _pack(node: Any, tensors: dict[str, torch.Tensor]) -> list[Any]:
         case None | bool() | int() | float() | str():
             return ["value", node]
     raise TypeError(
-        f"Expected tensors, arrays, numbers, texts or None to save, got {type(node).__name__}."
+        f"A {type(node).__name__} cannot be saved: pass tensors, numbers, texts, None, or dicts and lists of them."
     )
 
 
@@ -73,8 +70,6 @@ def _unpack(node: list[Any], tensors: dict[str, torch.Tensor]) -> Any:
     match kind:
         case "tensor":
             return tensors[content]
-        case "array":
-            return tensors[content].numpy()
         case "dict":
             return {key: _unpack(value, tensors) for key, value in content}
         case "list":
@@ -107,13 +102,10 @@ def open_run(run_dir: Path, config: Mapping[str, Any], *, resume: bool) -> Any |
         if different:
             pairs = ", ".join(f"{k} {found.get(k)!r} (now {wanted.get(k)!r})" for k in different)
             raise RunMismatch(
-                f"Expected the config that {run_dir} was made with; it has {pairs}. "
-                "Choose another run folder, or the old config."
+                f"{run_dir} was made with another config: {pairs}. Choose another run folder, or the old config."
             )
         if not resume:
-            raise RunMismatch(
-                f"Expected a new run folder, got {run_dir}, which holds a run. Resume it."
-            )
+            raise RunMismatch(f"{run_dir} holds a run already. Resume it, or choose a new folder.")
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(path, wanted)
     checkpoint = run_dir / CHECKPOINT

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Demos:
         landmarks: `(N, K, 3)` float32 x, y in [0, 1) of width and height, present 0/1: labels only.
         episode_ends: `(E,)` int64, rising; episode e ends before row `episode_ends[e]`.
         names: Names of the K landmarks.
-        task: The command.
+        task: The task that was demonstrated.
         fps: Control rate in [Hz].
     """
 
@@ -40,23 +41,23 @@ class Demos:
         rows = len(self.images)
         if self.images.shape != (rows, *IMAGE_SIZE, 3) or self.images.dtype != np.uint8:
             raise InvalidDemos(
-                f"Expected uint8 images of shape (N, {IMAGE_SIZE[0]}, {IMAGE_SIZE[1]}, 3), got "
-                f"{self.images.dtype} {self.images.shape}. Make them with `policies.vision.downsample`."
+                f"Images must be uint8 (N, {IMAGE_SIZE[0]}, {IMAGE_SIZE[1]}, 3), got {self.images.dtype} "
+                f"{self.images.shape}. Make them with `policies.vision.downsample`."
             )
         if self.landmarks.shape != (rows, len(self.names), 3):
             raise InvalidDemos(
-                f"Expected landmarks of shape ({rows}, {len(self.names)}, 3), got {self.landmarks.shape}."
+                f"Landmarks must have the shape ({rows}, {len(self.names)}, 3), got {self.landmarks.shape}."
             )
         for name in ("states", "actions"):
             values = getattr(self, name)
             if values.ndim != 2 or len(values) != rows or not np.isfinite(values).all():
                 raise InvalidDemos(
-                    f"Expected {rows} rows of finite {name}, got shape {values.shape}."
+                    f"The {name} must be {rows} rows of finite numbers, got shape {values.shape}."
                 )
         ends = self.episode_ends
         if not (len(ends) and (np.diff(ends, prepend=0) > 0).all() and ends[-1] == rows):
             raise InvalidDemos(
-                f"Expected episode ends that rise to {rows}, got {ends[:8]}... to {ends[-1:]}."
+                f"Episode ends must rise to {rows}, got {ends[:8]}... to {ends[-1:]}."
             )
 
     def __len__(self) -> int:
@@ -77,16 +78,16 @@ class Demos:
             if isinstance(error, InvalidDemos):
                 raise
             raise InvalidDemos(
-                f"Expected {', '.join(ARRAYS)} (.npy) and meta.json in {folder}, got: {error}. "
+                f"{folder} must hold {', '.join(ARRAYS)} (.npy) and meta.json ({error}). "
                 "Collect the demonstrations again."
             ) from error
 
-    def save(self, folder: Path) -> None:
-        """Write what `load` reads."""
+    def save(self, folder: Path, **notes: Any) -> None:
+        """Write what `load` reads, and notes about the recording into `meta.json`."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in ARRAYS:
             np.save(folder / f"{name}.npy", getattr(self, name))
-        meta = {"landmarks": list(self.names), "task": self.task, "fps": self.fps}
+        meta = {"landmarks": list(self.names), "task": self.task, "fps": self.fps, **notes}
         (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
 
     def split(self, held_out: float) -> tuple[np.ndarray, np.ndarray]:

@@ -101,9 +101,7 @@ class DDIM:
     def __init__(self, sample_steps: int) -> None:
         if TRAIN_STEPS % sample_steps:
             # Otherwise the noise level that a step leaves is not the one that the next step expects.
-            raise ValueError(
-                f"Expected a divisor of {TRAIN_STEPS} sample steps, got {sample_steps}."
-            )
+            raise ValueError(f"sample_steps must divide {TRAIN_STEPS}, got {sample_steps}.")
         levels = alphas_cumprod()
         steps = range(TRAIN_STEPS - 1, -1, -(TRAIN_STEPS // sample_steps))
         self.steps = torch.tensor(list(steps))

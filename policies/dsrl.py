@@ -4,16 +4,12 @@ The decoder (observation, noise) -> action chunk is deterministic, so its initia
 soft actor-critic can learn it (arXiv 2506.15799). No gradient passes through the decoder, and no update calls it.
 
 A run has three phases. *Warm-up*: episodes of the untrained actor, which behaves like the base policy; then the critics
-learn alone, because an actor that follows untrained critics forgets the base policy. *Learning*: the actor explores, and
+learn alone. *Learning*: the actor explores, and
 all are updated after each episode. *Trial*: episodes of the actor's running average, without updates. A one-sided test
 compares the rewards of trial and warm-up; without a significant gain the base policy is kept.
 
-- gamma is per env step and raised to the steps that a chunk really lasted; the last one may be cut.
-- A time limit is not a termination; what is depends on the reward map, see `DsrlConfig.bootstrap`.
-- An episode whose reward is NaN (the reward model failed and the wrapper was told to say so) is never learned from, and
-  one that a fault of the robot spoiled is played again.
-- Optionally only the slow part of the noise is steered (`steered`); the rest stays random.
-- A clock joins the features: with a time limit, what a state is worth depends on the time left.
+gamma is per env step and raised to the steps that a chunk really lasted. A clock joins the features: with a time limit,
+what a state is worth depends on the time left. An episode without a score (reward NaN) is never learned from.
 """
 
 import math
@@ -51,11 +47,8 @@ NOISE_POLICY = "noise_policy.safetensors"
 DECISION = "decision.json"
 RESAMPLES = 1_999
 """Ways to deal the rewards that the test tries; all of them if there are fewer."""
-RECENT = 40
-"""Episodes in the mean reward of the progress bar."""
 
 BootstrapRule = Literal["scored_end", "success_only"]
-Phase = Literal["warm_up", "learning", "trial"]
 
 
 @dataclass(frozen=True)
@@ -134,13 +127,11 @@ class FineTuned:
 
     Attributes:
         noise: What to play: the averaged actor, or the base policy's noise if nothing was gained.
-        average: The averaged actor, kept or not.
         decision: Why.
         metrics: One dict per episode, as in `metrics.jsonl`.
     """
 
     noise: NoisePolicy | BaseNoise
-    average: NoisePolicy
     decision: Decision
     metrics: list[dict[str, Any]]
 
@@ -223,16 +214,10 @@ class Learner:
         self.explore = NoisePolicy(self.sac.actor, *steering, deterministic=False)
         self.average = NoisePolicy(cast(Actor, self.sac.average.module), *steering)
 
-    @property
-    def critics_trained(self) -> bool:
-        """Whether the critics have been updated, so that an actor may follow them."""
-        return bool(self.sac.targets.n_averaged)
-
     def add(self, record: EpisodeRecord) -> None:
         """Put a scored episode into the replay, whenever its score comes; without a score it is no experience."""
         if not math.isnan(record.reward):
-            basis = self.explore.basis.cpu()
-            self.replay.add(to_transitions(record, self.config, basis))
+            self.replay.add(to_transitions(record, self.config, self.explore.basis.cpu()))
 
     def learn(self, updates: int, *, actor: bool) -> dict[str, float]:
         """Draw batches and update; returns the mean losses."""
@@ -317,29 +302,24 @@ def train(
     keep_lines(run_dir / METRICS, len(metrics))
     start, total = len(metrics), episodes + config.trial_episodes
     for number in (bar := trange(start, total, initial=start, total=total, desc="fine-tuning")):
-        phase: Phase = "warm_up" if number < config.warm_up_episodes else "learning"
-        phase = phase if number < episodes else "trial"
-        record = play_valid(
-            env,
-            policy,
-            learner.average if phase == "trial" else learner.explore,
-            seed=first_env_seed + number,
-            generator=learner.generator,
-        )
+        early = "warm_up" if number < config.warm_up_episodes else "learning"
+        phase = early if number < episodes else "trial"
+        noise = learner.average if phase == "trial" else learner.explore
+        reset_seed = first_env_seed + number
+        record = play_valid(env, policy, noise, seed=reset_seed, generator=learner.generator)
         losses: dict[str, float] = {}
         if phase != "trial":
             learner.add(record)
-        if number + 1 >= config.warm_up_episodes and phase != "trial":
-            if not learner.critics_trained:
-                losses = learner.learn(config.warm_up_updates, actor=False)
-            else:
-                losses = learner.learn(config.updates_per_chunk * len(record.executed), actor=True)
+        if config.warm_up_episodes <= number + 1 <= episodes:
+            # An actor that follows untrained critics forgets the base policy: they learn alone first.
+            ready = bool(learner.sac.targets.n_averaged)
+            many = config.updates_per_chunk * len(record.executed)
+            losses = learner.learn(many if ready else config.warm_up_updates, actor=ready)
         env_steps = len(record) + (metrics[-1]["env_steps"] if metrics else 0)
         counts = {"episode": number, "phase": phase, "env_steps": env_steps, "steps": len(record)}
         metrics.append({**counts, "reward": record.reward, **record.logged, **losses})
         append_metrics(run_dir / METRICS, metrics[-1])
-        recent = _finite([line["reward"] for line in metrics[-RECENT:]])
-        bar.set_postfix(reward=f"{recent.mean():.2f}" if len(recent) else "none")
+        bar.set_postfix_str(f"{phase}, reward {record.reward:.2f}")
         if on_episode is not None:
             on_episode(number, record, metrics[-1])
         if (number + 1) % config.save_every == 0 or number + 1 == total:
@@ -349,5 +329,4 @@ def train(
     learner.average.save(run_dir / NOISE_POLICY)
     write_json(run_dir / DECISION, finite(asdict(decision)))
     base = BaseNoise(policy.chunk, policy.action_dim)
-    noise = learner.average if decision.improved else base
-    return FineTuned(noise, learner.average, decision, metrics)
+    return FineTuned(learner.average if decision.improved else base, decision, metrics)

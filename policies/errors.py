@@ -1,4 +1,4 @@
-"""Errors of the policies: each message says what was expected, what was got and what to do."""
+"""Errors of the policies: each message says what is wrong and what to do."""
 
 from roboreward_gym.errors import RoboRewardError
 

@@ -26,9 +26,9 @@ class PolicyConfig:
     """Sizes of a policy; saved beside its weights."""
 
     landmarks: tuple[str, ...] = ()
-    """Names of what the first heat maps were taught to find; labels of training, never inputs."""
+    """Names of what the first heat maps were trained to find; labels for training, never inputs."""
     task: str = ""
-    """The command of the demonstrations."""
+    """The task of the demonstrations."""
     fps: float = 5.0
     """Control rate of the demonstrations in [Hz]."""
     maps: int = 18
@@ -53,12 +53,11 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         if len(self.landmarks) > self.maps:
             raise ValueError(
-                f"Expected at most {self.maps} landmarks, one per heat map, got {len(self.landmarks)}. "
-                "Raise `maps`."
+                f"{len(self.landmarks)} landmarks need as many heat maps, got {self.maps}. Raise `maps`."
             )
         if self.width % (2 * self.heads):
             raise ValueError(
-                f"Expected width a multiple of 2 x heads, got {self.width} and {self.heads}."
+                f"width must be a multiple of 2 x heads, got {self.width} and {self.heads}."
             )
 
     @property
@@ -104,7 +103,7 @@ class DiffusionPolicy(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: np.ndarray, states: np.ndarray) -> Tensor:
-        """What the policy makes of observations.
+        """Features of observations.
 
         Args:
             images: `(B, H, W, 3)` uint8 camera images of aspect 4:3.
@@ -118,8 +117,7 @@ class DiffusionPolicy(nn.Module):
         """
         if states.shape != (len(images), self.config.state_dim) or not np.isfinite(states).all():
             raise InvalidObservation(
-                f"Expected finite states of shape ({len(images)}, {self.config.state_dim}), "
-                f"got {states.shape} {'with' if states.size else 'without'} values."
+                f"States must be finite and of shape ({len(images)}, {self.config.state_dim}), got {states.shape}."
             )
         small = torch.from_numpy(np.ascontiguousarray(downsample(images)))
         device = self.state_normalizer.centre.device
@@ -162,7 +160,7 @@ class DiffusionPolicy(nn.Module):
             known = {field.name for field in fields(PolicyConfig)}
             if not isinstance(data, dict) or set(data) != known:
                 raise WeightsError(
-                    f"Expected the fields {sorted(known)} in {folder / CONFIG}, got {data}."
+                    f"{folder / CONFIG} must have the fields {sorted(known)}, got {data}."
                 )
             landmarks = tuple(data.pop("landmarks"))
             policy = cls(PolicyConfig(landmarks=landmarks, **data))
@@ -175,7 +173,7 @@ class DiffusionPolicy(nn.Module):
             RuntimeError,
         ) as error:
             raise WeightsError(
-                f"Expected a policy ({CONFIG} and {WEIGHTS}) in {folder}, got: {error}. "
+                f"{folder} holds no policy ({CONFIG} and {WEIGHTS}): {error}. "
                 "Train one with `python -m policies.pretrain`, or fetch the file again."
             ) from error
         return policy.eval().requires_grad_(requires_grad=False)

@@ -88,15 +88,7 @@ class Ensemble(nn.Module):
 
 
 class Actor(nn.Module):
-    """Features to a squashed Gaussian over steered noise; untrained, close to a standard normal.
-
-    Args:
-        features: Length of the feature vector.
-        size: Coordinates of the steered noise.
-        hidden: Widths of the hidden layers.
-        bound: Largest noise, per coordinate.
-        generator: Source of the initial weights.
-    """
+    """Features `(B, features)` to a squashed Gaussian over noise `(B, size)` within a bound."""
 
     def __init__(
         self,
@@ -136,11 +128,7 @@ class Actor(nn.Module):
 class Sac(nn.Module):
     """Actor, critics and temperature, and one update of each, on the device of the generator.
 
-    Args:
-        config: Networks and updates.
-        features: Length of the feature vector.
-        size: Coordinates of the steered noise.
-        generator: Source of the initial weights and of the sampled noise.
+    Features are `(B, features)`, the learner's action is noise `(B, size)`.
     """
 
     def __init__(

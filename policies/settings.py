@@ -8,11 +8,7 @@ from roboreward_gym.errors import InvalidSetting
 
 
 def require_positive(config: Any, *names: str) -> None:
-    """Refuse settings of a config that are not above 0.
-
-    Raises:
-        InvalidSetting: One of them is not.
-    """
+    """Raise `InvalidSetting` for the first of these settings that is not above 0."""
     for name in names:
         if getattr(config, name) <= 0:
             raise InvalidSetting(f"{name} must be above 0, got {getattr(config, name)}.")

@@ -34,12 +34,12 @@ def downsample(images: np.ndarray) -> np.ndarray:
     height, width = IMAGE_SIZE
     if images.dtype != np.uint8 or images.ndim < 3 or images.shape[-1] != 3:
         raise InvalidObservation(
-            f"Expected uint8 images of shape (..., H, W, 3), got {images.dtype} {images.shape}."
+            f"Images must be uint8 (..., H, W, 3), got {images.dtype} {images.shape}."
         )
     if images.shape[-3] * width != images.shape[-2] * height or images.shape[-3] < height:
         raise InvalidObservation(
-            f"Expected images of aspect 4:3 and at least {IMAGE_SIZE} (height, width), "
-            f"got {images.shape[-3:-1]}. Crop the camera image to 4:3."
+            f"Images must be 4:3 and at least {IMAGE_SIZE} (height, width), got {images.shape[-3:-1]}. "
+            "Crop the camera image to 4:3."
         )
     if images.shape[-3:-1] == IMAGE_SIZE:
         return images

@@ -22,7 +22,7 @@ def test_nested_state_comes_back_bit_exactly(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     state = {
         "tensors": [torch.randn(3), torch.arange(4)],
-        0: {"array": rng.random(5), "empty": torch.zeros(0)},
+        0: {"empty": torch.zeros(0)},
         "scalar": torch.tensor(2.5),
         "rng": rng.bit_generator.state,
         "generator": torch.Generator().manual_seed(5).get_state(),
@@ -33,14 +33,13 @@ def test_nested_state_comes_back_bit_exactly(tmp_path: Path) -> None:
     assert list(back) == list(state)
     assert torch.equal(back["tensors"][0], state["tensors"][0])
     assert back["tensors"][1].dtype == torch.int64
-    assert np.array_equal(back[0]["array"], state[0]["array"])
     assert back["scalar"].shape == ()
     assert back["rng"] == state["rng"]
     assert torch.equal(back["generator"], state["generator"])
     assert back["plain"] == state["plain"]
 
 
-def test_optimiser_goes_on_to_the_bit(tmp_path: Path) -> None:
+def test_optimiser_goes_on_bit_exactly(tmp_path: Path) -> None:
     def step(weight: torch.nn.Parameter, adam: torch.optim.Adam) -> None:
         weight.grad = weight.detach() ** 2
         adam.step()
@@ -65,7 +64,7 @@ def test_equal_storage_saves_both_tensors(tmp_path: Path) -> None:
 
 
 def test_objects_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"got .*Path"):
+    with pytest.raises(TypeError, match=r"Path cannot be saved"):
         save_checkpoint(tmp_path / "c", {"path": Path("x")})
 
 
@@ -80,14 +79,14 @@ def test_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
 def test_corrupt_or_missing_checkpoint_says_so(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "c").write_bytes(content)
-    with pytest.raises(WeightsError, match="Expected a checkpoint"):
+    with pytest.raises(WeightsError, match="no whole checkpoint"):
         load_checkpoint(tmp_path / "c")
 
 
 def test_cut_checkpoint_says_so(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", {"w": torch.randn(100)})
     (tmp_path / "c").write_bytes((tmp_path / "c").read_bytes()[:-50])
-    with pytest.raises(WeightsError, match="Expected a checkpoint"):
+    with pytest.raises(WeightsError, match="no whole checkpoint"):
         load_checkpoint(tmp_path / "c")
 
 

@@ -68,7 +68,7 @@ def test_saved_demos_come_back(tmp_path: Path) -> None:
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change: dict) -> None:
-    with pytest.raises(InvalidDemos, match="Expected"):
+    with pytest.raises(InvalidDemos, match="must"):
         made(**change)
 
 

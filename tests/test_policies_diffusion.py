@@ -93,5 +93,5 @@ def test_both_modes_survive_and_noise_chooses() -> None:
 
 
 def test_uneven_sample_steps_are_refused() -> None:
-    with pytest.raises(ValueError, match="divisor"):
+    with pytest.raises(ValueError, match="must divide 100"):
         DDIM(3)

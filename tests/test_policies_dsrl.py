@@ -49,6 +49,10 @@ def actor_at_the_end(run: Path) -> torch.Tensor:
     return torch.cat([v.flatten() for k, v in networks.items() if k.startswith("actor.")])
 
 
+def average(run: Path) -> torch.Tensor:
+    return weights(NoisePolicy.load(run / NOISE_POLICY).actor)
+
+
 def tune(run: Path, config: DsrlConfig = TINY, **options: Any) -> FineTuned:
     env = options.pop("env", None) or GoToFlag()
     options = {"episodes": EPISODES, **options}
@@ -92,7 +96,8 @@ def test_steering_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
     base = successes(BaseNoise(CHUNK, ACTIONS))
     assert base < 0.6
     assert tuned.decision.improved
-    assert tuned.noise is tuned.average
+    assert isinstance(tuned.noise, NoisePolicy)
+    assert torch.equal(weights(tuned.noise.actor), average(tmp_path))
     assert successes(tuned.noise) > base + 0.3
     assert tuned.decision.trial_reward > 0.7
 
@@ -187,10 +192,9 @@ def test_updates_after_each_episode(
 
 def test_trial_is_played_by_the_average_and_the_rest_by_the_actor(tmp_path: Path) -> None:
     tuned = tune(tmp_path, replace(TINY, actor_lr=1e-2))
-    assert not torch.allclose(weights(tuned.average.actor), actor_at_the_end(tmp_path), atol=1e-3)
+    assert not torch.allclose(average(tmp_path), actor_at_the_end(tmp_path), atol=1e-3)
     trial = [line for line in tuned.metrics if line["phase"] == "trial"]
     assert [line["episode"] for line in trial] == list(range(EPISODES, EPISODES + 4))
-    generator = torch.Generator()
     seen: list[bool] = []
 
     class Watch(NoisePolicy):
@@ -200,10 +204,9 @@ def test_trial_is_played_by_the_average_and_the_rest_by_the_actor(tmp_path: Path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("policies.dsrl.NoisePolicy", Watch)
-        again = tune(tmp_path / "again", replace(TINY, actor_lr=1e-2))
+        tune(tmp_path / "again", replace(TINY, actor_lr=1e-2))
     assert seen == [False] * 2 * EPISODES + [True] * 2 * 4, "two chunks an episode"
-    assert torch.equal(weights(again.average.actor), weights(tuned.average.actor))
-    assert tuned.average(torch.zeros(1, FEATURES), 0, generator).shape == (1, CHUNK, ACTIONS)
+    assert torch.equal(average(tmp_path / "again"), average(tmp_path))
 
 
 @pytest.mark.parametrize("stop", [2, 6, 11, 13])
@@ -218,7 +221,7 @@ def test_resumed_run_equals_uninterrupted(tmp_path: Path, stop: int) -> None:
         tune(tmp_path / "cut", on_episode=interrupt)
     again = tune(tmp_path / "cut", resume=True)
     assert torch.equal(actor_at_the_end(tmp_path / "whole"), actor_at_the_end(tmp_path / "cut"))
-    assert torch.equal(weights(whole.average.actor), weights(again.average.actor))
+    assert torch.equal(average(tmp_path / "whole"), average(tmp_path / "cut"))
     assert whole.decision == again.decision
     texts = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("whole", "cut")]
     assert texts[0] == texts[1]
@@ -227,8 +230,9 @@ def test_resumed_run_equals_uninterrupted(tmp_path: Path, stop: int) -> None:
 
 def test_finished_run_resumes_to_its_result(tmp_path: Path) -> None:
     whole = tune(tmp_path)
+    before = average(tmp_path)
     again = tune(tmp_path, resume=True)
-    assert torch.equal(weights(whole.average.actor), weights(again.average.actor))
+    assert torch.equal(before, average(tmp_path))
     assert whole.decision == again.decision
 
 
@@ -327,8 +331,8 @@ def test_constant_reward_keeps_the_base_policy(tmp_path: Path) -> None:
     assert json.loads((tmp_path / DECISION).read_text()) == {
         "improved": False, "p_value": 1.0, "warm_up_reward": 0.5, "trial_reward": 0.5,
     }  # fmt: skip
-    saved = NoisePolicy.load(tmp_path / NOISE_POLICY)
-    assert torch.equal(weights(saved.actor), weights(tuned.average.actor))
+    untrained = weights(Learner(TINY, TwoModes()).sac.actor)
+    assert not torch.equal(average(tmp_path), untrained), "saved all the same"
 
 
 def test_decision_compares_the_warm_up_with_the_trial_only(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_downsampled_images_pass_unchanged() -> None:
     ],
 )
 def test_other_aspect_size_dtype_or_channels_are_refused(image: np.ndarray) -> None:
-    with pytest.raises(InvalidObservation, match="Expected"):
+    with pytest.raises(InvalidObservation, match="Images must be"):
         downsample(image)
 
 

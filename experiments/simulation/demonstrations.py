@@ -5,7 +5,6 @@ varying speed and precision, with no label that the policy sees. A policy cloned
 some of the time, which is what DSRL needs: something to choose from.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from experiments.run_folder import new_folder
 from experiments.workers import prepare, worker_pool
+from policies.demos import Demos
 from policies.vision import downsample
 from roboreward_gym._cli import run_program
 from robots.conventions import ACTION_DIM, CONTROL_HZ, LANDMARKS, MAX_STEP_M
@@ -188,20 +188,16 @@ def record(config: DemonstrationConfig) -> None:
         work = pool.imap(_record, jobs, chunksize=4)
         bar = tqdm(work, total=config.episodes, desc=f"{config.scene} demonstrations")
         episodes = [stretch for stretches in bar for stretch in stretches]
-    for name in episodes[0]:
-        np.save(config.out / f"{name}.npy", np.concatenate([e[name] for e in episodes]))
-    ends = np.cumsum([len(e["actions"]) for e in episodes]).astype(np.int64)
-    np.save(config.out / "episode_ends.npy", ends)
-    meta = {
-        "landmarks": list(LANDMARKS),
-        "task": "; ".join(MIXTURE[config.scene]),
-        "fps": CONTROL_HZ,
-        "seed": config.seed,
-        "mixture": dict(MIXTURE[config.scene]),
-        "detours": config.detours,
-        "idle": config.idle,
-    }
-    (config.out / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+    rows = {name: np.concatenate([e[name] for e in episodes]) for name in episodes[0]}
+    demos = Demos(
+        **rows,
+        episode_ends=np.cumsum([len(e["actions"]) for e in episodes]).astype(np.int64),
+        names=tuple(LANDMARKS),
+        task="; ".join(MIXTURE[config.scene]),
+        fps=CONTROL_HZ,
+    )
+    settings = {"seed": config.seed, "detours": config.detours, "idle": config.idle}
+    demos.save(config.out, mixture=dict(MIXTURE[config.scene]), **settings)
 
 
 def main() -> None:
