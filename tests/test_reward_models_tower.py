@@ -86,6 +86,21 @@ def test_batches_repeat_for_the_same_seed(data: RewardData) -> None:
     assert not torch.equal(a.patches, c.patches)
 
 
+def test_batches_are_shifted_by_whole_pixels(data: RewardData) -> None:
+    stored = data.dense[..., :2][data.dense[..., 2] > 0]
+
+    def distances_px(shift_px: int) -> np.ndarray:
+        """How far each landmark of a batch is from where the data has the nearest one, in [px]."""
+        config = dataclasses.replace(PLAIN, shift_px=shift_px)
+        scene = draw_batch(data, config, np.random.default_rng(0)).scene.numpy()
+        places = (scene[..., :2][scene[..., 3] > 0] + 1) / 2
+        gaps = (places[:, None] - stored[None]) * (96, 64)
+        return np.linalg.norm(gaps, axis=-1).min(1)
+
+    assert distances_px(0).max() < 1e-3
+    assert (distances_px(8) > 0.1).mean() > 0.5
+
+
 def test_colours_change_only_with_jitter(data: RewardData) -> None:
     plain = draw_batch(data, PLAIN, np.random.default_rng(0))
     jittered = draw_batch(
