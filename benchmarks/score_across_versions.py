@@ -81,7 +81,8 @@ def save_clips(clips: list[Clip], path: Path) -> None:
     arrays |= {f"indices_{i}": clip.indices for i, clip in enumerate(sampled)}
     rest = [{"task": clip.task, "fps": clip.fps, "num_frames": clip.total} for clip in sampled]
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, about=np.array(json.dumps(rest)), **arrays)
+    arrays["about"] = np.array(json.dumps(rest))
+    np.savez_compressed(path, **arrays)  # ty: ignore[invalid-argument-type] its stub knows no dict
 
 
 def load_clips(path: Path) -> list[Clip]:
@@ -148,7 +149,9 @@ def main(config: VersionsConfig) -> int:
         name: compare(ours, scores_of(python, clips, config.folder / f"{name}.json"))
         for name, python in (("newest", config.newest), ("oldest", config.oldest))
     }
-    record(**{name: {**result, "reference": ours["versions"]} for name, result in found.items()})
+    for result in found.values():
+        result["reference"] = ours["versions"]
+    record(newest=found["newest"], oldest=found["oldest"])
     print(json.dumps(found, indent=2))
     equal = all(
         result["levels_equal"] == result["clips"]
