@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,9 +47,25 @@ def test_no_command_shows_the_help_as_an_error(capsys: pytest.CaptureFixture[str
     assert shown.err == cli.usage()
 
 
-def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_lists_what_a_score_may_depend_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("roboreward-gym ")
+    lines = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["roboreward-gym"] == version("roboreward-gym")
+    assert lines["transformers"] == version("transformers")
+    assert {"gymnasium", "numpy", "torch", "tokenizers", "python"} < set(lines)
+
+
+@pytest.mark.parametrize("command", ["score", "serve", "bench"])
+def test_help_names_the_command_and_the_options_of_local_models(command: str) -> None:
+    source = f"from reward_models.commands.main import main; main([{command!r}, '--help'])"
+    code = f"import sys\ntry:\n    {source}\nfinally:\n    print('torch' in sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout.startswith(f"usage: roboreward {command}")
+    for option in ("--device", "--dtype", "--quantize", "--attention"):
+        assert option in found.stdout
+    assert found.stdout.splitlines()[-1] == "False"
 
 
 def test_an_unknown_command_suggests_the_closest(capsys: pytest.CaptureFixture[str]) -> None:

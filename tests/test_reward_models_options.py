@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from reward_models.model_options import ModelOptions, options_into_name, split_options
 from reward_models.qwen3vl import published
-from reward_models.qwen3vl.options import ModelOptions, split_options
 from reward_models.qwen3vl.published import load_8b, load_checkpoint
+from reward_models.scoring.videos import ScoreConfig
 from roboreward_gym import load_reward_model
 from roboreward_gym.errors import InvalidSetting, UnknownName
 from roboreward_gym.registry import split_name
@@ -84,3 +85,11 @@ def test_a_folder_with_a_question_mark_in_its_name_is_a_folder(
     load_checkpoint(f"{tmp_path}/a?b?dtype=float16")
     assert [source for source, _ in loaded] == [f"{tmp_path}/a?b"] * 2
     assert [options.dtype for _, options in loaded] == [None, "float16"]
+
+
+def test_flags_end_up_in_the_name_of_the_model(tmp_path: Path) -> None:
+    config = ScoreConfig(options=ModelOptions(dtype="bfloat16"))
+    assert options_into_name(config).model == "roboreward-nano?dtype=bfloat16"
+    config = ScoreConfig(model=str(tmp_path), options=ModelOptions(device="cpu"))
+    assert options_into_name(config).model == f"checkpoint:{tmp_path}?device=cpu"
+    assert options_into_name(ScoreConfig(model="constant:3")).model == "constant:3"

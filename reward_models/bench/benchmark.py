@@ -8,7 +8,7 @@ in RoboRewardBench, and is counted in `unreadable_count`.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import tyro
 from tqdm import tqdm
 
 from reward_models.data.reward_data import RewardData, Split
+from reward_models.model_options import ModelOptions, options_into_name
 from roboreward_gym._cli import keep_freed_memory, run_program
 from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.registry import load_reward_model, reward_model_names
@@ -37,6 +38,8 @@ class BenchmarkConfig:
     """Data folders."""
     out: Path
     """JSON file to write; the picture gets the same name with `.png`."""
+    options: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
+    """How a local model is loaded."""
     no_negatives: str | None = None
     """Second reward model, measured on the same examples: for the model card, one trained without negatives."""
     split: Split = "test"
@@ -97,7 +100,8 @@ def run(config: BenchmarkConfig) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure one reward model, as the command line says."""
-    result = run(tyro.cli(BenchmarkConfig, args=argv, prog="roboreward bench", description=__doc__))
+    config = tyro.cli(BenchmarkConfig, args=argv, prog="roboreward bench", description=__doc__)
+    result = run(options_into_name(config))
     summary = {k: v for k, v in result.items() if k not in DETAILS and not isinstance(v, dict)}
     tqdm.write(json.dumps(_without_nan(summary), indent=2))
     return 0

@@ -1,15 +1,18 @@
 """The console script `roboreward`: one word per job, and nothing heavy loaded before the job is known."""
 
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from roboreward_gym.errors import RoboRewardError, UnknownName
 
 DISTRIBUTION = "roboreward-gym"
+VERSIONED = ("gymnasium", "numpy", "torch", "transformers", "tokenizers")
+"""Packages that `--version` names beside ours."""
 FAILED, MISUSED, INTERRUPTED, UNREAD = 1, 2, 130, 141
 """Exit statuses, beside 0: an error that was explained, a command that makes no sense, Ctrl-C, and output that
 nobody reads any more (`roboreward ... | head`)."""
@@ -27,15 +30,15 @@ class Command:
 
 COMMANDS = {
     "score": Command(
-        "reward_models.scoring.videos", "Judge videos, folders of frames or a data set."
+        "reward_models.scoring.videos", "Score videos, folders of frames or a data set."
     ),
     "serve": Command(
         "reward_models.serving.server",
-        "Let other machines ask a judge over HTTP.",
+        "Let other machines score over HTTP.",
         extra="models,serve",
     ),
     "doctor": Command(
-        "reward_models.commands.doctor", "Check that this machine can load and run a judge."
+        "reward_models.commands.doctor", "Check that this machine can load and run a reward model."
     ),
     "bench": Command(
         "reward_models.bench.benchmark",
@@ -61,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(usage())
         return 0
     if name == "--version":
-        sys.stdout.write(f"{DISTRIBUTION} {version(DISTRIBUTION)}\n")
+        sys.stdout.write(versions())
         return 0
     if name not in COMMANDS:
         sys.stderr.write(f"{UnknownName('command', name, COMMANDS)}\n")
@@ -90,6 +93,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def load(name: str) -> Callable[[list[str]], int]:
     """Import the function behind a subcommand."""
     return import_module(COMMANDS[name].module).main
+
+
+def versions() -> str:
+    """List the versions that a score may depend on, a line each; what is not installed says so."""
+    found = {DISTRIBUTION: version(DISTRIBUTION)}
+    for package in VERSIONED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    found["python"] = platform.python_version()
+    return "".join(f"{package} {number}\n" for package, number in found.items())
 
 
 def usage() -> str:

@@ -29,9 +29,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from reward_models.model_options import Quantization
 from reward_models.protocol.frames import MERGE, PATCH, TEMPORAL_PATCH
 from reward_models.qwen3vl.memory import KEPT_PRECISE, check_memory, count_parameters
-from reward_models.qwen3vl.options import Quantization
 from roboreward_gym.errors import InvalidSetting, RewardModelUnavailable, WeightsError
 
 MODEL_TYPE = "qwen3_vl"

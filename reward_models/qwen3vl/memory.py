@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from reward_models.qwen3vl.options import Quantization
+from reward_models.model_options import Quantization
 from roboreward_gym.errors import RewardModelUnavailable
 
 ACTIVATIONS = 1.1

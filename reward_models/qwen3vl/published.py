@@ -1,6 +1,6 @@
 """Local models by name: `roboreward-4b`, `roboreward-8b`, and `checkpoint:FOLDER_OR_HUB_ID[@REVISION]` for any Qwen3-VL.
 
-Options follow a question mark: `roboreward-8b?dtype=bfloat16&device=cuda:1` (see `reward_models.qwen3vl.options`). Torch and
+Options follow a question mark: `roboreward-8b?dtype=bfloat16&device=cuda:1` (see `reward_models.model_options`). Torch and
 transformers are imported when a model is made, so that naming one costs nothing.
 """
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reward_models.qwen3vl.options import ModelOptions, split_options
+from reward_models.model_options import ModelOptions, split_options
 from roboreward_gym.errors import InvalidSetting, WeightsError
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 import torch
 import transformers
 
+from reward_models.model_options import Quantization
 from reward_models.protocol.answer import parse_published, parse_strict
 from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip, sample_clip
 from reward_models.protocol.inputs import InputBuilder, move
@@ -34,7 +35,6 @@ from reward_models.qwen3vl.loading import (
     weights_sha256,
 )
 from reward_models.qwen3vl.memory import check_memory, count_parameters
-from reward_models.qwen3vl.options import Quantization
 from reward_models.qwen3vl.patches import project_patches
 from reward_models.qwen3vl.reference import EXAMPLES, LIBRARY_ERRORS, settings_differences
 from reward_models.qwen3vl.trained_tasks import TrainedTasks

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from tqdm import tqdm
 
+from reward_models.model_options import ModelOptions, options_into_name
 from reward_models.scoring.inputs import (
     InvalidRequest,
     Request,
@@ -49,6 +50,8 @@ class ScoreConfig:
     """What the robot was told to do in these videos; in a data set, instead of its own tasks."""
     model: str = "roboreward-nano"
     """Name of the reward model."""
+    options: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
+    """How a local model is loaded."""
     clips: Path | None = None
     """Instead of videos: a .csv or .jsonl file with columns video, task and optionally fps, id."""
     dataset: Path | None = None
@@ -272,7 +275,9 @@ def _summarize(scored: int, done: int, unreadable: int, failed: int) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Score what the command line names; the exit status."""
-    config = tyro.cli(ScoreConfig, args=argv, description=__doc__, prog="roboreward score")
+    config = options_into_name(
+        tyro.cli(ScoreConfig, args=argv, description=__doc__, prog="roboreward score")
+    )
     keep_freed_memory()
     return run(config)
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,6 +28,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
+from reward_models.model_options import ModelOptions, options_into_name
 from reward_models.net.addresses import is_loopback
 from reward_models.net.credentials import check_key, find_key
 from reward_models.protocol import frames
@@ -57,6 +58,8 @@ class ServeConfig:
 
     model: str = "roboreward-nano"
     """Name of a reward model, as `load_reward_model` takes it."""
+    options: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
+    """How a local model is loaded."""
     host: str = "127.0.0.1"
     """Address to listen on. Any other than this machine's own needs a token."""
     port: int = 8321
@@ -345,7 +348,9 @@ def bind(config: ServeConfig) -> socket.socket:
 
 def main(argv: list[str]) -> int:
     """Serve until SIGTERM or Ctrl-C; requests under way have `shutdown_s` to be finished."""
-    config = tyro.cli(ServeConfig, args=argv, prog="roboreward serve", description=__doc__)
+    config = options_into_name(
+        tyro.cli(ServeConfig, args=argv, prog="roboreward serve", description=__doc__)
+    )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     token = read_token(config)
     # The port first: a large model takes minutes to load, and a taken port should show at once.

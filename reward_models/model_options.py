@@ -6,7 +6,8 @@ command line can be parsed without it.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl, quote
 
 from roboreward_gym.errors import InvalidSetting, UnknownName
@@ -51,6 +52,8 @@ class ModelOptions:
         if not given:
             return name
         base, _ = split_name(name)
+        if base not in LOCAL_MODELS and Path(name).is_dir():
+            base, name = "checkpoint", f"checkpoint:{name}"
         if base not in LOCAL_MODELS:
             raise InvalidSetting(
                 f"{name} takes no {' or '.join(given)}: these are options of local models "
@@ -58,6 +61,22 @@ class ModelOptions:
             )
         written = "&".join(f"{key}={quote(value, safe=':/')}" for key, value in given.items())
         return f"{name}{'&' if '?' in name else '?'}{written}"
+
+
+Config = TypeVar("Config", bound=Any)
+
+
+def options_into_name(config: Config) -> Config:
+    """Put the options that a command line gave into the name of its model.
+
+    Args:
+        config: A dataclass with the fields `model`, a name, and `options`.
+
+    Raises:
+        InvalidSetting: Options for a model that takes none.
+    """
+    name = config.options.add_to(config.model)
+    return dataclasses.replace(config, model=name, options=ModelOptions())
 
 
 def split_options(argument: str) -> tuple[str, ModelOptions]:
