@@ -1,9 +1,9 @@
-"""The whole loop in a few minutes: a judge watches a simulated robot, and the robot improves.
+"""The whole loop in a few minutes: a reward model scores a simulated robot, and the robot improves.
 
     python -m experiments.demo
     python -m experiments.demo --resume
 
-No GPU, no download. The only reward is what roboreward-nano, the embedded judge, says of each film.
+No GPU, no download. The only reward is the score that roboreward-nano gives the video of each episode.
 """
 
 import dataclasses
@@ -21,21 +21,20 @@ from experiments.config import DEMO, ExperimentConfig
 from experiments.metrics import false_positive_rate
 from experiments.phases import Finished, check, run
 from experiments.report.page import Group
-from experiments.report.report import write_report
+from experiments.report.report import decision_words, write_report
 from experiments.run_folder import RunFolder
 from experiments.workers import prepare
 from roboreward_gym._cli import INTERRUPTED, run_program, this_python
 from roboreward_gym.registry import load_reward_model
 
-SHOWN_NOTE = (
-    "Scripted episodes of a start that neither training nor evaluation uses. The second and third "
-    "line are the film of the first: under another command, and cut short."
-)
+EXAMPLES_EACH = 3
+"""Examples of each kind that show the reward model at work."""
+EXAMPLES_NOTE = "Scripted episodes of random starts that neither training nor evaluation uses; nothing is left out."
 
 
 @dataclass(frozen=True)
 class DemoArgs:
-    """Show a judge at work, then fine-tune a robot policy with its scores and write a report."""
+    """Show a reward model at work, then fine-tune a robot policy with its scores and write a report."""
 
     resume: bool = False
     """Continue a demo that was stopped."""
@@ -73,12 +72,12 @@ def main(args: DemoArgs) -> int:
         set_aside(args.out)
     folder = RunFolder(args.out, checked, resume=args.resume)
     try:
-        shown = show_judge(args.config)
-        print("\n2. Base policy, fine-tuning with the judge's scores, fine-tuned policy\n")
+        examples = show_reward_model(args.config)
+        print("\n2. Base policy, fine-tuning with its scores, fine-tuned policy\n")
         finished = run(args.config, folder, workers=args.workers)
-        page = write_report(args.config, folder, finished, [shown])
+        page = write_report(args.config, folder, finished, [examples])
     except KeyboardInterrupt:
-        print(f"\nStopped; nothing is lost. Continue with:\n  {command(args)} --resume")
+        print(f"\nStopped; nothing is lost. Continue with:\n  {command_line(args)} --resume")
         return INTERRUPTED
     print(summary(finished))
     print(f"\nReport: {page}   ({(time.monotonic() - begin) / 60:.1f} min)")
@@ -95,14 +94,15 @@ def set_aside(path: Path) -> None:
     print(f"The earlier demo is kept in {kept} (continue a stopped one with --resume).")
 
 
-def show_judge(config: ExperimentConfig) -> Group:
-    """Have some scripted episodes judged, print what was said, and return it for the report."""
-    print(f"1. The judge, {config.reward_model}, at work\n")
-    model = load_reward_model(config.reward_model)
-    shown = list(showcase.exhibits(config.env_id, config.seed))
-    scores = showcase.judge(model, shown)
-    print(showcase.table(shown, scores))
-    return Group("The judge at work", SHOWN_NOTE, showcase.strips(shown, scores))
+def show_reward_model(config: ExperimentConfig) -> Group:
+    """Have some scripted episodes scored, print the scores, and return them for the report."""
+    print(f"1. The reward model, {config.reward_model}, at work\n")
+    examples = showcase.example_clips(config.env_id, config.seed, EXAMPLES_EACH)
+    scores = load_reward_model(config.reward_model).score([e.clip for e in examples])
+    agreement = showcase.agreement(examples, scores)
+    print(f"{showcase.table(examples, scores)}\n\n{agreement}")
+    note = f"{EXAMPLES_NOTE} {agreement}"
+    return Group("The reward model at work", note, showcase.strips(examples, scores))
 
 
 def summary(finished: Finished) -> str:
@@ -115,15 +115,16 @@ def summary(finished: Finished) -> str:
     gain = finished.record["gain_points"]
     return (
         f"\n3. What came of it (95 % Wilson intervals, starts that training never saw)\n\n"
+        f"  kept: {decision_words(finished.record)}\n\n"
         f"  base        {finished.base.rate}\n"
         f"  fine-tuned  {finished.final.rate}   {gain:+.0f} points\n\n"
-        f"  Rewards against truth over {counts.sum()} training episodes (columns: judged 1 to 5)\n"
+        f"  Rewards against truth over {counts.sum()} training episodes (columns: predicted 1 to 5)\n"
         f"{rows}\n"
-        f"  judged 5 though unfinished: {100 * false_positive_rate(counts):.1f} % of the unfinished"
+        f"  false-positive rate (predicted 5, true level < 5): {100 * false_positive_rate(counts):.1f} %"
     )
 
 
-def command(args: DemoArgs) -> str:
+def command_line(args: DemoArgs) -> str:
     """The command that was given, without `--resume`."""
     defaults = vars(DemoArgs())
     given = {k: v for k, v in vars(args).items() if k != "resume" and v != defaults[k]}

@@ -1,4 +1,4 @@
-"""Numbers that an experiment is judged by: success with its interval, reward against truth."""
+"""The metrics of an experiment: success with its interval, reward against truth."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -24,8 +24,7 @@ class Rate:
     def __post_init__(self) -> None:
         if not 0 <= self.successes <= self.total or self.total == 0:
             raise ValueError(
-                f"Expected 0 <= successes <= total and total > 0, got {self.successes} of "
-                f"{self.total}. Evaluate at least one episode."
+                f"{self.successes} of {self.total} is no rate. Evaluate at least one episode."
             )
 
     @property
@@ -52,24 +51,24 @@ def success_rate(successes: Iterable[bool]) -> Rate:
     return Rate(sum(map(bool, flags)), len(flags))
 
 
-def confusion(truth: Sequence[float], judged: Sequence[float]) -> np.ndarray:
-    """Count episodes by true level (row) and judged level (column).
+def confusion(truth: Sequence[float], predicted: Sequence[float]) -> np.ndarray:
+    """Count episodes by true level (row) and predicted level (column).
 
-    Episodes without both numbers (NaN: not judged, or the truth is hidden) are left out, so the
+    Episodes without both numbers (NaN: not scored, or the truth is hidden) are left out, so the
     sum tells how many were compared.
 
     Returns:
         `(5, 5)` int64.
     """
     counts = np.zeros((LEVELS, LEVELS), dtype=np.int64)
-    for true_level, judged_level in zip(truth, judged, strict=True):
-        if math.isfinite(true_level) and math.isfinite(judged_level):
-            counts[round(true_level) - 1, round(judged_level) - 1] += 1
+    for true_level, predicted_level in zip(truth, predicted, strict=True):
+        if math.isfinite(true_level) and math.isfinite(predicted_level):
+            counts[round(true_level) - 1, round(predicted_level) - 1] += 1
     return counts
 
 
 def false_positive_rate(counts: np.ndarray) -> float:
-    """Share of the truly unfinished episodes (truth below 5) that were judged 5.
+    """Share of the episodes of true level below 5 that were predicted 5.
 
     NaN when every episode was a true success: then nothing could have been a false positive.
     """
@@ -78,13 +77,13 @@ def false_positive_rate(counts: np.ndarray) -> float:
 
 
 def false_negative_rate(counts: np.ndarray) -> float:
-    """Share of the true successes that were judged below 5; NaN without true successes."""
+    """Share of the episodes of true level 5 that were predicted below 5; NaN without any."""
     positives = int(counts[-1].sum())
     return float(counts[-1, :-1].sum()) / positives if positives else math.nan
 
 
 def mean_absolute_error(counts: np.ndarray) -> float:
-    """Mean distance of judged from true level over all compared episodes; NaN without any."""
+    """Mean distance of predicted from true level over all compared episodes; NaN without any."""
     total = int(counts.sum())
     distance = np.abs(np.subtract.outer(np.arange(LEVELS), np.arange(LEVELS)))
     return float((counts * distance).sum()) / total if total else math.nan

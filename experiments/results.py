@@ -25,7 +25,7 @@ CURVE_BLOCKS = 16
 PACKAGES = ("numpy", "torch", "transformers", "mujoco", "gymnasium")
 METRIC_KEYS = {
     "reward": "reward",
-    "judged": "roboreward/level",
+    "predicted": "roboreward/level",
     "level": "truth/level",
     "success": "truth/success",
 }
@@ -38,13 +38,13 @@ class Training:
 
     Attributes:
         reward: Return as the learner saw it.
-        judged: Judged level, 1..5.
+        predicted: Level that the reward model predicted, 1..5.
         level: True level, 1..5; reported, never learned from.
         success: True success, 0 or 1; reported, never learned from.
     """
 
     reward: list[float]
-    judged: list[float]
+    predicted: list[float]
     level: list[float]
     success: list[float]
 
@@ -62,8 +62,8 @@ class Training:
 
     @property
     def confusion(self) -> np.ndarray:
-        """`(5, 5)` counts: true level (row) against judged level (column)."""
-        return confusion(self.level, self.judged)
+        """`(5, 5)` counts: true level (row) against predicted level (column)."""
+        return confusion(self.level, self.predicted)
 
 
 def summarize(base: Rate, final: Rate, training: Training) -> dict[str, Any]:
@@ -85,8 +85,8 @@ def summarize(base: Rate, final: Rate, training: Training) -> dict[str, Any]:
         "training_episodes": len(training),
         "false_positive_rate": _json_number(false_positive_rate(counts)),
         "false_negative_rate": _json_number(false_negative_rate(counts)),
-        "judge_mae": _json_number(mean_absolute_error(counts)),
-        "confusion_true_by_judged": counts.tolist(),
+        "reward_model_mae": _json_number(mean_absolute_error(counts)),
+        "confusion_true_by_predicted": counts.tolist(),
         "curve": curve,
     }
 

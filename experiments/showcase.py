@@ -1,25 +1,28 @@
-"""Show a judge at work: a few scripted episodes whose truth is known, judged one by one.
+"""Show a reward model at work: scripted episodes whose truth is known, scored one by one.
 
-python -m experiments.showcase --scene toy-on-towel --out judge.jpg
+python -m experiments.showcase --scene toy-on-towel --out reward_model.jpg
+
+The starts are a random choice with a fixed seed; nothing is left out. Of each start there are a success, the same video
+under another task, the same video cut short, and a clumsy attempt; the picture shows the first of each.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import tyro
+from tqdm import trange
 
 from experiments.config import CONFIGS, CONSTANT, NANO, SHOWCASE_SEEDS
-from experiments.report.plots import judged_films
+from experiments.report.plots import example_strips
 from experiments.report.strips import Strip
 from experiments.reward_sources import scored_env
 from experiments.workers import prepare
 from roboreward_gym._cli import run_program
 from roboreward_gym.registry import load_reward_model
-from roboreward_gym.types import Clip, ProgressScore, RewardModel
+from roboreward_gym.types import Clip, ProgressScore
 from roboreward_gym.wrapper import VLMRewardWrapper
 from robots.sim.experts import ScriptedExpert, Style
 from robots.widowx import widowx
@@ -27,15 +30,17 @@ from robots.widowx import widowx
 CUT = 0.45
 """Share of an episode that its truncated version keeps."""
 SLOPPY = Style(aim_error_m=0.03, drop_probability=1.0)
+KINDS = 4
+"""Kinds of examples."""
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """A filmed episode with the truth of every moment.
+class Recording:
+    """An episode with the truth of every moment.
 
     Attributes:
-        clip: Frames and command.
-        levels: Command to `(T,)` true levels after each frame.
+        clip: Frames and task.
+        levels: Task to `(T,)` true levels after each frame.
     """
 
     clip: Clip
@@ -43,49 +48,58 @@ class Scene:
 
 
 @dataclass(frozen=True, eq=False)
-class Exhibit:
-    """A clip shown to the judge, and what is true of its last frame."""
+class Example:
+    """A clip for the reward model, what it is, and the true level of its last frame."""
 
     what: str
     clip: Clip
     level: int
 
 
-def exhibits(env_id: str, number: int = 0) -> Iterator[Exhibit]:
-    """Film a success and a failure, and make a counterfactual and a truncated clip of the success.
+def example_clips(env_id: str, seed: int = 0, each: int = 1) -> list[Example]:
+    """Examples of the four kinds, `each` of every kind, kind by kind in turn.
+
+    The kinds take their episodes from different starts, so that one start does not decide a whole picture.
 
     Args:
         env_id: An environment of `robots`.
-        number: Another number, another start.
+        seed: Another seed, another random choice of starts.
+        each: Examples of each kind.
     """
+    seeds = np.random.default_rng(seed).choice(
+        SHOWCASE_SEEDS, 2 * max(each, KINDS - 1), replace=False
+    )
     env = scored_env(env_id, CONSTANT)
-    seed = SHOWCASE_SEEDS[2 * number]
-    success = _perform(env, seed, Style())
-    failure = _perform(env, seed + 1, SLOPPY)
+    half = len(seeds) // 2
+    successes, failures = [], []
+    for i in trange(half, desc="scripted episodes", leave=False):
+        successes.append(_perform(env, int(seeds[i]), Style()))
+        failures.append(_perform(env, int(seeds[half + i]), SLOPPY))
     env.close()
-    yield _exhibit("success of a script", success)
-    yield _exhibit("same film, other command", success, task=_other_command(success))
-    yield _exhibit(f"same film, first {100 * CUT:.0f} %", success, kept=CUT)
-    yield _exhibit("clumsy script", failure)
+    examples = []
+    for i in range(each):
+        first, second, third = (successes[(i + kind) % half] for kind in range(KINDS - 1))
+        examples += [
+            _example("success of a script", first),
+            _example("success, other task asked", second, task=_other_task(second)),
+            _example(f"success, first {100 * CUT:.0f} %", third, kept=CUT),
+            _example("clumsy script", failures[i]),
+        ]
+    return examples
 
 
-def judge(model: RewardModel, shown: list[Exhibit]) -> list[ProgressScore]:
-    """Ask the judge about each, in one batch."""
-    return model.score([exhibit.clip for exhibit in shown])
-
-
-def table(shown: list[Exhibit], scores: list[ProgressScore]) -> str:
-    """What was shown, what the judge said and what is true, for a terminal."""
-    rows = [("episode", "command", "judged", "P(5)", "truth")]
-    for exhibit, score in zip(shown, scores, strict=True):
+def table(examples: list[Example], scores: list[ProgressScore]) -> str:
+    """What was shown, what was predicted and what is true, for a terminal."""
+    rows = [("episode", "task", "predicted", "P(5)", "truth")]
+    for example, score in zip(examples, scores, strict=True):
         chance = score.success_probability
         rows.append(
             (
-                exhibit.what,
-                exhibit.clip.task,
+                example.what,
+                example.clip.task,
                 "unreadable" if score.level is None else str(score.level),
                 f"{chance:.2f}" if math.isfinite(chance) else "-",
-                str(exhibit.level),
+                str(example.level),
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -93,68 +107,76 @@ def table(shown: list[Exhibit], scores: list[ProgressScore]) -> str:
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 
-def strips(shown: list[Exhibit], scores: list[ProgressScore]) -> list[Strip]:
+def agreement(examples: list[Example], scores: list[ProgressScore]) -> str:
+    """How often the predicted level is the true one."""
+    exact = sum(s.level == e.level for e, s in zip(examples, scores, strict=True))
+    return f"The predicted level is the true one in {exact} of {len(examples)} random examples."
+
+
+def strips(examples: list[Example], scores: list[ProgressScore]) -> list[Strip]:
     """The same for a report."""
     return [
         Strip.of(e.clip.frames, e.clip.task, score, e.level, e.what)
-        for e, score in zip(shown, scores, strict=True)
+        for e, score in zip(examples, scores, strict=True)
     ]
 
 
 @dataclass(frozen=True)
 class ShowcaseArgs:
-    """Film some scripted episodes, have them judged, and draw a picture of it."""
+    """Record some scripted episodes, have them scored, and draw a picture of the first ones."""
 
     scene: Literal["toy-on-towel", "drawer"] = "toy-on-towel"
-    """Which task is filmed."""
-    judge: str = NANO
-    """Name of the judge."""
-    number: int = 0
-    """Another number, another start."""
-    out: Path = Path("runs/judge.jpg")
+    """Task that is recorded."""
+    reward_model: str = NANO
+    """Name of the reward model."""
+    seed: int = 0
+    """Seed for the random choice of starts."""
+    each: int = 6
+    """Examples of each of the four kinds."""
+    out: Path = Path("runs/reward_model.jpg")
     """The picture, a JPEG."""
 
 
 def main(args: ShowcaseArgs) -> None:
-    """Print what the judge says of each film, and write the picture."""
+    """Print the score of each example, and write the picture."""
     prepare(threads=1)
-    shown = list(exhibits(CONFIGS[f"{args.scene}-nano"].env_id, args.number))
-    scores = judge(load_reward_model(args.judge), shown)
-    print(table(shown, scores))
+    model = load_reward_model(args.reward_model)
+    examples = example_clips(CONFIGS[f"{args.scene}-nano"].env_id, args.seed, args.each)
+    scores = model.score([example.clip for example in examples])
+    print(f"{table(examples, scores)}\n{agreement(examples, scores)}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
+    shown = examples[:KINDS]
     titles = [f"\u201c{e.clip.task}\u201d  ({e.what})" for e in shown]
-    verdicts = [(score.level, exhibit.level) for score, exhibit in zip(scores, shown, strict=True)]
-    args.out.write_bytes(judged_films([e.clip.frames for e in shown], titles, verdicts))
-    print(f"Picture: {args.out}")
+    levels = [(score.level, e.level) for e, score in zip(shown, scores, strict=False)]
+    args.out.write_bytes(example_strips([e.clip.frames for e in shown], titles, levels))
+    print(f"Picture of the first of each kind: {args.out}")
 
 
-def _perform(env: VLMRewardWrapper, seed: int, style: Style) -> Scene:
+def _perform(env: VLMRewardWrapper, seed: int, style: Style) -> Recording:
     env.reset(seed=seed)
     world = widowx(env)
     expert = ScriptedExpert(world, world.task, np.random.default_rng(seed), style)
-    levels = {
-        command: [world.level(command)] for command in world.tasks if world.scene.askable(command)
-    }
+    levels = {task: [world.level(task)] for task in world.tasks if world.scene.askable(task)}
     ended = False
     while not ended:
         _, _, terminated, truncated, _ = env.step(expert.act())
         ended = terminated or truncated
-        for command in levels:
-            levels[command].append(world.level(command))
+        for task in levels:
+            levels[task].append(world.level(task))
     assert env.last_clip is not None
-    return Scene(env.last_clip, {command: np.array(track) for command, track in levels.items()})
+    return Recording(env.last_clip, {task: np.array(track) for task, track in levels.items()})
 
 
-def _exhibit(what: str, scene: Scene, task: str = "", kept: float = 1.0) -> Exhibit:
-    task = task or scene.clip.task
-    frames = scene.clip.frames[: max(2, round(kept * len(scene.clip.frames)))]
-    level = int(scene.levels[task][len(frames) - 1])
-    return Exhibit(what, Clip(frames, task, scene.clip.fps), level)
+def _example(what: str, recording: Recording, task: str = "", kept: float = 1.0) -> Example:
+    task = task or recording.clip.task
+    frames = recording.clip.frames[: max(2, round(kept * len(recording.clip.frames)))]
+    level = int(recording.levels[task][len(frames) - 1])
+    return Example(what, Clip(frames, task, recording.clip.fps), level)
 
 
-def _other_command(scene: Scene) -> str:
-    """The command that the episode fulfils least; the first of them, so that it is no choice."""
-    return min(scene.levels, key=lambda command: scene.levels[command][-1])
+def _other_task(recording: Recording) -> str:
+    """The task that the episode fulfils least; the first of them, so that it is no choice."""
+    return min(recording.levels, key=lambda task: recording.levels[task][-1])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The demo on the real environment, with a tiny policy and a judge that costs nothing."""
+"""The demo on the real environment, with a tiny policy and a reward model that costs nothing."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -64,12 +64,12 @@ def test_demo_stops_and_resumes_to_a_report(
     assert "--training-episodes 2" in capsys.readouterr().out
     assert demo.main(small_demo(out, resume=True)) == 0
     said = capsys.readouterr().out
-    assert "same film, other command" in said
+    assert "success, other task asked" in said
     assert "base        " in said
-    assert "judged 5 though unfinished" in said
+    assert "false-positive rate" in said
     assert f"Report: {out / 'report.html'}" in said
     text = (out / "report.html").read_text()
-    assert "The judge at work" in text
+    assert "The reward model at work" in text
     assert text.count("<video") == 2
 
 
@@ -92,32 +92,39 @@ def test_second_demo_keeps_the_first(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("env_id", ["robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0"])
-def test_exhibits_are_what_they_say(env_id: str) -> None:
-    success, counterfactual, truncated, clumsy = showcase.exhibits(env_id)
+def test_examples_are_what_they_say(env_id: str) -> None:
+    success, counterfactual, truncated, clumsy = showcase.example_clips(env_id)
     assert success.level == 5
     assert counterfactual.level < 5
     assert counterfactual.clip.task != success.clip.task
-    assert (counterfactual.clip.frames == success.clip.frames).all()
     assert truncated.level < 5
     assert len(truncated.clip.frames) < len(success.clip.frames)
     assert clumsy.level < 5
 
 
+def test_examples_of_a_seed_are_the_same_and_of_another_are_not() -> None:
+    env_id = "robots:WidowXDrawer-v0"
+    clips = [showcase.example_clips(env_id, seed)[0].clip.frames for seed in (0, 0, 1)]
+    assert np.array_equal(clips[0], clips[1])
+    assert not np.array_equal(clips[0], clips[2])
+
+
 def test_unreadable_answer_is_named_in_the_table() -> None:
-    (exhibit, *_) = showcase.exhibits("robots:WidowXDrawer-v0")
-    text = showcase.table([exhibit], [ProgressScore(None)])
+    (example, *_) = showcase.example_clips("robots:WidowXDrawer-v0")
+    text = showcase.table([example], [ProgressScore(None)])
     assert "unreadable" in text.splitlines()[2]
 
 
-def test_picture_shows_each_film_and_both_verdicts(
+def test_picture_shows_one_example_of_each_kind(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "pictures" / "judge.jpg"
-    showcase.main(showcase.ShowcaseArgs(scene="drawer", judge="constant:5", out=out))
+    out = tmp_path / "pictures" / "model.jpg"
+    args = showcase.ShowcaseArgs(scene="drawer", reward_model="constant:5", each=2, out=out)
+    showcase.main(args)
     image = cv2.imread(str(out))
     assert image is not None
     rows = np.array_split(image, 4)
     colours = [row[:, -150:].reshape(-1, 3).astype(int) for row in rows]
     orange = [bool(((c[:, 2] - c[:, 0]) > 100).any()) for c in colours]
-    assert orange == [False, True, True, True], "only the success is judged right by a constant 5"
-    assert "judged" in capsys.readouterr().out
+    assert orange == [False, True, True, True], "a constant 5 is right of the success only"
+    assert "the true one in 2 of 8 random examples" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The page, its pictures and its film strips."""
+"""The page, its pictures and its video strips."""
 
 import io
 import math
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from experiments.metrics import Rate
-from experiments.report.media import film_strip, spread, video
-from experiments.report.page import Film, Group, Page
-from experiments.report.strips import Strip, load_strips, telling
+from experiments.report.media import frame_strip, spread, video
+from experiments.report.page import EpisodeVideo, Group, Page
+from experiments.report.strips import Strip, load_strips, representative
 from experiments.results import Training
 from roboreward_gym.types import ProgressScore
 
@@ -25,21 +25,23 @@ def episode(steps: int = 12) -> np.ndarray:
     return frames
 
 
-def strip(judged: int = 5, level: float = 5.0, note: str = "", task: str = "open it") -> Strip:
-    return Strip.of(episode(), task, ProgressScore(judged), level, note)
+def strip(predicted: int = 5, level: float = 5.0, note: str = "", task: str = "open it") -> Strip:
+    return Strip.of(episode(), task, ProgressScore(predicted), level, note)
 
 
 def page(**changes: object) -> Page:
-    training = Training(reward=[0.0, 1.0], judged=[1.0, 5.0], level=[2.0, 5.0], success=[0.0, 1.0])
+    training = Training(
+        reward=[0.0, 1.0], predicted=[1.0, 5.0], level=[2.0, 5.0], success=[0.0, 1.0]
+    )
     values = {
         "title": "A run",
         "lead": "What was done.",
         "base": Rate(3, 10),
         "final": Rate(9, 10),
         "training": training,
-        "films": [Film(episode(), 5.0, "Before"), Film(episode(), 5.0, "After")],
+        "videos": [EpisodeVideo(episode(), 5.0, "Before"), EpisodeVideo(episode(), 5.0, "After")],
         "curve_note": "Only the judge.",
-        "film_note": "The same start.",
+        "video_note": "The same start.",
         "groups": [Group("Judged", "Some.", [strip()])],
         "table": {"Seed": 0},
     }
@@ -55,7 +57,7 @@ def test_strip_shows_first_and_last_frame(count: int) -> None:
 
 
 def test_strip_keeps_colours_and_order() -> None:
-    image = film_strip(episode(), wanted=3, width=64)
+    image = frame_strip(episode(), wanted=3, width=64)
     assert image.shape == (48, 3 * 64 + 2 * 2, 3)
     assert image[10, 10].tolist() == [200, 0, 0]
     assert image[10, -1].tolist() == [0, 0, 250]
@@ -81,18 +83,18 @@ def test_strip_of_an_unreadable_answer_has_no_level(tmp_path: Path) -> None:
     saved = Strip.of(episode(), "open it", ProgressScore(None), math.nan)
     saved.save(tmp_path / "0")
     (read,) = load_strips(tmp_path)
-    assert read.judged is read.level is read.probability is None
+    assert read.predicted is read.level is read.probability is None
 
 
-def test_mistakes_of_the_judge_come_first() -> None:
+def test_mistakes_of_the_reward_model_come_first() -> None:
     strips = [strip(1, 1.0), strip(5, 5.0), strip(2, 5.0), strip(5, 2.0)]
-    kinds = [s.kind for s in telling(strips)]
-    assert kinds == ["false success", "missed success", "true success", "true failure"]
+    kinds = [s.kind for s in representative(strips)]
+    assert kinds == ["false positive", "false negative", "true positive", "true negative"]
 
 
 def test_choice_of_strips_spans_the_run() -> None:
     strips = [strip(1, 1.0, note=str(i)) for i in range(100)]
-    assert [s.note for s in telling(strips, each=3)] == ["0", "50", "99"]
+    assert [s.note for s in representative(strips, each=3)] == ["0", "50", "99"]
 
 
 def test_page_needs_no_other_file(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_page_shows_rates_with_intervals(tmp_path: Path) -> None:
     assert "+60" in text
 
 
-def test_markup_in_a_command_is_text(tmp_path: Path) -> None:
+def test_markup_in_a_task_is_text(tmp_path: Path) -> None:
     groups = [Group("Judged", "", [strip(task="<script>alert(1)</script>")])]
     text = page(groups=groups).write(tmp_path / "report.html").read_text()
     assert "<script>" not in text
@@ -118,6 +120,6 @@ def test_markup_in_a_command_is_text(tmp_path: Path) -> None:
 
 
 def test_page_of_a_run_without_truth_says_so(tmp_path: Path) -> None:
-    blind = Training(reward=[1.0], judged=[5.0], level=[math.nan], success=[math.nan])
+    blind = Training(reward=[1.0], predicted=[5.0], level=[math.nan], success=[math.nan])
     text = page(training=blind).write(tmp_path / "report.html").read_text()
     assert "No training episode has both a score and a truth." in text

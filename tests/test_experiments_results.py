@@ -12,11 +12,11 @@ PROMISED = {
 }  # fmt: skip
 
 
-def line(judged: float, level: float) -> dict[str, float]:
+def line(predicted: float, level: float) -> dict[str, float]:
     return {
         "episode": 0,
-        "reward": (judged - 1) / 4,
-        "roboreward/level": judged,
+        "reward": (predicted - 1) / 4,
+        "roboreward/level": predicted,
         "truth/level": level,
         "truth/success": float(level == 5),
     }
@@ -29,6 +29,7 @@ def record(config: str, seed: int, final: int) -> dict:
         "seed": seed,
         "reward_model": "roboreward-nano",
         "minutes": 12.3,
+        "improved": final > 60,
         **summarize(Rate(60, 200), Rate(final, 200), training),
     }
 
@@ -66,6 +67,8 @@ def test_table_has_a_row_with_its_command_per_result(tmp_path: Path) -> None:
     assert "`python -m experiments.run toy-on-towel-nano --seed 0`" in rows[2]
     assert "70.0 % [63, 76], n = 200" in rows[2]
     assert "+40.0" in rows[2]
+    lost = {**records[0], **record("drawer-random", 0, 60)}
+    assert "| base policy kept | +0.0 |" in markdown([lost])
     assert mean_gains(records) == "- toy-on-towel-nano: mean gain +42.5 points over 2 seed(s)"
 
 

@@ -1,4 +1,4 @@
-"""Pictures for the report: film strips and videos, as bytes that fit into one HTML file."""
+"""Pictures for the report: frame strips and videos, as bytes that fit into one HTML file."""
 
 import base64
 
@@ -14,7 +14,7 @@ def spread(count: int, wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(int))
 
 
-def film_strip(frames: np.ndarray, wanted: int = STRIP_FRAMES, width: int = 160) -> np.ndarray:
+def frame_strip(frames: np.ndarray, wanted: int = STRIP_FRAMES, width: int = 160) -> np.ndarray:
     """Lay frames of an episode side by side.
 
     Args:
@@ -42,7 +42,9 @@ def jpeg(image: np.ndarray) -> bytes:
 
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
-        raise ValueError(f"Expected an RGB image that JPEG can hold, got shape {image.shape}.")
+        raise ValueError(
+            f"JPEG cannot hold an image of shape {image.shape}. Pass (H, W, 3) uint8 RGB."
+        )
     return data.tobytes()
 
 

@@ -28,7 +28,7 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
+class EpisodeVideo:
     """An episode to be shown as a video; frames `(T, H, W, 3)` uint8, rate in [Hz]."""
 
     frames: np.ndarray
@@ -47,9 +47,9 @@ class Page:
         final: Success of the fine-tuned policy.
         training: The training episodes.
         curve_note: What the learner knew.
-        films: Videos, before and after.
-        film_note: Which episodes the videos show and how they were chosen.
-        groups: Film strips.
+        videos: Videos, before and after.
+        video_note: Which episodes the videos show and how they were chosen.
+        groups: Frame strips.
         table: Config and provenance, name to value.
     """
 
@@ -59,8 +59,8 @@ class Page:
     final: Rate
     training: Training
     curve_note: str
-    films: Sequence[Film]
-    film_note: str
+    videos: Sequence[EpisodeVideo]
+    video_note: str
     groups: Sequence[Group]
     table: Mapping[str, Any]
 
@@ -74,13 +74,13 @@ class Page:
 
     def _context(self) -> dict[str, Any]:
         training, counts = self.training, self.training.confusion
-        curve = (training.judged, training.success, self.base, self.final)
+        curve = (training.predicted, training.success, self.base, self.final)
         return {
             "title": self.title,
             "lead": self.lead,
             "numbers": self._numbers(counts),
-            "videos": [_video(film) for film in self.films],
-            "video_note": self.film_note,
+            "videos": [_video(episode) for episode in self.videos],
+            "video_note": self.video_note,
             "curve_note": self.curve_note,
             "curve": _figure(lambda palette: plots.learning_curve(palette, *curve)),
             "bars": _figure(lambda p: plots.success_bars(p, self.base, self.final)),
@@ -102,9 +102,9 @@ class Page:
             _number("tuned", f"{100 * self.final.value:.0f} %", "fine-tuned success", self.final),
             {"kind": "tuned", "value": f"{gain:+.0f}", "label": "points gained"},
             {
-                "kind": "judged",
+                "kind": "predicted",
                 "value": f"{100 * rate:.1f} %" if math.isfinite(rate) else "-",
-                "label": "of unfinished training episodes were judged 5",
+                "label": "false-positive rate: predicted 5, true level below 5, while training",
             },
         ]
 
@@ -120,7 +120,7 @@ def _confusion_note(counts: np.ndarray) -> str:
     if not total:
         return "No training episode has both a score and a truth."
     error = mean_absolute_error(counts)
-    return f"All {total} training episodes; the judge is off by {error:.2f} levels on average. Shade: share of the true level."
+    return f"All {total} training episodes; the mean error of the reward model is {error:.2f} levels. Shade: share of the true level."
 
 
 def _figure(draw: Callable[[plots.Palette], bytes]) -> dict[str, str]:
@@ -130,10 +130,10 @@ def _figure(draw: Callable[[plots.Palette], bytes]) -> dict[str, str]:
     }
 
 
-def _video(film: Film) -> dict[str, str]:
+def _video(episode: EpisodeVideo) -> dict[str, str]:
     return {
-        "source": data_uri(video(film.frames, film.fps), "video/mp4"),
-        "caption": film.caption,
+        "source": data_uri(video(episode.frames, episode.fps), "video/mp4"),
+        "caption": episode.caption,
     }
 
 

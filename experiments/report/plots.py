@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.metrics import Rate, binned_mean, even_width
-from experiments.report.media import film_strip
+from experiments.report.media import frame_strip
 
 DPI = 160
 
@@ -25,7 +25,7 @@ class Palette:
     grid: str
     base: str
     tuned: str
-    judged: str
+    predicted: str
     map: str
 
 
@@ -35,31 +35,31 @@ DARK = Palette("#e6e8eb", "#9aa3af", "#343a43", "#8b93a1", "#2dd4bf", "#fb923c",
 
 def learning_curve(
     palette: Palette,
-    judged: Sequence[float],
+    predicted: Sequence[float],
     truths: Sequence[float],
     base: Rate,
     final: Rate,
 ) -> bytes:
-    """What the judge said and what was true, over training episodes, as PNG.
+    """Predicted and true success over training episodes, as PNG.
 
     Args:
         palette: Colours.
-        judged: Judged level per training episode, 1..5.
+        predicted: Predicted level per training episode, 1..5.
         truths: True success per training episode, 0 or 1; NaN where it is hidden.
         base: Evaluated before training.
         final: Evaluated after training.
     """
     figure, axes = _figure(palette, 7.2, 3.3)
-    count = len(judged)
+    count = len(predicted)
     width = even_width(count)
     low, high = (100 * end for end in base.interval)
     axes.axhspan(low, high, color=palette.base, alpha=0.18, lw=0)
     axes.axhline(100 * base.value, color=palette.base, lw=1.4, label="base policy (95 % interval)")
-    progress = [25 * (level - 1) for level in judged]
-    claims = [100 * (level == 5) if math.isfinite(level) else math.nan for level in judged]
+    progress = [25 * (level - 1) for level in predicted]
+    successes = [100 * (level == 5) if math.isfinite(level) else math.nan for level in predicted]
     for values, style, colour, label in (
-        (progress, ":", palette.judged, "judged progress while training"),
-        (claims, "o-", palette.judged, "judged success (level 5)"),
+        (progress, ":", palette.predicted, "predicted progress in training"),
+        (successes, "o-", palette.predicted, "predicted success (level 5)"),
         ([100 * t for t in truths], "o-", palette.tuned, "true success (only reported)"),
     ):
         points = binned_mean(values, width)
@@ -79,7 +79,7 @@ def learning_curve(
 
 
 def confusion_map(palette: Palette, counts: np.ndarray) -> bytes:
-    """True level against judged level, shaded by the share within each true level, as PNG."""
+    """True level against predicted level, shaded by the share within each true level, as PNG."""
     figure, axes = _figure(palette, 3.9, 3.5)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap=mpl.colormaps[palette.map], vmin=0, vmax=1)
@@ -91,7 +91,7 @@ def confusion_map(palette: Palette, counts: np.ndarray) -> bytes:
             color="#1f2328" if bright else "#ffffff",
         )  # fmt: skip
     axes.set(
-        xlabel="judged level", ylabel="true level", xticks=range(5), yticks=range(5),
+        xlabel="predicted level", ylabel="true level", xticks=range(5), yticks=range(5),
         xticklabels=range(1, 6), yticklabels=range(1, 6),
     )  # fmt: skip
     axes.grid(visible=False)
@@ -118,31 +118,31 @@ def success_bars(palette: Palette, base: Rate, final: Rate) -> bytes:
     return _png(figure)
 
 
-def judged_films(
-    films: Sequence[np.ndarray],
+def example_strips(
+    episodes: Sequence[np.ndarray],
     titles: Sequence[str],
-    verdicts: Sequence[tuple[int | None, int]],
+    levels: Sequence[tuple[int | None, int]],
 ) -> bytes:
-    """Film strips below each other, each with the judged and the true level, as JPEG on white.
+    """Frame strips below each other, each with the predicted and the true level, as JPEG on white.
 
     Args:
-        films: `(T, H, W, 3)` uint8 each.
+        episodes: `(T, H, W, 3)` uint8 each.
         titles: Above each strip.
-        verdicts: Judged level, None if unreadable, and true level of each.
+        levels: Predicted level, None if unreadable, and true level of each.
     """
-    strips = [film_strip(frames, width=200) for frames in films]
+    strips = [frame_strip(frames, width=200) for frames in episodes]
     height, width = strips[0].shape[:2]
     figure = Figure(figsize=(9, 9 / 1.16 * len(strips) * (height * 1.16) / width), dpi=DPI)
     grid = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
     figure.subplots_adjust(left=0.005, right=0.86, top=0.965, bottom=0.005, hspace=0.14)
-    for axes, strip, title, (judged, true) in zip(grid, strips, titles, verdicts, strict=True):
+    for axes, strip, title, (predicted, true) in zip(grid, strips, titles, levels, strict=True):
         axes.imshow(strip)
         axes.set_axis_off()
         axes.set_title(title, loc="left", fontsize=9, color=LIGHT.ink, pad=3)
-        colour = LIGHT.tuned if judged == true else LIGHT.judged
+        colour = LIGHT.tuned if predicted == true else LIGHT.predicted
         for y, size, text in (
-            (0.62, 24, "-" if judged is None else str(judged)),
-            (0.34, 8, "judged, 1 to 5"),
+            (0.62, 24, "-" if predicted is None else str(predicted)),
+            (0.34, 8, "predicted, 1 to 5"),
             (0.2, 8, f"truth: {true}"),
         ):
             axes.text(

@@ -1,35 +1,28 @@
-"""Write `report.html` of a finished run: videos, curves, confusion, film strips, config.
-
-python -m experiments.report.report runs/toy-on-towel-nano-seed0
-"""
+"""What `report.html` of a finished run shows: videos, curves, confusion, frame strips, config."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from experiments.config import CONSTANT, NANO, TRUTH, ExperimentConfig
 from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec
-from experiments.phases import Finished, kept_noise_policy, policy_spec, reopen
-from experiments.report.page import Film, Group, Page
-from experiments.report.strips import load_strips, telling
+from experiments.phases import Finished, kept_noise_policy, policy_spec
+from experiments.report.page import EpisodeVideo, Group, Page
+from experiments.report.strips import load_strips, representative
 from experiments.robot import ros_id
 from experiments.run_folder import RunFolder
-from experiments.workers import prepare
-from roboreward_gym._cli import run_program
 
 REWARD_WORDS = {
-    TRUTH: "the simulator's truth (oracle arm)",
-    CONSTANT: "a constant score (control arm)",
-    NANO: "the scores of roboreward-nano, which saw the film of each episode and the command",
+    TRUTH: "the simulator's truth",
+    CONSTANT: "a constant score",
+    NANO: "the scores of roboreward-nano, which saw the video of each episode and the task",
 }
 HONEST_NOTE = (
-    "The learner was paid by the judged level alone. True success comes from the simulator's state; "
-    "neither learning nor the choice of the best checkpoint uses it."
+    "The reward was the predicted level alone. True success comes from the simulator's state; neither learning nor the "
+    "decision which policy is kept uses it."
 )
-ORACLE_NOTE = "This is the oracle arm: the judged level is the true one, so the two curves agree."
+ORACLE_NOTE = "The reward was the true level, so the two curves agree."
 
 
 def write_report(
@@ -41,14 +34,13 @@ def write_report(
         config: The experiment.
         folder: Its run folder.
         finished: What came out.
-        groups: Film strips to show before those of the training episodes.
+        groups: Frame strips to show before those of the training episodes.
     """
-    films, note = films_of(config, folder, finished.base, finished.final)
-    chosen = telling(load_strips(folder / "strips"))
+    videos, note = videos_of(config, folder, finished.base, finished.final)
+    chosen = representative(load_strips(folder / "strips"))
     training = Group(
-        "Training episodes and what the judge said",
-        "Of each kind (judged 5 though unfinished, judged below 5 though finished, rightly judged) up "
-        "to three, spread evenly over the run.",
+        "Training episodes and their scores",
+        "Of each kind (false and true positives and negatives of success) up to three, spread evenly over the run.",
         chosen,
     )
     page = Page(
@@ -61,17 +53,17 @@ def write_report(
         final=finished.final.rate,
         training=finished.training,
         curve_note=ORACLE_NOTE if config.reward_model == TRUTH else HONEST_NOTE,
-        films=films,
-        film_note=note,
+        videos=videos,
+        video_note=note,
         groups=[*groups, training],
         table=table(config, finished.record),
     )
     return page.write(folder / "report.html")
 
 
-def films_of(
+def videos_of(
     config: ExperimentConfig, folder: RunFolder, base: Evaluation, final: Evaluation
-) -> tuple[list[Film], str]:
+) -> tuple[list[EpisodeVideo], str]:
     """Play one start before and after again, with the camera kept, and say how it was chosen.
 
     In simulation only: a report moves no robot.
@@ -88,8 +80,10 @@ def films_of(
         if better
         else f"The first evaluation episode; none of {len(pairs)} turned from failure to success."
     )
-    before = _film(policy_spec(config), seed, "Before: base policy")
-    after = _film(policy_spec(config, kept_noise_policy(folder)), seed, "After: fine-tuned policy")
+    before = _play(policy_spec(config), seed, "Before: base policy")
+    after = _play(
+        policy_spec(config, kept_noise_policy(folder)), seed, "After: the policy that was kept"
+    )
     return [before, after], note
 
 
@@ -103,6 +97,7 @@ def table(config: ExperimentConfig, record: Mapping[str, Any]) -> dict[str, Any]
         "Base policy": config.policy.as_posix(),
         "Reward": f"{config.reward_model}, mapped by {config.reward_map}",
         "Training episodes": record["training_episodes"],
+        "Kept": decision_words(record),
         "Evaluation episodes": f"{record['base_episodes']} before, {record['final_episodes']} after",
         "Fine-tuner": ", ".join(f"{k}={v}" for k, v in vars(config.dsrl).items()),
         "Wall time": f"{record['minutes']:.1f} min",
@@ -111,24 +106,17 @@ def table(config: ExperimentConfig, record: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def _film(spec: PolicySpec, seed: int, words: str) -> Film:
+def decision_words(record: Mapping[str, Any]) -> str:
+    """Which policy was kept, and why."""
+    kept = "the fine-tuned policy" if record["improved"] else "the base policy: no significant gain"
+    rewards = [record["warm_up_reward"], record["trial_reward"]]
+    before, after = ("none" if reward is None else f"{reward:.2f}" for reward in rewards)
+    return f"{kept} (mean reward {before} in the warm-up, {after} in the trial, p = {record['p_value']:.4f})"
+
+
+def _play(spec: PolicySpec, seed: int, words: str) -> EpisodeVideo:
     with closing(EpisodeRunner(spec)) as runner:
         outcome = runner.play(seed)
         clip, score = runner.video
-    caption = f"{words}. Judged {score.level}, truth {outcome.level:.0f}."
-    return Film(clip.frames, clip.fps, caption)
-
-
-def main(run: tyro.conf.Positional[Path]) -> None:
-    """Write the report of a finished run again.
-
-    Args:
-        run: Its run folder.
-    """
-    prepare(threads=1)
-    config, folder, finished = reopen(run)
-    print(write_report(config, folder, finished))
-
-
-if __name__ == "__main__":
-    run_program(lambda: tyro.cli(main))
+    caption = f"{words}. Predicted level {score.level}, true level {outcome.level:.0f}."
+    return EpisodeVideo(clip.frames, clip.fps, caption)

@@ -21,7 +21,7 @@ HEADER = (
 def load_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """All result files, by config and seed."""
     if not folder.is_dir():
-        raise RunFolderError(f"Expected a folder of result files, got {folder}, which is none.")
+        raise RunFolderError(f"{folder} is no folder of result files. Pass another.")
     records = [read_json(path) for path in folder.glob("*-seed*.json")]
     return sorted(records, key=lambda record: (record["config"], record["seed"]))
 
@@ -51,7 +51,7 @@ def _row(record: Mapping[str, Any]) -> list[str]:
         str(record["seed"]),
         record["reward_model"],
         _success(record, "base"),
-        _success(record, "final"),
+        _success(record, "final") if record["improved"] else "base policy kept",
         f"{record['gain_points']:+.1f}",
         "-" if rate is None else f"{100 * rate:.1f} %",
         f"{record['minutes']:.0f}",

@@ -1,4 +1,4 @@
-"""Film strips: an episode as one picture, with what the judge and the simulator say about it."""
+"""Frame strips: an episode as one picture, with its predicted and its true level."""
 
 import math
 from collections.abc import Sequence
@@ -8,27 +8,27 @@ from typing import Any, Self
 
 import numpy as np
 
-from experiments.report.media import film_strip, jpeg
+from experiments.report.media import frame_strip, jpeg
 from experiments.run_folder import read_json, write_json
 from roboreward_gym.types import ProgressScore
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One film strip.
+    """One frame strip.
 
     Attributes:
         image: JPEG of some frames side by side.
-        task: The command that was judged.
-        judged: Judged level, 1..5; None if unreadable.
-        probability: The judge's probability of level 5, if it gives one.
+        task: The task that was scored.
+        predicted: Predicted level, 1..5; None if unreadable.
+        probability: Predicted probability of level 5, if there is one.
         level: True level, 1..5; None if unknown.
         note: Which episode this is.
     """
 
     image: bytes
     task: str
-    judged: int | None
+    predicted: int | None
     probability: float | None
     level: int | None
     note: str = ""
@@ -40,9 +40,9 @@ class Strip:
         """Make the strip of an episode's `(T, H, W, 3)` uint8 frames."""
         probability = score.success_probability
         return cls(
-            image=jpeg(film_strip(frames)),
+            image=jpeg(frame_strip(frames)),
             task=task,
-            judged=score.level,
+            predicted=score.level,
             probability=probability if math.isfinite(probability) else None,
             level=round(level) if math.isfinite(level) else None,
             note=note,
@@ -63,11 +63,11 @@ class Strip:
 
     @property
     def kind(self) -> str:
-        """How the judge's claim of success compares with the truth."""
-        claimed, true = self.judged == 5, self.level == 5
-        if claimed:
-            return "true success" if true else "false success"
-        return "missed success" if true else "true failure"
+        """How predicted success compares with the truth."""
+        predicted, true = self.predicted == 5, self.level == 5
+        if predicted:
+            return "true positive" if true else "false positive"
+        return "false negative" if true else "true negative"
 
 
 def load_strips(folder: Path) -> list[Strip]:
@@ -75,10 +75,10 @@ def load_strips(folder: Path) -> list[Strip]:
     return [Strip.load(path.with_suffix("")) for path in sorted(folder.glob("*.json"))]
 
 
-def telling(strips: Sequence[Strip], each: int = 3) -> list[Strip]:
-    """Choose some strips of each kind, mistakes first, evenly over the run and without favour."""
+def representative(strips: Sequence[Strip], each: int = 3) -> list[Strip]:
+    """Choose up to `each` strips of each kind, mistakes first, spread evenly over the run."""
     chosen: list[Strip] = []
-    for kind in ("false success", "missed success", "true success", "true failure"):
+    for kind in ("false positive", "false negative", "true positive", "true negative"):
         of_kind = [strip for strip in strips if strip.kind == kind]
         picks = np.linspace(0, len(of_kind) - 1, min(each, len(of_kind))).round().astype(int)
         chosen += [of_kind[i] for i in np.unique(picks)]
