@@ -1,4 +1,4 @@
-"""A judge behind HTTP gives the very scores that it gives in process, and ends well."""
+"""A reward model behind HTTP gives the very scores that it gives in process, and the server ends well."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def test_nano_scores_as_in_process_bit_exact() -> None:
     nano = load_reward_model("roboreward-nano")
     clips = [a_clip(frames=frames, size=40, seed=frames) for frames in (2, 4, 4, 9)]
     alone = [nano.score([clip])[0] for clip in clips]
-    release_reward_model("roboreward-nano")  # serving changes how the judge splits its work
+    release_reward_model("roboreward-nano")  # serving changes how the model splits its work
     with serving(nano) as served:
         remote = served.client(timeout_s=120.0)
         together = remote.score(clips)
@@ -106,9 +106,9 @@ def test_an_unreadable_answer_stays_unreadable() -> None:
 
 
 def test_requests_that_arrive_together_are_scored_together_in_one_thread() -> None:
-    judge = HashReward()
+    model = HashReward()
     clips = some_clips(12)
-    with serving(judge, window_ms=20_000.0, max_batch=12) as served:
+    with serving(model, window_ms=20_000.0, max_batch=12) as served:
         remotes = [served.client() for _ in clips]
         with ThreadPoolExecutor(len(clips)) as pool:
             got = list(pool.map(lambda r, c: r.score([c])[0], remotes, clips))
@@ -116,10 +116,10 @@ def test_requests_that_arrive_together_are_scored_together_in_one_thread() -> No
         for remote in remotes:
             remote.close()
     assert_same(got, HashReward().score(clips))
-    assert judge.batches == [12]
-    assert len(judge.threads) == 1
+    assert model.batches == [12]
+    assert len(model.threads) == 1
     assert health["counts"]["clips"] == health["counts"]["requests"] == 12
-    assert health["counts"]["largest_batch"] == max(judge.batches)
+    assert health["counts"]["largest_batch"] == max(model.batches)
 
 
 def test_a_bad_clip_does_not_fail_the_requests_of_others() -> None:
@@ -149,27 +149,27 @@ def test_one_bad_clip_of_a_request_costs_the_others_nothing() -> None:
 
 
 def test_many_clips_go_in_several_requests() -> None:
-    judge = HashReward()
+    model = HashReward()
     clips = some_clips(10)
-    with serving(judge, window_ms=0.0) as served:
+    with serving(model, window_ms=0.0) as served:
         remote = served.client(max_clips=4)
         assert_same(remote.score(clips), HashReward().score(clips))
         remote.close()
         remote = served.client(max_bytes=1)
         remote.score(clips[:3])
         remote.close()
-    assert judge.batches == [4, 4, 2, 1, 1, 1]
+    assert model.batches == [4, 4, 2, 1, 1, 1]
 
 
 def test_a_large_batch_is_split_by_the_local_model() -> None:
     class Local(HashReward):
         batch_size = 8
 
-    judge = Local()
-    with serving(judge):
-        assert judge.batch_size == 1
-    with serving(judge, forward_batch=4):
-        assert judge.batch_size == 4
+    model = Local()
+    with serving(model):
+        assert model.batch_size == 1
+    with serving(model, forward_batch=4):
+        assert model.batch_size == 4
 
 
 def test_health_tells_the_model_and_the_work() -> None:
@@ -474,8 +474,8 @@ def test_work_for_clients_that_have_left_is_not_done() -> None:
             entered.set()
             leave.wait(20)
 
-    judge = HashReward(block)
-    with serving(judge, window_ms=0.0) as served:
+    model = HashReward(block)
+    with serving(model, window_ms=0.0) as served:
         blocked = served.client()
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(blocked.score, [a_clip(task="block")])
@@ -493,10 +493,10 @@ def test_work_for_clients_that_have_left_is_not_done() -> None:
         health = blocked.health()
         blocked.close()
     assert health["counts"]["left"] == 1
-    assert judge.batches == [1, 1]
+    assert model.batches == [1, 1]
 
 
-def test_a_judge_that_breaks_the_protocol_is_an_error() -> None:
+def test_a_model_that_breaks_the_protocol_is_an_error() -> None:
     class Short:
         def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
             return [ProgressScore(level=3)] * (len(clips) - 1)
@@ -518,7 +518,7 @@ def test_errors_are_json_with_type_and_message() -> None:
     assert "ROBOREWARD_TOKEN" in error["message"]
 
 
-def test_vllm_is_made_to_continue_the_very_prompt_that_the_local_judge_reads() -> None:
+def test_vllm_is_made_to_continue_the_very_prompt_that_the_local_model_reads() -> None:
     from transformers import Qwen3VLProcessor
 
     from reward_models.judges.openai_compatible import VLLM, build_request

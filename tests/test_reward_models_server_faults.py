@@ -1,4 +1,4 @@
-"""Every way in which a judge behind a server can fail ends in an error or an unreadable score, never in a number.
+"""Every way in which a model behind a server can fail ends in an error or an unreadable score, never in a number.
 
 The lists below are the list: docs/faults.md shows them, and a test holds the two together.
 """
@@ -37,7 +37,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs" / "faults.md"
 TWICE = Patience(attempts=2, first_wait_s=0.001, longest_wait_s=0.002, give_up_after_s=30.0)
 TOKEN = "0123456789abcdef"
 
-ASKED_AGAIN = "asked again, then `RewardModelFailure`"
+SENT_AGAIN = "sent again, then `RewardModelFailure`"
 FAILS = "`RewardModelFailure` at once"
 UNREADABLE = "unreadable: level None"
 BUDGET = "`BudgetExhausted`, nothing is sent"
@@ -76,29 +76,29 @@ HTML = {"content-type": "text/html"}
 PAGE = b"<html><body>Please log in</body></html>"
 
 API_FAULTS = [
-    Fault("no answer in time", ASKED_AGAIN, Reply(completion("ANSWER: 5"), delay_s=0.6)),
-    Fault("connection refused", ASKED_AGAIN, None),
-    Fault("connection closed without an answer", ASKED_AGAIN, Reply(hang_up=True)),
-    Fault("answer cut off by a lost connection", ASKED_AGAIN, Reply(completion("ANSWER: 5"), sent=60)),
-    Fault("429, too many requests", ASKED_AGAIN, status(429, retry_after="0.01")),
+    Fault("no answer in time", SENT_AGAIN, Reply(completion("ANSWER: 5"), delay_s=0.6)),
+    Fault("connection refused", SENT_AGAIN, None),
+    Fault("connection closed without an answer", SENT_AGAIN, Reply(hang_up=True)),
+    Fault("answer cut off by a lost connection", SENT_AGAIN, Reply(completion("ANSWER: 5"), sent=60)),
+    Fault("429, too many requests", SENT_AGAIN, status(429, retry_after="0.01")),
     Fault("429, come back in an hour", FAILS, status(429, retry_after="3600")),
     Fault("429, no credit left", FAILS, status(429, "quota", "insufficient_quota")),
-    Fault("408, request timeout", ASKED_AGAIN, status(408)),
-    Fault("500, internal error", ASKED_AGAIN, status(500)),
-    Fault("502 from a proxy, a page of HTML", ASKED_AGAIN, Reply(PAGE, status=502, headers=HTML)),
-    Fault("503, overloaded", ASKED_AGAIN, status(503)),
+    Fault("408, request timeout", SENT_AGAIN, status(408)),
+    Fault("500, internal error", SENT_AGAIN, status(500)),
+    Fault("502 from a proxy, a page of HTML", SENT_AGAIN, Reply(PAGE, status=502, headers=HTML)),
+    Fault("503, overloaded", SENT_AGAIN, status(503)),
     Fault("400, bad request", FAILS, status(400)),
     Fault("401, wrong key", FAILS, status(401)),
     Fault("403, key without permission", FAILS, status(403)),
     Fault("404, unknown model", FAILS, status(404, "The model `a-model` does not exist", "model_not_found")),
     Fault("413, request too large", FAILS, status(413)),
-    Fault("200 with a page of HTML", ASKED_AGAIN, Reply(PAGE, headers=HTML)),
-    Fault("200 with nothing in it", ASKED_AGAIN, Reply(b"")),
-    Fault("truncated JSON", ASKED_AGAIN, Reply(json.dumps(completion("ANSWER: 5")).encode()[:-9])),
-    Fault("JSON of another kind", ASKED_AGAIN, Reply([1, 2, 3])),
-    Fault("empty choices", ASKED_AGAIN, Reply(completion("x") | {"choices": []})),
-    Fault("choices that are a text", ASKED_AGAIN, Reply({"choices": "ANSWER: 5"})),
-    Fault("a choice without a message", ASKED_AGAIN, Reply({"choices": [{"index": 0}]})),
+    Fault("200 with a page of HTML", SENT_AGAIN, Reply(PAGE, headers=HTML)),
+    Fault("200 with nothing in it", SENT_AGAIN, Reply(b"")),
+    Fault("truncated JSON", SENT_AGAIN, Reply(json.dumps(completion("ANSWER: 5")).encode()[:-9])),
+    Fault("JSON of another kind", SENT_AGAIN, Reply([1, 2, 3])),
+    Fault("empty choices", SENT_AGAIN, Reply(completion("x") | {"choices": []})),
+    Fault("choices that are a text", SENT_AGAIN, Reply({"choices": "ANSWER: 5"})),
+    Fault("a choice without a message", SENT_AGAIN, Reply({"choices": [{"index": 0}]})),
     Fault("a refusal", UNREADABLE, text("ANSWER: 5", refusal="I cannot judge robots.")),
     Fault("content is null", UNREADABLE, text(None)),
     Fault("content is a list without text", UNREADABLE, Reply({"choices": [{"message": {"content": [5]}}]})),
@@ -137,21 +137,21 @@ def said(code: int, kind: str) -> Reply:
 
 
 REMOTE_FAULTS = [
-    Fault("no answer in time", ASKED_AGAIN, Reply(b"", delay_s=0.6)),
-    Fault("an answer that drips in", ASKED_AGAIN, Reply(scores({}).body, drip_s=0.05)),
-    Fault("connection refused", ASKED_AGAIN, None),
-    Fault("connection closed without an answer", ASKED_AGAIN, Reply(hang_up=True)),
-    Fault("answer cut off by a lost connection", ASKED_AGAIN, Reply(scores({}).body, sent=30)),
-    Fault("500 from a proxy", ASKED_AGAIN, Reply(PAGE, status=500, headers=HTML)),
-    Fault("503, queue full", ASKED_AGAIN, Reply(said(503, "QueueFull").body, 503, {"retry-after": "0.01"})),
+    Fault("no answer in time", SENT_AGAIN, Reply(b"", delay_s=0.6)),
+    Fault("an answer that drips in", SENT_AGAIN, Reply(scores({}).body, drip_s=0.05)),
+    Fault("connection refused", SENT_AGAIN, None),
+    Fault("connection closed without an answer", SENT_AGAIN, Reply(hang_up=True)),
+    Fault("answer cut off by a lost connection", SENT_AGAIN, Reply(scores({}).body, sent=30)),
+    Fault("500 from a proxy", SENT_AGAIN, Reply(PAGE, status=500, headers=HTML)),
+    Fault("503, queue full", SENT_AGAIN, Reply(said(503, "QueueFull").body, 503, {"retry-after": "0.01"})),
     Fault("503, come back in an hour", FAILS, Reply(b"", 503, {"retry-after": "3600"})),
-    Fault("error that is no JSON", ASKED_AGAIN, Reply(b"{", status=503)),
+    Fault("error that is no JSON", SENT_AGAIN, Reply(b"{", status=503)),
     Fault("401, wrong token", FAILS, said(401, "InvalidToken")),
     Fault("404, another server", FAILS, Reply(PAGE, status=404, headers=HTML)),
     Fault("413, request too large", FAILS, said(413, "TooLarge")),
     Fault("a redirect to another server", FAILS, Reply(b"", 307, {"location": "http://127.0.0.1:9/"})),
-    Fault("the judge failed", FAILS, said(500, "RewardModelFailure")),
-    Fault("the judge refuses the clip", INVALID_CLIP, said(422, "InvalidClip")),
+    Fault("the model failed", FAILS, said(500, "RewardModelFailure")),
+    Fault("the model refuses the clip", INVALID_CLIP, said(422, "InvalidClip")),
     Fault("200 with a page of HTML", FAILS, Reply(PAGE, headers=HTML)),
     Fault("truncated JSON", FAILS, Reply(json.dumps(scores({}).body).encode()[:-5])),
     Fault("another version of the format", FAILS, scores({}, version=1)),
@@ -171,11 +171,11 @@ def outcome_of(score: Callable[[], list[ProgressScore]], requests: list[Any]) ->
     try:
         (only,) = score()
     except BudgetExhausted:
-        return BUDGET if not requests else "asked, then `BudgetExhausted`"
+        return BUDGET if not requests else "sent, then `BudgetExhausted`"
     except InvalidClip:
         return INVALID_CLIP
     except RewardModelFailure as failure:
-        return ASKED_AGAIN if "last of 2 requests" in str(failure) else FAILS
+        return SENT_AGAIN if "last of 2 requests" in str(failure) else FAILS
     return UNREADABLE if only.level is None else f"SILENT REWARD {only.level}"
 
 
@@ -192,7 +192,7 @@ def test_an_api_that_fails_gives_no_reward(fault: Fault) -> None:
         )  # fmt: skip
         assert outcome_of(lambda: judge.score([a_clip()]), server.requests) == fault.outcome
         judge.close()
-    if fault.outcome == ASKED_AGAIN and fault.reply:
+    if fault.outcome == SENT_AGAIN and fault.reply:
         assert len(server.requests) == 2
 
 
@@ -308,11 +308,11 @@ SERVE_FAULTS = [
     Fault("a shape that lies", "status 400", http(lying(shape=[6, 32, 33, 3]))),
     Fault("a shape of a terabyte", "status 400", http(lying(shape=[10**6, 10**3, 10**3, 3]))),
     Fault("a frame rate of 0", "status 422", http(lying(fps=0.0))),
-    Fault("an empty command", "status 422", http(lying(task=" "))),
+    Fault("an empty task", "status 422", http(lying(task=" "))),
     Fault("a single frame", "status 422", http(pack_clips([a_clip(frames=1)]))),
-    Fault("the judge raises", "status 500", http(pack_clips([a_clip(task="raise")]))),
-    Fault("the judge has a bug", "status 500", http(pack_clips([a_clip(task="bug")]))),
-    Fault("the judge gives NaN", "status 500", http(pack_clips([a_clip(task="nan")]))),
+    Fault("the model raises", "status 500", http(pack_clips([a_clip(task="raise")]))),
+    Fault("the model has a bug", "status 500", http(pack_clips([a_clip(task="bug")]))),
+    Fault("the model gives NaN", "status 500", http(pack_clips([a_clip(task="nan")]))),
     Fault("bytes that are no HTTP", "status 400", b"\x16\x03\x01\x02\x00hello\r\n\r\n"),
 ]  # fmt: skip
 
@@ -402,7 +402,7 @@ def test_a_full_queue_asks_clients_to_come_back() -> None:
 def test_there_are_enough_faults_and_none_is_silent() -> None:
     outcomes = [fault.outcome for fault in API_FAULTS + REMOTE_FAULTS + SERVE_FAULTS]
     assert len(outcomes) >= 30
-    others = set(outcomes) - {ASKED_AGAIN, FAILS, UNREADABLE, BUDGET, INVALID_CLIP}
+    others = set(outcomes) - {SENT_AGAIN, FAILS, UNREADABLE, BUDGET, INVALID_CLIP}
     assert all(outcome.startswith(("status 4", "status 5")) for outcome in others)
 
 

@@ -19,6 +19,7 @@ from roboreward_gym.errors import (
     RewardModelFailure,
     RoboRewardError,
 )
+from roboreward_gym.scorer import Outcome
 from roboreward_gym.types import Clip, ProgressScore
 
 MAX_OUTPUT_TOKENS = 60_000
@@ -105,10 +106,10 @@ class ApiJudge(ABC):
         """Close the connections; a judge that is closed cannot score."""
         self._client.close()
 
-    def _outcomes(self, clips: Sequence[Clip]) -> list[ProgressScore | RoboRewardError]:
+    def _outcomes(self, clips: Sequence[Clip]) -> list[Outcome]:
         refused: list[AccessRefused] = []
 
-        def outcome(clip: Clip) -> ProgressScore | RoboRewardError:
+        def outcome(clip: Clip) -> Outcome:
             if refused:  # whatever is asked next would be refused, too
                 return refused[0]
             try:

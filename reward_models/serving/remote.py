@@ -25,7 +25,6 @@ from reward_models.serving.wire import (
     MAX_CLIPS,
     MEDIA_TYPE,
     Encoding,
-    Outcome,
     check_length,
     pack_clips,
     unpack_outcomes,
@@ -39,6 +38,7 @@ from roboreward_gym.errors import (
     RoboRewardError,
     UnknownName,
 )
+from roboreward_gym.scorer import Outcome
 from roboreward_gym.types import Clip, ProgressScore
 
 TOKEN_VARIABLE = "ROBOREWARD_TOKEN"

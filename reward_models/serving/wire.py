@@ -35,6 +35,7 @@ from roboreward_gym.errors import (
     RewardModelFailure,
     RoboRewardError,
 )
+from roboreward_gym.scorer import Outcome
 from roboreward_gym.types import Clip, ProgressScore
 
 VERSION = 2
@@ -46,8 +47,6 @@ MAX_FPS = 1e6
 
 Encoding = Literal["raw", "png"]
 ENCODINGS: tuple[Encoding, ...] = ("raw", "png")
-
-Outcome = ProgressScore | RoboRewardError
 
 
 @dataclass(frozen=True)
