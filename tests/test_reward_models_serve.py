@@ -323,7 +323,10 @@ def test_a_model_that_hangs_does_not_keep_the_server_from_ending(sent: int, stat
             asked = pool.submit(remote.score, [a_clip()])
             assert server.stdout.readline() == "scoring\n"
             server.send_signal(sent)
-            assert server.wait(timeout=120) == status  # the model would hang for 600 s
+            try:
+                assert server.wait(timeout=60) == status  # the model would hang for 600 s
+            finally:
+                server.kill()
             with pytest.raises(RewardModelFailure):
                 asked.result(timeout=60)
         remote.close()
