@@ -56,7 +56,7 @@ def _scene_clips(env_id: str, steps: int) -> Iterator[Clip]:
     from robots.widowx import widowx
 
     env = widowx(gym.make(env_id, look="test"))
-    tasks = [task for task in env.commands if env.scene.askable(task)]
+    tasks = [task for task in env.tasks if env.scene.askable(task)]
     for episode in range(EPISODES):
         rng = np.random.default_rng([FIRST_SEED, episode])
         task = tasks[episode % len(tasks)]

@@ -9,7 +9,6 @@ import ctypes
 import importlib.util
 import itertools
 import json
-import math
 import platform
 import statistics
 import sys
@@ -33,10 +32,6 @@ Status = Literal["ok", "note", "warning", "problem"]
 PYTHON = (3, 10)
 NEEDED = ("numpy", "gymnasium", "torch", "torchvision", "transformers", "safetensors", "tokenizers")
 OPTIONAL = {"quantized": ("accelerate", "bitsandbytes"), "flash attention": ("flash_attn",)}
-EXPECTED_SCORES = "expected_scores.json"
-"""Lies beside weights whose scores of two small clips are known."""
-EXAMPLE_TASKS = ("put the duck on the towel", "open the left drawer")
-"""Tasks of these clips; nano knows them."""
 SCORE_TOLERANCE = 1e-4
 """Largest difference of a probability in float32; versions of libraries differ by less than 1e-5."""
 SLOW_TOWER_S = 2.0
@@ -210,38 +205,22 @@ def check_protocol(model: "RoboReward") -> Iterator[Finding]:
 
 def check_scores(model: "RoboReward") -> Iterator[Finding]:
     """Score two small clips whose scores are known, if the weights bring them along."""
-    path = model.folder / EXPECTED_SCORES
-    if not path.is_file():
-        yield Finding("scores", "note", f"no {EXPECTED_SCORES} beside the weights to compare with")
+    from reward_models.nano.expected_scores import FILE, largest_difference
+
+    difference = largest_difference(model)
+    if difference is None:
+        yield Finding("scores", "note", f"no {FILE} beside the weights to compare with")
         return
-    expected = json.loads(path.read_text("utf-8"))["probabilities"]
-    largest = max(
-        abs(ours - theirs)
-        for row, known in zip(example_probabilities(model), expected, strict=True)
-        for ours, theirs in zip(row, known, strict=True)
+    found = (
+        f"probabilities differ by {difference:.1e} from those that the weights were shipped with"
     )
-    found = f"probabilities differ by {largest:.1e} from those that the weights were shipped with"
     if str(model.model.dtype) != "torch.float32":
         yield Finding("scores", "note", f"{found}, in another precision")
-    elif largest <= SCORE_TOLERANCE:
+    elif difference <= SCORE_TOLERANCE:
         yield Finding("scores", "ok", found)
     else:
         advice = "A library computes otherwise: install the versions of constraints.txt and report these."
         yield Finding("scores", "problem", found, advice)
-
-
-def example_probabilities(model: "RoboReward") -> list[list[float]]:
-    """Probabilities of the five levels for each of two small clips."""
-    from reward_models.qwen3vl.reference import EXAMPLES
-    from roboreward_gym.types import Clip
-
-    clips = [
-        Clip(example.frames, task, example.fps)
-        for example, task in zip(EXAMPLES, EXAMPLE_TASKS, strict=True)
-    ]
-    scores = model.score(clips)
-    rows = [score.probabilities for score in scores]
-    return [[math.nan] * 5 if row is None else row.tolist() for row in rows]
 
 
 def check_tower(model: "RoboReward") -> Iterator[Finding]:
