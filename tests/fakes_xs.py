@@ -58,6 +58,7 @@ class FakeDriver:
         self.names: tuple[str, ...] = STATE_JOINTS
         self.swap: tuple[int, int] | None = None
         self.nan_joint: int | None = None
+        self.speed_rad_s = 3.0
         self.bus_errors = 0
         """So many joint states from now on are those of a read on the bus that failed."""
         self.effort_ma = np.zeros(9)
@@ -239,7 +240,8 @@ class FakeDriver:
             self._on_tick()
 
     def _simulate(self, dt: float) -> None:
-        way = np.clip(self._goal - self.position, -3.0 * dt, 3.0 * dt)
+        step = self.speed_rad_s * dt
+        way = np.clip(self._goal - self.position, -step, step)
         if self.limp is not None:
             way[self.limp] = 0.5 * dt  # falls
         if not all(self.torques[joint] for joint in ARM_JOINTS):

@@ -9,7 +9,7 @@ import pytest
 
 from robots.conventions import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER, NEUTRAL_JOINTS
 from robots.errors import ArmFault, ArmUnavailable, CameraError, MotionRefused
-from robots.xs.arm import HOLD_TICKS, READY_S, XsArm
+from robots.xs.arm import READY_S, XsArm
 from robots.xs.interface import GRIPPER_CURRENT_MA, SLEEP_JOINTS
 from robots.xs.link import Peers, RobotFacts
 from tests.fakes_xs import FakeDriver
@@ -259,7 +259,7 @@ def test_a_fault_stops_the_arm_in_time_and_the_next_reset_recovers(name: str) ->
     driver.run(0.4)
     # A hold was sent, and again, since messages can be lost.
     holds = [point for at, point in driver.set_points if at > driver.now() - 0.4]
-    assert HOLD_TICKS <= len(holds) <= HOLD_TICKS + 1
+    assert 5 <= len(holds) <= 6
     sent = len(driver.set_points)
     driver.run(1.0)
     assert len(driver.set_points) == sent  # nothing streams after the stop
@@ -277,6 +277,21 @@ def test_a_fault_stops_the_arm_in_time_and_the_next_reset_recovers(name: str) ->
     arm.reset(NEUTRAL_JOINTS, 1.0)
     arm.move(NEUTRAL_JOINTS, 1.0)
     np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
+
+
+def test_the_hold_is_where_the_arm_is_and_not_where_it_was_sent() -> None:
+    arm, driver = driving()
+    target = NEUTRAL_JOINTS + np.array([0.5, 0, 0, 0, 0, 0])
+    arm.move(NEUTRAL_JOINTS, 1.0)
+    driver.speed_rad_s = 1.0
+    driver.at(0.05, lambda: setattr(driver, "effort_ma", np.full(9, 2500.0)))
+    with pytest.raises(ArmFault, match="mA"):
+        arm.move(target, 1.0)
+    stopped = driver.position.copy()
+    driver.run(1.0)
+    assert 0.05 < target[0] - stopped[0] < 0.5
+    np.testing.assert_allclose(driver.set_points[-1][1], stopped, atol=0.03)
+    np.testing.assert_allclose(driver.position, stopped, atol=0.03)
 
 
 def test_a_driver_that_was_there_before_gets_time_to_be_started_again() -> None:

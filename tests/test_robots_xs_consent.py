@@ -155,7 +155,7 @@ def test_a_hold_by_the_program_needs_consent_too() -> None:
     arm = XsArm(driver, image_size=(48, 64), timer=driver, watched=True)
     arm.reset(NEUTRAL_JOINTS, 1.0)
     arm.hold()
-    with pytest.raises(MotionRefused, match="told it to hold"):
+    with pytest.raises(MotionRefused, match="program stopped it"):
         arm.retreat()
 
 

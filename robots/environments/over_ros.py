@@ -13,6 +13,7 @@ from robots.safety import SafetyLimits
 from robots.sim.tasks.drawer import DrawerScene
 from robots.sim.tasks.toy import ToyScene
 from robots.widowx import WidowXEnv
+from robots.xs.images import View, load_rgb
 from robots.xs.interface import CAMERA_TOPIC, ROBOT_NAME
 from robots.xs.keyboard import Terminal
 from robots.xs.operator import Operator
@@ -38,6 +39,7 @@ def make(
     camera_topic: str = CAMERA_TOPIC,
     simulated_clock: bool = False,
     reset_script: Path | None = None,
+    camera_reference: Path | None = None,
     image_size: tuple[int, int] = IMAGE_SIZE,
     limits: SafetyLimits | None = None,
     **kwargs: Any,
@@ -53,6 +55,8 @@ def make(
         camera_topic: Raw images, or compressed ones if it ends in `/compressed`.
         simulated_clock: Go by `/clock`, with a driver that has `--clock simulated`.
         reset_script: Scripted reset of a real table; without it the operator is asked.
+        camera_reference: Image of the camera's view that a person has looked at (`robots.environments.reference`
+            takes one); one that is upside down or has other colours is refused.
         image_size: Height and width of observations [px].
         limits: Safety limits; by a simulated clock messages may be older by default.
         kwargs: For `WidowXEnv`.
@@ -63,7 +67,10 @@ def make(
     if watched:
         operator = Operator(Terminal())
         limits = limits or SafetyLimits()
-        arm = RosArm(config, image_size=size, limits=limits, watched=True, operator=operator)
+        view = None if camera_reference is None else View(load_rgb(camera_reference))
+        arm = RosArm(
+            config, image_size=size, limits=limits, watched=True, operator=operator, view=view
+        )
         table = RealTable(arm, tasks, operator, script=reset_script)
         return WidowXEnv(arm, table, task, limits=limits, **kwargs)
     if simulated_clock:

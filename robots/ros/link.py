@@ -122,6 +122,7 @@ class RosLink:
         except ArmUnavailable as error:
             found = self._robots(node)
             self._leave(node)
+            self._claim.release()
             raise ArmUnavailable(f"{error} Robots that are there: {found or 'none'}.") from error
         self._client.timeout_s = self._answer_s
         self._node = node

@@ -6,6 +6,7 @@ from robots.ros.link import RosConfig, RosLink
 from robots.safety import SafetyLimits
 from robots.xs.arm import READY_S, XsArm
 from robots.xs.clock import ControlClock, SystemTimer, Timer
+from robots.xs.images import View
 from robots.xs.operator import Operator
 
 
@@ -22,6 +23,7 @@ class RosArm(XsArm):
         ready_s: How long to wait for driver and camera [s].
         timer: The clock.
         clock: Of the control periods; made from `timer` if None.
+        view: What the camera has to see.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class RosArm(XsArm):
         ready_s: float = READY_S,
         timer: Timer | None = None,
         clock: ControlClock | None = None,
+        view: View | None = None,
     ) -> None:
         self.link = link or RosLink(config or RosConfig())
         super().__init__(
@@ -47,6 +50,7 @@ class RosArm(XsArm):
             ready_s=ready_s,
             timer=timer or SystemTimer(),
             clock=clock,
+            view=view,
         )
         # A program that ends without closing, by an error for example, would leave an arm under torque, and
         # a thread in ROS that aborts the interpreter's end.

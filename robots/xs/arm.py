@@ -31,7 +31,8 @@ from robots.kinematics import Kinematics
 from robots.safety import SafetyLimits
 from robots.workspace import check_path
 from robots.xs.clock import ControlClock, SystemTimer, Timer
-from robots.xs.feeds import JointMessage, Joints
+from robots.xs.consent import Consent
+from robots.xs.feeds import JointMessage
 from robots.xs.gripper_linkage import angle_from_finger
 from robots.xs.images import RawImage, View
 from robots.xs.interface import ARM_GROUP, GRIPPER, SLEEP_JOINTS
@@ -88,7 +89,7 @@ class XsArm:
     ) -> None:
         self.image_size = image_size
         self._link, self._limits, self._watched = link, limits or SafetyLimits(), watched
-        self._operator = operator
+        self._operator, self._consent = operator, Consent(operator, needed=watched)
         self.ready_s, self._timer = ready_s, timer or SystemTimer()
         self.clock = clock or ControlClock(1.0 / CONTROL_HZ, self._timer)
         self._monitor = Monitor(link, self._limits, self._timer, image_size, operator, view)
@@ -96,9 +97,6 @@ class XsArm:
         self._lock = threading.RLock()  # of everything below, which two threads use
         self._stop = threading.Event()
         self._fault: ArmFault | None = None
-        self._stopped_by = (
-            ""  # why a real arm may not move before a person has agreed; empty if it may
-        )
         self._driving = self._recording = self._moved = self._closed = self._alone = False
         self._sent = NEUTRAL_JOINTS
         self._finger_m = FINGER_CLOSED_M
@@ -119,8 +117,7 @@ class XsArm:
         safety.check_target(joints, None, self._limits)
         self._prepare()
         self._travel(joints, gripper)
-        with self._lock:
-            self._recording = True
+        self._recording = True
 
     def read(self) -> ArmReading:
         """Newest joints and gripper.
@@ -153,13 +150,19 @@ class XsArm:
     def hold(self) -> None:
         """Stop where the arm is; a real one that was moving does not move again before a person has agreed."""
         with self._lock:
-            if self._driving and not self._stopped_by:
-                self._stopped_by = "The program told it to hold."
+            if self._driving and self._fault is None:
+                self._consent.withdraw("The program stopped it.")
             self._hold_now()
+
+    def stop(self, reason: str) -> None:
+        """Stop where the arm is, and raise `ArmFault` with the reason."""
+        with self._lock:
+            self._fail(ArmFault(f"{reason} The arm holds."))
+            self._raise_fault()
 
     def allow_motion(self) -> None:
         """The person beside the arm agrees that it may move after a stop; not needed with an `operator`."""
-        self._stopped_by = ""
+        self._consent.give()
 
     def camera(self) -> np.ndarray:
         """The newest image, `(H, W, 3)` uint8 RGB.
@@ -182,6 +185,17 @@ class XsArm:
         """Wait for the driver, or raise `ArmUnavailable`; one that was there before may be started again."""
         again = self._moved and not self._closed
         self._link.open(RECONNECT_S if again else self.ready_s)
+
+    def look(self) -> np.ndarray:
+        """An image of now, `(H, W, 3)` uint8 RGB, without any motion or check of what it shows.
+
+        Raises:
+            ArmUnavailable: No driver, or no images.
+            CameraError: An image that cannot be used.
+        """
+        self.connect()
+        self._await_messages(self._timer.now(), camera=True)
+        return self.images.rgb()
 
     def rest(self) -> None:
         """Hold, and expect nothing of driver and camera until the next reset."""
@@ -213,11 +227,7 @@ class XsArm:
         self.rest()
 
     def close(self) -> None:
-        """Go slowly to the sleep pose and take the torque off, if the arm was moved; then leave.
-
-        Raises:
-            KeyboardInterrupt: Somebody interrupted that; the arm holds where it is, under torque.
-        """
+        """Go slowly to the sleep pose and take the torque off, if the arm was moved; then leave."""
         if self._closed:
             return
         self._closed = True
@@ -232,7 +242,7 @@ class XsArm:
 
     def _prepare(self, *, camera: bool = True) -> None:
         """Make sure of consent, driver, modes, servos and torque, and start from where the arm really is."""
-        self._ask_consent()
+        self._consent.require()
         with self._lock:
             self._driving = self._recording = False
             self._fault = None
@@ -248,30 +258,13 @@ class XsArm:
         self._await_messages(self._timer.now(), camera=camera)
         if camera:
             self._monitor.check_picture()
-        prepare_servos(self._link, lambda: self._newest().arm, self._timer)
+        prepare_servos(self._link, lambda: self._monitor.newest().arm, self._timer)
         self._await_messages(self._timer.now(), camera=camera)
         with self._lock:
             # Only now, after torque on: the joints may have moved meanwhile.
-            self._sent = np.clip(self._newest().arm, JOINT_LOWER, JOINT_UPPER)
-            self._finger_m = self._newest().finger_m
+            self._sent = np.clip(self._monitor.newest().arm, JOINT_LOWER, JOINT_UPPER)
+            self._finger_m = self._monitor.newest().finger_m
             self._driving = True
-
-    def _ask_consent(self) -> None:
-        """A real arm that was stopped moves only after the person beside it has agreed.
-
-        Raises:
-            MotionRefused: There is nobody to ask.
-            KeyboardInterrupt: They do not agree.
-        """
-        if not self._watched or not self._stopped_by:
-            return
-        if self._operator is None:
-            raise MotionRefused(
-                f"The arm was stopped and holds, under torque. {self._stopped_by} Call allow_motion() once "
-                "the person beside it agrees that it may move."
-            )
-        self._operator.confirm_motion(self._stopped_by)
-        self.allow_motion()
 
     def _await_messages(self, since: float, *, camera: bool) -> None:
         """Wait for a joint state and, if needed, an image that are fresh and from after `since` [s]."""
@@ -314,7 +307,7 @@ class XsArm:
         self._timer.wait(self._stop, self._timer.now() + MOVING_S)
         deadline = self._timer.now() + SETTLE_S
         while True:
-            newest = self._newest()
+            newest = self._monitor.newest()
             near = safety.near(newest.arm, joints, ARRIVED_RAD)
             if near and np.abs(newest.speed).max() < RESTING_RAD_S:
                 return
@@ -354,7 +347,7 @@ class XsArm:
         with self._lock:
             self._look()  # an old joint state proves nothing
             self._driving = False
-            safety.check_may_drop(self._newest().arm, SLEEP_JOINTS)
+            safety.check_may_drop(self._monitor.newest().arm, SLEEP_JOINTS)
         for kind, name in (("group", ARM_GROUP), ("single", GRIPPER)):
             self._link.torque(kind, name, enable=False)
 
@@ -386,9 +379,6 @@ class XsArm:
 
     # --- what both threads use, under the lock -----------------------------------------------------
 
-    def _newest(self) -> Joints:
-        return self._monitor.newest()
-
     def _send(self, joints: np.ndarray) -> None:
         self._sent = joints.copy()
         self._link.send_arm(self._sent)
@@ -405,7 +395,8 @@ class XsArm:
     def _fail(self, fault: ArmFault) -> None:
         if self._fault is None:
             log.warning("Stopped: %s", fault)
-            self._fault, self._holds, self._stopped_by = fault, HOLD_TICKS, str(fault)
+            self._fault, self._holds = fault, HOLD_TICKS
+            self._consent.withdraw(str(fault))
             self._hold_now()
             self._stop.set()
 

@@ -1,6 +1,7 @@
 """Camera messages as RGB arrays: raw or compressed, of any 4:3 size."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -113,6 +114,18 @@ def check_shows_something(rgb: np.ndarray) -> None:
         )
 
 
+def load_rgb(path: Path) -> np.ndarray:
+    """Read an image file, `(H, W, 3)` uint8 RGB.
+
+    Raises:
+        CameraError: There is none.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise CameraError(f"{path} is missing or no image. Take one as docs/robot.md describes.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
 class View:
     """What the camera should see: an image of the table that a person has looked at.
 
@@ -134,13 +147,16 @@ class View:
             "it is mirrored": rgb[:, ::-1],
             "it is flipped": rgb[::-1],
         }
-        itself = float((_pattern(rgb) * self._reference).mean())
-        for what, altered in alterations.items():
-            if float((_pattern(altered) * self._reference).mean()) > itself + VIEW_MARGIN:
-                raise CameraError(
-                    f"The image does not look like the reference: {what}. Correct the camera's node, or take "
-                    "a new reference if the camera has been moved."
-                )
+        alike = {what: self._correlation(altered) for what, altered in alterations.items()}
+        what = max(alike, key=alike.__getitem__)
+        if alike[what] > self._correlation(rgb) + VIEW_MARGIN:
+            raise CameraError(
+                f"The image does not look like the reference: {what}. Correct the camera's node, or take "
+                "a new reference if the camera has been moved."
+            )
+
+    def _correlation(self, rgb: np.ndarray) -> float:
+        return float((_pattern(rgb) * self._reference).mean())
 
 
 def _pattern(rgb: np.ndarray) -> np.ndarray:

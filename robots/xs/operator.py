@@ -76,14 +76,14 @@ class Operator:
     def ask_level(self, task: str) -> int | None:
         """Ask how the episode went, unless a key has been pressed for it; None if the operator does not know.
 
-        Raises:
-            KeyboardInterrupt: The answer is `q`, or there is nobody to answer.
+        An episode that is complete is not lost to `q`: the session ends with the next `check_end`.
         """
         while self.level is None:
-            answer = self.ask(
-                f"How far did it get with {task!r}? 1 no success .. 5 perfect, Enter for unknown:"
+            answer = self._keyboard.ask(
+                f"How far did it get with {task!r}? 1 no success .. 5 perfect, Enter for unknown (q to end):"
             ).lower()
-            if not answer:
+            self._wants_to_end |= answer == QUIT
+            if answer in ("", QUIT):
                 break
             self.level = LEVELS.get(answer)
         return self.level

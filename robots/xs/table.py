@@ -43,6 +43,7 @@ class RealTable:
             ArmFault: The operator stopped it.
             KeyboardInterrupt: The operator wants to end.
         """
+        self._operator.check_end()
         self._arm.retreat()  # asks first if the arm was stopped
         if self._script:
             self._arm.go_through(self._script)
@@ -68,11 +69,16 @@ class RealTable:
         reason = self._operator.poll()
         self._operator.check_end()
         if reason is not None:
-            self._arm.hold()
-            raise ArmFault(f"{reason} The arm holds.")
+            self._arm.stop(reason)
 
-    def ask_level(self) -> int | None:
-        """Ask how the episode went, unless a key has been pressed for it; None for unknown. Call while the arm rests."""
+    def rate(self) -> int | None:
+        """The arm rests; ask how the episode went, unless a key has been pressed for it; None for unknown.
+
+        With a scripted reset nobody is asked, since nobody may be there.
+        """
+        if self._script:
+            return self._operator.level
+        self._arm.rest()
         return self._operator.ask_level(self._task)
 
     def level(self, task: str) -> int:
