@@ -151,11 +151,10 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         clipped = not held and bool(
             np.abs(found - self._joints).max() > self._limits.largest_step_rad
         )
-        if held:  # the target stays where it was
+        # The target stays where it was, or is where the joints were sent: it never runs ahead of them.
+        if held:
             position, euler, joints = self._position, self._euler, self._joints
-        elif (
-            clipped
-        ):  # the target is where the joints were sent, so that it does not run ahead of them
+        elif clipped:
             position, rotation = self._kinematics.forward(joints)
             euler = euler_from_rotation(rotation)
         turned = action[3:6]

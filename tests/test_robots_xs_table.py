@@ -6,15 +6,19 @@ import pty
 from collections.abc import Iterator
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers import TimeLimit
 
+import robots  # noqa: F401 - registers the environments
 from robots.conventions import NEUTRAL_JOINTS
 from robots.errors import ArmFault, MotionRefused, NoTruth, UnreachablePose
 from robots.widowx import WidowXEnv
 from robots.xs.arm import XsArm
 from robots.xs.keyboard import Terminal
 from robots.xs.operator import Operator
+from robots.xs.rating import AskRating
 from robots.xs.table import RealTable
 from tests.fakes_xs import FakeDriver
 
@@ -145,6 +149,83 @@ def test_a_script_past_the_limits_moves_nothing(tmp_path: Path) -> None:
     with pytest.raises(MotionRefused):
         env.reset(seed=0)
     assert driver.set_points == []
+
+
+# --- the rating ------------------------------------------------------------------------------------
+
+
+def rated(
+    answer: str, keys: str = "", script: Path | None = None
+) -> tuple[float, dict[str, float], FakeKeyboard]:
+    """Reward and info of the last step of an episode, with an operator who presses and answers."""
+    env, keyboard, driver = table(script)
+    wrapped = AskRating(TimeLimit(env, 3))
+    wrapped.reset(seed=0)
+    keyboard.answer = answer
+    keyboard.questions.clear()
+    for _ in range(2):
+        wrapped.step(np.zeros(7))
+    keyboard.keys = keys
+    _, reward, _, truncated, info = wrapped.step(np.zeros(7))
+    assert truncated
+    sent = len(driver.set_points)
+    driver.run(5.0)
+    assert len(driver.set_points) == sent  # it rests meanwhile
+    return reward, info, keyboard
+
+
+@pytest.mark.parametrize(("answer", "level"), [("1", 1.0), ("4", 4.0), ("5", 5.0), ("s", 5.0)])
+def test_at_the_end_of_an_episode_the_operator_is_asked_how_it_went(
+    answer: str, level: float
+) -> None:
+    reward, info, keyboard = rated(answer)
+    assert keyboard.questions == [f"How far did it get with {TASKS[0]!r}? 1 no success .. 5 perfect, "
+                                  "Enter for unknown (q to end):"]  # fmt: skip
+    assert (info["truth/level"], reward) == (level, float(level == 5.0))
+
+
+def test_who_does_not_know_leaves_it_unknown() -> None:
+    reward, info, _ = rated("")
+    assert np.isnan([reward, info["truth/level"], info["truth/success"]]).all()
+
+
+def test_who_has_pressed_a_key_is_not_asked() -> None:
+    _, info, keyboard = rated("1", keys="5")
+    assert (keyboard.questions, info["truth/level"]) == ([], 5.0)
+
+
+def test_a_key_that_means_nothing_is_asked_again() -> None:
+    answers = iter(["8", "yes", "2"])
+    env, keyboard, _ = table()
+    wrapped = AskRating(TimeLimit(env, 1))
+    wrapped.reset(seed=0)
+    keyboard.ask = lambda question: next(answers)
+    assert wrapped.step(np.zeros(7))[4]["truth/level"] == 2.0
+
+
+def test_q_at_the_rating_keeps_the_episode_and_ends_before_the_next() -> None:
+    env, keyboard, driver = table()
+    wrapped = AskRating(TimeLimit(env, 1))
+    wrapped.reset(seed=0)
+    keyboard.answer = "q"
+    assert wrapped.step(np.zeros(7))[3]
+    sent = len(driver.set_points)
+    with pytest.raises(KeyboardInterrupt):
+        wrapped.reset(seed=1)
+    assert len(driver.set_points) == sent
+
+
+def test_with_a_scripted_reset_nobody_is_asked(tmp_path: Path) -> None:
+    script = tmp_path / "shut.json"
+    script.write_text(json.dumps([{"joints": (NEUTRAL_JOINTS).tolist(), "gripper": 0.0}]))
+    _, info, keyboard = rated("5", script=script)
+    assert keyboard.questions == []
+    assert np.isnan(info["truth/level"])
+
+
+def test_the_environments_over_ros_ask_outside_of_their_time_limit() -> None:
+    for env_id in ("WidowXToyOnTowelRos-v0", "WidowXDrawerRos-v0"):
+        assert [w.name for w in gym.spec(env_id).additional_wrappers] == ["AskRating"]
 
 
 # --- a real terminal -------------------------------------------------------------------------------
