@@ -45,6 +45,11 @@ COMMANDS = {
         "Measure a reward model on labelled clips.",
         extra="bench",
     ),
+    "augment": Command(
+        "reward_models.augment.run",
+        "Make a reward data set with negatives from videos of successes.",
+        extra="data,api",
+    ),
     "train": Command("reward_models.nano.train", "Train roboreward-nano."),
 }
 

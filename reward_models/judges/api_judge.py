@@ -127,16 +127,24 @@ class ApiJudge(ABC):
 
     def _score(self, clip: Clip) -> ProgressScore:
         sampled = sample_clip(clip, self.protocol)
-        send = self._prepare(sampled)
+        body = self._request(self._prepare(sampled))
+        return self._read(body, describe(sampled, self.model, self._url))
+
+    @property
+    def address(self) -> str:
+        """Model and server, for messages and for keys of caches."""
+        return f"{self.model} at {self._url}"
+
+    def _request(self, send: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Send a request until it is answered, within budget and patience, and count what the answer cost."""
 
         def send_within_budget() -> Mapping[str, Any]:
             self._budget.take()
             return send()
 
-        who = f"{self.model} at {self._url}"
-        body = self._settings.patience.retry(send_within_budget, who)
+        body = self._settings.patience.retry(send_within_budget, self.address)
         self._budget.charge(*self._count_tokens(body))
-        return self._read(body, describe(sampled, self.model, self._url))
+        return body
 
     @abstractmethod
     def _prepare(self, clip: SampledClip) -> Callable[[], Mapping[str, Any]]:

@@ -92,6 +92,23 @@ class GeminiJudge(ApiJudge):
         contents = types.Content(role="user", parts=[prompt, video])
         return lambda: self._send(contents)
 
+    def chat(self, prompt: str, video: bytes | None = None) -> str:
+        """Ask the model something else than for a score; the text of its answer, empty if it was blocked.
+
+        Args:
+            prompt: The text.
+            video: An MP4 that it looks at.
+
+        Raises:
+            RewardModelFailure: The server refuses the request, or gave no answer for too long.
+            BudgetExhausted: No further request is allowed.
+        """
+        parts = [types.Part.from_text(text=prompt)]
+        if video is not None:
+            parts.append(types.Part(inline_data=types.Blob(data=video, mime_type="video/mp4")))
+        contents = types.Content(role="user", parts=parts)
+        return answer_text(self._request(lambda: self._send(contents)))
+
     def _count_tokens(self, body: Mapping[str, Any]) -> tuple[int | None, int | None]:
         usage = get(body, "usageMetadata")
         answer = as_int(get(usage, "candidatesTokenCount"))
@@ -155,17 +172,21 @@ def read_response(body: object, manifest: Mapping[str, Any]) -> ProgressScore:
     blocked = get(body, "promptFeedback", "blockReason")
     if blocked is not None:
         return unreadable("", manifest, f"blocked: {blocked}")
-    parts = get(body, "candidates", 0, "content", "parts")
-    parts = parts if isinstance(parts, list) else []
-    # Thoughts come as parts of their own, and may weigh several levels.
-    texts = [get(part, "text") for part in parts if get(part, "thought") is not True]
-    text = "".join(text for text in texts if isinstance(text, str))
+    text = answer_text(body)
     reason = why_incomplete(get(body, "candidates", 0, "finishReason"))
     if reason is not None:
         return unreadable(text, manifest, reason)
-    if parts and not text:
+    if get(body, "candidates", 0, "content", "parts") and not text:
         return unreadable("", manifest, "thoughts without an answer after them")
     return score_text(text, (), manifest)
+
+
+def answer_text(body: object) -> str:
+    """Read the text of an answer: thoughts come as parts of their own, and may weigh several levels."""
+    parts = get(body, "candidates", 0, "content", "parts")
+    parts = parts if isinstance(parts, list) else []
+    texts = [get(part, "text") for part in parts if get(part, "thought") is not True]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _retry_after_s(error: errors.APIError) -> float | None:
@@ -182,7 +203,7 @@ def _retry_after_s(error: errors.APIError) -> float | None:
     return None
 
 
-def load(argument: str) -> GeminiJudge:
+def load(argument: str, settings: ApiSettings = ApiSettings()) -> GeminiJudge:  # noqa: B008 - frozen
     """Make the judge `gemini:MODEL` or `gemini:MODEL@http://HOST:PORT`, with `GEMINI_API_KEY`.
 
     Raises:
@@ -190,4 +211,5 @@ def load(argument: str) -> GeminiJudge:
     """
     model, _, url = argument.partition("@http")
     key = read_key(*KEYS, purpose=f"gemini:{model}")
-    return GeminiJudge(model, api_key=key, base_url=f"http{url}" if url else GEMINI_URL)
+    base_url = f"http{url}" if url else GEMINI_URL
+    return GeminiJudge(model, api_key=key, base_url=base_url, settings=settings)

@@ -7,10 +7,11 @@ log-probabilities give the five levels: the same single forward pass as `reward_
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import openai
 
 from reward_models.judges.api_judge import (
@@ -21,7 +22,7 @@ from reward_models.judges.api_judge import (
     as_int,
     get,
 )
-from reward_models.judges.chat_answers import advice_about, read_completion
+from reward_models.judges.chat_answers import advice_about, read_completion, read_content
 from reward_models.net.addresses import is_loopback_url
 from reward_models.net.credentials import find_key, read_key, without
 from reward_models.net.retries import TRANSIENT_STATUS, Transient, retry_after_s
@@ -96,6 +97,28 @@ class OpenAICompatibleJudge(ApiJudge):
             # A server on this machine is never behind the proxy of HTTP_PROXY.
             http_client=openai.DefaultHttpxClient(trust_env=not is_loopback_url(self._url)),
         )
+
+    def chat(
+        self, prompt: str, frames: Sequence[np.ndarray] = (), max_tokens: int = MAX_OUTPUT_TOKENS
+    ) -> str:
+        """Ask the model something else than for a score; the text of its answer, or of its refusal.
+
+        Args:
+            prompt: The text.
+            frames: `(H, W, 3)` uint8 still images, sent after the text.
+            max_tokens: Most tokens of the answer, thoughts included.
+
+        Raises:
+            RewardModelFailure: The server refuses the request, or gave no answer for too long.
+            BudgetExhausted: No further request is allowed.
+        """
+        images = [{"type": "image_url", "image_url": {"url": image_url(f)}} for f in frames]
+        content = [{"type": "text", "text": prompt}, *images]
+        request: dict[str, Any] = {"model": self.model, "max_completion_tokens": max_tokens}
+        request["messages"] = [{"role": "user", "content": content}]
+        body = self._request(lambda: self._send(request))
+        text, refusal = read_content(get(body, "choices", 0, "message"))
+        return text or refusal
 
     def _prepare(self, clip: SampledClip) -> Callable[[], Mapping[str, Any]]:
         request = build_request(self.model, clip, self.dialect)
@@ -182,7 +205,7 @@ def build_request(model: str, clip: SampledClip, dialect: Dialect) -> dict[str, 
     return request | {"max_tokens": 1, "temperature": 0.0, "extra_body": extra}
 
 
-def load(argument: str) -> OpenAICompatibleJudge:
+def load(argument: str, settings: ApiSettings = ApiSettings()) -> OpenAICompatibleJudge:  # noqa: B008 - frozen
     """Make the judge `openai:MODEL` or `openai:MODEL@http://HOST:PORT/v1`.
 
     Without an address OpenAI itself is asked (or `OPENAI_BASE_URL`), with `OPENAI_API_KEY`. With
@@ -205,4 +228,6 @@ def load(argument: str) -> OpenAICompatibleJudge:
         raise InvalidSetting(
             f"Expected ROBOREWARD_DIALECT to be one of {', '.join(DIALECTS)}, got {name!r}."
         )
-    return OpenAICompatibleJudge(model, api_key=key, base_url=base_url, dialect=DIALECTS[name])
+    return OpenAICompatibleJudge(
+        model, api_key=key, base_url=base_url, dialect=DIALECTS[name], settings=settings
+    )

@@ -1,0 +1,146 @@
+"""Models behind the roles: text, and perhaps an episode, in; text out. Every answer that was paid for is kept."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import diskcache
+from diskcache.core import MODE_PICKLE
+
+from reward_models.augment.roles import Episode
+from reward_models.data.example import InvalidSource
+from reward_models.data.video_file import OutputError
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a model is asked.
+
+    Attributes:
+        prompt: The text.
+        episode: What it looks at; None for questions about text.
+        attempt: Number of the try; a repeated question is answered from the cache, another try is not.
+    """
+
+    prompt: str
+    episode: Episode | None = None
+    attempt: int = 0
+
+
+class ChatModel(Protocol):
+    """Answers questions."""
+
+    @property
+    def name(self) -> str:
+        """What answers depend on: model, server, settings."""
+        ...
+
+    def ask(self, question: Question) -> str:
+        """Answer.
+
+        Raises:
+            RewardModelFailure: It refuses, or there is no answer.
+            BudgetExhausted: It may not be asked any more.
+        """
+        ...
+
+
+class TextDisk(diskcache.Disk):
+    """Stores text and refuses to unpickle: a cache that somebody else wrote must not run code here."""
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:  # noqa: FBT001 - diskcache's
+        """Read a value."""
+        if mode == MODE_PICKLE:
+            raise InvalidSource("The cache holds a pickled value, which is not ours. Delete it.")
+        return super().fetch(mode, filename, value, read)
+
+
+class AnswerCache:
+    """Answers on disk by the content of the question, committed before they are used.
+
+    Args:
+        folder: Folder of the cache.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._cache = diskcache.Cache(
+                str(folder), disk=TextDisk, eviction_policy="none", disk_min_file_size=2**20
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise OutputError(f"The cache {folder} cannot be written: {error}.") from error
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, key: str) -> str | None:
+        """Return the answer to a question, or None."""
+        found = self._cache.get(key)
+        if isinstance(found, str):
+            self.hits += 1
+            return found
+        self.misses += 1
+        return None
+
+    def put(self, key: str, answer: str) -> None:
+        """Keep an answer.
+
+        Raises:
+            OutputError: There is no room.
+        """
+        try:
+            self._cache.set(key, answer)
+        except (OSError, sqlite3.Error) as error:
+            raise OutputError(f"The answer cannot be kept: {error}. Make room.") from error
+
+    def keys(self) -> set[str]:
+        """All questions that have an answer."""
+        return {str(key) for key in self._cache}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._cache.close()
+
+
+@dataclass(frozen=True, eq=False)
+class CachedModel:
+    """A model that is asked each question once.
+
+    Attributes:
+        model: Who is asked.
+        cache: Where answers are kept.
+    """
+
+    model: ChatModel
+    cache: AnswerCache
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.model.name
+
+    def ask(self, question: Question) -> str:
+        """Answer from the cache, or ask and keep the answer."""
+        key = key_of(self.name, question)
+        answer = self.cache.get(key)
+        if answer is None:
+            answer = self.model.ask(question)
+            self.cache.put(key, answer)
+        return answer
+
+
+def key_of(model: str, question: Question) -> str:
+    """Return the SHA-256 of everything that an answer depends on."""
+    parts: Mapping[str, Any] = {
+        "model": model,
+        "prompt": question.prompt,
+        "video": None if question.episode is None else question.episode.digest,
+        "attempt": question.attempt,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
