@@ -129,6 +129,7 @@ ROOMS = {
         "data": {"protocol", "video"},
         "judges": {"protocol", "net", "video"},
         "serving": {"protocol", "net"},
+        "augment": {"protocol", "video", "data", "judges"},
         "scoring": {"protocol", "video", "data"},
         "bench": {"protocol", "data"},
         "nano": {"protocol", "qwen3vl", "data", "bench"},
