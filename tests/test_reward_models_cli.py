@@ -25,8 +25,9 @@ def offer(monkeypatch: pytest.MonkeyPatch, main: object) -> None:
 def test_help_names_every_command_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out
+    width = max(map(len, cli.COMMANDS))
     for name, command in cli.COMMANDS.items():
-        assert f"{name:<6}  {command.help}\n" in out
+        assert f"{name:<{width}}  {command.help}\n" in out
 
 
 def test_help_loads_nothing_heavy() -> None:

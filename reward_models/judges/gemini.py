@@ -176,7 +176,8 @@ def read_response(body: object, manifest: Mapping[str, Any]) -> ProgressScore:
     reason = why_incomplete(get(body, "candidates", 0, "finishReason"))
     if reason is not None:
         return unreadable(text, manifest, reason)
-    if get(body, "candidates", 0, "content", "parts") and not text:
+    parts = get(body, "candidates", 0, "content", "parts")
+    if isinstance(parts, list) and parts and not text:
         return unreadable("", manifest, "thoughts without an answer after them")
     return score_text(text, (), manifest)
 
