@@ -64,7 +64,7 @@ CLIENT_FAULTS = {
     "SIGHUP of the client": signal.SIGHUP,
     "kill -9 of the client": signal.SIGKILL,
 }
-JUDGE = "network loss of the judge"
+JUDGE = "network loss of the reward model"
 ALL = (*FAULTS, *CLIENT_FAULTS, JUDGE)
 
 

@@ -1,12 +1,15 @@
 """The toolbox's API moves the simulated arm over ROS, and never waits for ever."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.ros_driver import PATIENCE_S, DriverProcess, need_ros, running_driver, until
+from tests.ros_driver import PATIENCE_S, ROOT, DriverProcess, need_ros, running_driver, until
 
 need_ros()
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -136,6 +139,58 @@ def test_at_its_stop_the_gripper_pushes_no_more(bot: InterbotixManipulatorXS) ->
     bot.gripper.set_pressure(1.0)
     bot.gripper.release(delay=1.5)
     until(lambda: not bot.gripper.gripper_moving, "rest of the gripper")
+
+
+@pytest.mark.parametrize("move", [{"z": -0.2}, {"x": -0.2}, {"z": 0.2}, {"x": 0.2}])
+def test_lines_of_twenty_centimetres_are_driven(
+    bot: InterbotixManipulatorXS, move: dict[str, float]
+) -> None:
+    """As in the vendor's demos, which go from one to the next in this order from the home pose."""
+    if move == {"z": -0.2}:
+        bot.arm.go_to_home_pose(moving_time=2.0)
+    before = bot.arm.get_ee_pose_command()[:3, 3]
+    assert bot.arm.set_ee_cartesian_trajectory(**move, moving_time=2.0)
+    after = bot.arm.get_ee_pose_command()[:3, 3]
+    expected = [move.get(axis, 0.0) for axis in "xyz"]
+    assert after - before == pytest.approx(expected, abs=0.005)
+
+
+def test_a_trajectory_is_played(bot: InterbotixManipulatorXS) -> None:
+    bot.arm.go_to_home_pose(moving_time=2.0)
+    start = settled(bot)
+    there = start + np.array([0.3, 0, 0, 0, 0, 0])
+    points = [{0.0: start.tolist()}, {0.5: there.tolist()}, {1.0: there.tolist()}]
+    bot.core.robot_write_trajectory("group", "arm", "position", points)
+    bot.core.sleep(2.5)
+    assert settled(bot)[0] - start[0] == pytest.approx(0.3, abs=0.05)
+    bot.arm.capture_joint_positions()
+    assert len(bot.arm.get_joint_velocities()) == len(bot.arm.get_joint_efforts()) == 6
+
+
+BEGIN = """
+from interbotix_common_modules.common_robot.robot import robot_shutdown, robot_startup
+from interbotix_xs_modules.xs_robot.arm import InterbotixManipulatorXS
+bot = InterbotixManipulatorXS(
+    robot_model='wx250s', group_name='arm', gripper_name='gripper', moving_time=2.0
+)
+robot_startup()
+print('moved', bot.arm.go_to_home_pose(), flush=True)
+bot.get_node().loginfo('at home')
+"""
+
+
+@pytest.mark.parametrize("end", ["robot_shutdown()", ""])
+def test_a_script_with_the_vendors_module_names_runs_and_ends_without_a_crash(
+    driver: DriverProcess, tmp_path: Path, end: str
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(BEGIN + end)
+    done = subprocess.run(
+        [sys.executable, "-m", "robots.ros.toolbox.run", str(script)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert "moved True" in done.stdout
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_mode_that_is_not_position_is_refused(bot: InterbotixManipulatorXS) -> None:

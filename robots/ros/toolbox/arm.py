@@ -84,9 +84,19 @@ class InterbotixArmXSInterface:
 
     def get_joint_positions(self) -> list[float]:
         """Measured joints `(6,)` [rad]."""
-        states = self.core.joint_states
-        at = dict(zip(states.name, states.position, strict=True))
-        return [at[name] for name in self.group_info.joint_names]
+        return self._measured("position")
+
+    def get_joint_velocities(self) -> list[float]:
+        """Measured speeds `(6,)` [rad/s]."""
+        return self._measured("velocity")
+
+    def get_joint_efforts(self) -> list[float]:
+        """Measured currents `(6,)` [mA]."""
+        return self._measured("effort")
+
+    def get_number_of_joints(self) -> int:
+        """Joints of the group."""
+        return self.group_info.num_joints
 
     def get_joint_commands(self) -> list[float]:
         """Last commanded joints `(6,)` [rad]."""
@@ -230,10 +240,13 @@ class InterbotixArmXSInterface:
         joints, path = list(self.joint_commands), []
         move = (x, y, z, roll, pitch, yaw)
         for pose in straight_line(self.get_ee_pose_command(), move, count):
+            before = joints
             joints, found = self.set_ee_pose_matrix(
-                pose, joints, execute=False, moving_time=wp_moving_time
+                pose, before, execute=False, moving_time=duration
             )
-            if not found:
+            speed = np.abs(np.subtract(joints, before)) / wp_moving_time
+            if not found or (speed > np.asarray(self.group_info.joint_velocity_limits)).any():
+                self._warn(f"Only {len(path)} of {count} way points can be reached in time.")
                 return False
             path.append(joints)
         self._write_profile(wp_moving_time, wp_accel_time)
@@ -242,6 +255,11 @@ class InterbotixArmXSInterface:
             self.core.sleep(wp_period)
         self.core.sleep(wp_moving_time)
         return True
+
+    def _measured(self, field: str) -> list[float]:
+        states = self.core.joint_states
+        at = dict(zip(states.name, getattr(states, field), strict=True))
+        return [at[name] for name in self.group_info.joint_names]
 
     def _index(self, joint_name: str) -> int:
         return list(self.group_info.joint_names).index(joint_name)
@@ -252,13 +270,26 @@ class InterbotixArmXSInterface:
     def _allowed(self, joints: Sequence[float] | np.ndarray, moving_time: float | None) -> bool:
         goal, info = np.asarray(joints, dtype=float), self.group_info
         if goal.shape != (info.num_joints,) or not np.isfinite(goal).all():
+            self._warn(f"{joints} are not {info.num_joints} finite joints.")
             return False
         duration = self.moving_time if moving_time is None else moving_time
         inside = (goal >= np.asarray(info.joint_lower_limits) - 1e-3) & (
             goal <= np.asarray(info.joint_upper_limits) + 1e-3
         )
         needed = np.abs(goal - np.asarray(self.joint_commands)) / duration
-        return bool(inside.all() and (needed <= np.asarray(info.joint_velocity_limits)).all())
+        if not inside.all():
+            self._warn(f"{goal.round(3)} rad is out of the joint limits.")
+            return False
+        if (needed > np.asarray(info.joint_velocity_limits)).any():
+            self._warn(
+                f"{needed.max():.1f} rad/s would be needed to be there within {duration:g} s."
+            )
+            return False
+        return True
+
+    def _warn(self, why: str) -> None:
+        """The vendor's methods return False for a move that is refused; that alone is easily missed."""
+        self.core.get_node().get_logger().warning(f"Nothing moves. {why}")
 
     def _publish(self, joints: Sequence[float]) -> None:
         self.joint_commands = [float(joint) for joint in joints]

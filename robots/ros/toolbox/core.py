@@ -1,15 +1,50 @@
 """The connection of the toolbox's API: services, command topics and joint states under the vendor's names."""
 
-from collections.abc import Sequence
+import atexit
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rclpy
+from interbotix_xs_msgs.msg import JointTrajectoryCommand
 from interbotix_xs_msgs.srv import MotorGains
+from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectoryPoint
 
 from robots.errors import ArmUnavailable
 from robots.ros.node import TIMEOUT_S, DriverClient
+from robots.xs.interface import QUEUE_DEPTH
+
+OPEN: list["InterbotixRobotXSCore"] = []
+"""Connections that `robot_shutdown` closes."""
+WAIT_S = 0.02
+
+
+class InterbotixRobotNode(Node):
+    """A node with the vendor's names for logging."""
+
+    def logdebug(self, message: str) -> None:
+        """Log for developers."""
+        self.get_logger().debug(message)
+
+    def loginfo(self, message: str) -> None:
+        """Log what happens."""
+        self.get_logger().info(message)
+
+    def logwarn(self, message: str) -> None:
+        """Log a warning."""
+        self.get_logger().warning(message)
+
+    def logerror(self, message: str) -> None:
+        """Log an error."""
+        self.get_logger().error(message)
+
+    def logfatal(self, message: str) -> None:
+        """Log an error that ends the program."""
+        self.get_logger().fatal(message)
 
 
 class InterbotixRobotXSCore:
@@ -46,7 +81,8 @@ class InterbotixRobotXSCore:
         self._inited = not rclpy.ok()
         if self._inited:
             rclpy.init()
-        self._owned = None if node else Node(node_name)
+        self._owned = None if node else InterbotixRobotNode(node_name)
+        self._trajectory: Publisher | None = None
         try:
             self.client = DriverClient(
                 node or self._owned,
@@ -57,6 +93,9 @@ class InterbotixRobotXSCore:
         except ArmUnavailable:
             self._leave()
             raise
+        # A program that ends without closing would leave a thread in ROS that aborts the interpreter's end.
+        OPEN.append(self)
+        atexit.register(self.close)
 
     @property
     def joint_states(self) -> JointState:
@@ -159,12 +198,40 @@ class InterbotixRobotXSCore:
         """Command one joint, in the unit of its mode."""
         self.client.write_single(joint_name, command)
 
+    def robot_write_trajectory(
+        self,
+        cmd_type: str,
+        name: str,
+        traj_type: str,
+        raw_traj: Sequence[Mapping[float, Sequence[float]]],
+    ) -> None:
+        """Have the driver play points of "position" [rad] or "velocity" [rad/s] at times [s] from now."""
+        if self._trajectory is None:
+            topic = f"/{self.robot_name}/commands/joint_trajectory"
+            node, found = self.get_node(), threading.Event()
+            self._trajectory = node.create_publisher(JointTrajectoryCommand, topic, QUEUE_DEPTH)
+            for _ in range(int(self.client.timeout_s / WAIT_S)):
+                if self._trajectory.get_subscription_count() or found.wait(WAIT_S):
+                    break
+        message = JointTrajectoryCommand(cmd_type=cmd_type, name=name)
+        for points in raw_traj:
+            for time_s, values in points.items():
+                point = JointTrajectoryPoint()
+                field = "positions" if traj_type == "position" else "velocities"
+                setattr(point, field, [float(value) for value in values])
+                point.time_from_start = Duration(nanoseconds=round(time_s * 1e9)).to_msg()
+                message.traj.points.append(point)
+        self._trajectory.publish(message)
+
     def sleep(self, duration_s: float) -> None:
         """Wait by the node's clock."""
         self.client.sleep(duration_s)
 
     def close(self) -> None:
         """Leave the driver; the arm holds its last target. May be called twice."""
+        if self in OPEN:
+            OPEN.remove(self)
+            atexit.unregister(self.close)
         self.client.close()
         self._leave()
 

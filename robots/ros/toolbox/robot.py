@@ -16,7 +16,7 @@ from rclpy.node import Node
 
 from robots.ros.node import TIMEOUT_S
 from robots.ros.toolbox.arm import InterbotixArmXSInterface
-from robots.ros.toolbox.core import InterbotixRobotXSCore
+from robots.ros.toolbox.core import OPEN, InterbotixRobotXSCore
 from robots.ros.toolbox.gripper import PWM_HIGH, PWM_LOW, InterbotixGripperXSInterface
 
 
@@ -76,6 +76,10 @@ class InterbotixManipulatorXS:
                 gripper_pressure_upper_limit,
             )
 
+    def get_node(self) -> Node:
+        """The node that talks to the driver."""
+        return self.core.get_node()
+
     def __enter__(self) -> "InterbotixManipulatorXS":
         return self
 
@@ -92,5 +96,7 @@ def robot_startup(node: Node | None = None) -> None:
 
 
 def robot_shutdown(node: Node | None = None) -> None:
-    """End ROS in this process, as the toolbox's function does; arms hold their last target."""
+    """Leave every driver and end ROS in this process, as the toolbox's function does; arms hold their last target."""
+    for core in list(OPEN):
+        core.close()
     rclpy.try_shutdown()

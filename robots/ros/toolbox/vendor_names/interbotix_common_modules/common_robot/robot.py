@@ -1,0 +1,6 @@
+"""What the vendor has under this name, from our toolbox."""
+
+from robots.ros.toolbox.core import InterbotixRobotNode
+from robots.ros.toolbox.robot import robot_shutdown, robot_startup
+
+__all__ = ["InterbotixRobotNode", "robot_shutdown", "robot_startup"]
