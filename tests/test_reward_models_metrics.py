@@ -106,6 +106,7 @@ def test_perfect_and_sure_is_perfectly_calibrated() -> None:
     numbers = summarize(TRUTH.astype(float), TRUTH, SUBSETS, np.eye(5)[TRUTH - 1])
     assert numbers["calibration_error"] == 0.0
     assert numbers["macro_mae"] == 0.0
+    assert numbers["success_roc_auc"] == 1.0
 
 
 @pytest.mark.parametrize("n", [0, 1])
