@@ -33,7 +33,7 @@ def test_resolving_the_environment_ids_loads_nothing_heavy() -> None:
 
 
 def test_the_entry_point_modules_of_judges_load_nothing_heavy() -> None:
-    code = "from reward_models.nano import load\nimport reward_models.qwen3vl.published, reward_models.commands.doctor"
+    code = "from reward_models.nano import load_nano\nimport reward_models.qwen3vl.published, reward_models.commands.doctor"
     assert heavy_after(code) == set()
 
 

@@ -171,7 +171,7 @@ def test_a_constant_outside_the_rubric_is_refused() -> None:
 def test_missing_nano_weights_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nano, "WEIGHTS", tmp_path / "weights")
     with pytest.raises(WeightsError, match="checkpoint"):
-        nano.load()
+        nano.load_nano()
 
 
 def test_a_missing_library_names_the_extra(

@@ -348,3 +348,13 @@ def test_the_tower_and_its_head_are_trained_together(run: Path, folders: tuple[P
     trained = load_file(run / "tower.safetensors")
     assert not torch.equal(trained["head/weight"], untrained.weight)
     assert not torch.equal(trained["head/bias"], untrained.bias)
+
+
+def test_the_tower_is_trained_by_its_settings(folders: tuple[Path, ...], tmp_path: Path) -> None:
+    weights = {}
+    for weight in (1.0, 30.0):
+        tower = TowerConfig(steps=2, batch_size=2, warmup=0, shift_px=2, positive_weight=weight)
+        out = tmp_path / str(weight)
+        train(config_for(folders[:1], out, stage="tower", tower=tower))
+        weights[weight] = load_file(out / "base" / "model.safetensors")
+    assert any(not torch.equal(weights[1.0][name], weights[30.0][name]) for name in weights[1.0])

@@ -11,7 +11,7 @@ NAME = "roboreward-nano"
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def load(options: str = "") -> "RoboReward":
+def load_nano(options: str = "") -> "RoboReward":
     """Load the shipped weights: the entry point `roboreward-nano`.
 
     Torch and transformers are imported here, so that naming this model costs nothing.
