@@ -1,4 +1,4 @@
-"""The client process of `benchmarks.ros_faults`: swings the arm in short episodes until it is told to stop.
+"""The client process of `benchmarks.ros_faults`: swings the arm in short episodes until a signal ends it.
 
 What happens is printed as JSON lines with the date [s]: `step`, `invalid`, `reset`, `scored`, `ended`.
 """
@@ -25,7 +25,7 @@ from robots.xs.arm import XsArm
 ENV_ID = "robots:WidowXToyOnTowelRos-v0"
 PAUSE_S = 1.5
 """After a stop, so that the motion of the next reset is not taken for motion that went on."""
-SWING = np.array([0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 1.0])
+SWING = np.array([0.0, 0.9, 0.0, 0.0, 0.0, 0.0])
 
 
 def say(event: str, **facts: Any) -> None:
@@ -33,10 +33,12 @@ def say(event: str, **facts: Any) -> None:
     print(json.dumps({"event": event, "at": time.time(), **facts}), flush=True)
 
 
-def make(folder: Path, judge: RewardModel | str, *, simulated_clock: bool) -> gym.Env:
+def make(folder: Path, reward_model: RewardModel | str, *, simulated_clock: bool) -> gym.Env:
     """The environment as an experiment makes it."""
     env = Robot(folder, simulated_clock=simulated_clock).make(ENV_ID)
-    return KeepScores(VLMRewardWrapper(env, ScoreWhileRetreating(judge, env), ending="unchanged"))
+    return KeepScores(
+        VLMRewardWrapper(env, ScoreWhileRetreating(reward_model, env), ending="unchanged")
+    )
 
 
 def swing(env: gym.Env, seed: int) -> None:
@@ -46,7 +48,8 @@ def swing(env: gym.Env, seed: int) -> None:
     step, ended = 0, False
     while not ended:
         direction = 1.0 if step % 10 < 5 else -1.0
-        _, reward, terminated, truncated, _ = env.step(direction * SWING)
+        action = np.append(direction * SWING, direction)  # the gripper opens and closes
+        _, reward, terminated, truncated, _ = env.step(action)
         ended = terminated or truncated
         step += 1
         say("step", step=step, **({"reward": reward} if ended else {}))
@@ -62,10 +65,10 @@ def report(env: gym.Env) -> None:
             overruns=clock.overruns, images=arm.images.received, images_lost=lost)  # fmt: skip
 
 
-def main(folder: Path, episodes: int, judge: str, clock: str) -> int:
+def main(folder: Path, episodes: int, reward_model: str, clock: str) -> int:
     """Swing until `episodes` valid ones are done, or until a signal ends it in an orderly way."""
     end_on_signals()
-    model = ConstantReward() if judge == "constant" else judge
+    model = ConstantReward() if reward_model == "constant" else reward_model
     env = make(folder, model, simulated_clock=clock == "simulated")
     done = 0
     try:

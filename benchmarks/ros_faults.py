@@ -56,6 +56,10 @@ FAULTS: dict[str, dict[str, Any]] = {
     "wrong joint order": {"kind": "wrong_joint_order"},
     "NaN joints": {"kind": "nan_joints", "joint": "shoulder"},
     "clock jump": {"kind": "clock_jump", "offset_s": 3600.0},
+    "bus that cannot be read": {"kind": "bus_error"},
+    "gripper overload": {"kind": "servo_error", "joint": "gripper"},
+    "camera at 3 Hz": {"kind": "slow_camera", "hz": 3.0},
+    "image size that changes": {"kind": "image_size"},
 }
 UNSEEN = ("driver death", "lost joint states")
 CLIENT_FAULTS = {
@@ -64,8 +68,8 @@ CLIENT_FAULTS = {
     "SIGHUP of the client": signal.SIGHUP,
     "kill -9 of the client": signal.SIGKILL,
 }
-JUDGE = "network loss of the reward model"
-ALL = (*FAULTS, *CLIENT_FAULTS, JUDGE)
+REWARD_MODEL = "network loss of the reward model"
+ALL = (*FAULTS, *CLIENT_FAULTS, REWARD_MODEL)
 
 
 def patience_s() -> float:
@@ -212,9 +216,9 @@ def driver() -> Process:
     )
 
 
-def client(folder: Path, *, episodes: int = 1000, judge: str = "constant") -> Process:
+def client(folder: Path, *, episodes: int = 1000, reward_model: str = "constant") -> Process:
     """A client that swings the arm."""
-    return Process("benchmarks.ros_client", str(folder), str(episodes), judge, *CLOCK)
+    return Process("benchmarks.ros_client", str(folder), str(episodes), reward_model, *CLOCK)
 
 
 def moving(event: dict[str, Any]) -> bool:
@@ -302,14 +306,14 @@ def client_fault(observer: Observer, name: str, folder: Path) -> Fault:
     return Fault(name, round(1e3 * (last - began), 1), marked, recovered)
 
 
-def judge_fault(folder: Path) -> Fault:
-    """Take the judge off the network for the end of an episode: the episode must not be lost."""
+def reward_model_fault(folder: Path) -> Fault:
+    """Take the reward model off the network for the end of an episode: the episode must not be lost."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     arguments = ("reward_models.serving.server", "--model", "constant:4", "--port", port)
     server = Process(*arguments)
-    child = client(folder, episodes=1, judge=f"remote:http://127.0.0.1:{port}")
+    child = client(folder, episodes=1, reward_model=f"remote:http://127.0.0.1:{port}")
     try:
         child.wait_for(moving)
         server.end()
@@ -320,9 +324,9 @@ def judge_fault(folder: Path) -> Fault:
         seen = child.wait_for(lambda e: e["event"] == "step" and "reward" in e, seen)
         reward = child.events[seen - 1]["reward"]
         marked = invalid_on_disk(folder)
-        return Fault(JUDGE, None, marked, waited and reward == 0.75)
+        return Fault(REWARD_MODEL, None, marked, waited and reward == 0.75)
     except TimeoutError as error:
-        return Fault(JUDGE, None, None, recovered=False, reason=str(error))
+        return Fault(REWARD_MODEL, None, None, recovered=False, reason=str(error))
     finally:
         child.end()
         server.end()
@@ -363,8 +367,8 @@ def main(args: Args) -> None:
             for name in CLIENT_FAULTS:
                 if name in wanted:
                     keep(args, {}, client_fault(observer, name, folder / name))
-            if JUDGE in wanted:
-                keep(args, {}, judge_fault(folder / JUDGE))
+            if REWARD_MODEL in wanted:
+                keep(args, {}, reward_model_fault(folder / REWARD_MODEL))
     finally:
         observer.close()
         machine[0].end()

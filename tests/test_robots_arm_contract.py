@@ -75,7 +75,7 @@ def test_its_readings_are_of_now(arm: Arm) -> None:
     assert reading.effort_ma is None or reading.effort_ma.shape == (6,)
 
 
-def test_it_films_rgb_frames_that_callers_may_keep(arm: Arm) -> None:
+def test_its_camera_returns_rgb_frames_that_callers_may_keep(arm: Arm) -> None:
     arm.reset(NEUTRAL_JOINTS, 1.0)
     first = arm.camera()
     kept = first.copy()

@@ -65,7 +65,7 @@ def test_inverse_reaches_the_pose_it_was_asked_for(kinematics: Kinematics) -> No
         np.testing.assert_allclose(rotation, GRIPPER_DOWN, atol=2e-2)
 
 
-def test_inverse_says_none_when_out_of_reach(kinematics: Kinematics) -> None:
+def test_inverse_returns_none_out_of_reach(kinematics: Kinematics) -> None:
     assert kinematics.inverse(np.array([2.0, 0.0, 0.2]), GRIPPER_DOWN, np.zeros(6)) is None
 
 

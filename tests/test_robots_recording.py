@@ -43,14 +43,14 @@ def test_an_episode_is_on_disk_when_it_ends(tmp_path: Path) -> None:
 
 
 def test_a_spoiled_episode_is_kept_with_its_reason_and_never_scored(tmp_path: Path) -> None:
-    arm, judge = FakeArm(), FakeRewardModel(5)
+    arm, reward_model = FakeArm(), FakeRewardModel(5)
     inner = recorder(tmp_path, arm)
-    env = VLMRewardWrapper(inner, judge)
+    env = VLMRewardWrapper(inner, reward_model)
     play(env, steps=2)
     arm.reading = ArmReading(np.zeros(6), 1.0, image_age_s=2.0)
     with pytest.raises(RobotFaultEpisode):
         env.step(np.zeros(7))
-    assert judge.clips == []
+    assert reward_model.clips == []
     with pytest.raises(NoEpisode):
         env.rescore()
     assert inner.last_path is not None
@@ -63,14 +63,14 @@ def test_a_spoiled_episode_is_kept_with_its_reason_and_never_scored(tmp_path: Pa
 
 
 def test_after_a_spoiled_episode_the_next_one_is_scored(tmp_path: Path) -> None:
-    arm, judge = FakeArm(), FakeRewardModel(5)
-    env = VLMRewardWrapper(recorder(tmp_path, arm), judge)
+    arm, reward_model = FakeArm(), FakeRewardModel(5)
+    env = VLMRewardWrapper(recorder(tmp_path, arm), reward_model)
     play(env, steps=2)
     arm.reading = ArmReading(np.zeros(6), 1.0, joints_age_s=2.0)
     with pytest.raises(RobotFaultEpisode):
         env.step(np.zeros(7))
     play(env)
-    assert [len(clip.frames) for clip in judge.clips] == [4]
+    assert [len(clip.frames) for clip in reward_model.clips] == [4]
     assert [line["invalid"] is None for line in index(tmp_path)] == [False, True]
 
 

@@ -107,7 +107,7 @@ def test_an_old_build_of_ours_is_built_again(sourced: Path) -> None:
     assert not build.up_to_date("interbotix_xs_msgs")
 
 
-def test_a_failing_step_shows_its_last_words() -> None:
+def test_a_failing_step_shows_its_last_lines() -> None:
     command = [sys.executable, "-c", "print('no such header'); raise SystemExit(3)"]
     with pytest.raises(build.BuildError, match="no such header"):
         build.run("interbotix_xs_msgs", command, dict(os.environ))

@@ -42,11 +42,11 @@ def test_a_client_that_comes_back_is_waited_for_again() -> None:
     assert not progress.may_advance(9.0, 2 * CLIENT_TIMEOUT_S)
 
 
-def test_the_pace_tells_the_time_again_while_it_waits() -> None:
-    stop, told, ticks = threading.Event(), [], []
+def test_the_pace_publishes_the_time_again_while_it_waits() -> None:
+    stop, published, ticks = threading.Event(), [], []
 
     def tick() -> None:
-        ticks.append(len(told))
+        ticks.append(len(published))
         stop.set()
 
     pace = Pace(
@@ -55,8 +55,8 @@ def test_the_pace_tells_the_time_again_while_it_waits() -> None:
         speed=1000.0,
         stop=stop,
         on_lag=lambda: None,
-        may_go_on=lambda: len(told) >= 2,
-        on_wait=lambda: told.append(None),
+        may_go_on=lambda: len(published) >= 2,
+        on_wait=lambda: published.append(None),
     )
     pace.run()
     assert ticks == [2]

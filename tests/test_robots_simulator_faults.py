@@ -45,7 +45,7 @@ def test_values_out_of_range_are_refused(text: str) -> None:
         ('{"kind": "clock_jump", "offset": 1}', "offset_s"),
     ],
 )
-def test_a_wrong_word_suggests_the_right_one(text: str, suggestion: str) -> None:
+def test_a_misspelt_name_suggests_the_right_one(text: str, suggestion: str) -> None:
     with pytest.raises(UnknownName, match=suggestion):
         parse_fault(text)
 

@@ -166,7 +166,7 @@ def test_pushing_against_a_stop_draws_current_and_holding_the_arm_does_too(
     assert 100.0 < abs(effort[1]) < 1000.0
 
 
-def test_velocity_mode_moves_until_told_otherwise(robot: SimulatedRobot) -> None:
+def test_velocity_mode_moves_until_another_command(robot: SimulatedRobot) -> None:
     robot.set_mode(ARM, "velocity", "velocity", 0, 0)
     before = joints(robot)
     robot.command(ARM, [0.4, 0, 0, 0, 0, 0])

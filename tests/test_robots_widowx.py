@@ -59,12 +59,12 @@ def test_the_same_seed_gives_the_same_episode_and_another_seed_another(env_id: s
     assert (first[1] != other[1]).any()
 
 
-def test_both_scenes_ask_twelve_commands_or_more() -> None:
+def test_both_scenes_have_twelve_tasks_or_more() -> None:
     assert len({*ToyScene.tasks, *DrawerScene.tasks}) >= 12
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_experts_solve_every_command(env_id: str) -> None:
+def test_experts_solve_every_task(env_id: str) -> None:
     env = widowx(gym.make(env_id, image=False))
     for seed, task in enumerate(env.tasks):
         env.reset(seed=seed, options={"task": task})
@@ -99,7 +99,7 @@ def test_the_truth_is_that_of_the_state_after_the_step(env_id: str) -> None:
     env.close()
 
 
-def test_deltas_add_to_the_target_and_the_executed_action_is_told() -> None:
+def test_deltas_add_to_the_target_and_the_executed_action_is_in_info() -> None:
     env = fake_env()
     start, _ = env.reset(seed=0)
     observation, _, _, _, info = env.step(np.array([0.4, 0.2, -0.2, 0, 0, 0, 1.0]))
@@ -108,7 +108,7 @@ def test_deltas_add_to_the_target_and_the_executed_action_is_told() -> None:
     np.testing.assert_allclose(info["action"], [0.4, 0.2, -0.2, 0, 0, 0, 1.0], atol=1e-5)
 
 
-def test_the_box_holds_and_the_executed_action_says_so() -> None:
+def test_the_box_bounds_the_executed_action() -> None:
     env = fake_env()
     env.reset(seed=0)
     for _ in range(12):
@@ -215,7 +215,7 @@ def test_construction_moves_nothing() -> None:
     assert scene.resets == 0
 
 
-def test_unknown_commands_get_the_closest() -> None:
+def test_unknown_tasks_get_the_closest() -> None:
     with pytest.raises(UnknownName, match="put the duck on the towel"):
         gym.make(IDS[0], task="put the duck on a towel")
     env = gym.make(IDS[0], image=False)
@@ -229,7 +229,7 @@ def test_settings_that_do_not_exist_are_refused(name: str, value: str) -> None:
         gym.make(IDS[0], **{name: value})
 
 
-def test_the_command_can_change_for_one_episode() -> None:
+def test_the_task_can_change_for_one_episode() -> None:
     env = widowx(gym.make(IDS[1], image=False))
     env.reset(seed=0, options={"task": "close both drawers"})
     assert env.task == "close both drawers"

@@ -38,7 +38,7 @@ def test_a_servo_that_answers_at_the_third_time_is_fine(servo: str) -> None:
     np.testing.assert_allclose(driver.position, NEUTRAL_JOINTS, atol=0.02)
 
 
-def test_at_the_end_a_servo_that_does_not_answer_leaves_the_arm_holding_with_a_word(
+def test_at_the_end_a_servo_that_does_not_answer_leaves_the_arm_holding_and_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     arm, driver = made()

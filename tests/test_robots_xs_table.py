@@ -71,7 +71,7 @@ def test_the_arm_is_out_of_the_way_while_hands_are_on_the_table() -> None:
 @pytest.mark.parametrize(
     ("key", "level"), [("s", 5.0), ("f", 1.0), ("sf", 1.0), ("xs", 5.0), ("3", 3.0), ("52", 2.0)]
 )
-def test_the_last_verdict_is_the_truth_for_reports(key: str, level: float) -> None:
+def test_the_last_rating_is_the_true_level_for_reports(key: str, level: float) -> None:
     env, keyboard, _ = table()
     env.reset(seed=0)
     assert np.isnan(env.step(np.zeros(7))[4]["truth/level"])
@@ -111,7 +111,7 @@ def test_q_ends_it_during_an_episode_and_at_the_question() -> None:
         env.reset(seed=1)
 
 
-def test_the_verdict_is_about_its_command_only() -> None:
+def test_the_rating_is_about_its_task_only() -> None:
     env, keyboard, _ = table()
     env.reset(seed=0)
     keyboard.keys = "s"

@@ -1,4 +1,4 @@
-"""The simulated driver speaks the vendor's interface, and makes the faults it is asked for."""
+"""The simulated driver has the vendor's interface, and makes the faults it is asked for."""
 
 import json
 import math
@@ -272,7 +272,7 @@ def test_the_truth_is_for_evaluation(client: Client) -> None:
         (SetFault, {"fault": '{"kind": "rain"}'}),
     ],
 )
-def test_a_wrong_word_is_answered_with_the_known_ones(
+def test_an_unknown_name_is_answered_with_the_known_ones(
     client: Client, service: Any, request_: dict[str, str]
 ) -> None:
     answer = client.call(service, **request_)
