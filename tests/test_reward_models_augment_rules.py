@@ -62,6 +62,7 @@ def test_a_rule_notices(rule: str, change: dict[str, object]) -> None:
         {"task": "Put the duck on the towel and open the drawer", "level": 3},
         {"task": "Move the yellow duck to the left of the plate", "level": 4},
         {"task": "Put both ducks on the plate.", "level": 4},
+        {"task": "Put the duck beside the plate slowly", "level": 4},
         {"task": "Put the duck on the plate" + " and the block on it" * 3, "level": 4},
     ],
 )

@@ -348,6 +348,9 @@ class Flaky:
             raise error
         return f"Put the block on the plate and lift the gripper {self.calls}"
 
+    def close(self) -> None:
+        pass
+
 
 def with_proposer(tmp_path: Path, episodes: int) -> Any:
     roles = dataclasses.replace(STATE_ROLES, proposer="flaky", verifier="accept")

@@ -75,7 +75,7 @@ def record(scene: SceneName, split: str, seed: int) -> Recorded | None:
         arm.data.qpos[:] = qpos
         mujoco.mj_forward(arm.model, arm.data)
         frames.append(arm.camera())
-    about = _truth(f"{scene}-{split}-{seed}", scene, env.commands, known)
+    about = _truth(f"{scene}-{split}-{seed}", scene, env.tasks, known)
     return f"sim_{scene}", task, np.stack(frames), about
 
 

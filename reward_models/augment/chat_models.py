@@ -49,6 +49,10 @@ class OpenAIChat:
             raise UnusableAnswer("too_short", str(error)) from error
         return self.judge.chat(question.prompt, list(clip.frames), MAX_OUTPUT_TOKENS)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.judge.close()
+
 
 @dataclass(frozen=True, eq=False)
 class GeminiChat:
@@ -74,9 +78,13 @@ class GeminiChat:
         video = question.episode.video
         return self.judge.chat(question.prompt, mp4(video.frames, video.fps))
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.judge.close()
+
 
 class LocalText:
-    """A text model on this machine through transformers, by default greedy: proposers need no eyes.
+    """A text model on this machine through transformers: proposers need no eyes.
 
     Args:
         checkpoint: Folder, or id on the Hub.
@@ -126,6 +134,9 @@ class LocalText:
         return self._tokenizer.decode(
             output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def load_chat_model(name: str, settings: "ApiSettings") -> ChatModel:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,6 +50,10 @@ class ChatModel(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Close connections."""
+        ...
+
 
 class TextDisk(diskcache.Disk):
     """Stores text and refuses to unpickle: a cache that somebody else wrote must not run code here."""
@@ -76,17 +82,21 @@ class AnswerCache:
             )
         except (OSError, sqlite3.Error) as error:
             raise OutputError(f"The cache {folder} cannot be written: {error}.") from error
-        self.hits = 0
-        self.misses = 0
+        self._lock = threading.Lock()
+        self._being_asked: dict[str, threading.Lock] = {}
 
     def get(self, key: str) -> str | None:
         """Return the answer to a question, or None."""
         found = self._cache.get(key)
-        if isinstance(found, str):
-            self.hits += 1
-            return found
-        self.misses += 1
-        return None
+        return found if isinstance(found, str) else None
+
+    @contextmanager
+    def alone(self, key: str) -> Generator[None, None, None]:
+        """Let one thread at a time ask a question: the others find its answer."""
+        with self._lock:
+            waiting = self._being_asked.setdefault(key, threading.Lock())
+        with waiting:
+            yield
 
     def put(self, key: str, answer: str) -> None:
         """Keep an answer.
@@ -128,11 +138,16 @@ class CachedModel:
     def ask(self, question: Question) -> str:
         """Answer from the cache, or ask and keep the answer."""
         key = key_of(self.name, question)
-        answer = self.cache.get(key)
-        if answer is None:
-            answer = self.model.ask(question)
-            self.cache.put(key, answer)
-        return answer
+        with self.cache.alone(key):
+            answer = self.cache.get(key)
+            if answer is None:
+                answer = self.model.ask(question)
+                self.cache.put(key, answer)
+            return answer
+
+    def close(self) -> None:
+        """Close the model; the cache belongs to who made it."""
+        self.model.close()
 
 
 def key_of(model: str, question: Question) -> str:

@@ -46,6 +46,11 @@ class RoleMaker:
             verified_by=names.verifier,
         )
 
+    def close(self) -> None:
+        """Close the models that were loaded."""
+        for model in self._models.values():
+            model.close()
+
     def _standardiser(self, name: str) -> Callable[[str], str]:
         if name == "code":
             return standardise

@@ -120,9 +120,11 @@ def run(config: AugmentConfig, load: Callable[[str], ChatModel] | None = None) -
         todo = list(_limited(units(read_source(config.source, config.read)), config.limit))
         if not todo:
             raise InvalidSource(f"{config.source} is empty.")
-        with closing(AnswerCache(config.out / "cache")) as cache:
-            roles = RoleMaker(config, load or _loader(config), cache).roles()
-            _work(config, roles, todo, journal)
+        with (
+            closing(AnswerCache(config.out / "cache")) as cache,
+            closing(RoleMaker(config, load or _loader(config), cache)) as maker,
+        ):
+            _work(config, maker.roles(), todo, journal)
         summary = write_set(config, journal.lines.values())
         write_page(config.out, journal.lines.values(), config.page_episodes)
         return summary

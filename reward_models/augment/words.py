@@ -22,6 +22,8 @@ VERBS = frozenset(
 )  # fmt: skip
 """Verbs that tasks of the Open X-Embodiment sets begin with, and others of their kind."""
 
+NOUNS_IN_LY = frozenset({"jelly", "belly", "assembly", "supply", "lily"})
+
 _WORD = re.compile(r"[a-z0-9']+")
 
 
@@ -37,6 +39,15 @@ def words(text: str) -> list[str]:
 def content(text: str) -> set[str]:
     """Return the words of a text that are neither determiners nor prepositions, in the singular."""
     return {singular(word) for word in words(text) if word not in DETERMINERS | PREPOSITIONS}
+
+
+def is_adverb(word: str) -> bool:
+    """Whether a word is an adverb by its ending.
+
+    >>> is_adverb("slowly"), is_adverb("jelly")
+    (True, False)
+    """
+    return word.endswith("ly") and len(word) > 4 and word not in NOUNS_IN_LY
 
 
 def singular(word: str) -> str:
@@ -65,7 +76,8 @@ def phrases(text: str) -> list[tuple[list[str], bool]]:
     following = ["", *words(text)]
     for before, word in zip(following, [*following[1:], "and"], strict=True):
         starts = word in DETERMINERS
-        if starts or (word in BREAKS and not (word in SPATIAL and not phrase)):
+        ends = word in BREAKS or is_adverb(word)
+        if starts or (ends and not (word in SPATIAL and not phrase)):
             if phrase:
                 found.append((phrase, determined))
             phrase, determined = ([] if starts or word in PREPOSITIONS else None), starts
