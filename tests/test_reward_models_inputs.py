@@ -1,6 +1,7 @@
 """What a model is fed: frozen by golden values, and equal to the reference processor where that lays prompts out as then."""
 
 import hashlib
+import inspect
 import json
 from pathlib import Path
 
@@ -125,9 +126,12 @@ def test_positions_are_those_that_the_model_computes(tokenizer: PromptTokenizer)
     model = build_published(build_config(SHAPES["tiny"], qwen3_tokenizer()))
     inputs = InputBuilder(published)([sample_clip(clip) for clip in CLIPS[:4]])
     types = (inputs["input_ids"] == published.video_pad).long() * 2
+    named = {"mm_token_type_ids": types}
+    if "mm_token_type_ids" not in inspect.signature(model.model.get_rope_index).parameters:
+        named = {}  # before 5.4 the model looks for the tokens itself
     theirs, _ = model.model.get_rope_index(
         inputs["input_ids"],
-        mm_token_type_ids=types,
+        **named,
         video_grid_thw=inputs["video_grid_thw"],
         attention_mask=inputs["attention_mask"],
     )

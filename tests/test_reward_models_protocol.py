@@ -50,9 +50,16 @@ def test_group_times_are_those_of_the_processor(frames: int) -> None:
 def test_sizes_are_those_of_the_processor() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        n, height, width = int(rng.integers(2, 9)), *rng.integers(32, 700, 2).tolist()
+        # Of an odd number of frames some versions round the half pair down; golden values say ours.
+        n, height, width = 2 * int(rng.integers(1, 5)), *rng.integers(32, 700, 2).tolist()
         theirs = smart_resize(
-            n, height, width, min_pixels=OFFICIAL.min_pixels, max_pixels=OFFICIAL.max_pixels
+            n,
+            height,
+            width,
+            temporal_factor=2,
+            factor=32,
+            min_pixels=OFFICIAL.min_pixels,
+            max_pixels=OFFICIAL.max_pixels,
         )
         assert resized_size(n, height, width) == theirs
 

@@ -75,6 +75,9 @@ def test_scoring_is_deterministic(judge: RoboReward) -> None:
     np.testing.assert_array_equal(a.probabilities, b.probabilities)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # transformers 5.12
 def test_inputs_equal_those_of_the_processor_from_the_whole_clip(
     judge: RoboReward, folder: Path
 ) -> None:

@@ -4,6 +4,7 @@ A difference is reported and never followed: the protocol is what RoboReward was
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,21 +134,25 @@ def processor_inputs(
     """Make the inputs with a processor of transformers."""
     video = VISION_START + VIDEO_PAD + VISION_END
     chats = [video.join(render_chat(build_prompt(clip.task))) + answer_prefix for clip in clips]
-    return processor(
-        text=chats,
-        videos=[torch.from_numpy(clip.frames.transpose(0, 3, 1, 2).copy()) for clip in clips],
-        text_kwargs={"padding": True, "padding_side": "left", "return_tensors": "pt"},
-        videos_kwargs={
-            "do_sample_frames": False,
-            "return_tensors": "pt",
-            "size": {"shortest_edge": protocol.min_pixels, "longest_edge": protocol.max_pixels},
-            "video_metadata": [
-                {
-                    "total_num_frames": clip.total,
-                    "fps": float(clip.fps),
-                    "frames_indices": clip.indices.tolist(),
-                }
-                for clip in clips
-            ],
-        },
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # what transformers and NumPy think of one another is no matter here
+        return processor(
+            text=chats,
+            videos=[torch.from_numpy(clip.frames.transpose(0, 3, 1, 2).copy()) for clip in clips],
+            text_kwargs={"padding": True, "padding_side": "left", "return_tensors": "pt"},
+            videos_kwargs={
+                "do_sample_frames": False,
+                "return_tensors": "pt",
+                "size": {"shortest_edge": protocol.min_pixels, "longest_edge": protocol.max_pixels},
+                "video_metadata": [
+                    {
+                        "total_num_frames": clip.total,
+                        "fps": float(clip.fps),
+                        "frames_indices": clip.indices.tolist(),
+                    }
+                    for clip in clips
+                ],
+            },
+        )
