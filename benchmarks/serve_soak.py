@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import tyro
 
-from reward_models.serving.remote import TOKEN_VARIABLE, RemoteReward
+from reward_models.net.credentials import TOKEN_VARIABLE
+from reward_models.serving.remote import RemoteReward
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.types import Clip, ProgressScore

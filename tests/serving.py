@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from reward_models.net.retries import Patience
+from reward_models.serving.config import ServeConfig, bind
 from reward_models.serving.remote import RemoteReward
-from reward_models.serving.server import ServeConfig, bind, create_app, make_server
+from reward_models.serving.server import create_app, make_server
 from roboreward_gym.errors import InvalidClip
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 

@@ -20,8 +20,9 @@ import pytest
 from reward_models.net.retries import Patience
 from reward_models.protocol.frames import Protocol, sample_clip
 from reward_models.serving import server as server_module
+from reward_models.serving.config import ServeConfig, bind, read_token
 from reward_models.serving.remote import RemoteReward
-from reward_models.serving.server import ServeConfig, bind, main, read_token
+from reward_models.serving.server import main
 from reward_models.serving.wire import MEDIA_TYPE, pack_clips
 from roboreward_gym.errors import (
     InvalidClip,

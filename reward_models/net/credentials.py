@@ -4,6 +4,9 @@ import os
 
 from roboreward_gym.errors import InvalidSetting
 
+TOKEN_VARIABLE = "ROBOREWARD_TOKEN"
+"""Where clients and servers of ours find their common secret."""
+
 HIDDEN = "[hidden]"
 
 SHORTEST = 6

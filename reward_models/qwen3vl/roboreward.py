@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from reward_models.model_options import Quantization
-from reward_models.protocol.answer import parse_published, parse_strict
+from reward_models.protocol.answer import parse_published, parse_strict, unreadable
 from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip, sample_clip
 from reward_models.protocol.inputs import InputBuilder, move
 from reward_models.protocol.prompt import ANSWER_PREFIX, check_task_text, prompt_sha256
@@ -284,7 +284,7 @@ class RoboReward:
         """Read one `(vocabulary,)` row of logits; a row with NaN is no answer."""
         mass = logits.softmax(-1)[self._digits].sum().item()
         if not math.isfinite(mass):
-            return ProgressScore(level=None, off_format=1.0, text="", manifest=manifest)
+            return unreadable("", manifest, "logits that are not finite", off_format=1.0)
         off_format = min(max(1.0 - mass, 0.0), 1.0)
         digits = logits[self._digits]
         level = LEVELS[int(digits.argmax())]

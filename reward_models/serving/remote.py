@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from reward_models.net.addresses import check_url
-from reward_models.net.credentials import check_key, find_key, without
+from reward_models.net.credentials import TOKEN_VARIABLE, check_key, find_key, without
 from reward_models.net.outcomes import scores_or_raise
 from reward_models.net.retries import (
     TRANSIENT_STATUS,
@@ -40,8 +40,6 @@ from roboreward_gym.errors import (
 )
 from roboreward_gym.scorer import Outcome
 from roboreward_gym.types import Clip, ProgressScore
-
-TOKEN_VARIABLE = "ROBOREWARD_TOKEN"
 
 TENACIOUS = Patience(attempts=1_000, first_wait_s=0.25, longest_wait_s=5.0, give_up_after_s=120.0)
 """An episode of a robot is dear: two minutes are enough to plug the cable in again or restart the server."""
