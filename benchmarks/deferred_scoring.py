@@ -24,7 +24,7 @@ STEPS = 60
 PENDING = "pending"
 
 
-class Noise(gym.Env[np.ndarray, int]):
+class Noise(gym.Env[np.ndarray, Any]):
     """Shows noise, 60 frames of 256x192 an episode: 9 MB."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012

@@ -27,7 +27,7 @@ GREEN, GREY = (0, 255, 0), (90, 90, 90)
 OBSERVATION = np.ones(1, np.float32)
 
 
-class TwoOutcomes(gym.Env[np.ndarray, int]):
+class TwoOutcomes(gym.Env[np.ndarray, Any]):
     """One state; see the text of this module."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012

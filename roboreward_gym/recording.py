@@ -1,6 +1,5 @@
 """Recording an episode: where its frames come from, and how many of them are kept."""
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat
@@ -13,13 +12,14 @@ from roboreward_gym.errors import InvalidSetting, NoFrames
 from roboreward_gym.specs import is_function_name, load_function, record_arguments
 from roboreward_gym.types import Clip
 
-logger = logging.getLogger(__name__)
-
 FrameFunction = Callable[[Any, Any], Any]
 """Takes the environment and the observation, returns `(H, W, 3)` uint8 RGB."""
 
 RENDER = "render"
 OBSERVATION = "observation"
+Bounds = tuple[int, int, int]
+"""Most frames of an episode that are held, most bytes, and steps from one frame to the next."""
+
 MAX_FRAMES = 256
 MAX_BYTES = 256 * 2**20
 
@@ -157,16 +157,12 @@ class FrameRecorder:
 
     Args:
         source: Where the frames come from.
-        max_frames: Most frames of an episode that are held.
-        max_bytes: Most bytes of an episode that are held.
-        stride: Steps from one frame to the next.
+        bounds: How many are held.
     """
 
-    def __init__(
-        self, source: str | FrameFunction, max_frames: int, max_bytes: int, stride: int
-    ) -> None:
+    def __init__(self, source: str | FrameFunction, bounds: Bounds) -> None:
         self._source = FrameSource(source)
-        self._bounds = (check_max_frames(max_frames), check_max_bytes(max_bytes), stride)
+        self._bounds = bounds
         self._expected_frames = 64
         self._buffer: FrameBuffer | None = None
 
@@ -260,8 +256,9 @@ class FrameCapture(
             max_bytes=max_bytes,
         )
         super().__init__(env)
-        stride = 1 if record_fps is None else stride_of(read_fps(env, fps), record_fps)
-        self._recorder = FrameRecorder(settings["frame_source"], max_frames, max_bytes, stride)
+        rate = 1.0 if record_fps is None else read_fps(env, fps)
+        bounds = check_bounds(max_frames, max_bytes, rate, record_fps)
+        self._recorder = FrameRecorder(settings["frame_source"], bounds)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -287,30 +284,14 @@ class FrameCapture(
         return observation, reward, terminated, truncated, info
 
 
-class DeadCameraWarning:
-    """Warns of a recording that shows nothing, once: a reward model has an answer to black frames too."""
-
-    def __init__(self) -> None:
-        self._warned = False
-
-    def check(self, clip: Clip) -> None:
-        """Look at the clip of an episode."""
-        if self._warned:
-            return
-        first, last = clip.frames[0], clip.frames[-1]
-        if len(clip.frames) > 1 and all(np.array_equal(frame, first) for frame in clip.frames):
-            fault = "all its frames are equal"
-        elif _is_one_colour(last) and not _is_one_colour(first):
-            fault = "its last frame is of one colour"
-        else:
-            return
-        self._warned = True
-        logger.warning(
-            "The recording of an episode (%s) shows nothing: %s. Check the camera; the reward model "
-            "scores whatever it is shown.",
-            clip.task,
-            fault,
-        )
+def dead_camera(clip: Clip) -> str | None:
+    """Say why a recording shows nothing; a reward model has an answer to black frames too."""
+    first, last = clip.frames[0], clip.frames[-1]
+    if len(clip.frames) > 1 and all(np.array_equal(frame, first) for frame in clip.frames):
+        return "all its frames are equal"
+    if (last == last[0, 0]).all() and not (first == first[0, 0]).all():
+        return "its last frame is of one colour"
+    return None
 
 
 def look_up(observation: object, path: str) -> object:
@@ -378,32 +359,19 @@ def read_fps(env: Any, fps: object = None) -> float:
     return float(fps)
 
 
-def stride_of(fps: float, record_fps: float | None) -> int:
-    """Return the steps from one recorded frame to the next, for at least `record_fps` [Hz].
+def check_bounds(
+    max_frames: int, max_bytes: int, fps: float = 1.0, record_fps: float | None = None
+) -> Bounds:
+    """Return the bounds of a recording of at least `record_fps` frames per second.
 
     Raises:
-        InvalidSetting: `record_fps` is no rate.
+        InvalidSetting: One is out of its range.
     """
+    for name, value, least in (("max_frames", max_frames, 2), ("max_bytes", max_bytes, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InvalidSetting(f"{name} is a whole number >= {least}, not {value!r}.")
     if record_fps is None:
-        return 1
+        return max_frames, max_bytes, 1
     if isinstance(record_fps, bool) or not (math.isfinite(record_fps) and record_fps > 0):
         raise InvalidSetting(f"record_fps is above 0 Hz, not {record_fps!r}.")
-    return max(1, math.floor(fps / record_fps + 1e-9))
-
-
-def check_max_frames(max_frames: int) -> int:
-    """Return the number, or raise `InvalidSetting` if no recording can be as short."""
-    if isinstance(max_frames, bool) or not isinstance(max_frames, int) or max_frames < 2:
-        raise InvalidSetting(f"max_frames is a whole number >= 2, not {max_frames!r}.")
-    return max_frames
-
-
-def check_max_bytes(max_bytes: int) -> int:
-    """Return the number, or raise `InvalidSetting` if it is none."""
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
-        raise InvalidSetting(f"max_bytes is a whole number >= 1, not {max_bytes!r}.")
-    return max_bytes
-
-
-def _is_one_colour(frame: np.ndarray) -> bool:
-    return bool((frame == frame[0, 0]).all())
+    return max_frames, max_bytes, max(1, math.floor(fps / record_fps + 1e-9))

@@ -6,8 +6,7 @@ others; `Scorer` adds a policy for failures, and a thread for scores that come l
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
 from roboreward_gym.errors import (
@@ -39,23 +38,9 @@ Outcome = ProgressScore | RoboRewardError
 Result = ProgressScore | RewardModelFailure
 """What became of one clip under a policy for failures: unreadable only under `"nan"`."""
 
-KEPT = "The episode is kept: step() again has it scored again, rescore() by another reward model."
 
 FailurePolicy = Literal["raise", "nan", "retry"]
 POLICIES: tuple[FailurePolicy, ...] = ("raise", "nan", "retry")
-Scoring = Literal["immediate", "deferred"]
-SCORING: tuple[Scoring, ...] = ("immediate", "deferred")
-
-LEVEL = "roboreward/level"
-EXPECTED = "roboreward/expected"
-SUCCESS_PROBABILITY = "roboreward/success_probability"
-ENTROPY = "roboreward/entropy"
-OFF_FORMAT = "roboreward/off_format"
-ENV_REWARD = "roboreward/env_reward"
-TRUNCATED = "roboreward/truncated"
-PENDING = "roboreward/pending"
-EPISODE = "roboreward/episode"
-REWARD = "roboreward/reward"
 
 
 class Scorer:
@@ -88,21 +73,13 @@ class Scorer:
         """A copy has a thread of its own, once it needs one."""
         return {**self.__dict__, "_executor": None}
 
-    def score(self, clip: Clip, reward_model: RewardModel | str | None = None) -> ProgressScore:
-        """Score one clip, by another reward model if one is given.
-
-        Raises:
-            RewardModelFailure: The reward model failed and the policy has no answer to that.
-        """
-        (result,) = self.results([clip], reward_model)
-        if isinstance(result, RewardModelFailure):
-            raise RewardModelFailure(f"{result} {KEPT}") from result.__cause__
-        return result
-
     def results(
         self, clips: Sequence[Clip], reward_model: RewardModel | str | None = None
     ) -> list[Result]:
-        """Score several clips in one call; a failure stands in the place of its clip only."""
+        """Score clips in one call, by another reward model if one is given.
+
+        A failure to which the policy has no answer stands in the place of its clip only.
+        """
         if self._executor is not None:  # a model need not bear calls from two threads
             return self.submit(clips, reward_model).result()
         return self._ask(clips, reward_model)
@@ -141,40 +118,6 @@ class Scorer:
         return results
 
 
-@dataclass(eq=False)
-class PendingEpisode:
-    """An episode that has ended and whose score comes later.
-
-    Attributes:
-        env: Index of its environment.
-        episode: How many episodes of that environment had ended before.
-        clip: What the reward model is asked about.
-        answer: Results of all clips of that call.
-        place: Which of these is this episode's.
-        failed: That it has no score was raised already.
-    """
-
-    env: int
-    episode: int
-    clip: Clip
-    answer: "Future[list[Result]]"
-    place: int = 0
-    failed: bool = False
-
-    def wait(self) -> None:
-        """Return once there is an outcome; Ctrl-C gets through and leaves it pending."""
-        wait([self.answer])
-
-    def result(self) -> Result:
-        """Wait for it; a bug in the reward model is raised as it is."""
-        return self.answer.result()[self.place]
-
-    def set_result(self, score: ProgressScore) -> None:
-        """Put a score in the place of a failure."""
-        self.answer, self.place, self.failed = Future(), 0, False
-        self.answer.set_result([score])
-
-
 def outcomes(reward_model: RewardModel, clips: Sequence[Clip]) -> list[Outcome]:
     """Score clips in one call; where that fails, the outcome of each is found without scoring any twice.
 
@@ -205,26 +148,6 @@ def outcomes(reward_model: RewardModel, clips: Sequence[Clip]) -> list[Outcome]:
             return [failure]
         return [outcome for clip in clips for outcome in outcomes(reward_model, [clip])]
     return _checked(scores, clips, name)
-
-
-def score_info(score: ProgressScore) -> dict[str, float]:
-    """The entries of `info` for a score; none for an unreadable one."""
-    if score.level is None:
-        return {}
-    entries = {
-        LEVEL: float(score.level),
-        EXPECTED: score.expected,
-        SUCCESS_PROBABILITY: score.success_probability,
-        OFF_FORMAT: float(score.off_format),
-    }
-    return entries if score.probabilities is None else {**entries, ENTROPY: score.entropy}
-
-
-def is_deferred(scoring: str) -> bool:
-    """Whether scores come later, or raise `InvalidSetting`."""
-    if scoring not in SCORING:
-        raise InvalidSetting(f"scoring is 'immediate' or 'deferred', not {scoring!r}.")
-    return scoring == "deferred"
 
 
 def _checked(found: object, clips: Sequence[Clip], name: str) -> list[Outcome]:

@@ -1,7 +1,5 @@
 """Vector environments, rewarded by a model that saw each episode to its true end."""
 
-import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,37 +7,24 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from roboreward_gym.errors import InvalidSetting, NoEpisode, RewardModelFailure
+from roboreward_gym.episode_scores import TRUNCATED, EpisodeScores, Scoring
+from roboreward_gym.errors import InvalidSetting, NoEpisode
 from roboreward_gym.recording import (
     MAX_BYTES,
     MAX_FRAMES,
     RENDER,
-    DeadCameraWarning,
     FrameFunction,
+    check_bounds,
     read_fps,
-    stride_of,
     to_numpy,
 )
-from roboreward_gym.rewards import RewardMap, as_reward_map, reward_of
-from roboreward_gym.scorer import (
-    EPISODE,
-    KEPT,
-    PENDING,
-    REWARD,
-    TRUNCATED,
-    FailurePolicy,
-    PendingEpisode,
-    Scorer,
-    Scoring,
-    is_deferred,
-    score_info,
-)
+from roboreward_gym.rewards import RewardMap, as_reward_map
+from roboreward_gym.scorer import FailurePolicy, Scorer
 from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
 from roboreward_gym.vector_recording import (
     Autoreset,
     Recorder,
     autoreset_of,
-    check_bounds,
     check_source,
     choose_recorder,
     copy_infos,
@@ -51,8 +36,6 @@ from roboreward_gym.wrapper import (
     env_reward_info,
     is_terminated,
 )
-
-logger = logging.getLogger(__name__)
 
 TasksFunction = Callable[[gym.vector.VectorEnv], Sequence[str]]
 """Takes the vector environment, returns the present task of each of its environments."""
@@ -72,7 +55,6 @@ class PartialStep:
         truncations: `(num_envs,)` bool, as they are returned.
         infos: Without recordings.
         entries: What comes into the infos of each environment, less its score.
-        ended: Indices of the environments whose episode ended.
     """
 
     observations: Any
@@ -80,7 +62,6 @@ class PartialStep:
     truncations: np.ndarray
     infos: dict[str, Any]
     entries: list[dict[str, Any]]
-    ended: list[int]
 
 
 class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
@@ -147,30 +128,31 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             )
         self._given_task = _check_given_tasks(task, envs.num_envs)
         self._frame_source = check_source(frame_source)
-        self._reward_map = as_reward_map(reward_map)
         self._ends_terminated = is_terminated(ending)
         self._fps = read_fps(envs, fps)
-        self._bounds = check_bounds(max_frames, max_bytes, stride_of(self._fps, record_fps))
+        self._bounds = check_bounds(max_frames, max_bytes, self._fps, record_fps)
         self._mode = autoreset_of(envs)
-        self._is_deferred = is_deferred(scoring)
-        self._scorer = Scorer(reward_model, on_failure, retries)
+        scorer = Scorer(reward_model, on_failure, retries)
+        self._scores = EpisodeScores(scorer, as_reward_map(reward_map), envs.num_envs, scoring)
         # Last of all that may fail: before Gymnasium 1.3 a wrapper that is half made closes what it wraps.
         super().__init__(envs)
-        self._dead_camera = DeadCameraWarning()
         self._recorder: Recorder | None = None
         """None before the first reset, and after a step or reset that failed half-way."""
         self._tasks: list[str] = [""] * self.num_envs
         self._awaits_reset = np.zeros(self.num_envs, np.bool_)
         self._resets_next = np.zeros(self.num_envs, np.bool_)
-        self._episodes = [0] * self.num_envs
-        self._unscored: PartialStep | None = None
+        self._part: PartialStep | None = None
         """A step that the caller has not got yet, because the reward model failed."""
-        self._pending: dict[int, PendingEpisode] = {}
-        """By environment; no environment has two."""
-        self.last_clips: list[Clip | None] = [None] * self.num_envs
+
+    @property
+    def last_clips(self) -> list[Clip | None]:
         """What the reward model saw of the last episode of each environment that ended."""
-        self.last_scores: list[ProgressScore | None] = [None] * self.num_envs
+        return self._scores.last_clips
+
+    @property
+    def last_scores(self) -> list[ProgressScore | None]:
         """The score of that same episode; None while there is none."""
+        return self._scores.last_scores
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -191,10 +173,8 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         """
         reset_mask = self._reset_mask(options)
         recorder = None if reset_mask.all() else self._check_recorder()
-        if self._unscored is not None:
-            self._unscored = None
-            logger.warning("Episodes stay without a score: reset() gave them up.")
-        self._recorder = None
+        self._scores.give_up_step()
+        self._part, self._recorder = None, None
         observations, infos = self.env.reset(seed=seed, options=options)
         infos = copy_infos(infos)
         if recorder is None:
@@ -205,15 +185,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         self._read_tasks(reset_mask)
         self._recorder, self._resets_next = recorder, self._resets_next & ~reset_mask
         self._awaits_reset |= reset_mask  # stays so where a pending score is a failure
-        due = [p for i, p in self._pending.items() if reset_mask[i]]
-        for given_up in [p for p in due if p.failed]:
-            del self._pending[given_up.env]
-            logger.warning(
-                "Episode %d of environment %d stays without a score: reset() gave it up.",
-                given_up.episode,
-                given_up.env,
-            )
-        entries = self._deferred_info([p for p in due if not p.failed])
+        entries = self._scores.of_reset(np.flatnonzero(reset_mask).tolist())
         self._awaits_reset &= ~reset_mask
         return observations, self._with_entries(infos, entries)
 
@@ -226,10 +198,15 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             NoFrames: The environments cannot be recorded.
             InvalidReward: An environment's own reward is no number.
         """
-        if self._unscored is not None:
-            return self._with_rewards(self._unscored)
+        if self._part is not None:
+            return self._with_rewards(self._part)
         recorder = self._check_recorder()
-        self._check_no_reset_needed()
+        if self._awaits_reset.any():
+            raise gym.error.ResetNeeded(
+                f"The environments {np.flatnonzero(self._awaits_reset).tolist()} have ended their "
+                "episodes. Call reset(options={'reset_mask': terminations | truncations}) before "
+                "step()."
+            )
         self._recorder = None
         observations, env_rewards, terminations, truncations, infos = self.env.step(actions)
         infos = copy_infos(infos)
@@ -241,11 +218,9 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             {} if reset else env_reward_info(reward)
             for reset, reward in zip(was_reset, to_numpy(env_rewards), strict=True)
         ]
-        for i, buffer in buffers.items():
+        for i in buffers:
             entries[i][TRUNCATED] = bool(truncations[i])
-            clip = buffer.to_clip(self._tasks[i], self._fps)
-            self._dead_camera.check(clip)
-            self.last_clips[i], self.last_scores[i] = clip, None
+        self._scores.add({i: b.to_clip(self._tasks[i], self._fps) for i, b in buffers.items()})
         if self._ends_terminated:
             terminations, truncations = ended, np.zeros_like(ended)
         self._read_tasks(begun)
@@ -254,10 +229,8 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             self._resets_next = ended
         elif self._mode is Autoreset.DISABLED:
             self._awaits_reset = ended
-        self._unscored = PartialStep(
-            observations, terminations, truncations, infos, entries, sorted(buffers)
-        )
-        return self._with_rewards(self._unscored)
+        self._part = PartialStep(observations, terminations, truncations, infos, entries)
+        return self._with_rewards(self._part)
 
     def rescore(self, reward_model: RewardModel | str | None = None) -> list[ProgressScore | None]:
         """Score the last episode of each environment again; None where none has ended.
@@ -273,18 +246,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             NoEpisode: No episode has ended yet.
             RewardModelFailure: The model failed (again) on some; all are still kept.
         """
-        late = {i: p.clip for i, p in self._pending.items() if p.failed}
-        now = [] if self._unscored is None or self._is_deferred else self._unscored.ended
-        failed = {i: clip for i in now if not self.last_scores[i] and (clip := self.last_clips[i])}
-        clips = {**late, **failed} or {i: c for i, c in enumerate(self.last_clips) if c is not None}
-        if not clips:
-            raise NoEpisode("No episode has ended yet. Play one to its end before rescore().")
-        scores = self._score(clips, reward_model)
-        for i, score in scores.items():
-            if i in late:
-                self._pending[i].set_result(score)
-            elif i in failed:
-                self.last_scores[i] = score
+        scores = self._scores.rescore(reward_model)
         return [scores.get(i) for i in range(self.num_envs)]
 
     def close(self, **kwargs: Any) -> None:
@@ -292,14 +254,8 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
 
         Pending scores are given up, without waiting for the model.
         """
-        if self._pending:
-            logger.warning(
-                "Closed while %d scores were pending: there is none.", len(self._pending)
-            )
-        self._scorer.close()
-        self._recorder, self._unscored = None, None
-        self._pending.clear()
-        self.last_clips = [None] * self.num_envs
+        self._scores.close()
+        self._recorder, self._part = None, None
         super().close(**kwargs)
 
     def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
@@ -315,7 +271,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         return np.array(mask, np.bool_)
 
     def _check_recorder(self) -> Recorder:
-        if self._unscored is not None:
+        if self._part is not None:
             raise NoEpisode(
                 "The reward model failed, and the rewards of the last step are still to come. Call "
                 "step() again, or give that step up by a reset() of all environments."
@@ -326,14 +282,6 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
                 "reset failed half-way."
             )
         return self._recorder
-
-    def _check_no_reset_needed(self) -> None:
-        if self._awaits_reset.any():
-            raise gym.error.ResetNeeded(
-                f"The environments {np.flatnonzero(self._awaits_reset).tolist()} have ended their "
-                "episodes. Call reset(options={'reset_mask': terminations | truncations}) before "
-                "step()."
-            )
 
     def _read_tasks(self, reset_mask: np.ndarray) -> None:
         if not reset_mask.any():
@@ -351,88 +299,14 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
 
     def _with_rewards(self, part: PartialStep) -> VectorStep:
         """The step with all that is known; what raises in here, the next `step` does again."""
+        known, scored = self._scores.of_step()
+        self._part = None
         rewards = np.zeros(self.num_envs)
-        if self._is_deferred:
-            entries = self._deferred_entries(part, rewards)
-        else:
-            entries = self._scored_entries(part, rewards)
-        self._unscored = None
-        infos = self._with_entries(part.infos, dict(enumerate(entries)))
+        for i, reward in known.items():
+            rewards[i] = reward
+        entries = {i: {**entry, **scored.get(i, {})} for i, entry in enumerate(part.entries)}
+        infos = self._with_entries(part.infos, entries)
         return part.observations, rewards, part.terminations, part.truncations, infos
-
-    def _scored_entries(self, part: PartialStep, rewards: np.ndarray) -> list[dict[str, Any]]:
-        entries = list(part.entries)
-        clips = {
-            i: clip for i in part.ended if not self.last_scores[i] and (clip := self.last_clips[i])
-        }
-        if clips:
-            self._score(clips, into=self.last_scores)
-        for i in part.ended:
-            score = self.last_scores[i]
-            assert score is not None
-            rewards[i] = reward_of(score, self._reward_map)
-            entries[i] = {**entries[i], **score_info(score)}
-        return entries
-
-    def _deferred_entries(self, part: PartialStep, rewards: np.ndarray) -> list[dict[str, Any]]:
-        # An environment has one pending episode: where the next one ended, the score is waited for.
-        due = [p for p in self._pending.values() if p.env in part.ended or p.answer.done()]
-        for again in [p for p in due if p.failed]:
-            again.answer, again.place = self._scorer.submit([again.clip]), 0
-            again.failed = False
-        late = self._deferred_info(due)
-        entries = [{**entry, **late.get(i, {})} for i, entry in enumerate(part.entries)]
-        clips = {i: clip for i in part.ended if (clip := self.last_clips[i])}
-        answer = self._scorer.submit(list(clips.values())) if clips else None
-        for place, (i, clip) in enumerate(clips.items()):
-            assert answer is not None
-            self._pending[i] = PendingEpisode(i, self._episodes[i], clip, answer, place)
-            rewards[i] = math.nan
-            entries[i][PENDING] = self._episodes[i]
-            self._episodes[i] += 1
-        return entries
-
-    def _deferred_info(self, due: Sequence[PendingEpisode]) -> dict[int, dict[str, Any]]:
-        """Wait for these episodes, and return their entries by environment."""
-        for pending in due:
-            pending.wait()
-        failures: dict[int, RewardModelFailure] = {}
-        entries: dict[int, dict[str, Any]] = {}
-        for pending in due:
-            pending.failed = True  # unless a number comes of it
-            result = pending.result()
-            if isinstance(result, RewardModelFailure):
-                failures[pending.env] = result
-                continue
-            reward = reward_of(result, self._reward_map)
-            pending.failed = False
-            if self.last_clips[pending.env] is pending.clip:
-                self.last_scores[pending.env] = result
-            entries[pending.env] = {EPISODE: pending.episode, REWARD: reward, **score_info(result)}
-        _raise(failures)
-        for pending in due:
-            del self._pending[pending.env]
-        return entries
-
-    def _score(
-        self,
-        clips: Mapping[int, Clip],
-        reward_model: RewardModel | str | None = None,
-        into: list[ProgressScore | None] | None = None,
-    ) -> dict[int, ProgressScore]:
-        """Score clips by environment; `into` gets the scores of those that did not fail, too."""
-        failures: dict[int, RewardModelFailure] = {}
-        scores: dict[int, ProgressScore] = {}
-        results = self._scorer.results(list(clips.values()), reward_model)
-        for i, result in zip(clips, results, strict=True):
-            if isinstance(result, RewardModelFailure):
-                failures[i] = result
-            else:
-                scores[i] = result
-                if into is not None:
-                    into[i] = result
-        _raise(failures)
-        return scores
 
     def _with_entries(
         self, infos: dict[str, Any], entries: Mapping[int, dict[str, Any]]
@@ -442,15 +316,6 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         for i, entry in entries.items():
             infos = self._add_info(infos, entry, i)
         return infos
-
-
-def _raise(failures: Mapping[int, RewardModelFailure]) -> None:
-    if failures:
-        first = next(iter(failures.values()))
-        raise RewardModelFailure(
-            f"There are no scores of the episodes that ended in environments {sorted(failures)}; the "
-            f"scores of the others are kept. {first} {KEPT}"
-        ) from first
 
 
 def _check_given_tasks(task: Any, num_envs: int) -> Any:

@@ -14,11 +14,10 @@ from roboreward_gym.recording import (
     MAX_FRAMES,
     RECORDING,
     RENDER,
+    Bounds,
     FrameBuffer,
     FrameFunction,
     check_frame,
-    check_max_bytes,
-    check_max_frames,
     look_up,
     to_numpy,
 )
@@ -96,7 +95,7 @@ class VectorRecorder:
         source: `"render"`, a path of keys into the observations, or a function of the vector
             environment and the observations that returns all frames, `(num_envs, H, W, 3)`. Under
             same-step autoreset it is also called with the last observations.
-        bounds: Most frames and most bytes that are held, and the stride; see `FrameBuffer`.
+        bounds: How many frames are held for each environment.
         mode: When environments are reset.
     """
 
@@ -104,7 +103,7 @@ class VectorRecorder:
         self,
         envs: gym.vector.VectorEnv,
         source: str | FrameFunction,
-        bounds: tuple[int, int, int],
+        bounds: Bounds,
         mode: Autoreset,
     ) -> None:
         self._envs = envs
@@ -206,7 +205,7 @@ def choose_recorder(
     envs: gym.vector.VectorEnv,
     infos: dict[str, Any],
     source: str | FrameFunction,
-    bounds: tuple[int, int, int],
+    bounds: Bounds,
     mode: Autoreset,
 ) -> Recorder:
     """What the infos of a full reset and the settings call for.
@@ -274,11 +273,6 @@ def check_source(source: object) -> str | FrameFunction:
         f"frame_source is 'render', an observation key, or a function of the vector environment and "
         f"the observations, not {source!r}."
     )
-
-
-def check_bounds(max_frames: int, max_bytes: int, stride: int) -> tuple[int, int, int]:
-    """Return the three, or raise `InvalidSetting`."""
-    return check_max_frames(max_frames), check_max_bytes(max_bytes), stride
 
 
 def _take_out(infos: dict[str, Any]) -> list[tuple[int, FrameBuffer]]:

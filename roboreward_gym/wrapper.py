@@ -1,7 +1,6 @@
 """The plugin itself: any Gymnasium environment, rewarded by a model that saw the episode."""
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -9,31 +8,19 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.core import ActType, ObsType
 
-from roboreward_gym.errors import InvalidReward, InvalidSetting, NoEpisode, RewardModelFailure
+from roboreward_gym.episode_scores import ENV_REWARD, TRUNCATED, EpisodeScores, Scoring
+from roboreward_gym.errors import InvalidReward, InvalidSetting
 from roboreward_gym.recording import (
     MAX_BYTES,
     MAX_FRAMES,
     RENDER,
-    DeadCameraWarning,
     FrameFunction,
     FrameRecorder,
+    check_bounds,
     read_fps,
-    stride_of,
 )
-from roboreward_gym.rewards import RewardMap, as_reward_map, reward_of
-from roboreward_gym.scorer import (
-    ENV_REWARD,
-    EPISODE,
-    PENDING,
-    REWARD,
-    TRUNCATED,
-    FailurePolicy,
-    PendingEpisode,
-    Scorer,
-    Scoring,
-    is_deferred,
-    score_info,
-)
+from roboreward_gym.rewards import RewardMap, as_reward_map
+from roboreward_gym.scorer import FailurePolicy, Scorer
 from roboreward_gym.specs import is_function_name, load_function, record_arguments
 from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
 
@@ -149,30 +136,31 @@ class VLMRewardWrapper(
             raise InvalidSetting("This is a vector environment: use VLMRewardVectorWrapper.")
         super().__init__(env)
         self._given_task = check_given_task(settings["task"])
-        self._reward_map = as_reward_map(settings["reward_map"])
         self._ends_terminated = is_terminated(ending)
         self._fps = read_fps(env, fps)
-        self._recorder = FrameRecorder(
-            settings["frame_source"], max_frames, max_bytes, stride_of(self._fps, record_fps)
-        )
-        self._is_deferred = is_deferred(scoring)
-        self._scorer = Scorer(settings["reward_model"], settings["on_failure"], retries)
-        self._dead_camera = DeadCameraWarning()
+        bounds = check_bounds(max_frames, max_bytes, self._fps, record_fps)
+        self._recorder = FrameRecorder(settings["frame_source"], bounds)
+        scorer = Scorer(settings["reward_model"], settings["on_failure"], retries)
+        reward_map_ = as_reward_map(settings["reward_map"])
+        self._scores = EpisodeScores(scorer, reward_map_, 1, scoring)
         self._task: str | None = None
         self._resets_without_a_score = 0
-        self._episodes = 0
-        # At most one of these two is set: the end of an episode that `step` still owes, or one
-        # whose score the next `reset` brings.
-        self._unscored: Step | None = None
-        self._pending: PendingEpisode | None = None
-        self.last_clip: Clip | None = None
-        """What the reward model saw of the last episode that ended; kept when it failed."""
-        self.last_score: ProgressScore | None = None
-        """The score of that episode; None while there is none."""
+        self._end: Step | None = None
+        """The end of an episode that the caller has not got yet, because the reward model failed."""
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy begins with a reset."""
-        return {**self.__dict__, "_unscored": None, "_pending": None}
+        return {**self.__dict__, "_end": None}
+
+    @property
+    def last_clip(self) -> Clip | None:
+        """What the reward model saw of the last episode that ended; kept when it failed."""
+        return self._scores.last_clips[0]
+
+    @property
+    def last_score(self) -> ProgressScore | None:
+        """The score of that episode; None while there is none."""
+        return self._scores.last_scores[0]
 
     @property
     def task(self) -> str | None:
@@ -210,14 +198,13 @@ class VLMRewardWrapper(
         """
         if self._recorder.stop():
             self._count_unfinished()
-        if self._unscored is not None:
-            self._unscored = None
-            logger.warning("An episode stays without a score: reset() gave it up.")
+        self._end = None
+        self._scores.give_up_step()
         observation, info = self.env.reset(seed=seed, options=options)
-        entries = {} if self._pending is None else self._deferred_info(self._pending)
+        entries = self._scores.of_reset([0])
         self._task = self._read_task()
         self._recorder.start(self.env, observation)
-        return observation, {**info, **entries}
+        return observation, {**info, **entries.get(0, {})}
 
     def step(self, action: ActType) -> Step:
         """Step, record, and at the end of the episode have it scored.
@@ -227,8 +214,8 @@ class VLMRewardWrapper(
             NoFrames: The environment cannot be recorded.
             InvalidReward: The environment's own reward is no number.
         """
-        if self._unscored is not None:
-            return self._with_reward(self._unscored)
+        if self._end is not None:
+            return self._with_reward(self._end)
         buffer = self._recorder.take(self.env)
         observation, env_reward, terminated, truncated, info = self.env.step(action)
         ended = bool(terminated or truncated)
@@ -239,22 +226,10 @@ class VLMRewardWrapper(
         info[TRUNCATED] = bool(truncated)
         if self._ends_terminated:
             terminated, truncated = True, False
-        self.last_clip, self.last_score = buffer.to_clip(self._task or "", self._fps), None
-        self._dead_camera.check(self.last_clip)
+        self._scores.add({0: buffer.to_clip(self._task or "", self._fps)})
         self._resets_without_a_score = 0
-        self._episodes += 1
-        if self._is_deferred:
-            answer = self._scorer.submit([self.last_clip])
-            self._pending = PendingEpisode(0, self._episodes - 1, self.last_clip, answer)
-            return (
-                observation,
-                math.nan,
-                terminated,
-                truncated,
-                {**info, PENDING: self._episodes - 1},
-            )
-        self._unscored = (observation, 0.0, terminated, truncated, info)
-        return self._with_reward(self._unscored)
+        self._end = (observation, 0.0, terminated, truncated, info)
+        return self._with_reward(self._end)
 
     def rescore(self, reward_model: RewardModel | str | None = None) -> ProgressScore:
         """Score the last episode that ended again.
@@ -269,53 +244,24 @@ class VLMRewardWrapper(
             NoEpisode: No episode has ended yet.
             RewardModelFailure: The model failed (again); the episode is still kept.
         """
-        if self.last_clip is None:
-            raise NoEpisode("No episode has ended yet. Play one to its end before rescore().")
-        score = self._scorer.score(self.last_clip, reward_model)
-        if self._unscored is not None:
-            self.last_score = score
-        elif self._pending is not None and self._pending.failed:
-            self._pending.set_result(score)
-        return score
+        return self._scores.rescore(reward_model)[0]
 
     def close(self) -> None:
         """Close the environment and let go of all frames; a shared reward model stays loaded.
 
         A pending score is given up, without waiting for the model.
         """
-        if self._pending is not None:
-            logger.warning("Closed while a score was pending: that episode stays without a score.")
-        self._scorer.close()
+        self._scores.close()
         self._recorder.stop()
-        self._pending, self._unscored, self.last_clip = None, None, None
+        self._end = None
         super().close()
 
-    def _with_reward(self, step: Step) -> Step:
-        """The end of an episode with its reward."""
-        assert self.last_clip is not None
-        if self.last_score is None:
-            self.last_score = self._scorer.score(self.last_clip)
-        reward = reward_of(self.last_score, self._reward_map)
-        self._unscored = None
-        observation, _, terminated, truncated, info = step
-        return observation, reward, terminated, truncated, {**info, **score_info(self.last_score)}
-
-    def _deferred_info(self, pending: PendingEpisode) -> dict[str, Any]:
-        if pending.failed:
-            self._pending = None
-            logger.warning("Episode %d stays without a score: reset() gave it up.", pending.episode)
-            return {}
-        pending.wait()
-        pending.failed = True  # unless a number comes of it
-        result = pending.result()
-        if isinstance(result, RewardModelFailure):
-            raise RewardModelFailure(
-                f"{result} The episode is kept: rescore() can still score it for the next reset()."
-            ) from result
-        self.last_score = result
-        reward = reward_of(result, self._reward_map)
-        self._pending = None
-        return {EPISODE: pending.episode, REWARD: reward, **score_info(result)}
+    def _with_reward(self, end: Step) -> Step:
+        """The end of an episode with its reward; what raises in here, the next `step` does again."""
+        rewards, entries = self._scores.of_step()
+        self._end = None
+        observation, _, terminated, truncated, info = end
+        return observation, rewards[0], terminated, truncated, {**info, **entries[0]}
 
     def _read_task(self) -> str:
         if isinstance(self._given_task, str):

@@ -219,11 +219,12 @@ def test_a_failing_server_reaches_the_wrapper_as_a_failure(policy: str) -> None:
     with fake_server(after_contact(Reply(hang_up=True))) as server:
         judge = RemoteReward(server.url, patience=TWICE)
         scorer = Scorer(judge, policy)
+        (result,) = scorer.results([a_clip()])
         if policy == "raise":
-            with pytest.raises(RewardModelFailure):
-                scorer.score(a_clip())
+            assert isinstance(result, RewardModelFailure)
         else:
-            assert math.isnan(scorer.score(a_clip()).expected)
+            assert isinstance(result, ProgressScore)
+            assert math.isnan(result.expected)
         judge.close()
 
 

@@ -15,6 +15,14 @@ from tests.fakes import FailingRewardModel, FakeRewardModel
 
 CLIP = Clip(np.zeros((2, 4, 4, 3), np.uint8), "lift the cup", 5.0)
 
+
+def score(scorer: Scorer) -> ProgressScore:
+    (result,) = scorer.results([CLIP])
+    if isinstance(result, RewardModelFailure):
+        raise result
+    return result
+
+
 FAILURES = [
     RuntimeError("CUDA out of memory"),
     TimeoutError("10 s"),
@@ -37,55 +45,55 @@ FAILURES = [
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
 def test_every_failure_raises_by_default(failure: object) -> None:
     with pytest.raises(RewardModelFailure, match="FailingRewardModel") as caught:
-        Scorer(FailingRewardModel(failure)).score(CLIP)
+        score(Scorer(FailingRewardModel(failure)))
     if isinstance(failure, Exception):
         assert caught.value.__cause__ is failure
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
 def test_every_failure_is_unreadable_under_nan(failure: object) -> None:
-    score = Scorer(FailingRewardModel(failure), "nan").score(CLIP)
-    assert score.level is None
-    assert "FailingRewardModel" in score.text
+    found = score(Scorer(FailingRewardModel(failure), "nan"))
+    assert found.level is None
+    assert "FailingRewardModel" in found.text
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
 def test_a_substitute_is_asked_after_every_failure(failure: object) -> None:
-    assert Scorer(FailingRewardModel(failure), FakeRewardModel(2)).score(CLIP).level == 2
+    assert score(Scorer(FailingRewardModel(failure), FakeRewardModel(2))).level == 2
 
 
 def test_a_failing_substitute_raises() -> None:
     with pytest.raises(RewardModelFailure):
-        Scorer(FailingRewardModel(OSError()), FailingRewardModel(OSError())).score(CLIP)
+        score(Scorer(FailingRewardModel(OSError()), FailingRewardModel(OSError())))
 
 
 def test_retry_asks_again_a_bounded_number_of_times() -> None:
     patient = FailingRewardModel(OSError("busy"), failures=2)
-    assert Scorer(patient, "retry", retries=2).score(CLIP).level == 4
+    assert score(Scorer(patient, "retry", retries=2)).level == 4
     assert patient.calls == 3
     hopeless = FailingRewardModel(OSError("busy"))
     with pytest.raises(RewardModelFailure, match="busy"):
-        Scorer(hopeless, "retry", retries=3).score(CLIP)
+        score(Scorer(hopeless, "retry", retries=3))
     assert hopeless.calls == 4
 
 
 def test_other_policies_ask_once() -> None:
     for on_failure in ("nan", FakeRewardModel()):
         judge = FailingRewardModel(OSError())
-        Scorer(judge, on_failure).score(CLIP)
+        score(Scorer(judge, on_failure))
         assert judge.calls == 1
 
 
 def test_failures_that_do_not_raise_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="roboreward_gym"):
-        Scorer(FailingRewardModel(OSError("gone")), "nan").score(CLIP)
+        score(Scorer(FailingRewardModel(OSError("gone")), "nan"))
     assert "gone" in caplog.text
 
 
 @pytest.mark.parametrize("bug", [AttributeError("typo"), KeyboardInterrupt(), SystemExit()])
 def test_bugs_and_interrupts_pass_as_they_are(bug: BaseException) -> None:
     with pytest.raises(type(bug)):
-        Scorer(FailingRewardModel(bug), "nan").score(CLIP)
+        score(Scorer(FailingRewardModel(bug), "nan"))
 
 
 @pytest.mark.parametrize("judge", [3, None, FakeRewardModel, object()])

@@ -146,7 +146,7 @@ def test_a_reset_of_all_gives_a_failed_step_up(caplog: pytest.LogCaptureFixture)
     with pytest.raises(RewardModelFailure):
         step(envs)
     envs.reset()
-    assert "gave them up" in caplog.text
+    assert "given up" in caplog.text
     assert [score and score.level for score in envs.rescore(Judge())] == [5, None]
     with pytest.raises(RewardModelFailure):
         step(envs)
@@ -680,7 +680,7 @@ def test_a_reset_of_all_gives_failed_late_scores_up(caplog: pytest.LogCaptureFix
     with pytest.raises(RewardModelFailure, match="gone"):
         envs.reset()
     infos = envs.reset()[1]
-    assert "gave it up" in caplog.text
+    assert "given up" in caplog.text
     assert infos["_roboreward/reward"].tolist() == [True, False]
 
 

@@ -296,7 +296,7 @@ def test_a_reset_gives_a_failed_episode_up(caplog: pytest.LogCaptureFixture) -> 
     with pytest.raises(RewardModelFailure):
         play(env)
     assert len(play(env)) == 3
-    assert "gave it up" in caplog.text
+    assert "given up" in caplog.text
 
 
 def test_the_score_of_an_earlier_episode_is_not_taken_for_that_of_a_failed_one() -> None:
