@@ -187,12 +187,7 @@ class XsArm:
         self._link.open(RECONNECT_S if again else self.ready_s)
 
     def look(self) -> np.ndarray:
-        """An image of now, `(H, W, 3)` uint8 RGB, without any motion or check of what it shows.
-
-        Raises:
-            ArmUnavailable: No driver, or no images.
-            CameraError: An image that cannot be used.
-        """
+        """An image of now, `(H, W, 3)` uint8 RGB; nothing moves, and no reference is needed."""
         self.connect()
         self._await_messages(self._timer.now(), camera=True)
         return self.images.rgb()
