@@ -1,1 +1,1 @@
-"""Where environment, judge and policy meet: configured runs, their evaluation and their report."""
+"""Where environment, reward model and policy meet: configured runs, their evaluation and their report."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
+import gymnasium as gym
 import torch
 import tyro
 from tqdm import tqdm
@@ -92,11 +93,17 @@ class Evaluation:
 
 
 class EpisodeRunner:
-    """A policy in its environment: plays one seeded episode at a time and keeps the video of the last."""
+    """A policy in its environment: plays one seeded episode at a time and keeps the video of the last.
 
-    def __init__(self, spec: PolicySpec) -> None:
+    Args:
+        spec: The policy and its environment.
+        wrap: Wrapper around the environment, for onlookers.
+    """
+
+    def __init__(self, spec: PolicySpec, wrap: type[gym.Wrapper] | None = None) -> None:
         self._scored = scored_env(spec.env_id, spec.reward_model, robot=spec.robot)
-        self._env = self._scored if spec.robot is None else KeepScores(self._scored)
+        env = self._scored if spec.robot is None else KeepScores(self._scored)
+        self._env = wrap(env) if wrap else env
         self._policy = DiffusionPolicy.load(spec.policy)
         self._noise: NoiseSource = (
             NoisePolicy.load(spec.noise_policy)
@@ -126,7 +133,7 @@ class EpisodeRunner:
 
     def close(self) -> None:
         """Free the renderer."""
-        self._scored.close()
+        self._env.close()
 
 
 class EvaluationFile:

@@ -85,13 +85,15 @@ results() {
     for seed in 0 1 2; do run $task-nano $seed; done
     run $task-oracle 0
     run $task-constant 0
+    run $task-random 0
   done
   step experiments.report.results_table
   step experiments.showcase --out docs/images/judge.jpg
+  step experiments.animation runs/toy-on-towel-nano-seed0
 }
 
 case ${1:-results} in
   results) results ;;
   weights) weights ;;
-  *) echo "Expected 'results' or 'weights', got '$1'." >&2; exit 2 ;;
+  *) echo "Pass results or weights, not '$1'." >&2; exit 2 ;;
 esac

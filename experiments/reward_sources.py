@@ -1,6 +1,6 @@
-"""The three sources of reward that are compared: a judge, the truth, a constant.
+"""The sources of reward that are compared: a reward model, the truth, a constant, a random level.
 
-All three go through `VLMRewardWrapper`, so that the learner's side of the run is the same code and
+All go through `VLMRewardWrapper`, so that the learner's side of the run is the same code and
 only the answers differ. The truth enters the learner in one place only: `TrueLevel`.
 """
 
@@ -18,9 +18,9 @@ from roboreward_gym.wrapper import VLMRewardWrapper
 
 
 class TrueLevel:
-    """Reads the level from the simulator's state instead of the frames: the oracle arm.
+    """Reads the level from the simulator's state instead of the frames: the oracle.
 
-    It is no judge: it answers about the state that the environment is in *now*, so it is right only
+    It is no reward model in the usual sense: it answers about the state that the environment is in *now*, so it is right only
     for the episode that has just ended, which is when the wrapper asks.
     """
 
@@ -28,14 +28,14 @@ class TrueLevel:
         self._level: Callable[[str], int] = env.get_wrapper_attr("level")
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-        """Answer with the true level of the present state for each clip's command."""
+        """Answer with the true level of the present state for each clip's task."""
         return [ProgressScore(self._level(clip.task), text="truth") for clip in clips]
 
 
 class BlindTruth(gym.Wrapper):
     """Replaces the environment's reward and its truth by NaN.
 
-    Under a judge this must change nothing: whatever still uses the truth turns into NaN as well,
+    Under a reward model this must change nothing: whatever still uses the truth turns into NaN as well,
     and shows. The honesty tests train on it.
     """
 
@@ -55,7 +55,7 @@ def _hide(info: dict[str, Any]) -> dict[str, Any]:
 
 
 def reward_model_for(name: str, env: gym.Env) -> RewardModel | str:
-    """The judge of an arm; a name that is not ours is left to the plugin to resolve."""
+    """The reward model of a reward source; a name that is not ours is left to the plugin to resolve."""
     if name == TRUTH:
         return TrueLevel(env)
     return ConstantReward() if name == CONSTANT else name
@@ -69,11 +69,11 @@ def scored_env(
     blind: bool = False,
     robot: Robot | None = None,
 ) -> VLMRewardWrapper:
-    """Make an environment whose reward is that of an arm.
+    """Make an environment whose reward is that of a reward source.
 
     Args:
         env_id: Environment to make; its own reward is the truth.
-        reward_model: Name of a judge, or `TRUTH` or `CONSTANT`.
+        reward_model: Name of a reward model, or `TRUTH` or `CONSTANT`.
         reward_map: From the score to the reward.
         blind: Hide the truth from `info` too; then it cannot even be reported.
         robot: An arm over ROS 2; without it the environment simulates.

@@ -47,8 +47,8 @@ class Robot:
             env = gym.make(env_id, render_mode="rgb_array", **options)
         except ModuleNotFoundError as error:
             raise ArmUnavailable(
-                f"Expected ROS 2 and our messages for --robot ros2, got: {error}. Run `make setup-ros` "
-                "and start the program with .venv-ros/bin/python, see docs/ros.md."
+                f"--robot ros2 needs ROS 2 and our messages ({error}). Run `make setup-ros` and start the program with "
+                ".venv-ros/bin/python, see docs/ros.md."
             ) from error
         return RecordEpisodes(env, self.episodes)
 

@@ -1,4 +1,4 @@
-"""Run an experiment: evaluate the base policy, fine-tune it with a judge's reward, evaluate again.
+"""Run an experiment: evaluate the base policy, fine-tune it with a reward model's scores, evaluate again.
 
     python -m experiments.run toy-on-towel-nano --seed 0
     python -m experiments.run toy-on-towel-nano --seed 0 --resume
@@ -31,7 +31,7 @@ from robots.signals import end_on_signals
 
 @dataclass(frozen=True)
 class RunArgs:
-    """Evaluate the base policy, fine-tune it with a judge's reward, evaluate again."""
+    """Evaluate the base policy, fine-tune it with a reward model's scores, evaluate again."""
 
     experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
     resume: bool = False
@@ -93,12 +93,11 @@ def parse(argv: list[str]) -> RunArgs:
     args = tyro.cli(RunArgs, default=default, args=argv[1:], prog=f"experiments.run {argv[0]}")
     if args.robot == "sim" and (args.i_am_watching or args.simulated_clock):
         raise InvalidSetting(
-            "Expected --robot ros2 with --i-am-watching or --simulated-clock, got the simulation, "
-            "which neither is for. Add --robot ros2, or leave them out."
+            "--i-am-watching and --simulated-clock are for a robot. Add --robot ros2, or leave them out."
         )
     if args.robot == "ros2" and args.workers > 1:
         raise InvalidSetting(
-            f"Expected one worker with --robot ros2, as there is one arm, got {args.workers}."
+            f"--robot ros2 is one arm and takes one worker, got {args.workers}. Leave --workers out."
         )
     return args
 
@@ -156,7 +155,7 @@ def wandb_log(config: ExperimentConfig, path: Path) -> Log:
         import wandb
     except ImportError as error:
         raise InvalidSetting(
-            f"Expected wandb for --wandb, got: {error}. Install it (pip install wandb)."
+            f"--wandb needs the package wandb ({error}). Install it: pip install wandb."
         ) from error
 
     run = wandb.init(

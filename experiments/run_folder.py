@@ -55,7 +55,7 @@ class RunFolder:
             return
         old, new = _flat(saved if isinstance(saved, dict) else {}), _flat(config)
         names = [k for k in sorted(old | new) if old.get(k) != new.get(k)]
-        differences = "; ".join(f"{k}: expected {new.get(k)!r}, got {old.get(k)!r}" for k in names)
+        differences = "; ".join(f"{k}: {old.get(k)!r}, now {new.get(k)!r}" for k in names)
         raise RunFolderError(
             f"The run folder {self.path} was made with another config ({differences}). "
             "Use the config it was made with, or choose another folder with --out."
@@ -100,7 +100,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except ValueError as error:
         raise RunFolderError(
-            f"Expected JSON in {path}, got {error}. Delete the file, or start in a new folder."
+            f"{path} is no JSON ({error}). Delete the file, or start in a new folder."
         ) from error
 
 
@@ -124,7 +124,7 @@ def new_folder(path: Path) -> None:
         path.mkdir(parents=True)
     except FileExistsError as error:
         raise RunFolderError(
-            f"Expected a new folder, got {path}, which is there already. Delete it, or choose another --out."
+            f"{path} is there already. Delete it, or choose another --out."
         ) from error
 
 
@@ -142,7 +142,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines[:-1] if line]
     except ValueError as error:
         raise RunFolderError(
-            f"Expected a JSON object in each line of {path}, got {error}. Delete the file, or start in a new folder."
+            f"A line of {path} is no JSON ({error}). Delete the file, or start in a new folder."
         ) from error
 
 

@@ -162,5 +162,5 @@ def test_a_detour_ends_low_only_where_it_touches_no_toy() -> None:
 
 
 def test_recorded_demonstrations_are_not_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="new folder"):
+    with pytest.raises(RunFolderError, match="is there already"):
         record(DemonstrationConfig(tmp_path, "toy", episodes=1))

@@ -7,14 +7,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from experiments import evaluate, phases
+from experiments import animation, evaluate, phases, watch
 from experiments.config import CONFIGS, ExperimentConfig
 from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec, evaluate_policy
 from experiments.phases import Finished, fine_tune, open_run, run
@@ -386,3 +388,63 @@ def test_stopped_program_says_how_to_continue(
     out = os.fspath(tmp_path / "run")
     assert main(["slider", "--out", out]) == INTERRUPTED
     assert f"python -m experiments.run slider --out {out} --resume" in capsys.readouterr().out
+
+
+def test_watched_run_leaves_a_video_of_each_episode(
+    finished: tuple[RunFolder, Finished], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, done = finished
+    watch.main(watch.WatchArgs(folder.path, episodes=2))
+    videos = sorted((folder / "watch").glob("fine-tuned-*.mp4"))
+    assert [path.stem for path in videos] == [
+        f"fine-tuned-{o.seed}" for o in done.final.outcomes[:2]
+    ]
+    ends = ["success" if o.success else "failure" for o in done.final.outcomes[:2]]
+    said = capsys.readouterr().out
+    for outcome, end in zip(done.final.outcomes, ends, strict=False):
+        assert f"seed {outcome.seed}: {end}" in said
+    watch.main(watch.WatchArgs(folder.path, episodes=1, base=True))
+    assert "base policy" in capsys.readouterr().out
+    assert "fine-tuned policy" in said
+
+
+def test_viewer_shows_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer = pytest.importorskip("mujoco.viewer")
+    shown: list[str] = []
+
+    class Window:
+        def __init__(self, model: object, data: object) -> None:
+            shown.append("open")
+
+        def sync(self) -> None:
+            shown.append("step")
+
+        def close(self) -> None:
+            shown.append("close")
+
+    monkeypatch.setattr(viewer, "launch_passive", Window)
+    monkeypatch.setattr(watch, "time", SimpleNamespace(sleep=lambda _: None))
+    env = watch.Viewed(gym.make("robots:WidowXDrawer-v0"))
+    env.reset(seed=0)
+    env.step(np.zeros(7, np.float32))
+    env.close()
+    assert shown == ["open", "step", "close"]
+
+
+def test_animation_shows_both_policies_from_the_same_starts(
+    finished: tuple[RunFolder, Finished], tmp_path: Path
+) -> None:
+    out = tmp_path / "pictures" / "run.webp"
+    args = animation.AnimationArgs(finished[0].path, out, starts=2)
+    animation.main(args)
+    first = out.read_bytes()
+    with Image.open(out) as picture:
+        width, height = animation.CELL
+        assert picture.size == (2 * width, 2 * (height + animation.TITLE))
+        assert picture.n_frames == STEPS + 1
+        picture.seek(0)
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    rows = [pixels[top + animation.TITLE :][:height] for top in (0, height + animation.TITLE)]
+    assert np.abs(rows[0] - rows[1]).mean() < 2, "the first frames are those of the same starts"
+    animation.main(args)
+    assert out.read_bytes() == first

@@ -26,7 +26,7 @@ def test_unknown_experiment_is_refused_before_anything_runs() -> None:
     [
         (["--i-am-watching"], "Add --robot ros2"),
         (["--simulated-clock"], "Add --robot ros2"),
-        (["--robot", "ros2", "--workers", "2"], "one arm, got 2"),
+        (["--robot", "ros2", "--workers", "2"], "one worker, got 2"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: list[str], said: str) -> None:
@@ -43,4 +43,4 @@ def test_without_an_experiment_the_program_says_what_there_is(
     assert end.value.code == status
     said = capsys.readouterr().out
     assert all(name in said for name in CONFIGS)
-    assert "fine-tune it with a judge's reward" in said
+    assert "fine-tune it with a reward model's scores" in said

@@ -38,7 +38,7 @@ MIXTURE: Mapping[SceneName, Mapping[str, float]] = {
     },
     "drawer": {"open the left drawer": 0.4, "open the right drawer": 0.5, "pick up the duck": 0.1},
 }
-"""How often each command is demonstrated; those that make no sense from a start are left out there."""
+"""How often each task is demonstrated; those that make no sense from a start are left out there."""
 DETOUR_LOW, DETOUR_HIGH = np.array([0.16, -0.16, 0.035]), np.array([0.42, 0.16, 0.15])
 """Where a detour may lead the hand [m]."""
 DETOUR_STEPS = (2, 8)
@@ -86,7 +86,7 @@ def record_episode(
 
     Args:
         scene: Which scene.
-        seed: Of the reset and of what the expert does.
+        seed: Seed for the reset and for what the expert does.
         detours: See `DemonstrationConfig`.
         idle: See `DemonstrationConfig`.
 
