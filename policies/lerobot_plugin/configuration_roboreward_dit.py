@@ -32,7 +32,7 @@ class RoboRewardDiTConfig(PreTrainedConfig):
     lr: float = 1e-3
     """Peak learning rate, cosine to zero."""
     weight_decay: float = 1e-4
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     warm_up: int = 100
     """Steps of linear rise of the learning rate."""
     normalization_mapping: dict[str, NormalizationMode] = field(
