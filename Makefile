@@ -151,7 +151,7 @@ build: $(STAMP) ## Build the wheel and run the plugin from it, with numpy and gy
 		rm -rf build/bare; \
 		"$$python" -m venv build/bare; \
 		build/bare/bin/python -m pip install --disable-pip-version-check -q dist/*.whl; \
-		cp tests/bare_wheel.py build/bare/; \
+		cp tests/bare_wheel.py README.md build/bare/; \
 		(cd build/bare && bin/python -I bare_wheel.py); \
 	done
 

@@ -28,7 +28,18 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 # Needed by no docstring, and slow or absent where the site is built.
-autodoc_mock_imports = ["bitsandbytes", "mujoco", "rclpy", "sensor_msgs", "std_msgs"]
+autodoc_mock_imports = [
+    "bitsandbytes",
+    "builtin_interfaces",
+    "mujoco",
+    "rclpy",
+    "sensor_msgs",
+    "std_msgs",
+    "interbotix_xs_msgs",
+    "roboreward_sim_msgs",
+    "rosgraph_msgs",
+    "trajectory_msgs",
+]
 
 # One page per module, made at build time: nothing to keep in step by hand.
 extensions.append("sphinx.ext.apidoc")

@@ -22,7 +22,7 @@ from roboreward_gym.types import RewardModel
 GROUP = "roboreward_gym.reward_models"
 
 RewardModelFactory = Callable[..., RewardModel]
-"""Takes nothing, or the text after the colon of `name:argument`."""
+"""Takes nothing, or the text that follows the first colon of a name."""
 
 # Reentrant, because one model's factory may ask for another one by name.
 _lock = threading.RLock()

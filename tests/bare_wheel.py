@@ -6,7 +6,9 @@ to install.
 """
 
 import importlib.util
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -70,12 +72,21 @@ def message_of_missing_extra() -> str:
     raise AssertionError("Expected a message that names the extra to install, got a model.")
 
 
+def readme_example() -> str:
+    """The first example of the README, which promises to run from the wheel alone."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+
+
 def main() -> None:
     """Fails by an assertion."""
     installed = [name for name in (*HEAVY, *CHECKOUT_ONLY) if importlib.util.find_spec(name)]
     assert not installed, f"Expected a bare environment, found {installed}."
     assert scored_reward(1) == 1.0
     assert scored_reward(0) == 0.0
+    example: dict[str, Any] = {}
+    exec(compile(readme_example(), "README.md", "exec"), example)
+    assert example["terminated"], "Expected the README's example to play an episode to its end."
     message = message_of_missing_extra()
     assert "roboreward-gym[models]" in message, message
     loaded = [name for name in HEAVY if name in sys.modules]

@@ -23,7 +23,7 @@ ALWAYS_THREE = 3
 
 
 def mean_absolute_error(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Mean of |predicted - truth|; NaN predictions are unreadable and cost `UNREADABLE_ERROR`.
+    """Mean distance of predicted and true level; NaN predictions are unreadable and cost `UNREADABLE_ERROR`.
 
     >>> mean_absolute_error(np.array([5, np.nan]), np.array([3, 3]))
     3.0

@@ -1,6 +1,7 @@
 """Reward data on disk: clips of episodes, what the simulator knew about them, and examples (a task and its true level).
 
 A folder holds
+
 - `frames.npy`: `(N, 8, H, W, 3)` uint8, eight frames of each clip spread evenly over it, first and last included;
 - `clips.jsonl`: one line per clip: `clip`, `episode`, `seed`, `scene`, `split`, `source`, `kept` (the part of the
   episode that is shown), `fps`, `frame_times_s`, `caption` (the final state in words);
