@@ -79,7 +79,7 @@ def sb3_ppo(ending: Ending) -> list[float]:
     model = sb3.train(make_env(ending), 1_600, seed=0, learning_rate=1e-2)
     observation, _ = model.policy.obs_to_tensor(OBSERVATION[None])
     with torch.no_grad():
-        return model.policy.get_distribution(observation).distribution.probs[0].tolist()  # ty: ignore
+        return model.policy.get_distribution(observation).distribution.probs[0].tolist()
 
 
 def sb3_dqn(ending: Ending) -> list[float]:

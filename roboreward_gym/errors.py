@@ -4,6 +4,17 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 
+def install_advice(extras: str) -> str:
+    """What to run to get optional libraries.
+
+    From a clone, because there is no release on the package index yet.
+
+    >>> install_advice("models")
+    "In a clone of roboreward-gym run: pip install '.[models]'"
+    """
+    return f"In a clone of roboreward-gym run: pip install '.[{extras}]'"
+
+
 class RoboRewardError(Exception):
     """Base class of every error that this project raises on purpose."""
 

@@ -184,7 +184,7 @@ def test_a_missing_library_names_the_extra(
     arguments = ["--model", "constant:3", "--data", str(folder), "--out", "x.json"]
     assert cli.main(["bench", *arguments]) == cli.FAILED
     assert "sklearn" in (err := capsys.readouterr().err)
-    assert "pip install 'roboreward-gym[bench]'" in err
+    assert "pip install '.[bench]'" in err
 
 
 @pytest.mark.parametrize("command", ["bench", "train"])

@@ -120,7 +120,7 @@ def test_a_missing_extra_says_how_to_install_it(
     assert cli.main([command]) == cli.FAILED
     err = capsys.readouterr().err
     assert "tyro is not installed" in err
-    assert f"pip install 'roboreward-gym[{extra}]'" in err
+    assert f"pip install '.[{extra}]'" in err
 
 
 def test_output_that_nobody_reads_any_more_ends_without_a_traceback(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_judge_whose_library_is_missing_says_what_to_install(
 
         monkeypatch.delattr(google, "genai", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(RewardModelUnavailable, match=rf"pip install 'roboreward-gym\[{extra}\]'"):
+    with pytest.raises(RewardModelUnavailable, match=rf"pip install '\.\[{extra}\]'"):
         load_reward_model(name)
 
 

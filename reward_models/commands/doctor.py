@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 from reward_models.nano import WEIGHTS
 from reward_models.qwen3vl.versions import SLOW_TORCH, TRIED_TRANSFORMERS
+from roboreward_gym.errors import install_advice
 
 if TYPE_CHECKING:
     import torch
@@ -71,8 +72,7 @@ def check_packages() -> Iterator[Finding]:
     for package in NEEDED:
         found = installed_version(package)
         if found is None:
-            advice = "Run: pip install 'roboreward-gym[models]'"
-            yield Finding(package, "problem", "not installed", advice)
+            yield Finding(package, "problem", "not installed", install_advice("models"))
         elif package == "torch" and found.startswith(SLOW_TORCH):
             advice = (
                 "Its Conv3d makes the vision tower up to a thousand times slower. Run: "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from roboreward_gym.errors import RoboRewardError, UnknownName
+from roboreward_gym.errors import RoboRewardError, UnknownName, install_advice
 
 DISTRIBUTION = "roboreward-gym"
 VERSIONED = ("gymnasium", "numpy", "torch", "transformers", "tokenizers")
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Some commands import what is heavy only after they have read their arguments.
         sys.stderr.write(
             f"roboreward {name}: {error.name} is not installed. "
-            f"Run: pip install '{DISTRIBUTION}[{COMMANDS[name].extra}]'\n"
+            f"{install_advice(COMMANDS[name].extra)}\n"
         )
         return FAILED
     except KeyboardInterrupt:

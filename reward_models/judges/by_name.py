@@ -4,7 +4,7 @@ from importlib import import_module
 from types import ModuleType
 
 from reward_models.judges.null import FULL_S, ClockReward, ConstantReward, RandomReward
-from roboreward_gym.errors import InvalidSetting
+from roboreward_gym.errors import InvalidSetting, install_advice
 from roboreward_gym.types import RewardModel
 
 
@@ -66,6 +66,5 @@ def _module(module: str, name: str, extra: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"Expected {error.name} for {name}, which is not installed. "
-            f"Run: pip install 'roboreward-gym[{extra}]'"
+            f"Expected {error.name} for {name}, which is not installed. {install_advice(extra)}"
         ) from error

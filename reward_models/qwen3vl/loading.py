@@ -32,7 +32,12 @@ from transformers.utils import logging as transformers_logging
 from reward_models.model_options import Quantization
 from reward_models.protocol.frames import MERGE, PATCH, TEMPORAL_PATCH
 from reward_models.qwen3vl.memory import KEPT_PRECISE, check_memory, count_parameters
-from roboreward_gym.errors import InvalidSetting, RewardModelUnavailable, WeightsError
+from roboreward_gym.errors import (
+    InvalidSetting,
+    RewardModelUnavailable,
+    WeightsError,
+    install_advice,
+)
 
 MODEL_TYPE = "qwen3_vl"
 INDEX = "model.safetensors.index.json"
@@ -352,7 +357,7 @@ def _quantized(quantize: Quantization) -> BitsAndBytesConfig:
     if missing:
         raise RewardModelUnavailable(
             f"quantize={quantize} needs {' and '.join(missing)}, which is not installed. "
-            "Run: pip install 'roboreward-gym[quantized]'"
+            f"{install_advice('quantized')}"
         )
     kept = {"llm_int8_skip_modules": list(KEPT_PRECISE)}
     if quantize == "int8":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reward_models.model_options import ModelOptions, split_options
-from roboreward_gym.errors import InvalidSetting, WeightsError
+from roboreward_gym.errors import InvalidSetting, WeightsError, install_advice
 
 if TYPE_CHECKING:
     from reward_models.qwen3vl.roboreward import RoboReward
@@ -100,7 +100,7 @@ def load_local(
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{name or source} needs {error.name}, which is not installed. "
-            "Run: pip install 'roboreward-gym[models]'"
+            f"{install_advice('models')}"
         ) from error
 
     return RoboReward(

@@ -12,7 +12,12 @@ from typing import Any
 from reward_models.video.images import IMAGE_SUFFIXES
 from reward_models.video.read import VIDEO_SUFFIXES, natural_order, open_recording
 from reward_models.video.recording import RecordingSource
-from roboreward_gym.errors import InvalidClip, RewardModelUnavailable, RoboRewardError
+from roboreward_gym.errors import (
+    InvalidClip,
+    RewardModelUnavailable,
+    RoboRewardError,
+    install_advice,
+)
 from roboreward_gym.types import check_task
 
 NEEDED = ("video", "task")
@@ -116,7 +121,7 @@ def from_dataset(path: Path, camera: str | None, task: str | None = None) -> lis
     except ModuleNotFoundError as error:
         raise RewardModelUnavailable(
             f"{error.name}, which reads LeRobot data sets, is not installed. "
-            "Run: pip install 'roboreward-gym[models,lerobot]'"
+            f"{install_advice('models,lerobot')}"
         ) from error
     episodes = LeRobotEpisodes.open(path, camera)
     return [
