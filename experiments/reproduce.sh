@@ -88,7 +88,7 @@ results() {
     run $task-random 0
   done
   step experiments.report.results_table
-  step experiments.showcase --out docs/images/judge.jpg
+  step experiments.showcase --out docs/images/scores.jpg
   step experiments.animation runs/toy-on-towel-nano-seed0
 }
 
