@@ -113,38 +113,36 @@ class FrameBuffer:
     def add(self, take: Callable[[], np.ndarray], *, final: bool) -> None:
         """Count one step, and take its frame if it is to be kept."""
         self.steps += 1
-        if not self._is_due(final=final):
+        kept = len(self._indices)
+        if kept == self._limit and (final or self.steps % self._stride == 0):
+            kept = self._thin()
+        if not final and self.steps % self._stride:
             return
-        if len(self) == self._limit:
-            self._thin()
-            if not self._is_due(final=final):
-                return
         frame = take()
         if frame.shape != self._frames.shape[1:]:
             raise NoFrames(
                 f"Expected frames of shape {self._frames.shape[1:]} as at the reset, got "
                 f"{frame.shape}. Keep the image size constant during an episode."
             )
-        if len(self) == len(self._frames):
-            self._frames = self._with_room(min(2 * len(self), self._limit))
-        self._frames[len(self)] = frame
+        if kept == len(self._frames):
+            self._frames = self._with_room(min(2 * kept, self._limit))
+        self._frames[kept] = frame
         self._indices.append(self.steps)
 
     def to_clip(self, task: str, fps: float) -> Clip:
         """Return the clip; `fps` is the rate of the steps in [Hz]."""
-        frames = self._frames[: len(self)]
-        if len(self) == self.steps + 1:
+        frames = self._frames[: len(self._indices)]
+        if len(frames) == self.steps + 1:
             return Clip(frames, task, fps)
         return Clip(frames, task, fps, np.array(self._indices), self.steps + 1)
 
-    def _is_due(self, *, final: bool) -> bool:
-        return final or self.steps % self._stride == 0
-
-    def _thin(self) -> None:
-        kept = self._frames[: len(self) : 2]
+    def _thin(self) -> int:
+        """Drop every other frame; returns how many are left."""
+        kept = self._frames[: len(self._indices) : 2]
         self._frames[: len(kept)] = kept
         self._indices = self._indices[::2]
         self._stride *= 2
+        return len(kept)
 
     def _with_room(self, size: int) -> np.ndarray:
         grown = np.empty((size, *self._frames.shape[1:]), np.uint8)
@@ -287,9 +285,10 @@ class FrameCapture(
 def dead_camera(clip: Clip) -> str | None:
     """Say why a recording shows nothing; a reward model has an answer to black frames too."""
     first, last = clip.frames[0], clip.frames[-1]
-    if len(clip.frames) > 1 and all(np.array_equal(frame, first) for frame in clip.frames):
-        return "all its frames are equal"
-    if (last == last[0, 0]).all() and not (first == first[0, 0]).all():
+    if len(clip.frames) > 1 and np.array_equal(first, last):
+        if all(np.array_equal(frame, first) for frame in clip.frames):
+            return "all its frames are equal"
+    elif (last == last[0, 0]).all() and not (first == first[0, 0]).all():
         return "its last frame is of one colour"
     return None
 

@@ -68,11 +68,10 @@ class Clip:
         number = isinstance(fps, numbers.Real) and not isinstance(fps, bool)
         if not (number and math.isfinite(self.fps) and self.fps > 0):
             raise InvalidClip(f"Expected a frame rate above 0 Hz, got {fps!r}.")
-        self._check_indices()
+        if self.indices is not None or self.num_frames is not None:
+            self._check_indices()
 
     def _check_indices(self) -> None:
-        if self.indices is None and self.num_frames is None:
-            return
         if self.indices is None or self.num_frames is None:
             raise InvalidClip("Pass indices and num_frames together, or neither of them.")
         indices = np.asarray(self.indices)
