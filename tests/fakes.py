@@ -1,4 +1,4 @@
-"""Fakes that several test files share: small judges and an environment that paints its own clock."""
+"""Fakes that several test files share: small models and an environment that paints its own clock."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

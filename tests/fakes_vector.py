@@ -1,4 +1,4 @@
-"""An environment whose pictures tell which one they are, and a judge that goes by the last picture.
+"""An environment whose pictures tell which one they are, and a model that goes by the last picture.
 
 They need numpy and gymnasium only, so that the matrix can run with any version of these.
 """
@@ -74,7 +74,7 @@ class ColourEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         return {"image": image}
 
 
-class ColourJudge:
+class ColourModel:
     """Says level 3, and in the manifest the mean colour of the last frame."""
 
     def __init__(self) -> None:

@@ -167,10 +167,10 @@ def test_mujoco_env_is_recorded_to_its_end() -> None:
         ball = FallingBall("rgb_array")
     except (mujoco.FatalError, RuntimeError, ImportError, AttributeError) as error:
         pytest.skip(f"MuJoCo cannot render here: {error}")
-    judge = FakeRewardModel(5)
-    env = VLMRewardWrapper(gym.wrappers.TimeLimit(ball, 25), judge, "drop the ball")
+    model = FakeRewardModel(5)
+    env = VLMRewardWrapper(gym.wrappers.TimeLimit(ball, 25), model, "drop the ball")
     assert play(env)[-1][1:4] == (1.0, True, False)
-    frames = judge.clips[0].frames
+    frames = model.clips[0].frames
     red = (frames[..., 0].astype(int) - frames[..., 2] > 20).any(axis=2)  # (T, H) rows with red
     height = [int(np.argmax(rows)) if rows.any() else frames.shape[1] for rows in red]
     assert len(frames) == 26
@@ -183,15 +183,15 @@ def test_mujoco_env_is_recorded_to_its_end() -> None:
 @pytest.mark.filterwarnings("ignore:.*pkg_resources.*")
 def test_cartpole_is_recorded_and_scored() -> None:
     pytest.importorskip("pygame")
-    judge = FakeRewardModel(lambda clip: min(5, len(clip.frames) // 3))
+    model = FakeRewardModel(lambda clip: min(5, len(clip.frames) // 3))
     cartpole = gym.make("CartPole-v1", render_mode="rgb_array")
-    env = VLMRewardWrapper(cartpole, judge, "balance the pole")
+    env = VLMRewardWrapper(cartpole, model, "balance the pole")
     env.reset(seed=0)
     steps = [env.step(0)]
     while not steps[-1][2]:
         steps.append(env.step(0))
-    assert judge.clips[0].frames.shape == (len(steps) + 1, 400, 600, 3)
-    assert judge.clips[0].fps == 50.0
-    assert (judge.clips[0].frames[0] != judge.clips[0].frames[-1]).any()
+    assert model.clips[0].frames.shape == (len(steps) + 1, 400, 600, 3)
+    assert model.clips[0].fps == 50.0
+    assert (model.clips[0].frames[0] != model.clips[0].frames[-1]).any()
     assert steps[-1][1] == (min(5, (len(steps) + 1) // 3) - 1) / 4
     env.close()

@@ -79,9 +79,9 @@ def test_retry_asks_again_a_bounded_number_of_times() -> None:
 
 def test_other_policies_ask_once() -> None:
     for on_failure in ("nan", FakeRewardModel()):
-        judge = FailingRewardModel(OSError())
-        score(Scorer(judge, on_failure))
-        assert judge.calls == 1
+        model = FailingRewardModel(OSError())
+        score(Scorer(model, on_failure))
+        assert model.calls == 1
 
 
 def test_failures_that_do_not_raise_are_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -96,12 +96,12 @@ def test_bugs_and_interrupts_pass_as_they_are(bug: BaseException) -> None:
         score(Scorer(FailingRewardModel(bug), "nan"))
 
 
-@pytest.mark.parametrize("judge", [3, None, FakeRewardModel, object()])
-def test_what_cannot_score_is_refused(judge: object) -> None:
+@pytest.mark.parametrize("model", [3, None, FakeRewardModel, object()])
+def test_what_cannot_score_is_refused(model: object) -> None:
     with pytest.raises(InvalidRewardModel, match="Expected"):
-        Scorer(judge)
+        Scorer(model)
     with pytest.raises(InvalidRewardModel, match="Expected"):
-        Scorer(FakeRewardModel(), judge)
+        Scorer(FakeRewardModel(), model)
 
 
 @pytest.mark.parametrize("retries", [-1, 1.5, True, "2"])

@@ -32,7 +32,7 @@ from roboreward_gym import (
 from tests.fakes_vector import (
     FORKSERVER,
     ColourEnv,
-    ColourJudge,
+    ColourModel,
     colour,
     colour_reward,
     make_colour_env,
@@ -43,7 +43,7 @@ from tests.fakes_vector import (
 ACTION = np.zeros(2, np.float32)
 
 
-class Judge:
+class Model:
     """Answers each clip with what a function makes of it; a test can make it wait."""
 
     def __init__(self, answer: Callable[[Clip], Any] = lambda clip: ProgressScore(5)) -> None:
@@ -70,22 +70,22 @@ def blue(clip: Clip) -> int:
     return int(mean_colour(clip)[2] - colour(0, 0, 0)[2])
 
 
-def refusing(bad: int, error: BaseException) -> Judge:
-    """A judge that fails on the clips of one environment."""
+def refusing(bad: int, error: BaseException) -> Model:
+    """A model that fails on the clips of one environment."""
 
     def answer(clip: Clip) -> ProgressScore:
         if blue(clip) == bad:
             raise error
         return ProgressScore(4)
 
-    return Judge(answer)
+    return Model(answer)
 
 
 def vector(
-    judge: Any, lengths: Sequence[int] = (1, 1, 1), mode: str = "NextStep", **settings: Any
+    model: Any, lengths: Sequence[int] = (1, 1, 1), mode: str = "NextStep", **settings: Any
 ) -> VLMRewardVectorWrapper:
     made = {key: settings.pop(key) for key in ("render_mode", "capture") if key in settings}
-    return VLMRewardVectorWrapper(make_vector("sync", lengths, mode, **made), judge, **settings)
+    return VLMRewardVectorWrapper(make_vector("sync", lengths, mode, **made), model, **settings)
 
 
 def step(envs: gym.vector.VectorEnv) -> tuple[Any, ...]:
@@ -93,15 +93,15 @@ def step(envs: gym.vector.VectorEnv) -> tuple[Any, ...]:
 
 
 @pytest.fixture
-def held() -> Iterator[Judge]:
-    """A judge that says nothing until the test is over, or opens its gate."""
-    judge = Judge()
-    judge.gate.clear()
-    yield judge
-    judge.gate.set()
+def held() -> Iterator[Model]:
+    """A model that says nothing until the test is over, or opens its gate."""
+    model = Model()
+    model.gate.clear()
+    yield model
+    model.gate.set()
 
 
-# A judge that fails on some of several clips.
+# A model that fails on some of several clips.
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), TimeoutError("10 s")])
@@ -113,7 +113,7 @@ def test_one_failed_episode_costs_the_others_nothing(error: Exception) -> None:
         step(envs)
     assert model.calls == [3, 1, 1, 1], "asked together, then each by itself"
     assert [score and score.level for score in envs.last_scores] == [4, None, 4]
-    healthy = Judge()
+    healthy = Model()
     assert [score and score.level for score in envs.rescore(healthy)] == [None, 5, None]
     assert healthy.calls == [1], "only the one without a score"
     _, rewards, terminations, _, infos = step(envs)
@@ -124,7 +124,7 @@ def test_one_failed_episode_costs_the_others_nothing(error: Exception) -> None:
 
 def test_a_step_whose_rewards_are_still_to_come_takes_no_action() -> None:
     answers = iter([ValueError("no"), ValueError("no"), ProgressScore(5)])
-    envs = vector(Judge(lambda clip: raised(next(answers))), [1])
+    envs = vector(Model(lambda clip: raised(next(answers))), [1])
     envs.reset()
     for _ in range(2):
         with pytest.raises(RewardModelFailure):
@@ -147,7 +147,7 @@ def test_a_reset_of_all_gives_a_failed_step_up(caplog: pytest.LogCaptureFixture)
         step(envs)
     envs.reset()
     assert "given up" in caplog.text
-    assert [score and score.level for score in envs.rescore(Judge())] == [5, None]
+    assert [score and score.level for score in envs.rescore(Model())] == [5, None]
     with pytest.raises(RewardModelFailure):
         step(envs)
 
@@ -172,7 +172,7 @@ def test_under_nan_only_the_failed_episode_is_nan() -> None:
 
 
 def test_a_substitute_is_asked_about_the_failed_episode_only() -> None:
-    substitute = Judge(lambda clip: ProgressScore(2))
+    substitute = Model(lambda clip: ProgressScore(2))
     envs = vector(refusing(2, OSError("gone")), on_failure=substitute)
     envs.reset()
     assert step(envs)[1].tolist() == [0.75, 0.75, 0.25]
@@ -181,11 +181,11 @@ def test_a_substitute_is_asked_about_the_failed_episode_only() -> None:
 
 def test_retry_asks_again_about_the_failed_episode_only() -> None:
     answers = iter([None, None, 5])
-    judge = Judge(lambda clip: ProgressScore(next(answers) if blue(clip) == 1 else 4))
-    envs = vector(judge, on_failure="retry", retries=2)
+    model = Model(lambda clip: ProgressScore(next(answers) if blue(clip) == 1 else 4))
+    envs = vector(model, on_failure="retry", retries=2)
     envs.reset()
     assert step(envs)[1].tolist() == [0.75, 1.0, 0.75]
-    assert judge.calls == [3, 1, 1]
+    assert model.calls == [3, 1, 1]
 
 
 # Answers that are no scores.
@@ -217,7 +217,7 @@ def test_wrong_answers_are_failures(answers: Callable[[int], Any]) -> None:
 
 @pytest.mark.parametrize("level", [math.nan, 0, 6, 3.5])
 def test_a_level_that_is_none_is_a_failure(level: float) -> None:
-    envs = vector(Judge(lambda clip: ProgressScore(level)), [1])
+    envs = vector(Model(lambda clip: ProgressScore(level)), [1])
     envs.reset()
     with pytest.raises(RewardModelFailure, match="InvalidScore"):
         step(envs)
@@ -225,19 +225,19 @@ def test_a_level_that_is_none_is_a_failure(level: float) -> None:
 
 def test_a_reward_map_without_a_number_loses_no_score() -> None:
     numbers = iter([math.inf, 0.5])
-    envs = vector(Judge(), [1], reward_map=lambda score: next(numbers))
+    envs = vector(Model(), [1], reward_map=lambda score: next(numbers))
     envs.reset()
     with pytest.raises(InvalidScore, match="finite"):
         step(envs)
     assert step(envs)[1].tolist() == [0.5]
 
 
-def test_a_bug_in_the_judge_passes_as_it_is_and_loses_no_episode() -> None:
+def test_a_bug_in_the_model_passes_as_it_is_and_loses_no_episode() -> None:
     envs = vector(refusing(1, TypeError("typo")), on_failure="nan")
     envs.reset()
     with pytest.raises(TypeError, match="typo"):
         step(envs)
-    envs.rescore(Judge())
+    envs.rescore(Model())
     assert step(envs)[1].tolist() == [1.0, 1.0, 1.0]
 
 
@@ -271,16 +271,16 @@ class Breaks(ColourEnv):
 
 
 def test_a_worker_that_dies_ends_in_an_error_and_in_no_score() -> None:
-    judge = ColourJudge()
+    model = ColourModel()
     inner = gym.vector.AsyncVectorEnv([partial(Dies, 3), partial(ColourEnv, 3)], context=FORKSERVER)
-    envs = VLMRewardVectorWrapper(inner, judge)
+    envs = VLMRewardVectorWrapper(inner, model)
     envs.reset()
     step(envs)
     with pytest.raises((EOFError, ConnectionError)):
         step(envs)
     with pytest.raises(gym.error.ResetNeeded):
         step(envs)
-    assert judge.clips == []
+    assert model.clips == []
     # Gymnasium warns of the step that never returned, and stumbles over its pipe.
     with pytest.warns(UserWarning, match="pending call"), suppress(EOFError, ConnectionError):
         envs.close(terminate=True)
@@ -292,12 +292,12 @@ def test_a_worker_that_dies_ends_in_an_error_and_in_no_score() -> None:
 
 @pytest.mark.parametrize(("fault", "error"), [("step", OSError), ("frame", NoFrames)])
 @pytest.mark.parametrize("wrap", [FrameCapture, lambda env: env], ids=["captured", "rendered"])
-def test_an_episode_with_a_gap_is_never_judged(
+def test_an_episode_with_a_gap_is_never_scored(
     wrap: Callable[[Any], Any], fault: str, error: type[Exception]
 ) -> None:
-    judge = ColourJudge()
+    model = ColourModel()
     inner = gym.vector.SyncVectorEnv([lambda: wrap(Breaks(fault)), lambda: wrap(ColourEnv(3))])
-    envs = VLMRewardVectorWrapper(inner, judge)
+    envs = VLMRewardVectorWrapper(inner, model)
     envs.reset()
     step(envs)
     with pytest.raises(error):
@@ -306,26 +306,26 @@ def test_an_episode_with_a_gap_is_never_judged(
         step(envs)
     with pytest.raises(NoEpisode, match="No episode has ended"):
         envs.rescore()
-    assert judge.clips == []
+    assert model.clips == []
 
 
-def test_no_judge_reaches_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "heavy_judge", types.ModuleType("heavy_judge"))
+def test_no_model_reaches_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "heavy_model", types.ModuleType("heavy_model"))
 
-    class Unpicklable(ColourJudge):
-        __module__ = "heavy_judge"
+    class Unpicklable(ColourModel):
+        __module__ = "heavy_model"
 
         def __reduce__(self) -> Any:
-            raise AssertionError("The judge was sent somewhere.")
+            raise AssertionError("The model was sent somewhere.")
 
-    judge = Unpicklable()
+    model = Unpicklable()
     inner = gym.vector.AsyncVectorEnv([partial(Reports, 1)] * 2, context=FORKSERVER)
-    envs = VLMRewardVectorWrapper(inner, judge, reward_map=colour_reward)
+    envs = VLMRewardVectorWrapper(inner, model, reward_map=colour_reward)
     envs.reset()
     assert (step(envs)[1] > 0).all()
     for loaded in inner.call("loaded"):
         assert "numpy" in loaded
-        assert not {"heavy_judge", "torch", "transformers"} & set(loaded)
+        assert not {"heavy_model", "torch", "transformers"} & set(loaded)
     envs.close()
 
 
@@ -340,13 +340,13 @@ class Reports(ColourEnv):
 
 
 def test_vectors_without_a_render_mode_say_so_at_the_reset() -> None:
-    envs = vector(Judge(), [1], render_mode=None)
+    envs = vector(Model(), [1], render_mode=None)
     with pytest.raises(NoFrames, match="render_mode='rgb_array'"):
         envs.reset()
 
 
 def test_captures_without_a_render_mode_say_so_at_the_first_step() -> None:
-    envs = vector(Judge(), [1], render_mode=None, capture=True)
+    envs = vector(Model(), [1], render_mode=None, capture=True)
     envs.reset()
     with pytest.raises(NoFrames, match="render_mode='rgb_array'"):
         step(envs)
@@ -356,19 +356,19 @@ def test_a_capture_inside_of_the_time_limit_is_noticed() -> None:
     inner = gym.vector.SyncVectorEnv(
         [lambda: gym.wrappers.TimeLimit(make_colour_env(9, capture=True), 2)]
     )
-    envs = VLMRewardVectorWrapper(inner, Judge())
+    envs = VLMRewardVectorWrapper(inner, Model())
     envs.reset()
     step(envs)
     with pytest.raises(NoFrames, match=r"environments \[0\].*recordings are of \[\]"):
         step(envs)
 
 
-def test_a_vector_that_films_itself_in_part_only_is_refused() -> None:
+def test_a_vector_that_records_itself_in_part_only_is_refused() -> None:
     inner = gym.vector.SyncVectorEnv(
         [partial(make_colour_env, 2, capture=True), partial(make_colour_env, 2)]
     )
     with pytest.raises(NoFrames, match=r"\[1\] have none"):
-        VLMRewardVectorWrapper(inner, Judge()).reset()
+        VLMRewardVectorWrapper(inner, Model()).reset()
 
 
 @pytest.mark.parametrize(
@@ -377,13 +377,13 @@ def test_a_vector_that_films_itself_in_part_only_is_refused() -> None:
 def test_two_ways_to_record_are_refused(settings: dict[str, Any]) -> None:
     inner = make_vector("sync", [2], capture=True)
     with pytest.raises(InvalidSetting, match="FrameCapture: pass"):
-        VLMRewardVectorWrapper(inner, Judge(), **settings).reset()
+        VLMRewardVectorWrapper(inner, Model(), **settings).reset()
 
 
 @pytest.mark.parametrize("max_frames", [2, 512])
 def test_a_capture_has_its_own_bounds(max_frames: int) -> None:
     envs = VLMRewardVectorWrapper(
-        make_vector("sync", [300], capture=True, max_frames=max_frames), Judge()
+        make_vector("sync", [300], capture=True, max_frames=max_frames), Model()
     )
     envs.reset()
     for _ in range(300):
@@ -395,12 +395,12 @@ def test_a_capture_has_its_own_bounds(max_frames: int) -> None:
 @pytest.mark.parametrize("source", ["", None, 3])
 def test_a_frame_source_that_no_vector_has_is_refused(source: Any) -> None:
     with pytest.raises(NoFrames, match="a function of the vector environment"):
-        VLMRewardVectorWrapper(make_vector("sync", [2]), Judge(), frame_source=source)
+        VLMRewardVectorWrapper(make_vector("sync", [2]), Model(), frame_source=source)
 
 
 def test_a_single_environment_is_refused_with_the_name_of_its_wrapper() -> None:
     with pytest.raises(InvalidSetting, match="Use VLMRewardWrapper"):
-        VLMRewardVectorWrapper(ColourEnv(), Judge())  # ty: ignore[invalid-argument-type]
+        VLMRewardVectorWrapper(ColourEnv(), Model())  # ty: ignore[invalid-argument-type]
 
 
 class Infos(gym.vector.VectorWrapper):
@@ -416,7 +416,7 @@ class Infos(gym.vector.VectorWrapper):
 
 
 def test_infos_that_are_no_dict_are_refused() -> None:
-    envs = VLMRewardVectorWrapper(Infos(make_vector("sync", [1]), lambda infos: [infos]), Judge())
+    envs = VLMRewardVectorWrapper(Infos(make_vector("sync", [1]), lambda infos: [infos]), Model())
     envs.reset()
     with pytest.raises(InvalidSetting, match="a list"):
         step(envs)
@@ -434,7 +434,7 @@ def batched(infos: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.skipif(not hasattr(gym.vector, "AutoresetMode"), reason="Gymnasium 1.0 has one mode")
 @pytest.mark.parametrize("source", ["image", lambda envs, seen: seen["image"]])
 def test_last_observations_may_be_a_batch(source: Any) -> None:
-    model = ColourJudge()
+    model = ColourModel()
     envs = VLMRewardVectorWrapper(
         Infos(make_vector("sync", [2, 3], "SameStep"), batched), model, frame_source=source
     )
@@ -447,13 +447,13 @@ def test_last_observations_may_be_a_batch(source: Any) -> None:
 def test_same_step_rendering_names_what_helps() -> None:
     if not hasattr(gym.vector, "AutoresetMode"):
         pytest.skip("Gymnasium 1.0 has one mode")
-    envs = VLMRewardVectorWrapper(make_vector("sync", [2], "SameStep"), Judge())
+    envs = VLMRewardVectorWrapper(make_vector("sync", [2], "SameStep"), Model())
     with pytest.raises(NoFrames, match=r"FrameCapture.*NEXT_STEP.*observation key"):
         envs.reset()
 
 
 def test_a_key_that_is_not_observed_is_named() -> None:
-    envs = vector(Judge(), [2], frame_source="wrist")
+    envs = vector(Model(), [2], frame_source="wrist")
     with pytest.raises(NoFrames, match=r"keys \['image'\]"):
         envs.reset()
 
@@ -464,12 +464,12 @@ def test_a_key_that_is_not_observed_is_named() -> None:
 @pytest.mark.parametrize("task", [["one"], lambda envs: ["one"]])
 def test_a_task_for_each_is_needed(task: Any) -> None:
     with pytest.raises(InvalidSetting, match="1 tasks for 2 environments"):
-        vector(Judge(), [1, 1], task=task).reset()
+        vector(Model(), [1, 1], task=task).reset()
 
 
 def test_tasks_may_be_one_or_one_each_or_a_function() -> None:
     for task in ("both", ["both", "both"], lambda envs: ["both"] * envs.num_envs):
-        envs = vector(Judge(), [1, 1], task=task)
+        envs = vector(Model(), [1, 1], task=task)
         envs.reset()
         step(envs)
         assert [clip and clip.task for clip in envs.last_clips] == ["both", "both"]
@@ -482,7 +482,7 @@ class Untold(ColourEnv):
 
 
 def test_missing_tasks_say_what_to_pass() -> None:
-    envs = VLMRewardVectorWrapper(gym.vector.SyncVectorEnv([partial(Untold, 1)]), Judge())
+    envs = VLMRewardVectorWrapper(gym.vector.SyncVectorEnv([partial(Untold, 1)]), Model())
     with pytest.raises(InvalidSetting, match="Pass task="):
         envs.reset()
 
@@ -493,7 +493,7 @@ def test_missing_tasks_say_what_to_pass() -> None:
 def test_a_wrapper_that_is_refused_leaves_the_environments_open() -> None:
     envs = make_vector("sync", [1, 2])
     with pytest.raises(InvalidSetting):
-        VLMRewardVectorWrapper(envs, Judge(), scoring="later")
+        VLMRewardVectorWrapper(envs, Model(), scoring="later")
     gc.collect()
     assert not envs.closed
     assert envs.reset()[1]
@@ -501,12 +501,12 @@ def test_a_wrapper_that_is_refused_leaves_the_environments_open() -> None:
 
 def test_a_step_before_the_reset_is_refused() -> None:
     with pytest.raises(gym.error.ResetNeeded):
-        step(vector(Judge()))
+        step(vector(Model()))
 
 
 @pytest.mark.skipif(not hasattr(gym.vector, "AutoresetMode"), reason="Gymnasium 1.0 always resets")
 def test_a_step_after_the_end_is_refused_where_nobody_resets() -> None:
-    envs = vector(Judge(), [1, 2], "Disabled")
+    envs = vector(Model(), [1, 2], "Disabled")
     envs.reset()
     step(envs)
     with pytest.raises(gym.error.ResetNeeded, match=r"\[0\]"):
@@ -515,16 +515,16 @@ def test_a_step_after_the_end_is_refused_where_nobody_resets() -> None:
     assert step(envs)[1].tolist() == [1.0, 1.0]
 
 
-def test_a_second_reset_leaves_no_frame_and_pays_nothing() -> None:
-    judge = ColourJudge()
-    envs = vector(judge, [2, 2], reward_map=colour_reward)
+def test_a_second_reset_leaves_no_frame_and_gives_no_reward() -> None:
+    model = ColourModel()
+    envs = vector(model, [2, 2], reward_map=colour_reward)
     envs.reset()
     step(envs)
     envs.reset()
     envs.reset()
     step(envs)
     step(envs)
-    assert [[mean_colour(clip, i)[:2] for i in range(3)] for clip in judge.clips] == [
+    assert [[mean_colour(clip, i)[:2] for i in range(3)] for clip in model.clips] == [
         [(0.0, 3.0), (1.0, 3.0), (2.0, 3.0)]
     ] * 2
 
@@ -543,10 +543,10 @@ def ours(info: dict[str, Any]) -> dict[str, Any]:
 
 def test_an_unknown_way_of_scoring_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="'immediate' or 'deferred', not 'later'"):
-        VLMRewardWrapper(make_colour_env(1), Judge(), scoring="later")  # ty: ignore[invalid-argument-type]
+        VLMRewardWrapper(make_colour_env(1), Model(), scoring="later")  # ty: ignore[invalid-argument-type]
 
 
-def test_a_pending_reward_is_no_number_and_comes_with_the_next_reset(held: Judge) -> None:
+def test_a_pending_reward_is_no_number_and_comes_with_the_next_reset(held: Model) -> None:
     env = deferred(held)
     _, info = env.reset()
     assert ours(info) == {}
@@ -577,7 +577,7 @@ def test_a_failure_is_raised_at_the_reset_once_and_the_episode_kept(error: Excep
         with pytest.raises(gym.error.ResetNeeded):
             env.step(ACTION)
         if rescored:
-            assert env.rescore(Judge()).level == 5
+            assert env.rescore(Model()).level == 5
         assert ours(env.reset()[1]).get("reward") == (1.0 if rescored else None)
 
 
@@ -590,7 +590,7 @@ def test_a_late_nan_is_no_score() -> None:
     assert info == {"episode": 0}
 
 
-def test_a_model_is_never_called_from_two_threads_at_a_time(held: Judge) -> None:
+def test_a_model_is_never_called_from_two_threads_at_a_time(held: Model) -> None:
     env = deferred(held)
     env.reset()
     env.step(ACTION)
@@ -605,7 +605,7 @@ def test_a_model_is_never_called_from_two_threads_at_a_time(held: Judge) -> None
 
 @pytest.mark.parametrize("make", [deferred, partial(vector, scoring="deferred")])
 def test_close_does_not_wait_for_a_model_that_hangs(
-    make: Callable[[Judge], Any], held: Judge, caplog: pytest.LogCaptureFixture
+    make: Callable[[Model], Any], held: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     env = make(held)
     env.reset()
@@ -619,7 +619,7 @@ def test_close_does_not_wait_for_a_model_that_hangs(
         env.step(np.zeros(env.action_space.shape, np.float32))
 
 
-def test_late_scores_come_with_later_steps_in_their_own_environments(held: Judge) -> None:
+def test_late_scores_come_with_later_steps_in_their_own_environments(held: Model) -> None:
     envs = vector(held, [1, 2], scoring="deferred")
     envs.reset()
     infos = step(envs)[4]
@@ -635,7 +635,7 @@ def test_late_scores_come_with_later_steps_in_their_own_environments(held: Judge
 
 
 def test_a_second_end_waits_for_the_score_of_the_first() -> None:
-    model = Judge()
+    model = Model()
     envs = vector(model, [1, 1], scoring="deferred")
     envs.reset()
     numbers = []
@@ -656,7 +656,7 @@ def test_a_late_failure_is_raised_and_the_step_returned_by_the_next_call() -> No
     failure = failed_step(envs)
     assert "environments [1]" in str(failure)
     steps = [env.get_wrapper_attr("step_index") for env in envs.unwrapped.envs]
-    assert [s.level if s else None for s in envs.rescore(Judge())] == [None, 5]
+    assert [s.level if s else None for s in envs.rescore(Model())] == [None, 5]
     infos = step(envs)[4]
     assert [env.get_wrapper_attr("step_index") for env in envs.unwrapped.envs] == steps
     assert infos["roboreward/reward"].tolist() == [0.75, 1.0]
@@ -685,7 +685,7 @@ def test_a_reset_of_all_gives_failed_late_scores_up(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.skipif(not hasattr(gym.vector, "AutoresetMode"), reason="needs a partial reset")
-def test_a_partial_reset_brings_the_late_scores_of_those_it_resets(held: Judge) -> None:
+def test_a_partial_reset_brings_the_late_scores_of_those_it_resets(held: Model) -> None:
     held.gate.set()
     envs = vector(held, [1, 2], "Disabled", scoring="deferred")
     envs.reset()
@@ -719,7 +719,7 @@ def test_clips_of_scored_episodes_are_let_go() -> None:
         seen.append(weakref.ref(clip))
         return ProgressScore(3)
 
-    for env in (deferred(Judge(answer)), vector(Judge(answer), [1, 1], scoring="deferred")):
+    for env in (deferred(Model(answer)), vector(Model(answer), [1, 1], scoring="deferred")):
         for _ in range(10):
             env.reset()
             env.step(np.zeros(env.action_space.shape, np.float32))

@@ -28,7 +28,7 @@ from roboreward_gym import (
 from tests.fakes_vector import (
     ENV_REWARD,
     ColourEnv,
-    ColourJudge,
+    ColourModel,
     code,
     colour,
     colour_reward,
@@ -54,7 +54,7 @@ Rewards = list[list[float]]
 def colour_env(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(registry, "_factories", {})
     monkeypatch.setattr(registry, "_loaded", {})
-    register_reward_model("colour", ColourJudge)
+    register_reward_model("colour", ColourModel)
     gym.register(ID, "tests.fakes_vector:ColourEnv", max_episode_steps=50)
     yield
     del gym.registry[ID]
@@ -66,7 +66,7 @@ def need_modes(mode: str) -> None:
 
 
 def expected_rewards(mode: str, lengths: Sequence[int], steps: int) -> Rewards:
-    """What each step pays, by the rules of each mode and nothing else."""
+    """What each step is rewarded with, by the rules of each mode and nothing else."""
     table = []
     state = [(0, 1) for _ in lengths]  # step and episode of each environment
     for _ in range(steps):
@@ -100,9 +100,9 @@ def run(envs: gym.vector.VectorEnv, mode: str, steps: int) -> tuple[Rewards, lis
     return table, told
 
 
-def check_clips(judge: ColourJudge, lengths: Sequence[int]) -> None:
+def check_clips(model: ColourModel, lengths: Sequence[int]) -> None:
     """Each clip holds every frame of one episode of one environment, in order, and no other."""
-    for clip in judge.clips:
+    for clip in model.clips:
         _, episode, blue = mean_colour(clip)
         index = int(blue) - int(colour(0, 0, 0)[2])
         frames = [mean_colour(clip, i) for i in range(len(clip.frames))]
@@ -124,26 +124,26 @@ def test_vectors_are_rewarded_for_the_last_frame(
     need_modes(mode)
     lengths = LENGTHS if kind == "sync" else LENGTHS[:2]
     envs = make_vector(kind, lengths, mode, truncates=truncates, capture=source == "capture")
-    judge = ColourJudge()
-    judged = VLMRewardVectorWrapper(
+    model = ColourModel()
+    scored = VLMRewardVectorWrapper(
         envs,
-        judge,
+        model,
         frame_source=SOURCES.get(source, source),
         reward_map=colour_reward,
     )
     try:
         if source == "render" and mode == "SameStep":
             with pytest.raises(NoFrames, match="FrameCapture"):
-                judged.reset()
+                scored.reset()
             return
-        rewards, infos = run(judged, mode, 12)
+        rewards, infos = run(scored, mode, 12)
     finally:
-        judged.close()
+        scored.close()
     expected = expected_rewards(mode, lengths, 12)
     assert rewards == expected
-    check_clips(judge, lengths)
+    check_clips(model, lengths)
     ends = [sum(reward > 0 for reward in row) for row in expected]
-    assert judge.calls == [count for count in ends if count], "one call for all that end together"
+    assert model.calls == [count for count in ends if count], "one call for all that end together"
     for row, told in zip(expected, infos, strict=True):
         scored = [reward > 0 for reward in row]
         assert ("roboreward/level" in told) == any(scored)
@@ -169,10 +169,10 @@ def test_single_envs_are_rewarded_for_the_last_frame(
 ) -> None:
     if mode == "SameStep":
         pytest.skip("Gymnasium has no same-step autoreset of a single environment")
-    judge = ColourJudge()
+    model = ColourModel()
     env: gym.Env[Any, Any] = VLMRewardWrapper(
         make_colour_env(length, truncates=truncates),
-        judge,
+        model,
         frame_source=source,
         reward_map=colour_reward,
     )
@@ -189,14 +189,14 @@ def test_single_envs_are_rewarded_for_the_last_frame(
             assert info["roboreward/truncated"] == truncates
             env.reset()
     assert rewards == expected_rewards(mode, [length], 12)
-    check_clips(judge, [length])
+    check_clips(model, [length])
 
 
 @pytest.mark.parametrize("mode", ["NextStep", "Disabled"])
 def test_the_vector_wrapper_reports_what_wrappers_inside_a_vector_report(mode: str) -> None:
     need_modes(mode)
-    outside = VLMRewardVectorWrapper(make_vector("sync", LENGTHS, mode), ColourJudge())
-    made = [VLMRewardWrapper(make_colour_env(n, i), ColourJudge()) for i, n in enumerate(LENGTHS)]
+    outside = VLMRewardVectorWrapper(make_vector("sync", LENGTHS, mode), ColourModel())
+    made = [VLMRewardWrapper(make_colour_env(n, i), ColourModel()) for i, n in enumerate(LENGTHS)]
     options = {"autoreset_mode": gym.vector.AutoresetMode(mode)} if HAS_MODES else {}
     inside = gym.vector.SyncVectorEnv([lambda env=env: env for env in made], **options)
     first, second = run(outside, mode, 9), run(inside, mode, 9)
@@ -216,30 +216,30 @@ def test_a_scored_end_is_a_termination_unless_it_is_to_stay_unchanged(
 ) -> None:
     need_modes(mode)
     plain = make_vector("sync", LENGTHS, mode, truncates=truncates)
-    judged = VLMRewardVectorWrapper(
+    scored = VLMRewardVectorWrapper(
         make_vector("sync", LENGTHS, mode, truncates=truncates, capture=True),
-        ColourJudge(),
+        ColourModel(),
         scoring=scoring,
         ending=ending,
     )
     plain.reset(seed=0)
-    judged.reset(seed=0)
+    scored.reset(seed=0)
     ends = np.zeros(2, np.int64)
     for _ in range(9):
         actions = np.zeros((len(LENGTHS), 2), np.float32)
-        wanted, got = plain.step(actions)[2:4], judged.step(actions)[2:4]
+        wanted, got = plain.step(actions)[2:4], scored.step(actions)[2:4]
         if ending == "terminated":
             wanted = (np.logical_or(*wanted), np.zeros(len(LENGTHS), np.bool_))
         np.testing.assert_array_equal(got, wanted)
         ends += np.sum(got, axis=1)
     truncated = truncates and ending == "unchanged"
     assert (ends > 0).tolist() == [not truncated, truncated]
-    judged.close()
+    scored.close()
 
 
 @pytest.mark.skipif(not HAS_MODES, reason="Gymnasium 1.0 has no partial reset")
 def test_a_partial_reset_reads_the_tasks_of_those_that_it_resets() -> None:
-    envs = VLMRewardVectorWrapper(make_vector("sync", LENGTHS, "Disabled"), ColourJudge())
+    envs = VLMRewardVectorWrapper(make_vector("sync", LENGTHS, "Disabled"), ColourModel())
     envs.reset()
     envs.step(np.zeros((3, 2), np.float32))
     _, infos = envs.reset(options={"reset_mask": np.array([True, False, False])})
@@ -249,7 +249,7 @@ def test_a_partial_reset_reads_the_tasks_of_those_that_it_resets() -> None:
 
 @pytest.mark.skipif(HAS_MODES, reason="only Gymnasium 1.0 would ignore the mask")
 def test_a_partial_reset_that_would_be_ignored_is_refused() -> None:
-    envs = VLMRewardVectorWrapper(make_vector("sync", LENGTHS), ColourJudge())
+    envs = VLMRewardVectorWrapper(make_vector("sync", LENGTHS), ColourModel())
     envs.reset()
     with pytest.raises(InvalidSetting, match=r"gymnasium>=1\.1"):
         envs.reset(options={"reset_mask": np.array([True, False, False])})
@@ -259,10 +259,10 @@ def test_a_partial_reset_that_would_be_ignored_is_refused() -> None:
 def test_two_vectors_of_one_class_keep_their_own_modes() -> None:
     # Gymnasium 1.1 to 1.3 write the mode into metadata that both share.
     first = VLMRewardVectorWrapper(
-        make_vector("sync", [2], "SameStep", capture=True), ColourJudge(), reward_map=colour_reward
+        make_vector("sync", [2], "SameStep", capture=True), ColourModel(), reward_map=colour_reward
     )
     same_step = make_vector("sync", [2], "NextStep")
-    second = VLMRewardVectorWrapper(same_step, ColourJudge(), reward_map=colour_reward)
+    second = VLMRewardVectorWrapper(same_step, ColourModel(), reward_map=colour_reward)
     make_vector("sync", [2], "Disabled")
     for envs, mode in ((first, "SameStep"), (second, "NextStep")):
         assert run(envs, mode, 8)[0] == expected_rewards(mode, [2], 8)
@@ -271,12 +271,12 @@ def test_two_vectors_of_one_class_keep_their_own_modes() -> None:
 @pytest.mark.parametrize("source", ["capture", "render", "image"])
 def test_long_episodes_are_held_in_bounded_memory(source: str) -> None:
     vector = make_vector("sync", [3_000, 4], capture=source == "capture", max_frames=16)
-    judge = ColourJudge()
+    model = ColourModel()
     frame_source = "image" if source == "image" else "render"
     bounds = {} if source == "capture" else {"max_frames": 16}
-    envs = VLMRewardVectorWrapper(vector, judge, frame_source=frame_source, **bounds)
+    envs = VLMRewardVectorWrapper(vector, model, frame_source=frame_source, **bounds)
     run(envs, "NextStep", 3_000)
-    longest = max(judge.clips, key=lambda clip: clip.duration_s)
+    longest = max(model.clips, key=lambda clip: clip.duration_s)
     assert 8 <= len(longest.frames) <= 16
     assert mean_colour(longest) == colour(3_000, 1, 0)
     assert (longest.num_frames, longest.fps) == (3_001, 5.0)
@@ -297,7 +297,7 @@ def test_spec_travels_as_json_and_makes_the_same_env() -> None:
 
 @pytest.mark.parametrize("scoring", ["immediate", "deferred"])
 def test_envs_can_be_pickled_and_copied(scoring: Any) -> None:
-    env = VLMRewardWrapper(make_colour_env(2), ColourJudge(), scoring=scoring)
+    env = VLMRewardWrapper(make_colour_env(2), ColourModel(), scoring=scoring)
     captured = make_colour_env(2, capture=True)
     for original in (env, captured):
         original.reset()
@@ -320,17 +320,17 @@ def test_check_env_passes(make: Any) -> None:
 
 def test_make_vec_takes_the_capture_as_a_wrapper() -> None:
     envs = gym.make_vec(ID, num_envs=2, vectorization_mode="sync", wrappers=[FrameCapture], steps=3)
-    judged = VLMRewardVectorWrapper(envs, "colour", reward_map=colour_reward)
-    rewards, _ = run(judged, "NextStep", 4)
+    scored = VLMRewardVectorWrapper(envs, "colour", reward_map=colour_reward)
+    rewards, _ = run(scored, "NextStep", 4)
     assert rewards[2] == [code(*colour(3, 1, 0))] * 2
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_deferred_rewards_equal_immediate_ones(mode: str) -> None:
     need_modes(mode)
-    judge = ColourJudge()
+    model = ColourModel()
     vector = make_vector("sync", LENGTHS, mode, capture=mode == "SameStep")
-    envs = VLMRewardVectorWrapper(vector, judge, reward_map=colour_reward, scoring="deferred")
+    envs = VLMRewardVectorWrapper(vector, model, reward_map=colour_reward, scoring="deferred")
     rewards, infos = run(envs, mode, 12)
     expected = expected_rewards(mode, LENGTHS, 12)
     assert np.isnan(rewards).tolist() == (np.array(expected) > 0).tolist()
@@ -345,7 +345,7 @@ def test_deferred_rewards_equal_immediate_ones(mode: str) -> None:
         assert [i for i, _ in pending] == [i for i, _ in ended]
         assert sorted(episode for episode, _ in late) == sorted(pending), "each once, by its number"
         assert sorted(reward for _, reward in late) == sorted(ended)
-    assert judge.calls == [sum(reward > 0 for reward in row) for row in expected if any(row)]
+    assert model.calls == [sum(reward > 0 for reward in row) for row in expected if any(row)]
 
 
 def entries(told: dict[str, Any], key: str) -> list[tuple[int, Any]]:
@@ -355,7 +355,7 @@ def entries(told: dict[str, Any], key: str) -> list[tuple[int, Any]]:
 
 
 def test_env_rewards_are_only_in_the_infos() -> None:
-    envs = VLMRewardVectorWrapper(make_vector("sync", [2]), ColourJudge())
+    envs = VLMRewardVectorWrapper(make_vector("sync", [2]), ColourModel())
     rewards, infos = run(envs, "NextStep", 4)
     assert rewards == [[0.0], [0.5], [0.0], [0.0]]
     told = [info.get("roboreward/env_reward") for info in infos]

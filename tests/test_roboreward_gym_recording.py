@@ -92,10 +92,10 @@ def test_a_frame_of_another_size_is_refused() -> None:
     ["cameras/wrist", lambda env, observation: observation["cameras"]["wrist"]],
 )
 def test_observation_path_and_function_give_the_frame_of_the_step(source: str) -> None:
-    judge = FakeRewardModel()
-    env = VLMRewardWrapper(PaintedEnv(3, render_mode=None), judge, frame_source=source)
+    model = FakeRewardModel()
+    env = VLMRewardWrapper(PaintedEnv(3, render_mode=None), model, frame_source=source)
     play(env)
-    assert [colour(judge.clips[0], i) for i in range(4)] == [(i, 0, BLUE) for i in range(4)]
+    assert [colour(model.clips[0], i) for i in range(4)] == [(i, 0, BLUE) for i in range(4)]
 
 
 def test_render_gives_red_green_blue_in_this_order() -> None:

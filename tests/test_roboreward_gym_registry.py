@@ -20,7 +20,7 @@ from roboreward_gym import (
 from tests.fakes import FakeRewardModel
 
 MODULE = """
-class Judge:
+class Model:
     def score(self, clips):
         return []
 
@@ -31,11 +31,11 @@ not_a_factory = object
 """
 ENTRY_POINTS = """
 [roboreward_gym.reward_models]
-packaged-judge = installed_judges:Judge
-gone-judge = installed_judges:Gone
-lost-judge = no_such_module_anywhere:load
-bare-judge = installed_judges:needs_more
-empty-judge = installed_judges:not_a_factory
+packaged-model = installed_models:Model
+gone-model = installed_models:Gone
+lost-model = no_such_module_anywhere:load
+bare-model = installed_models:needs_more
+empty-model = installed_models:not_a_factory
 """
 
 
@@ -48,11 +48,11 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A distribution with entry points, as pip would have laid it down."""
-    (tmp_path / "installed_judges.py").write_text(MODULE)
-    install(tmp_path, "installed-judges", ENTRY_POINTS)
+    (tmp_path / "installed_models.py").write_text(MODULE)
+    install(tmp_path, "installed-models", ENTRY_POINTS)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    sys.modules.pop("installed_judges", None)
+    sys.modules.pop("installed_models", None)
 
 
 def install(site: Path, distribution: str, entry_points: str) -> None:
@@ -63,18 +63,18 @@ def install(site: Path, distribution: str, entry_points: str) -> None:
 
 
 def test_an_installed_entry_point_is_loaded_once(installed: Path) -> None:
-    judge = load_reward_model("packaged-judge")
-    assert type(judge).__name__ == "Judge"
-    assert load_reward_model("packaged-judge") is judge
-    assert "packaged-judge" in reward_model_names()
+    model = load_reward_model("packaged-model")
+    assert type(model).__name__ == "Model"
+    assert load_reward_model("packaged-model") is model
+    assert "packaged-model" in reward_model_names()
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gone-judge", "AttributeError"),
-        ("lost-judge", "no_such_module_anywhere"),
-        ("bare-judge", "a_package_that_is_not_installed.*Install what it needs"),
+        ("gone-model", "AttributeError"),
+        ("lost-model", "no_such_module_anywhere"),
+        ("bare-model", "a_package_that_is_not_installed.*Install what it needs"),
     ],
 )
 def test_a_broken_entry_point_says_what_is_missing(
@@ -84,22 +84,22 @@ def test_a_broken_entry_point_says_what_is_missing(
         load_reward_model(name)
 
 
-def test_an_entry_point_that_makes_no_judge_is_refused(installed: Path) -> None:
+def test_an_entry_point_that_makes_no_model_is_refused(installed: Path) -> None:
     with pytest.raises(InvalidRewardModel, match="got object"):
-        load_reward_model("empty-judge")
+        load_reward_model("empty-model")
 
 
 def test_a_name_offered_twice_is_refused(installed: Path) -> None:
     install(
-        installed, "rival", "[roboreward_gym.reward_models]\npackaged-judge = rival_judges:Judge\n"
+        installed, "rival", "[roboreward_gym.reward_models]\npackaged-model = rival_models:Model\n"
     )
-    with pytest.raises(RewardModelUnavailable, match=r"several.*rival_judges"):
-        load_reward_model("packaged-judge")
+    with pytest.raises(RewardModelUnavailable, match=r"several.*rival_models"):
+        load_reward_model("packaged-model")
 
 
 def test_unknown_name_suggests_the_closest() -> None:
-    register_reward_model("my-judge", FakeRewardModel)
-    with pytest.raises(UnknownName, match="Did you mean 'my-judge'"):
+    register_reward_model("my-model", FakeRewardModel)
+    with pytest.raises(UnknownName, match="Did you mean 'my-model'"):
         load_reward_model("my-jugde")
 
 
@@ -120,21 +120,21 @@ def test_release_forgets_the_model_and_not_the_name() -> None:
 
 
 def test_a_taken_name_needs_replace() -> None:
-    register_reward_model("judge", lambda: FakeRewardModel(1))
-    first = load_reward_model("judge")
+    register_reward_model("model", lambda: FakeRewardModel(1))
+    first = load_reward_model("model")
     with pytest.raises(InvalidRewardModel, match="replace=True"):
-        register_reward_model("judge", FakeRewardModel)
-    register_reward_model("judge", FakeRewardModel, replace=True)
-    assert load_reward_model("judge") is not first
+        register_reward_model("model", FakeRewardModel)
+    register_reward_model("model", FakeRewardModel, replace=True)
+    assert load_reward_model("model") is not first
 
 
 def test_what_is_no_name_or_no_factory_is_refused() -> None:
     with pytest.raises(InvalidRewardModel, match="name"):
         register_reward_model("", FakeRewardModel)
     with pytest.raises(InvalidRewardModel, match="without a colon"):
-        register_reward_model("judge:3", FakeRewardModel)
+        register_reward_model("model:3", FakeRewardModel)
     with pytest.raises(InvalidRewardModel, match="lambda"):
-        register_reward_model("judge", FakeRewardModel())
+        register_reward_model("model", FakeRewardModel())
 
 
 def test_threads_that_ask_at_once_share_one_model() -> None:
@@ -217,7 +217,7 @@ def test_an_unknown_name_with_an_argument_suggests_the_closest() -> None:
 
 
 def test_an_unknown_name_is_told_to_another_process() -> None:
-    error = UnknownName("judge", "nan0", iter(["nano", "other"]))
+    error = UnknownName("model", "nan0", iter(["nano", "other"]))
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     sender.send(error)

@@ -21,21 +21,21 @@ from tests.fakes import FakeRewardModel, PaintedEnv, play
 ID = "RoboRewardPainted-v0"
 
 
-class UncopyableJudge(FakeRewardModel):
-    def __deepcopy__(self, memo: dict[int, Any]) -> "UncopyableJudge":
+class UncopyableModel(FakeRewardModel):
+    def __deepcopy__(self, memo: dict[int, Any]) -> "UncopyableModel":
         raise AssertionError("A second copy of the model was made.")
 
 
 @pytest.fixture(autouse=True)
 def painted_env(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "_factories", {"portable-judge": UncopyableJudge})
+    monkeypatch.setattr(registry, "_factories", {"portable-model": UncopyableModel})
     monkeypatch.setattr(registry, "_loaded", {})
     gym.register(ID, "tests.fakes:PaintedEnv", max_episode_steps=3)
     yield
     del gym.registry[ID]
 
 
-def make(reward_model: Any = "portable-judge", **settings: Any) -> VLMRewardWrapper:
+def make(reward_model: Any = "portable-model", **settings: Any) -> VLMRewardWrapper:
     return VLMRewardWrapper(gym.make(ID, steps=100), reward_model, **settings)
 
 
@@ -54,14 +54,14 @@ def test_spec_makes_the_same_env_again_with_the_shared_model() -> None:
         steps = play(again)
         assert len(steps) == 3
         assert steps[-1][1:4] == (0.0, True, False)
-        judge = load_reward_model("portable-judge")
-        assert isinstance(judge, UncopyableJudge)
-        assert judge.clips[-1].task == "jump"
-        assert again.last_clip is judge.clips[-1]
+        model = load_reward_model("portable-model")
+        assert isinstance(model, UncopyableModel)
+        assert model.clips[-1].task == "jump"
+        assert again.last_clip is model.clips[-1]
 
 
 def test_wrapper_can_be_named_in_a_spec() -> None:
-    wrapper = VLMRewardWrapper.wrapper_spec(reward_model="portable-judge", task="jump")
+    wrapper = VLMRewardWrapper.wrapper_spec(reward_model="portable-model", task="jump")
     gym.register("RoboRewardJudged-v0", "tests.fakes:PaintedEnv", additional_wrappers=(wrapper,))
     env = gym.make("RoboRewardJudged-v0")
     assert play(env)[-1][1] == 0.5
@@ -69,11 +69,11 @@ def test_wrapper_can_be_named_in_a_spec() -> None:
 
 
 OBJECTS = [
-    ({"reward_model": UncopyableJudge()}, "reward_model as an object, <object UncopyableJudge>"),
+    ({"reward_model": UncopyableModel()}, "reward_model as an object, <object UncopyableModel>"),
     ({"task": lambda env: "jump"}, "Pass the task as text"),
     ({"frame_source": lambda env, observation: env.render()}, "Pass 'render'"),
     ({"reward_map": lambda score: 0.0}, "Pass the name of a reward map"),
-    ({"on_failure": UncopyableJudge()}, "Pass a policy"),
+    ({"on_failure": UncopyableModel()}, "Pass a policy"),
 ]
 
 
@@ -132,12 +132,12 @@ def test_an_env_with_a_named_model_is_copied_without_the_model(
     copied: Callable[[gym.Env], gym.Env], scoring: str
 ) -> None:
     env = VLMRewardWrapper(
-        PaintedEnv(3), "portable-judge", on_failure="portable-judge", scoring=scoring
+        PaintedEnv(3), "portable-model", on_failure="portable-model", scoring=scoring
     )
     play(env)
     again = copied(env)
     play(again)
     again.reset()
-    judge = load_reward_model("portable-judge")
-    assert isinstance(judge, UncopyableJudge)
-    assert len(judge.clips) == 2
+    model = load_reward_model("portable-model")
+    assert isinstance(model, UncopyableModel)
+    assert len(model.clips) == 2

@@ -85,31 +85,31 @@ def test_an_unknown_ending_is_refused(ending: Any) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_clip_holds_the_reset_frame_and_every_step_in_order(steps: int) -> None:
-    judge = FakeRewardModel()
-    env = VLMRewardWrapper(PaintedEnv(steps), judge)
+    model = FakeRewardModel()
+    env = VLMRewardWrapper(PaintedEnv(steps), model)
     play(env)
     play(env)
     expected = [(step, 2, BLUE) for step in range(steps + 1)]
-    assert [colour(judge.clips[1], i) for i in range(steps + 1)] == expected
-    assert len(judge.clips[1].frames) == steps + 1
-    assert judge.clips[1].fps == 5.0
+    assert [colour(model.clips[1], i) for i in range(steps + 1)] == expected
+    assert len(model.clips[1].frames) == steps + 1
+    assert model.clips[1].fps == 5.0
 
 
 def test_earlier_clips_survive_later_episodes() -> None:
-    judge = FakeRewardModel()
-    env = VLMRewardWrapper(PaintedEnv(3), judge)
+    model = FakeRewardModel()
+    env = VLMRewardWrapper(PaintedEnv(3), model)
     for _ in range(3):
         play(env)
-    assert [colour(clip, -1) for clip in judge.clips] == [(3, n, BLUE) for n in (1, 2, 3)]
+    assert [colour(clip, -1) for clip in model.clips] == [(3, n, BLUE) for n in (1, 2, 3)]
 
 
 def test_an_interrupted_episode_leaves_no_frame_behind() -> None:
-    judge = FakeRewardModel()
-    env = VLMRewardWrapper(PaintedEnv(3), judge)
+    model = FakeRewardModel()
+    env = VLMRewardWrapper(PaintedEnv(3), model)
     env.reset()
     env.step(ACTION)
     play(env)
-    assert [colour(judge.clips[0], i)[1] for i in range(4)] == [2, 2, 2, 2]
+    assert [colour(model.clips[0], i)[1] for i in range(4)] == [2, 2, 2, 2]
 
 
 def test_env_reward_is_only_in_info() -> None:
@@ -174,10 +174,10 @@ def test_info_tells_the_distribution_of_the_score() -> None:
     assert info["roboreward/off_format"] == 0.25
 
 
-def test_the_task_judged_is_that_of_the_episode_filmed() -> None:
-    judge = FakeRewardModel()
+def test_the_task_scored_is_that_of_the_episode_recorded() -> None:
+    model = FakeRewardModel()
     painted = PaintedEnv(2)
-    env = VLMRewardWrapper(painted, judge)
+    env = VLMRewardWrapper(painted, model)
     for task in ("first", "second"):
         painted.task = task
         env.reset()
@@ -185,27 +185,27 @@ def test_the_task_judged_is_that_of_the_episode_filmed() -> None:
         env.step(ACTION)
         assert env.task == task
         env.step(ACTION)
-    assert [clip.task for clip in judge.clips] == ["first", "second"]
+    assert [clip.task for clip in model.clips] == ["first", "second"]
 
 
-def test_a_task_that_is_drawn_at_the_reset_is_the_one_judged() -> None:
+def test_a_task_that_is_drawn_at_the_reset_is_the_one_scored() -> None:
     class NewTaskEachTime(PaintedEnv):
         def reset(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             self.task = f"task {self.episode + 1}"
             return super().reset(**options)
 
-    judge = FakeRewardModel()
-    env = VLMRewardWrapper(NewTaskEachTime(1), judge)
+    model = FakeRewardModel()
+    env = VLMRewardWrapper(NewTaskEachTime(1), model)
     play(env)
     play(env)
-    assert [clip.task for clip in judge.clips] == ["task 1", "task 2"]
+    assert [clip.task for clip in model.clips] == ["task 1", "task 2"]
 
 
 def test_task_can_be_text_or_a_function_of_the_env() -> None:
-    judge = FakeRewardModel()
-    play(VLMRewardWrapper(PaintedEnv(1), judge, "open the drawer"))
-    play(VLMRewardWrapper(PaintedEnv(1), judge, lambda env: f"{env.unwrapped.task} twice"))
-    assert [clip.task for clip in judge.clips] == ["open the drawer", "paint the wall twice"]
+    model = FakeRewardModel()
+    play(VLMRewardWrapper(PaintedEnv(1), model, "open the drawer"))
+    play(VLMRewardWrapper(PaintedEnv(1), model, lambda env: f"{env.unwrapped.task} twice"))
+    assert [clip.task for clip in model.clips] == ["open the drawer", "paint the wall twice"]
 
 
 @pytest.mark.parametrize("task", ["", "  ", 3])
@@ -244,21 +244,21 @@ def test_step_without_reset_is_refused() -> None:
         env.step(ACTION)
 
 
-def test_an_episode_with_a_failed_step_is_never_judged() -> None:
+def test_an_episode_with_a_failed_step_is_never_scored() -> None:
     class LooseCable(PaintedEnv):
         def render(self) -> object:
             if self.episode == 1 and self.step_index == 2:
                 raise OSError("no image")
             return super().render()
 
-    judge = FakeRewardModel()
-    env = VLMRewardWrapper(LooseCable(3), judge)
+    model = FakeRewardModel()
+    env = VLMRewardWrapper(LooseCable(3), model)
     with pytest.raises(OSError, match="no image"):
         play(env)
     with pytest.raises(gym.error.ResetNeeded):
         env.step(ACTION)
     play(env)
-    assert [colour(judge.clips[0], i)[1] for i in range(4)] == [2, 2, 2, 2]
+    assert [colour(model.clips[0], i)[1] for i in range(4)] == [2, 2, 2, 2]
 
 
 def test_step_returns_the_end_of_an_episode_once_the_model_works_again() -> None:
@@ -347,13 +347,13 @@ def test_a_reward_map_without_a_finite_number_is_refused_and_the_score_kept() ->
 
 
 def test_close_releases_frames_and_keeps_the_model() -> None:
-    judge = FakeRewardModel()
-    env = VLMRewardWrapper(PaintedEnv(1), judge)
+    model = FakeRewardModel()
+    env = VLMRewardWrapper(PaintedEnv(1), model)
     play(env)
     env.close()
     env.close()
     assert env.last_clip is None
-    assert judge.score([judge.clips[0]])[0].level == 3
+    assert model.score([model.clips[0]])[0].level == 3
 
 
 def test_long_episodes_are_held_and_rendered_sparsely() -> None:
@@ -396,9 +396,9 @@ def test_missing_frame_rate_is_refused_and_can_be_passed() -> None:
         painted.metadata = metadata
         with pytest.raises(InvalidSetting, match="Pass fps="):
             VLMRewardWrapper(painted, FakeRewardModel())
-    judge = FakeRewardModel()
-    play(VLMRewardWrapper(painted, judge, fps=12.5))
-    assert judge.clips[0].fps == 12.5
+    model = FakeRewardModel()
+    play(VLMRewardWrapper(painted, model, fps=12.5))
+    assert model.clips[0].fps == 12.5
 
 
 @pytest.mark.parametrize("max_bytes", [0, 2.5, True])
@@ -422,7 +422,7 @@ def test_unknown_names_are_refused_at_construction() -> None:
         VLMRewardWrapper(PaintedEnv(), "nobody-here")
 
 
-def test_episode_statistics_outside_see_the_reward_of_the_judge() -> None:
+def test_episode_statistics_outside_see_the_reward_of_the_model() -> None:
     env = VLMRewardWrapper(PaintedEnv(4), FakeRewardModel(5))
     info = play(gym.wrappers.RecordEpisodeStatistics(env))[-1][4]
     assert info["episode"]["r"] == 1.0
