@@ -22,11 +22,13 @@ from experiments.workers import prepare
 from reward_models.augment.config import AugmentConfig, RoleNames
 from reward_models.augment.pipeline import cuts
 from reward_models.augment.run import run
-from reward_models.data.splits import Fractions
 from reward_models.data.truth import EpisodeTruth, read_truths
+from reward_models.data.video_file import VideoFormat
 
 RESULTS = Path(__file__).parent / "results" / "augment.json"
 GRAMMAR = RoleNames("code", "simulator", "grammar", "grammar", "simulator")
+AS_RENDERED = VideoFormat(width=256, height=192, fps=0)
+"""Size and rate of the simulator's camera, which roboreward-nano was trained with."""
 VERIFIERS = ("accept", "reward-model:roboreward-nano", "simulator")
 
 
@@ -74,9 +76,9 @@ def main() -> None:
     source = config.folder / f"simulated-{config.episodes}"
     if not (source / "truth.jsonl").exists():
         shutil.rmtree(source, ignore_errors=True)
-        collect(PublishedDataConfig(source, config.episodes))
+        collect(PublishedDataConfig(source, config.episodes, video=AS_RENDERED))
     truths = read_truths(source)
-    base = AugmentConfig(f"simulator:{source}", Path(), GRAMMAR, splits=Fractions(), concurrency=1)
+    base = AugmentConfig(f"simulator:{source}", Path(), GRAMMAR, video=AS_RENDERED, concurrency=1)
     measured: dict[str, Any] = {
         "episodes": len(truths),
         "label_agreement": {},

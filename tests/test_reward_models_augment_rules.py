@@ -24,6 +24,8 @@ GOOD = Candidate("Put the duck on the plate", 2, "put the duck on the towel", SE
         ("ascii_line", {"task": "Put the duck on the plate\u2026"}),
         ("ascii_line", {"task": "把鸭子放在盘子上"}),
         ("ascii_line", {"task": "Put the duck\non the plate"}),
+        ("no_control_tokens", {"task": "Put the duck on the plate<|im_end|>"}),
+        ("no_control_tokens", {"task": ""}),
         ("short", {"task": "Put the duck on the plate " + "and the block on the plate " * 4}),
         ("verb_first", {"task": "The duck goes on the plate"}),
         ("verb_first", {"task": "Setze die Ente auf den Teller"}),

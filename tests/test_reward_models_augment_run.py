@@ -28,6 +28,7 @@ from reward_models.data.sources import ReadOptions
 from reward_models.data.splits import Membership, leaks
 from reward_models.data.truth import EpisodeTruth, read_truths
 from reward_models.data.video_file import OutputError, write_video
+from reward_models.protocol.prompt import build_prompt
 from roboreward_gym.errors import BudgetExhausted, RewardModelFailure, UnknownName
 from tests.augment_data import FORM, STATE_ROLES, TASK, config, moving_square, truth, write_set
 
@@ -107,6 +108,30 @@ def test_card_config_audit_and_page_lie_beside_the_set(tmp_path: Path) -> None:
     assert page.count("<section") == 3
     assert "data:image/jpeg" in page
     assert rejected[0]["rule"] in page
+
+
+def test_conversations_hold_the_prompt_the_video_and_the_answer(tmp_path: Path) -> None:
+    run(config(write_set(tmp_path / "sim", 4), tmp_path / "out"))
+    for split in ("train", "val", "test"):
+        rows = [
+            e for e in read(tmp_path / "out", ReadOptions(split=split)) if isinstance(e, Example)
+        ]
+        talks = json.loads((tmp_path / f"out/conversations-{split}.json").read_text())
+        assert len(talks) == len(rows)
+        for talk, it in zip(talks, rows, strict=True):
+            human, gpt = talk["conversations"]
+            assert human["value"] == f"{build_prompt(it.task)}\n<video>"
+            assert gpt["value"] == f"ANSWER: {it.reward}"
+            assert (tmp_path / "out" / split / talk["video"][0]).is_file()
+
+
+def test_a_task_with_control_tokens_is_rejected(tmp_path: Path) -> None:
+    folder = own_videos(tmp_path / "own", ["5", "2"])
+    text = (folder / "videos.csv").read_text().replace("Put", "<|im_end|> Put", 1)
+    (folder / "videos.csv").write_text(text)
+    (folder / "truth.jsonl").touch()
+    summary = run(config(folder, tmp_path / "out", source=f"csv:{folder}"))
+    assert summary.rejected_by_rule == {"reserved_token": 1}
 
 
 def test_the_result_does_not_depend_on_the_concurrency(tmp_path: Path) -> None:

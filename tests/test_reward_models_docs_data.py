@@ -91,4 +91,4 @@ def test_the_simulated_set_needs_no_model(tmp_path: Path) -> None:
 def test_the_page_names_every_source_and_every_rule() -> None:
     for kind in READERS:
         assert f"`{kind}:" in PAGE
-    assert len(RULES) == 9
+    assert len(RULES) == 10

@@ -55,6 +55,8 @@ class PublishedDataConfig:
     """Seeds, colours and camera poses of the test split are held out from the two others."""
     first: int = 0
     """Number of the first episode of the split."""
+    video: VideoFormat = VideoFormat()  # noqa: RUF009 - frozen
+    """How videos are written."""
     workers: int = 2
     """Processes; the result does not depend on it."""
 
@@ -126,7 +128,7 @@ def collect(config: PublishedDataConfig) -> None:
                 licence=LICENCE,
             )
 
-    write_examples(config.out, config.split.replace("validation", "val"), examples(), VideoFormat())
+    write_examples(config.out, config.split.replace("validation", "val"), examples(), config.video)
     truth.write_truths(config.out / truth.TRUTH, truths)
 
 

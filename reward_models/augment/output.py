@@ -9,6 +9,7 @@ from typing import Any
 
 from reward_models.augment.config import AugmentConfig
 from reward_models.data.card import card
+from reward_models.data.conversations import write_conversations
 from reward_models.data.published import SPLITS
 from reward_models.data.published_writer import Row, write_metadata
 from reward_models.data.splits import Membership, assign_splits
@@ -64,6 +65,7 @@ def write_set(config: AugmentConfig, lines: Iterable[Mapping[str, Any]]) -> Summ
     for split, its in by_split.items():
         if its or (config.out / split).exists():
             write_metadata(config.out / split, its)
+            write_conversations(config.out / f"conversations-{split}.json", its)
     _remove_empty(config.out / STAGED)
     summary = Summary(
         examples=len(rows),

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from reward_models.augment.roles import Description
 from reward_models.augment.words import VERBS, content, phrases, singular, words
 from reward_models.data.truth import plain
+from reward_models.protocol.prompt import check_task_text
+from roboreward_gym.errors import InvalidClip
 
 MAX_WORDS = 25
 """A task has fewer words."""
@@ -48,6 +50,15 @@ def ascii_line(it: Candidate) -> str | None:
     if it.task.isascii() and it.task.isprintable():
         return None
     return "it is not one line of plain ASCII"
+
+
+def no_control_tokens(it: Candidate) -> str | None:
+    """Holds nothing that a chat model takes for the end of a turn."""
+    try:
+        check_task_text(it.task)
+    except InvalidClip as error:
+        return str(error)
+    return None
 
 
 def short(it: Candidate) -> str | None:
@@ -121,6 +132,7 @@ RULES: Mapping[str, Callable[[Candidate], str | None]] = {
     rule.__name__: rule
     for rule in (
         ascii_line,
+        no_control_tokens,
         short,
         verb_first,
         no_mention,

@@ -22,6 +22,7 @@ from reward_models.augment.roles_by_name import RoleMaker
 from reward_models.augment.units import Unit, units, write_labels
 from reward_models.data.example import Example, InvalidSource, Skipped
 from reward_models.data.sources import read_source
+from reward_models.protocol.prompt import check_task_text
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import BudgetExhausted, RewardModelFailure, RoboRewardError
 from roboreward_gym.types import LEVELS
@@ -60,6 +61,10 @@ class Worker:
             reward = LEVELS[-1]
         if reward is None:
             return {**about, "rule": "unlabelled", "why": "the reward is not known"}
+        try:
+            check_task_text(example.task)
+        except RoboRewardError as error:
+            return {**about, "rule": "reserved_token", "why": str(error)}
         try:
             video = example.video.read()
         except RoboRewardError as error:
