@@ -35,10 +35,16 @@ from reward_models.augment.standardise import standardise
 from reward_models.data.example import Frames
 from reward_models.judges.api_judge import ApiSettings
 from reward_models.net.retries import Patience
-from roboreward_gym.errors import BudgetExhausted, InvalidSetting, RewardModelFailure, UnknownName
+from roboreward_gym.errors import (
+    InvalidClip,
+    BudgetExhausted,
+    InvalidSetting,
+    RewardModelFailure,
+    UnknownName,
+)
 from tests.augment_data import config, moving_square, write_set
 from tests.fake_api import FakeServer, Reply, Request, completion, fake_server
-from tests.fakes import FakeRewardModel
+from tests.fakes import FailingRewardModel, FakeRewardModel
 from tests.test_reward_models_data_rlds import shared
 
 EPISODE = Episode("e", "Put the duck on the towel", Frames(moving_square(0), 10.0), 20)
@@ -175,6 +181,8 @@ def test_a_reward_model_confirms_what_it_would_say_itself() -> None:
     assert ScoreVerifier(FakeRewardModel(3), tolerance=1).verify(EPISODE, "x", 4).confirmed
     with pytest.raises(UnusableAnswer):
         ScoreVerifier(FakeRewardModel(lambda _: None)).verify(EPISODE, "x", 4)
+    with pytest.raises(UnusableAnswer, match="too dark"):
+        ScoreVerifier(FailingRewardModel(InvalidClip("too dark"))).verify(EPISODE, "x", 4)
 
 
 def test_the_key_of_an_answer_depends_on_all_that_the_answer_does() -> None:

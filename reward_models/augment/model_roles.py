@@ -18,6 +18,7 @@ from reward_models.augment.roles import (
     Verdict,
 )
 from reward_models.augment.words import content
+from roboreward_gym.errors import InvalidClip
 from roboreward_gym.types import Clip, RewardModel
 
 MAX_TASK_CHARACTERS = 400
@@ -110,7 +111,10 @@ class ScoreVerifier:
     def verify(self, episode: Episode, task: str, level: int) -> Verdict:
         """Score the clip and compare."""
         clip = Clip(episode.video.frames, task, episode.video.fps)
-        score = self.model.score([clip])[0]
+        try:
+            score = self.model.score([clip])[0]
+        except InvalidClip as error:
+            raise UnusableAnswer("refused_clip", str(error)) from error
         if score.level is None:
             raise UnusableAnswer("unreadable_verdict", f"the reward model answers {score.text!r}")
         same = abs(score.level - level) <= self.tolerance
