@@ -36,8 +36,8 @@ from reward_models.data.example import Frames
 from reward_models.judges.api_judge import ApiSettings
 from reward_models.net.retries import Patience
 from roboreward_gym.errors import (
-    InvalidClip,
     BudgetExhausted,
+    InvalidClip,
     InvalidSetting,
     RewardModelFailure,
     UnknownName,
