@@ -296,7 +296,7 @@ def test_settings_out_of_range_are_refused(folder: Path, name: str, value: objec
 
 def test_quantized_loading_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "_installed", lambda name: name != "bitsandbytes")
-    with pytest.raises(RewardModelUnavailable, match=r"bitsandbytes.*roboreward-gym\[quantized\]"):
+    with pytest.raises(RewardModelUnavailable, match=r"bitsandbytes.*\.\[quantized\]"):
         RoboReward(folder, device="cpu", quantize="int8")
 
 
