@@ -29,18 +29,21 @@ MAY_CHANGE = {
 
 @dataclass(frozen=True)
 class RoleNames:
-    """Who plays which role: `openai:MODEL[@URL]`, `gemini:MODEL`, `local:FOLDER_OR_HUB_ID`, or a name given below."""
+    """Who plays which role: `openai:MODEL[@URL]`, `gemini:MODEL`, `local:FOLDER_OR_HUB_ID`, or a name given below.
+
+    The verifier can also be any reward model, as `reward-model:NAME`.
+    """
 
     standardiser: str = QWEN
     """Corrects the text of tasks; or `code`: spaces and punctuation only."""
     describer: str = GPT
-    """Sees the video; or `simulator`."""
+    """Sees the video; or `simulator`, `accept` (nothing is verified), or a reward model by its name with a prefix."""
     planner: str = GPT
     """Plans failure modes; or `grammar`."""
     proposer: str = QWEN
     """Writes tasks; or `grammar`."""
     verifier: str = GPT
-    """Sees the video; or `simulator`, `reward-model:NAME`, `accept` (nothing is verified)."""
+    """Sees the video; or `simulator`, `accept` (nothing is verified), or a reward model by its name with a prefix."""
 
 
 @dataclass(frozen=True)
