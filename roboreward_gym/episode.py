@@ -65,26 +65,26 @@ class Episode:
         for name, length in (("frames", steps + 1), ("states", steps + 1), ("env_rewards", steps)):
             if len(getattr(self, name)) != length:
                 raise EpisodeFileError(
-                    f"Expected {length} {name} for {steps} actions, got {len(getattr(self, name))}. "
+                    f"{steps} actions need {length} {name}, got {len(getattr(self, name))}. "
                     "An episode holds the reset frame and one more per step."
                 )
         if steps == 0:
-            raise EpisodeFileError("Expected at least one executed action, got none.")
+            raise EpisodeFileError("The episode has no executed action. Record at least one step.")
         for name, dimensions in (("states", 2), ("actions", 2), ("env_rewards", 1)):
             if getattr(self, name).ndim != dimensions:
                 raise EpisodeFileError(
-                    f"Expected {name} with {dimensions} dimensions, got shape "
+                    f"{name} must have {dimensions} dimensions, got shape "
                     f"{getattr(self, name).shape}. Put time first."
                 )
         for name in ("states", "actions"):
             if not np.isfinite(getattr(self, name)).all():
                 raise EpisodeFileError(
-                    f"Expected finite {name}, got NaN or infinity. Record the episode again."
+                    f"The {name} contain NaN or infinity. Record the episode again."
                 )
         if self.invalid is not None and self.score is not None:
             raise EpisodeFileError(
-                f"Expected no score of an episode that is invalid ({self.invalid}), got one. "
-                "It says nothing about the policy: leave it out."
+                f"An invalid episode ({self.invalid}) cannot have a score, which would say nothing about the "
+                "policy. Leave score out."
             )
         try:
             Clip(self.frames, self.task, self.fps)
@@ -136,7 +136,7 @@ class Episode:
                 return cls(**arrays, **{**meta, "score": _score_from_json(meta["score"])})
             except UNREADABLE as error:
                 raise EpisodeFileError(
-                    f"Expected an episode in {path}, got {type(error).__name__}: {error} "
+                    f"{path} holds no readable episode ({type(error).__name__}: {error}). "
                     "Delete the file and record it again."
                 ) from error
 

@@ -121,8 +121,8 @@ class FrameBuffer:
         frame = take()
         if frame.shape != self._frames.shape[1:]:
             raise NoFrames(
-                f"Expected frames of shape {self._frames.shape[1:]} as at the reset, got "
-                f"{frame.shape}. Keep the image size constant during an episode."
+                f"This frame has the shape {frame.shape}, the frame of the reset {self._frames.shape[1:]}. "
+                "Keep the image size constant during an episode."
             )
         if kept == len(self._frames):
             self._frames = self._with_room(min(2 * kept, self._limit))
@@ -327,16 +327,16 @@ def to_numpy(value: Any) -> np.ndarray:
 
 def check_frame(frame: Any, source: str | FrameFunction) -> np.ndarray:
     """Return the frame, or raise `NoFrames` if it is no `(H, W, 3)` uint8 image."""
-    expected = f"Expected a (H, W, 3) uint8 RGB frame from frame_source {source!r}, got "
+    returned = f"frame_source {source!r} must return a (H, W, 3) uint8 RGB frame, but returned "
     advice = " Pass a function as frame_source that picks or converts it."
     if not isinstance(frame, np.ndarray):
         if not hasattr(frame, "__array__"):
-            raise NoFrames(f"{expected}{type(frame).__name__}.{advice}")
+            raise NoFrames(f"{returned}{type(frame).__name__}.{advice}")
         frame = to_numpy(frame)
     if frame.ndim != 3 or frame.shape[-1] != 3 or 0 in frame.shape:
-        raise NoFrames(f"{expected}shape {frame.shape}.{advice}")
+        raise NoFrames(f"{returned}the shape {frame.shape}.{advice}")
     if frame.dtype != np.uint8:
-        raise NoFrames(f"{expected}{frame.dtype}.{advice}")
+        raise NoFrames(f"{returned}{frame.dtype}.{advice}")
     return frame
 
 

@@ -43,18 +43,18 @@ def register_reward_model(name: str, factory: RewardModelFactory, *, replace: bo
     """
     if not isinstance(name, str) or split_name(name) != (name, None) or not name:
         raise InvalidRewardModel(
-            f"Expected a name of at least one letter and without a colon or question mark, got {name!r}. "
-            "What follows them is the argument of the factory."
+            f"{name!r} is no name for a reward model. Choose one of at least one letter, without a colon "
+            "or question mark: what follows them is the argument of the factory."
         )
     if not callable(factory):
         raise InvalidRewardModel(
-            f"Expected a function that makes the reward model {name!r}, got "
-            f"{type(factory).__name__}. For a model at hand pass `lambda: model`."
+            f"The factory of {name!r} is a {type(factory).__name__}, which cannot be called. Pass a function "
+            "that makes the reward model; for a model at hand pass `lambda: model`."
         )
     with _lock:
         if name in _factories and not replace:
             raise InvalidRewardModel(
-                f"Expected a free name, got {name!r}, which is registered. Pass replace=True."
+                f"The name {name!r} is already registered. Choose another, or pass replace=True."
             )
         _factories[name] = factory
         for loaded in [key for key in _loaded if split_name(key)[0] == name]:
@@ -105,12 +105,12 @@ def check_reward_model(candidate: object) -> RewardModel:
     """Return the object, or raise `InvalidRewardModel` if it has no `score` method."""
     if isinstance(candidate, type):
         raise InvalidRewardModel(
-            f"Expected a reward model, got the class {candidate.__name__}. Pass an instance of it."
+            f"{candidate.__name__} is a class, not a reward model. Pass an instance of it."
         )
     if not isinstance(candidate, RewardModel):
         raise InvalidRewardModel(
-            "Expected a name or an object with score(clips) -> list[ProgressScore], got "
-            f"{type(candidate).__name__}."
+            f"An object of type {type(candidate).__name__} is no reward model. Pass a name, or an object with "
+            "score(clips) -> list[ProgressScore]."
         )
     return candidate
 
@@ -138,7 +138,7 @@ def _make(full_name: str) -> object:
     except (ImportError, AttributeError) as error:
         place = "its factory" if point is None else repr(point.value)
         raise RewardModelUnavailable(
-            f"Expected reward model {name!r} from {place}, got {type(error).__name__}: {error}. "
+            f"The reward model {name!r} of {place} failed to load with {type(error).__name__}: {error}. "
             "Install what it needs, or reinstall the package that offers it."
         ) from error
 
@@ -147,18 +147,18 @@ def _arguments(factory: Callable[..., object], name: str, argument: str | None) 
     """Return what to call the factory with, checked first: its own TypeErrors stay its own."""
     if argument == "":
         raise InvalidRewardModel(
-            f"Expected an argument after the colon of '{name}:', got none. "
-            f"Write it behind the colon, or ask for {name!r}."
+            f"'{name}:' has no argument after the colon. Write it behind the colon, or ask for {name!r}."
         )
     arguments = () if argument is None else (argument,)
     try:
         inspect.signature(factory).bind(*arguments)
     except TypeError as error:
-        wanted = f"{name!r} without an argument" if arguments else f"'{name}:ARGUMENT'"
-        got = f"'{name}:{argument}'" if arguments else f"{name!r}"
-        raise InvalidRewardModel(
-            f"Expected {wanted}, got {got}: {error}. Ask for {wanted}."
-        ) from error
+        message = (
+            f"{name!r} takes no argument ({error}). Write {name!r} instead of '{name}:{argument}'."
+            if arguments
+            else f"{name!r} needs an argument ({error}). Write it after a colon: '{name}:ARGUMENT'."
+        )
+        raise InvalidRewardModel(message) from error
     except ValueError:
         pass  # Some built-in callables tell no signature; calling them will say what is wrong.
     return arguments
@@ -170,7 +170,7 @@ def _entry_point(name: str) -> EntryPoint:
         raise UnknownName("reward model", name, reward_model_names())
     if len(points) > 1:
         raise RewardModelUnavailable(
-            f"Expected one reward model {name!r}, got several: {', '.join(sorted(points))}. "
+            f"Several packages offer a reward model {name!r}: {', '.join(sorted(points))}. "
             "Uninstall one of the packages, or call register_reward_model with the one you mean."
         )
     return next(iter(points.values()))

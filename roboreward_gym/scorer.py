@@ -61,7 +61,7 @@ class Scorer:
         retries: int = 2,
     ) -> None:
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise InvalidSetting(f"Expected retries as a whole number >= 0, got {retries!r}.")
+            raise InvalidSetting(f"retries must be a whole number >= 0, got {retries!r}.")
         self._on_failure = on_failure
         self._retries = retries
         self._substitute = None if _is_policy(on_failure) else _check_substitute(on_failure)

@@ -20,11 +20,10 @@ def check_task(task: object) -> str:
     """Return the task text, or raise `InvalidClip` if it is empty or no text."""
     if not isinstance(task, str):
         raise InvalidClip(
-            f"Expected the task as text, got {type(task).__name__}. Pass task= what the robot was "
-            "told to do."
+            f"The task is of type {type(task).__name__}, not text. Pass task= what the robot has to do."
         )
     if not task.strip():
-        raise InvalidClip("This is an empty task. Pass task= what the robot was told to do.")
+        raise InvalidClip("The task is empty. Pass task= what the robot has to do.")
     return task
 
 
@@ -55,19 +54,21 @@ class Clip:
     def __post_init__(self) -> None:
         frames = self.frames
         if not isinstance(frames, np.ndarray):
-            raise InvalidClip(f"Expected frames as a NumPy array, got {type(frames).__name__}.")
+            raise InvalidClip(
+                f"The frames are of type {type(frames).__name__}. Pass a NumPy array."
+            )
         if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
             raise InvalidClip(
-                f"Expected frames of shape (T, H, W, 3) with T >= 1, got {frames.shape}. "
+                f"Frames must have the shape (T, H, W, 3) with T >= 1, got {frames.shape}. "
                 "Record at least one RGB frame, channels last."
             )
         if frames.dtype != np.uint8:
-            raise InvalidClip(f"Expected uint8 frames in 0..255, got {frames.dtype}. Convert them.")
+            raise InvalidClip(f"The frames are {frames.dtype}. Convert them to uint8 in 0..255.")
         check_task(self.task)
         fps: object = self.fps
         number = isinstance(fps, numbers.Real) and not isinstance(fps, bool)
         if not (number and math.isfinite(self.fps) and self.fps > 0):
-            raise InvalidClip(f"Expected a frame rate above 0 Hz, got {fps!r}.")
+            raise InvalidClip(f"fps must be above 0 Hz, got {fps!r}.")
         if self.indices is not None or self.num_frames is not None:
             self._check_indices()
 
@@ -77,7 +78,7 @@ class Clip:
         indices = np.asarray(self.indices)
         if indices.shape != (len(self.frames),) or not np.issubdtype(indices.dtype, np.integer):
             raise InvalidClip(
-                f"Expected a whole number as index of each of {len(self.frames)} frames, got "
+                f"The {len(self.frames)} frames need one whole number each in indices, which is "
                 f"{indices.dtype} of shape {indices.shape}."
             )
         if indices[0] < 0 or (np.diff(indices) <= 0).any() or indices[-1] != self.num_frames - 1:
@@ -116,17 +117,15 @@ class ProgressScore:
     def __post_init__(self) -> None:
         whole = isinstance(self.level, int | np.integer) and not isinstance(self.level, bool)
         if self.level is not None and not (whole and self.level in LEVELS):
-            raise InvalidScore(f"Expected a level in 1..5 or None, got {self.level!r}.")
+            raise InvalidScore(f"level must be in 1..5 or None, got {self.level!r}.")
         if not 0.0 <= self.off_format <= 1.0 + PROBABILITY_TOLERANCE:
-            raise InvalidScore(f"Expected off_format in [0, 1], got {self.off_format}.")
+            raise InvalidScore(f"off_format must be in [0, 1], got {self.off_format}.")
         if self.probabilities is not None:
             p = np.asarray(self.probabilities)
             if p.shape != (5,) or not np.isfinite(p).all() or (p < 0).any():
-                raise InvalidScore(f"Expected five finite probabilities >= 0, got {p}.")
+                raise InvalidScore(f"probabilities must be five finite numbers >= 0, got {p}.")
             if abs(float(p.sum()) - 1.0) > PROBABILITY_TOLERANCE:
-                raise InvalidScore(
-                    f"Expected probabilities that sum to 1, got {float(p.sum()):.4f}."
-                )
+                raise InvalidScore(f"probabilities must sum to 1, got {float(p.sum()):.4f}.")
 
     def __repr__(self) -> str:
         """In one short line, without text and manifest."""

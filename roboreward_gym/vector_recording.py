@@ -173,7 +173,7 @@ class VectorRecorder:
         if isinstance(found, (tuple, list, np.ndarray)) and len(found) == self._envs.num_envs:
             return found
         raise NoFrames(
-            f"Expected {self._envs.num_envs} frames from frame_source {self._source!r}, got "
+            f"frame_source {self._source!r} must return {self._envs.num_envs} frames, but returned "
             f"{type(found).__name__}. {USE_OTHERS}"
         )
 

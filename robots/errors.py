@@ -1,4 +1,4 @@
-"""Errors of the robot side: expected, got, what to do."""
+"""Errors of the robot side: what is wrong, then what to do."""
 
 from roboreward_gym.errors import RoboRewardError, RobotFaultEpisode
 

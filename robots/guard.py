@@ -66,7 +66,7 @@ class Guard:
         expected = (*self.image_size, 3)
         if image.shape != expected or image.dtype != np.uint8:
             raise CameraError(
-                f"Expected a uint8 image of shape {expected}, got {image.dtype} {image.shape}."
+                f"The camera must return uint8 images of shape {expected}, got {image.dtype} {image.shape}."
             )
         return image
 

@@ -85,7 +85,7 @@ class SafetyLimits:
     def __post_init__(self) -> None:
         if not (self.box_low < self.box_high).all():
             raise UnreachablePose(
-                f"Expected box_low < box_high, got {self.box_low} and {self.box_high}."
+                f"box_low must be below box_high, got {self.box_low} and {self.box_high}."
             )
 
 
@@ -98,14 +98,12 @@ def check_action(action: np.ndarray) -> np.ndarray:
     try:
         action = np.asarray(action, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InvalidAction(
-            f"Expected an action of {ACTION_DIM} numbers, got {action!r}."
-        ) from error
+        raise InvalidAction(f"An action is {ACTION_DIM} numbers, got {action!r}.") from error
     if action.shape != (ACTION_DIM,):
-        raise InvalidAction(f"Expected an action of shape ({ACTION_DIM},), got {action.shape}.")
+        raise InvalidAction(f"An action has the shape ({ACTION_DIM},), got {action.shape}.")
     if not np.isfinite(action).all():
         raise InvalidAction(
-            f"Expected finite actions in [-1, 1], got {action}. The arm holds; check the policy."
+            f"Actions must be finite, got {action}. The arm holds; check the policy."
         )
     return np.clip(action, -1.0, 1.0)
 
@@ -118,7 +116,7 @@ def check_pose(position: np.ndarray, limits: SafetyLimits) -> None:
         or (position > limits.box_high).any()
     ):
         raise UnreachablePose(
-            f"Expected a position between {limits.box_low} and {limits.box_high} m, got {position}. "
+            f"The position must be between {limits.box_low} and {limits.box_high} m, got {position}. "
             "Choose another pose, or widen SafetyLimits if the workspace allows it."
         )
 
@@ -184,17 +182,19 @@ def check_target(
         MotionRefused: Another shape, not finite, past a joint limit, or too far for one period.
     """
     if joints.shape != (len(ARM_JOINTS),) or not np.isfinite(joints).all():
-        raise MotionRefused(f"Expected {len(ARM_JOINTS)} finite joints [rad], got {joints}.")
+        raise MotionRefused(
+            f"A target is {len(ARM_JOINTS)} finite joint positions [rad], got {joints}."
+        )
     if not within_limits(joints, limits):
         raise MotionRefused(
-            f"Expected joints {limits.joint_margin_rad} rad inside their limits, got {joints}. "
+            f"Joints must stay {limits.joint_margin_rad} rad inside their limits, got {joints}. "
             "Pass targets through safe_joints() first."
         )
     if previous is not None:
         step = np.abs(joints - previous).max()
         if step > limits.largest_step_rad + STEP_SLACK_RAD:
             raise MotionRefused(
-                f"Expected a step of at most {limits.largest_step_rad:.3f} rad, got {step:.3f}. "
+                f"A step must be at most {limits.largest_step_rad:.3f} rad, got {step:.3f}. "
                 "Pass targets through safe_joints() first."
             )
     return joints
@@ -207,13 +207,13 @@ def check_reading(reading: ArmReading, limits: SafetyLimits) -> ArmReading:
         ArmFault: It is stale, not finite, impossible, or of an arm that strains against something.
     """
     for name, age, oldest in (
-        ("a joint state", reading.joints_age_s, limits.joints_max_age_s),
-        ("an image", reading.image_age_s, limits.image_max_age_s),
+        ("The joint state", reading.joints_age_s, limits.joints_max_age_s),
+        ("The image", reading.image_age_s, limits.image_max_age_s),
     ):
         # Not `age > oldest`, which is False for NaN.
         if not age <= oldest:
             raise ArmFault(
-                f"Expected {name} of the last {oldest} s, got one {age:.2f} s old. The arm holds."
+                f"{name} must be at most {oldest} s old, got {age:.2f} s. The arm holds."
             )
     check_joints_possible(reading.joints)
     if reading.effort_ma is not None:
@@ -224,11 +224,11 @@ def check_reading(reading: ArmReading, limits: SafetyLimits) -> ArmReading:
 def check_joints_possible(joints: np.ndarray) -> None:
     """Raise `ArmFault` if measured joints `(6,)` [rad] are not finite, or where no arm can be."""
     if not np.isfinite(joints).all():
-        raise ArmFault(f"Expected finite joint positions, got {joints}. The arm holds.")
+        raise ArmFault(f"Joint positions must be finite, got {joints}. The arm holds.")
     slack = READING_SLACK_RAD
     if (joints < JOINT_LOWER - slack).any() or (joints > JOINT_UPPER + slack).any():
         raise ArmFault(
-            f"Expected joint positions inside their limits, got {joints}. The arm holds; "
+            f"Joint positions must be inside their limits, got {joints}. The arm holds; "
             "check the order of the joints and the calibration."
         )
 
@@ -236,12 +236,12 @@ def check_joints_possible(joints: np.ndarray) -> None:
 def check_effort(effort_ma: np.ndarray, limits: SafetyLimits) -> None:
     """Raise `ArmFault` if a servo draws more than its limit: the arm pushes against something."""
     if not np.isfinite(effort_ma).all():
-        raise ArmFault(f"Expected finite efforts, got {effort_ma}. The arm holds.")
+        raise ArmFault(f"Efforts must be finite, got {effort_ma}. The arm holds.")
     over = np.abs(effort_ma) > limits.effort_limit_ma
     if over.any():
         worst = int(np.argmax(np.abs(effort_ma) / limits.effort_limit_ma))
         raise ArmFault(
-            f"Expected at most {limits.effort_limit_ma[worst]:.0f} mA in {ARM_JOINTS[worst]}, got "
+            f"{ARM_JOINTS[worst]} may draw at most {limits.effort_limit_ma[worst]:.0f} mA, got "
             f"{effort_ma[worst]:.0f} mA. The arm holds; look for what it pushes against."
         )
 

@@ -65,7 +65,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         limits: safety.SafetyLimits | None = None,
     ) -> None:
         if look not in ("train", "test", "any"):
-            raise InvalidSetting(f"Expected look 'train', 'test' or 'any', got {look!r}.")
+            raise InvalidSetting(f"look must be 'train', 'test' or 'any', got {look!r}.")
         self.arm, self.scene = arm, scene
         self.task = self._default_task = check_task(task, scene.tasks)
         self.tasks = scene.tasks
@@ -200,5 +200,5 @@ def widowx(env: gym.Env[Any, Any]) -> WidowXEnv:
     """
     inner = env.unwrapped
     if not isinstance(inner, WidowXEnv):
-        raise TypeError(f"Expected a WidowX environment, got {type(inner).__name__}.")
+        raise TypeError(f"{type(inner).__name__} is no WidowX environment. Make one with gym.make.")
     return inner

@@ -69,7 +69,7 @@ def message_of_missing_extra() -> str:
             env.step(1)
     except (RoboRewardError, ImportError) as error:
         return str(error)
-    raise AssertionError("Expected a message that names the extra to install, got a model.")
+    raise AssertionError("A model was loaded, where a message had to name the extra to install.")
 
 
 def readme_example() -> str:
@@ -81,7 +81,7 @@ def readme_example() -> str:
 def main() -> None:
     """Fails by an assertion."""
     installed = [name for name in (*HEAVY, *CHECKOUT_ONLY) if importlib.util.find_spec(name)]
-    assert not installed, f"Expected a bare environment, found {installed}."
+    assert not installed, f"The environment is not bare: {installed} are installed."
     assert scored_reward(1) == 1.0
     assert scored_reward(0) == 0.0
     example: dict[str, Any] = {}

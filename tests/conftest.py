@@ -35,7 +35,7 @@ def pytest_configure() -> None:
     if os.environ.get("ROBOREWARD_EXPECT_ROS"):
         missing = [name for name in ROS_MODULES if importlib.util.find_spec(name) is None]
         if missing:
-            raise pytest.UsageError(f"Expected ROS 2, got no {', '.join(missing)}: make setup-ros.")
+            raise pytest.UsageError(f"These tests need {', '.join(missing)}. Run: make setup-ros")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -144,7 +144,7 @@ class FakeDriver:
         if not self.alive:
             self.run(timeout_s)
         if not self.alive:
-            raise ArmUnavailable("Expected an XS driver, got none.")
+            raise ArmUnavailable("There is no XS driver.")
 
     def peers(self) -> Peers:
         return self.peers_now

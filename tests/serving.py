@@ -36,7 +36,7 @@ class HashReward:
 
     def one(self, clip: Clip) -> ProgressScore:
         if len(clip.frames) < 2:
-            raise InvalidClip("Expected at least 2 frames, got 1.")
+            raise InvalidClip("A clip needs at least 2 frames, got 1.")
         asked = hashlib.sha256(clip.frames.tobytes() + f"{clip.task}{clip.fps!r}".encode())
         parts = np.frombuffer(asked.digest()[:20], "<u4").astype(np.float64) + 1
         p = parts / parts.sum()

@@ -247,5 +247,5 @@ def test_a_folder_that_was_not_finished_shows_it(
         collect(config)
     assert len(np.load(config.out / "frames.npy", mmap_mode="r")) == 2 * len(whole)
     assert not (config.out / "clips.jsonl").exists()
-    with pytest.raises(RunFolderError, match="new folder"):
+    with pytest.raises(RunFolderError, match="is there already"):
         collect(config)

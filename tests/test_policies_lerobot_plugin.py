@@ -152,8 +152,8 @@ def test_a_chunk_is_played_before_the_policy_looks_again() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_action_steps": 9}, "n_action_steps in 1..4"),
-        ({"input_features": {}}, "Expected one camera"),
+        ({"n_action_steps": 9}, "n_action_steps must be in 1..4"),
+        ({"input_features": {}}, "exactly one camera"),
         ({"output_features": {}}, "observation.state and action"),
     ],
 )

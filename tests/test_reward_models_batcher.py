@@ -163,7 +163,7 @@ def test_a_batcher_that_stops_tells_who_waits() -> None:
 
 @pytest.mark.parametrize("setting", [{"window_s": -1.0}, {"max_batch": 0}, {"max_waiting": 0}])
 def test_settings_out_of_range_are_refused(setting: dict[str, float]) -> None:
-    with pytest.raises(InvalidSetting, match="Expected"):
+    with pytest.raises(InvalidSetting):
         make(HashReward(), **setting)  # type: ignore[arg-type]
 
 

@@ -85,11 +85,11 @@ def test_an_explained_error_is_a_message_and_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(argv: list[str]) -> int:
-        raise InvalidClip("Expected frames, got none.")
+        raise InvalidClip("The clip has no frames.")
 
     offer(monkeypatch, fail)
     assert cli.main(["score"]) == cli.FAILED
-    assert capsys.readouterr().err == "roboreward score: Expected frames, got none.\n"
+    assert capsys.readouterr().err == "roboreward score: The clip has no frames.\n"
 
 
 def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def test_null_judges_are_known_by_name() -> None:
     ],
 )
 def test_an_argument_that_makes_no_sense_is_refused(name: str, error: type[Exception]) -> None:
-    with pytest.raises(error, match="Expected"):
+    with pytest.raises(error):
         load_reward_model(name)
 
 

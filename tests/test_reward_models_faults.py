@@ -102,13 +102,13 @@ def test_an_impossible_frame_rate_is_refused(judge: Judge, fps: float) -> None:
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("", "empty task"),
-        (" \n", "empty task"),
-        (None, "as text, got NoneType"),
+        ("", "task is empty"),
+        (" \n", "task is empty"),
+        (None, "of type NoneType, not text"),
         ("done <|im_end|>", "reserved token '<|im_end|>'"),
         ("<|video_pad|>", "reserved token '<|video_pad|>'"),
         ("put the \ud800 down", "not Unicode text"),
-        ("put the duck " * 1000, "at most 2048 tokens"),
+        ("put the duck " * 1000, "more than the limit of 2048"),
     ],
 )
 def test_a_task_that_the_prompt_cannot_hold_is_refused(
@@ -121,7 +121,7 @@ def test_a_task_that_the_prompt_cannot_hold_is_refused(
 
 @pytest.mark.parametrize("clips", [[FRAMES], ["clip"], [None]], ids=["array", "text", "none"])
 def test_what_is_no_clip_is_refused(judge: Judge, clips: list[Any]) -> None:
-    with pytest.raises(InvalidClip, match="list of Clip"):
+    with pytest.raises(InvalidClip, match="list of clips"):
         judge.score(clips)
 
 

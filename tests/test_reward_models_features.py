@@ -117,5 +117,5 @@ def test_a_cache_that_was_not_finished_is_made_again(
 
 def test_a_cache_that_was_cut_is_an_error(model: Model, folder: Path, tmp_path: Path) -> None:
     cache = features(model, folder, tmp_path / "cache")
-    with pytest.raises(WeightsError, match="cached tokens"):
+    with pytest.raises(WeightsError, match="cache must hold 24 tokens"):
         FeatureCache(cache.values[:-1], cache.grids, cache.group_times_s)

@@ -265,7 +265,7 @@ def test_settings_out_of_range_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
     with pytest.raises(InvalidSetting, match="Name the model"):
         load("")
-    with pytest.raises(InvalidSetting, match="sampling rate"):
+    with pytest.raises(InvalidSetting, match="sampling_fps"):
         GeminiJudge("g", api_key=KEY, sampling_fps=0.0)
 
 

@@ -109,7 +109,9 @@ def test_a_judge_that_returns_nan_is_unreadable(vlm: Path) -> None:
 
 @pytest.mark.parametrize("load", [load_robometer, load_topreward])
 def test_missing_weights_say_what_to_fetch(load: Any, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"Expected .* Fetch .* from the Hugging Face Hub"):
+    with pytest.raises(
+        WeightsError, match=r"cannot be loaded as .* Fetch .* from the Hugging Face Hub"
+    ):
         load(str(tmp_path / "nothing"))
 
 

@@ -68,12 +68,12 @@ CONFIG = "config.json"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: (f / CONFIG).unlink(), "with config.json in .*, got none"),
-        (lambda f: (f / CONFIG).write_text("{"), "Expected JSON in .*config.json"),
-        (lambda f: (f / CONFIG).write_text('{"model_type": "llama"}'), "'qwen3_vl'.*'llama'"),
-        (lambda f: (f / CONFIG).write_text("[]"), "'qwen3_vl'.*None"),
-        (lambda f: (f / "model.safetensors").unlink(), "no model.safetensors .1 of 1 files"),
-        (write_index, r"no model-2.safetensors \(1 of 2 files"),
+        (lambda f: (f / CONFIG).unlink(), "has no config.json"),
+        (lambda f: (f / CONFIG).write_text("{"), "config.json holds no valid JSON"),
+        (lambda f: (f / CONFIG).write_text('{"model_type": "llama"}'), "'llama', not 'qwen3_vl'"),
+        (lambda f: (f / CONFIG).write_text("[]"), "None, not 'qwen3_vl'"),
+        (lambda f: (f / "model.safetensors").unlink(), "lack model.safetensors .1 of 1 files"),
+        (write_index, r"lack model-2.safetensors \(1 of 2 files"),
         (cut, "cut off or no safetensors file"),
         (lambda f: (f / "model.safetensors").write_bytes(b"x" * 64), "cut off or no safetensors"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "cut off or no safetensors file"),
@@ -89,12 +89,12 @@ def test_a_broken_folder_says_what_is_wrong(
 
 @pytest.mark.parametrize("source", ["no/such/folder/here", "/nowhere", "just-a-name", Path("a/b")])
 def test_what_is_neither_folder_nor_hub_id_is_named(source: str | Path) -> None:
-    with pytest.raises(WeightsError, match="got none"):
+    with pytest.raises(WeightsError, match="is no folder with a checkpoint"):
         find_checkpoint(source)
 
 
 def test_a_folder_has_no_revision(folder: Path) -> None:
-    with pytest.raises(WeightsError, match="no revision for the folder"):
+    with pytest.raises(WeightsError, match="is a folder and has no revision"):
         find_checkpoint(folder, revision="main")
 
 
@@ -165,10 +165,10 @@ def test_a_short_commit_is_looked_up_because_the_hub_takes_full_ones(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (RevisionNotFoundError, "the revision 'nope' of a/b, got none.*checkpoint:a/b@main"),
-        (RepositoryNotFoundError, "a/b on the hub, got no such repository"),
+        (RevisionNotFoundError, "a/b has no revision 'nope'.*checkpoint:a/b@main"),
+        (RepositoryNotFoundError, "a/b is not on the hub"),
         (GatedRepoError, "gated repository.*hf auth login"),
-        (httpx.ConnectError, "fetch a/b@nope, got ConnectError.*Check the network"),
+        (httpx.ConnectError, "Fetching a/b@nope failed with ConnectError.*Check the network"),
     ],
 )
 def test_the_hub_says_no(
@@ -279,7 +279,7 @@ def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_named(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(RewardModelUnavailable, match=f"device '{device}', got 1 cpu"):
+    with pytest.raises(RewardModelUnavailable, match=f"no device '{device}', only 1 cpu"):
         choose_device(device)
 
 

@@ -311,8 +311,8 @@ def test_the_dialect_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("gpt-5", "OPENAI_API_KEY, got none"),
-        ("gpt-5@http://me:hunter2@host", "without user and password"),
+        ("gpt-5", "OPENAI_API_KEY holds no key"),
+        ("gpt-5@http://me:hunter2@host", "contains a user or a password"),
         ("@http://127.0.0.1:9/v1", "Name the model"),
     ],
 )

@@ -32,7 +32,7 @@ def test_spaces_around_the_command_are_dropped() -> None:
 
 
 def test_empty_command_is_refused() -> None:
-    with pytest.raises(InvalidClip, match="empty task"):
+    with pytest.raises(InvalidClip, match="task is empty"):
         build_prompt(" ")
 
 

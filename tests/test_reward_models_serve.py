@@ -284,7 +284,7 @@ def test_the_queue_has_an_end_in_bytes() -> None:
             while third.health()["waiting"] < 2:
                 time.sleep(0.01)
             assert third.health()["waiting_bytes"] == 2 * half.frames.nbytes
-            with pytest.raises(RewardModelFailure, match="a full one"):
+            with pytest.raises(RewardModelFailure, match="queue is full"):
                 third.score([half])
             leave.set()
             assert len(waiting.result(60)) == len(queued.result(60)) == 1
@@ -398,9 +398,9 @@ def test_other_hosts_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     file.write_text("fedcba9876543210\n")
     assert read_token(ServeConfig(host="::", token_file=file)) == "fedcba9876543210"
     file.write_text("\n")
-    with pytest.raises(InvalidSetting, match="empty file"):
+    with pytest.raises(InvalidSetting, match="is empty"):
         read_token(ServeConfig(token_file=file))
-    with pytest.raises(InvalidSetting, match="Expected the token in"):
+    with pytest.raises(InvalidSetting, match="token in .* cannot be read"):
         read_token(ServeConfig(token_file=tmp_path / "none"))
 
 
@@ -418,7 +418,7 @@ def test_a_taken_port_shows_before_the_model_is_loaded() -> None:
 
 @pytest.mark.parametrize("setting", [{"port": 70000}, {"max_mib": 0.0}, {"forward_batch": 0}])
 def test_settings_out_of_range_are_refused(setting: dict[str, float]) -> None:
-    with pytest.raises(InvalidSetting, match="Expected"):
+    with pytest.raises(InvalidSetting):
         ServeConfig(**setting)  # type: ignore[arg-type]
 
 

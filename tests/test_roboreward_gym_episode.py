@@ -115,7 +115,7 @@ def test_arrays_of_something_else_are_refused(tmp_path: Path) -> None:
         Episode.load(path)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(EpisodeFileError, match="Expected an episode"):
+    with pytest.raises(EpisodeFileError, match="holds no readable episode"):
         Episode.load(path)
 
 
@@ -135,15 +135,15 @@ def test_a_missing_file_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"frames": np.zeros((3, 4, 6, 3), np.uint8)}, "4 frames for 3 actions, got 3"),
+        ({"frames": np.zeros((3, 4, 6, 3), np.uint8)}, "3 actions need 4 frames, got 3"),
         ({"states": np.zeros((3, 7), np.float32)}, "4 states"),
         ({"env_rewards": np.zeros(4, np.float32)}, "3 env_rewards"),
-        ({"actions": np.full((3, 7), np.nan, np.float32)}, "finite actions"),
-        ({"states": np.full((4, 7), np.inf, np.float32)}, "finite states"),
+        ({"actions": np.full((3, 7), np.nan, np.float32)}, "actions contain NaN"),
+        ({"states": np.full((4, 7), np.inf, np.float32)}, "states contain NaN"),
         ({"states": np.zeros(4, np.float32)}, "2 dimensions"),
         ({"frames": np.zeros((4, 4, 6, 3), np.float32)}, "float32"),
         ({"frames": np.zeros((4, 4, 6, 4), np.uint8)}, r"\(4, 4, 6, 4\)"),
-        ({"task": ""}, "empty task"),
+        ({"task": ""}, "task is empty"),
         ({"fps": 0.0}, "0 Hz"),
     ],
 )

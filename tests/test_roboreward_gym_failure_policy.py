@@ -98,9 +98,9 @@ def test_bugs_and_interrupts_pass_as_they_are(bug: BaseException) -> None:
 
 @pytest.mark.parametrize("model", [3, None, FakeRewardModel, object()])
 def test_what_cannot_score_is_refused(model: object) -> None:
-    with pytest.raises(InvalidRewardModel, match="Expected"):
+    with pytest.raises(InvalidRewardModel):
         Scorer(model)
-    with pytest.raises(InvalidRewardModel, match="Expected"):
+    with pytest.raises(InvalidRewardModel):
         Scorer(FakeRewardModel(), model)
 
 

@@ -83,7 +83,7 @@ def test_frames_are_copied_once() -> None:
 
 def test_a_frame_of_another_size_is_refused() -> None:
     buffer = FrameBuffer(painted_frame(0, 0), 8)
-    with pytest.raises(NoFrames, match=r"\(6, 8, 3\) as at the reset, got \(4, 4, 3\)"):
+    with pytest.raises(NoFrames, match=r"shape \(4, 4, 3\), the frame of the reset \(6, 8, 3\)"):
         buffer.add(lambda: np.zeros((4, 4, 3), np.uint8), final=False)
 
 

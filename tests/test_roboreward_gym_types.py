@@ -13,12 +13,12 @@ FRAMES = np.zeros((5, 4, 6, 3), np.uint8)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"frames": [[[[0, 0, 0]]]]}, "NumPy array, got list"),
+        ({"frames": [[[[0, 0, 0]]]]}, "of type list. Pass a NumPy array"),
         ({"frames": FRAMES[0]}, r"\(4, 6, 3\)"),
         ({"frames": FRAMES[:0]}, "T >= 1"),
         ({"frames": FRAMES.transpose(0, 3, 1, 2)}, "channels last"),
         ({"frames": FRAMES.astype(np.float32)}, "uint8"),
-        ({"task": ""}, "empty task"),
+        ({"task": ""}, "task is empty"),
         ({"task": None}, "NoneType"),
         ({"fps": 0.0}, "0 Hz"),
         ({"fps": math.nan}, "nan"),
@@ -28,9 +28,9 @@ FRAMES = np.zeros((5, 4, 6, 3), np.uint8)
         ({"num_frames": 5}, "together"),
         (
             {"indices": np.arange(4), "num_frames": 4},
-            r"each of 5 frames, got int64 of shape \(4,\)",
+            r"5 frames need one whole number each in indices, which is int64 of shape \(4,\)",
         ),
-        ({"indices": np.arange(5) / 1.0, "num_frames": 5}, "whole number as index"),
+        ({"indices": np.arange(5) / 1.0, "num_frames": 5}, "whole number each in indices"),
         ({"indices": np.array([0, 1, 1, 3, 8]), "num_frames": 9}, "must increase"),
         ({"indices": np.array([-1, 1, 2, 3, 8]), "num_frames": 9}, "must increase"),
         ({"indices": np.array([0, 1, 2, 3, 7]), "num_frames": 9}, "to 8, the last frame"),
@@ -68,7 +68,7 @@ def test_a_thinned_clip_has_the_duration_of_the_whole_recording() -> None:
     ],
 )
 def test_impossible_scores_are_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(InvalidScore, match="Expected"):
+    with pytest.raises(InvalidScore):
         ProgressScore(**fields)
 
 

@@ -74,14 +74,20 @@ def test_nothing_moves_before_a_reset() -> None:
 @pytest.mark.parametrize(
     ("hurt", "message"),
     [
-        ({"joints_age_s": 0.11}, "joint state of the last 0.1 s, got one 0.11"),
-        ({"image_age_s": 0.6}, "image of the last 0.5 s, got one 0.60"),
+        ({"joints_age_s": 0.11}, "joint state must be at most 0.1 s old, got 0.11 s"),
+        ({"image_age_s": 0.6}, "image must be at most 0.5 s old, got 0.60 s"),
         ({"joints_age_s": float("nan")}, "joint state"),
-        ({"joints": np.array([0, 0, np.nan, 0, 0, 0])}, "finite joint positions"),
+        ({"joints": np.array([0, 0, np.nan, 0, 0, 0])}, "positions must be finite"),
         ({"joints": np.array([0, 0, 2.5, 0, 0, 0])}, "inside their limits"),
-        ({"effort_ma": np.array([0, 1800.0, 0, 0, 0, 0])}, "1700 mA in shoulder, got 1800"),
-        ({"effort_ma": np.array([0, 0, 0, 0, 0, -1300.0])}, "1190 mA in wrist_rotate"),
-        ({"effort_ma": np.full(6, np.nan)}, "finite efforts"),
+        (
+            {"effort_ma": np.array([0, 1800.0, 0, 0, 0, 0])},
+            "shoulder may draw at most 1700 mA, got 1800",
+        ),
+        (
+            {"effort_ma": np.array([0, 0, 0, 0, 0, -1300.0])},
+            "wrist_rotate may draw at most 1190 mA",
+        ),
+        ({"effort_ma": np.full(6, np.nan)}, "Efforts must be finite"),
     ],
 )
 def test_a_bad_reading_stops_the_arm_until_the_next_reset(

@@ -56,9 +56,9 @@ def test_a_spoiled_episode_is_kept_with_its_reason_and_never_scored(tmp_path: Pa
     assert inner.last_path is not None
     kept = Episode.load(inner.last_path)
     assert kept.invalid is not None
-    assert "image of the last 0.5 s, got one 2.00 s old" in kept.invalid
+    assert "image must be at most 0.5 s old, got 2.00 s" in kept.invalid
     assert (len(kept), kept.truncated) == (2, False)
-    with pytest.raises(EpisodeFileError, match="no score of an episode that is invalid"):
+    with pytest.raises(EpisodeFileError, match="An invalid episode .* cannot have a score"):
         inner.attach_score(ProgressScore(level=5))
 
 

@@ -87,7 +87,7 @@ def test_a_service_has_two_parts() -> None:
 
 @pytest.mark.parametrize("text", ["float32", "float32 a b", "float32 1a", "a b\n---\n---\n"])
 def test_other_text_is_refused(text: str) -> None:
-    with pytest.raises(InvalidDefinition, match="Expected"):
+    with pytest.raises(InvalidDefinition):
         parse_definition(text)
 
 

@@ -54,7 +54,7 @@ def test_allowed_targets_keep_the_open_fingers_above_the_table(roll: float, pitc
 
 
 def test_an_impossible_box_is_refused() -> None:
-    with pytest.raises(UnreachablePose, match="box_low < box_high"):
+    with pytest.raises(UnreachablePose, match="box_low must be below box_high"):
         SafetyLimits(box_low=np.ones(3), box_high=np.zeros(3))
 
 

@@ -32,7 +32,7 @@ def test_nothing_ends_every_fault() -> None:
     ],
 )
 def test_values_out_of_range_are_refused(text: str) -> None:
-    with pytest.raises(InvalidSetting, match="Expected"):
+    with pytest.raises(InvalidSetting):
         parse_fault(text)
 
 

@@ -189,7 +189,7 @@ def test_a_trajectory_is_played_and_a_second_one_refused(robot: SimulatedRobot) 
         robot.follow(ARM, path)
     robot.advance(2.0)
     assert joints(robot)[0] - start[0] == pytest.approx(0.3, abs=0.02)
-    with pytest.raises(InvalidSetting, match="two points"):
+    with pytest.raises(InvalidSetting, match="at least 2 points"):
         robot.follow(ARM, path[:1])
 
 

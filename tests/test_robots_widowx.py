@@ -225,7 +225,7 @@ def test_unknown_tasks_get_the_closest() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("look", "tset"), ("layout", "side")])
 def test_settings_that_do_not_exist_are_refused(name: str, value: str) -> None:
-    with pytest.raises(InvalidSetting, match=f"Expected {name} .*, got '{value}'"):
+    with pytest.raises(InvalidSetting, match=f"{name} must be .*, got '{value}'"):
         gym.make(IDS[0], **{name: value})
 
 
@@ -247,7 +247,7 @@ def test_a_hurt_arm_spoils_the_episode_and_the_next_reset_goes_on() -> None:
     env = fake_env(arm)
     env.reset(seed=0)
     arm.reading = replace(arm.reading, joints_age_s=0.3)
-    with pytest.raises(RobotFaultEpisode, match=r"0\.30 s old"):
+    with pytest.raises(RobotFaultEpisode, match=r"got 0\.30 s"):
         env.step(np.zeros(7))
     assert (arm.moves, arm.holds) == (0, 1)
     env.reset(seed=1)

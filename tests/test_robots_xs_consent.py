@@ -68,8 +68,11 @@ def stopped_by(env: WidowXEnv, steps: int = 40) -> str:
     [
         (lambda person, driver: person.press(" ")(), "operator stopped the arm"),
         (lambda person, driver: person.press("i")(), "spoiled"),
-        (lambda person, driver: setattr(driver, "camera_on", False), "image of the last"),
-        (lambda person, driver: setattr(driver, "states_late_s", 0.5), "joint state of the last"),
+        (lambda person, driver: setattr(driver, "camera_on", False), "image must be at most"),
+        (
+            lambda person, driver: setattr(driver, "states_late_s", 0.5),
+            "joint state must be at most",
+        ),
         (lambda person, driver: setattr(driver, "effort_ma", np.full(9, 2500.0)), "mA"),
     ],
 )
@@ -237,7 +240,7 @@ def test_blind_motion_ends_although_the_watching_thread_is_dead() -> None:
 
     began: list[tuple[float, np.ndarray]] = []
     _when_moving(driver, die)
-    with pytest.raises(ArmFault, match="joint state of the last"):
+    with pytest.raises(ArmFault, match="joint state must be at most"):
         arm.reset(NEUTRAL_JOINTS + np.array([1.5, 0, 0, 0, 0, 0]), 1.0)
     assert driver.now() - began[0][0] < 0.2
     assert np.abs(driver.set_points[-1][1] - began[0][1]).max() < 0.2

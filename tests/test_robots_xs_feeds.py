@@ -40,11 +40,11 @@ def test_a_stamp_that_cannot_be_true_is_a_fault(stamp_s: float) -> None:
     [
         ({"names": STATE_JOINTS[::-1]}, "in this order"),
         ({"names": STATE_JOINTS[:6], "positions": np.zeros(6)}, "left_finger"),
-        ({"positions": np.zeros(3)}, "9 positions in a joint state, got 3"),
-        ({"velocities": np.zeros(0)}, "9 velocities in a joint state, got 0"),
-        ({"efforts": np.zeros(0)}, "9 efforts in a joint state, got 0"),
-        ({"positions": np.array([0, 0, np.inf, 0, 0, 0, 0, 0.02, 0])}, "finite joint positions"),
-        ({"positions": np.array([0, 0, 0, 0, 0, 0, 0, np.nan, 0])}, "finite joint positions"),
+        ({"positions": np.zeros(3)}, "9 joints needs as many positions, got 3"),
+        ({"velocities": np.zeros(0)}, "9 joints needs as many velocities, got 0"),
+        ({"efforts": np.zeros(0)}, "9 joints needs as many efforts, got 0"),
+        ({"positions": np.array([0, 0, np.inf, 0, 0, 0, 0, 0.02, 0])}, "positions must be finite"),
+        ({"positions": np.array([0, 0, 0, 0, 0, 0, 0, np.nan, 0])}, "positions must be finite"),
         ({"positions": np.array([0, 0, 2.5, 0, 0, 0, 0, 0.02, 0])}, "inside their limits"),
     ],
 )

@@ -133,7 +133,11 @@ def test_a_scripted_reset_asks_nobody(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "JSON list"), ("[]", "poses of 6"), ('[{"joints": [1], "gripper": 0}]', "poses of 6")],
+    [
+        ("{", "JSON list"),
+        ("[]", "must have 6 joints"),
+        ('[{"joints": [1], "gripper": 0}]', "must have 6 joints"),
+    ],
 )
 def test_a_script_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
     script = tmp_path / "shut.json"

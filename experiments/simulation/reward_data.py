@@ -151,7 +151,7 @@ class FrameFile:
             self._shape = row.shape
             self._write_header()
         if row.shape != self._shape:
-            raise ValueError(f"Expected rows of shape {self._shape}, got {row.shape}.")
+            raise ValueError(f"Rows must have the shape {self._shape}, got {row.shape}.")
         self._file.write(np.ascontiguousarray(row).tobytes())
         self._rows += 1
 
@@ -207,7 +207,7 @@ def collect(config: RewardDataConfig) -> None:
     """
     if config.policy and not len(config.policy) == len(config.half_trained) == len(ENV_IDS):
         raise MissingPolicy(
-            f"Expected {len(ENV_IDS)} folders for policy and for half_trained, one per scene."
+            f"policy and half_trained need {len(ENV_IDS)} folders each, one per scene."
         )
     jobs = episode_jobs(config)
     new_folder(config.out)

@@ -141,7 +141,9 @@ def env_and_arm(config: RewardDataConfig, scene: SceneName) -> tuple[WidowXEnv, 
     layout = "sides" if config.policy else config.layout
     env = _env(scene, look, layout, image=bool(config.policy))
     if not isinstance(env.arm, MujocoArm):
-        raise TypeError(f"Expected a simulated arm, got {type(env.arm).__name__}.")
+        raise TypeError(
+            f"Episodes are collected in simulation only; {type(env.arm).__name__} is no MujocoArm."
+        )
     return env, env.arm
 
 

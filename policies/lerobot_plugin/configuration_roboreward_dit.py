@@ -46,8 +46,7 @@ class RoboRewardDiTConfig(PreTrainedConfig):
         super().__post_init__()
         if not 1 <= self.n_action_steps <= self.chunk_size:
             raise ValueError(
-                f"Expected n_action_steps in 1..{self.chunk_size} (chunk_size), got "
-                f"{self.n_action_steps}."
+                f"n_action_steps must be in 1..{self.chunk_size} (chunk_size), got {self.n_action_steps}."
             )
 
     @property
@@ -81,11 +80,11 @@ class RoboRewardDiTConfig(PreTrainedConfig):
         """
         if len(self.image_features) != 1:
             raise ValueError(
-                f"Expected one camera, got {sorted(self.image_features)}. "
-                "Leave the others out with --policy.input_features."
+                f"The policy takes exactly one camera, got {sorted(self.image_features)}. "
+                "Name one with --policy.input_features."
             )
         if self.robot_state_feature is None or self.action_feature is None:
             raise ValueError(
-                "Expected observation.state and action, got "
+                "The policy needs the features observation.state and action, got "
                 f"{sorted({**(self.input_features or {}), **(self.output_features or {})})}."
             )

@@ -112,8 +112,8 @@ def summarize(
     predicted, truth = np.asarray(predicted, np.float64), np.asarray(truth)
     if not len(predicted) == len(truth) == len(subsets) or len(truth) == 0:
         raise InvalidScore(
-            f"Expected as many predictions as truths and subsets, at least one; "
-            f"got {len(predicted)}, {len(truth)} and {len(subsets)}."
+            "Pass as many predictions as truths and subsets, at least one: these are "
+            f"{len(predicted)}, {len(truth)} and {len(subsets)}."
         )
     macro, parts = macro_mean_absolute_error(predicted, truth, subsets)
     by_level, levels = macro_mean_absolute_error(predicted, truth, [str(t) for t in truth])

@@ -54,12 +54,12 @@ class ClipInfo:
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
-            raise InvalidData(f"Expected a split among {SPLITS}, got {self.split!r}.")
+            raise InvalidData(f"split must be one of {SPLITS}, got {self.split!r}.")
         times = np.asarray(self.frame_times_s)
         if not self.fps > 0 or len(times) == 0 or times[0] != 0 or (np.diff(times) < 0).any():
             raise InvalidData(
-                f"Expected times that start at 0 s and never fall, at a rate above 0 Hz; got {times} "
-                f"at {self.fps} Hz for episode {self.episode!r}."
+                f"The frame times of episode {self.episode!r} must start at 0 s and never fall, at a rate "
+                f"above 0 Hz; these are {times} at {self.fps} Hz."
             )
 
     @property
@@ -88,7 +88,7 @@ class Example:
     def __post_init__(self) -> None:
         if self.level not in LEVELS or self.kind not in KINDS or not self.task:
             raise InvalidData(
-                f"Expected a task, a level in 1..5 and a kind among {KINDS}, got {self}."
+                f"An example needs a task, a level in 1..5 and a kind of {KINDS}: {self} lacks one of them."
             )
 
 
@@ -143,7 +143,7 @@ class RewardData:
         parts = [_Folder.open(folder) for folder in folders]
         if len({part.landmarks for part in parts}) > 1:
             raise InvalidData(
-                "Expected folders with the same landmarks. Collect them with one version."
+                "The folders have different landmarks. Collect them with one version."
             )
         _check_seeds(parts)
         found = {clip.split for part in parts for clip in part.clips}
@@ -218,7 +218,7 @@ class _Folder:
             if isinstance(error, InvalidData):
                 raise
             raise InvalidData(
-                f"Expected a whole data folder in {folder}, got: {error}. Collect it again."
+                f"The data folder {folder} is damaged or incomplete: {error}. Collect it again."
             ) from error
         part._check(folder)
         return part
@@ -227,18 +227,22 @@ class _Folder:
         n, stored = len(self.clips), self.frames.shape[1:2]
         if self.frames.dtype != np.uint8 or self.frames.ndim != 5 or len(self.frames) != n:
             raise InvalidData(
-                f"Expected {n} clips of uint8 frames in {folder}, got {self.frames.dtype} "
+                f"{folder} should hold {n} clips of uint8 frames, but holds {self.frames.dtype} "
                 f"{self.frames.shape}. The collection was cut short: repeat it."
             )
         expected = (n, stored[0] // 2, len(self.landmarks), 4)
         if self.dense.shape != expected:
-            raise InvalidData(f"Expected labels {expected} in {folder}, got {self.dense.shape}.")
+            raise InvalidData(
+                f"The labels in {folder} must have the shape {expected}, got {self.dense.shape}."
+            )
         for clip in self.clips:
             if len(clip.frame_times_s) != stored[0]:
-                raise InvalidData(f"Expected {stored[0]} times a clip in {folder}, got {clip}.")
+                raise InvalidData(
+                    f"Each clip in {folder} needs {stored[0]} times; {clip} has others."
+                )
         for example in self.examples:
             if not 0 <= example.clip < n:
-                raise InvalidData(f"Expected clips 0..{n - 1} in {folder}, got {example}.")
+                raise InvalidData(f"{folder} holds the clips 0..{n - 1}; {example} names another.")
 
 
 def _check_seeds(parts: Sequence[_Folder]) -> None:

@@ -55,7 +55,7 @@ class ApiSettings:
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
-            raise InvalidSetting(f"Expected a concurrency of at least 1, got {self.concurrency}.")
+            raise InvalidSetting(f"concurrency must be at least 1, got {self.concurrency}.")
 
 
 class ApiJudge(ABC):

@@ -31,10 +31,10 @@ class Budget:
     ) -> None:
         for name, limit in (("max_requests", max_requests), ("max_cost_usd", max_cost_usd)):
             if limit is not None and not limit >= 0:
-                raise InvalidSetting(f"Expected {name} >= 0, got {limit}.")
+                raise InvalidSetting(f"{name} must be at least 0, got {limit}.")
         if max_cost_usd is not None and usd_per_million_tokens is None:
             raise InvalidSetting(
-                "Expected the prices that a limit on cost needs, got none. Set "
+                "A limit on cost needs prices, and none are set. Set "
                 "ROBOREWARD_USD_PER_MILLION_TOKENS=INPUT,OUTPUT to those of your model."
             )
         self._max_requests = max_requests
@@ -106,7 +106,7 @@ def _number(variable: str) -> float | None:
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number >= 0):
-        raise InvalidSetting(f"Expected a number >= 0 in {variable}, got {text!r}.")
+        raise InvalidSetting(f"{variable} must be a number >= 0, got {text!r}.")
     return number
 
 
@@ -118,7 +118,7 @@ def _prices(text: str) -> tuple[float, float]:
         prices = ()
     if len(prices) != 2 or not all(math.isfinite(p) and p >= 0 for p in prices):
         raise InvalidSetting(
-            f"Expected two prices in ROBOREWARD_USD_PER_MILLION_TOKENS, got {text!r}. "
+            f"ROBOREWARD_USD_PER_MILLION_TOKENS must hold two prices >= 0, got {text!r}. "
             "Write INPUT,OUTPUT in USD, for example 0.25,2.00."
         )
     return prices[0], prices[1]

@@ -49,7 +49,7 @@ def clock(argument: str = str(FULL_S)) -> ClockReward:
         full_s = float(argument)
     except ValueError as error:
         raise InvalidSetting(
-            f"Expected clock:SECONDS, for example clock:8, got {argument!r}."
+            f"{argument!r} is no number of seconds. Write clock:SECONDS, for example clock:8."
         ) from error
     return ClockReward(full_s)
 
@@ -58,7 +58,7 @@ def _whole(argument: str, form: str) -> int:
     try:
         return int(argument)
     except ValueError as error:
-        raise InvalidSetting(f"Expected {form}, got {argument!r}.") from error
+        raise InvalidSetting(f"{argument!r} is no whole number. Write {form}.") from error
 
 
 def _module(module: str, name: str, extra: str) -> ModuleType:
@@ -66,5 +66,5 @@ def _module(module: str, name: str, extra: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"Expected {error.name} for {name}, which is not installed. {install_advice(extra)}"
+            f"{name} needs {error.name}, which is not installed. {install_advice(extra)}"
         ) from error

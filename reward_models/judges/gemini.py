@@ -64,7 +64,7 @@ class GeminiJudge(ApiJudge):
         settings: ApiSettings = ApiSettings(),  # noqa: B008 - frozen
     ) -> None:
         if sampling_fps is not None and not 0 < sampling_fps <= 24:
-            raise InvalidSetting(f"Expected a sampling rate in (0, 24] Hz, got {sampling_fps}.")
+            raise InvalidSetting(f"sampling_fps must be in (0, 24] Hz, got {sampling_fps}.")
         super().__init__(
             model, api_key=api_key, base_url=base_url, protocol=EVERY_FRAME, settings=settings
         )

@@ -161,7 +161,7 @@ def _explained(what: str, source: str, default: str) -> Generator[None, None, No
     except UNLOADABLE as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise WeightsError(
-            f"Expected {what} in {source!r}, got: {reason} "
+            f"{source!r} cannot be loaded as {what}: {reason} "
             f"Fetch {default} from the Hugging Face Hub, or pass the folder of a copy after a colon."
         ) from error
 

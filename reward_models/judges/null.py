@@ -30,7 +30,7 @@ class ConstantReward:
 
     def __init__(self, level: int = 3) -> None:
         if level not in LEVELS:
-            raise InvalidScore(f"Expected a level in 1..5, got {level!r}. Pass one of {LEVELS}.")
+            raise InvalidScore(f"level must be one of {LEVELS}, got {level!r}.")
         self.level = level
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
@@ -82,7 +82,7 @@ class ClockReward:
 
     def __init__(self, full_s: float = FULL_S) -> None:
         if not (math.isfinite(full_s) and full_s > 0):
-            raise InvalidSetting(f"Expected a duration above 0 s, got {full_s}.")
+            raise InvalidSetting(f"full_s must be above 0 s, got {full_s}.")
         self.full_s = full_s
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:

@@ -226,7 +226,7 @@ def load(argument: str, settings: ApiSettings = ApiSettings()) -> OpenAICompatib
     name = os.environ.get("ROBOREWARD_DIALECT") or (VLLM if other else OPENAI).name
     if name not in DIALECTS:
         raise InvalidSetting(
-            f"Expected ROBOREWARD_DIALECT to be one of {', '.join(DIALECTS)}, got {name!r}."
+            f"ROBOREWARD_DIALECT must be one of {', '.join(DIALECTS)}, got {name!r}."
         )
     return OpenAICompatibleJudge(
         model, api_key=key, base_url=base_url, dialect=DIALECTS[name], settings=settings

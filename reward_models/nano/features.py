@@ -71,7 +71,7 @@ class FeatureCache:
     def __post_init__(self) -> None:
         if self._ends[-1] != len(self.values):
             raise WeightsError(
-                f"Expected {self._ends[-1]} cached tokens, got {len(self.values)}. "
+                f"The cache must hold {self._ends[-1]} tokens, got {len(self.values)}. "
                 "Delete the cache folder."
             )
 
@@ -137,7 +137,7 @@ def cache_features(
     cache = FeatureCache.open(folder, key)
     if cache is None:
         raise WeightsError(
-            f"Expected to read back the cache just written in {folder}. Is the disk full?"
+            f"The cache just written to {folder} cannot be read. Check that the disk is not full."
         )
     return cache
 

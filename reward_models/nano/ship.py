@@ -56,7 +56,7 @@ def ship(config: ShipConfig) -> None:
     size = sum(path.stat().st_size for path in model.iterdir())
     if size > LIMIT_BYTES:
         raise WeightsError(
-            f"Expected at most {LIMIT_BYTES} bytes, got {size}. Train a smaller one."
+            f"The model has {size} bytes, more than the limit of {LIMIT_BYTES}. Train a smaller one."
         )
     numbers = _read(config.metrics) | {"model": NAME}
     text = card(config, _read(config.run / "config.json"), _read(selected), numbers)

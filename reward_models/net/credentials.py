@@ -23,7 +23,7 @@ def read_key(*variables: str, purpose: str) -> str:
     if key is None:
         names = " or ".join(variables)
         raise InvalidSetting(
-            f"Expected the key for {purpose} in the environment variable {names}, got none. "
+            f"The environment variable {names} holds no key for {purpose}. "
             f"Run: export {variables[0]}=..."
         )
     return key
@@ -47,8 +47,7 @@ def check_key(key: str, source: str) -> str:
     if not (key.isascii() and key.isprintable()) or " " in key:
         # The key itself stays out of the message.
         raise InvalidSetting(
-            f"Expected printable ASCII without spaces in {source}, got other characters. "
-            "Copy the key again."
+            f"{source} contains spaces or characters that are no printable ASCII. Copy the key again."
         )
     return key
 

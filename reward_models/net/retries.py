@@ -58,10 +58,10 @@ class Patience:
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
-            raise InvalidSetting(f"Expected at least 1 attempt, got {self.attempts}.")
+            raise InvalidSetting(f"attempts must be at least 1, got {self.attempts}.")
         for name in ("first_wait_s", "longest_wait_s", "give_up_after_s"):
             if not getattr(self, name) >= 0:
-                raise InvalidSetting(f"Expected {name} >= 0, got {getattr(self, name)}.")
+                raise InvalidSetting(f"{name} must be at least 0 s, got {getattr(self, name)}.")
 
     def retry(self, send: Callable[[], Answer], who: str) -> Answer:
         """Call `send` until it returns, or patience ends.

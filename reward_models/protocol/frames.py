@@ -137,12 +137,12 @@ def sample_clip(clip: Clip, protocol: Protocol = OFFICIAL) -> SampledClip:
         )
     if min(height, width) < TOKEN_PIXELS:
         raise InvalidClip(
-            f"Expected frames of at least {TOKEN_PIXELS}x{TOKEN_PIXELS} pixels, got {height}x{width} "
+            f"Frames must have at least {TOKEN_PIXELS}x{TOKEN_PIXELS} pixels, got {height}x{width} "
             "(height x width). Render larger images."
         )
     if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
         raise InvalidClip(
-            f"Expected an aspect ratio up to {MAX_ASPECT_RATIO}, got {height}x{width}."
+            f"The aspect ratio of {height}x{width} frames is above {MAX_ASPECT_RATIO}. Crop them."
         )
     total = clip.num_frames or count
     kept = np.arange(count) if clip.indices is None else np.asarray(clip.indices, np.int64)

@@ -88,7 +88,7 @@ class PromptTokenizer:
         answers = [self._encode(ANSWER_PREFIX + digit) for digit in DIGITS]
         if not prefix or any(answer[:-1] != prefix for answer in answers):
             raise WeightsError(
-                f"Expected each digit to be one token after {ANSWER_PREFIX!r}, got {answers} after "
+                f"Each digit must be one token after {ANSWER_PREFIX!r}; here they are {answers} after "
                 f"{prefix}. Use a tokenizer that splits digits, as Qwen3's does."
             )
         return tuple(answer[-1] for answer in answers)

@@ -88,14 +88,12 @@ def find_checkpoint(
     if folder.is_dir():
         if revision is not None:
             raise WeightsError(
-                f"Expected no revision for the folder {folder}, got {revision!r}. "
+                f"{folder} is a folder and has no revision {revision!r}. "
                 "Revisions belong to hub ids: leave it out."
             )
         return Checkpoint(folder, folder.resolve().name)
     if isinstance(source, Path) or not HUB_ID.fullmatch(source):
-        raise WeightsError(
-            f"Expected a checkpoint with config.json in {source}, got none. {ADVICE}"
-        )
+        raise WeightsError(f"{source} is no folder with a checkpoint. {ADVICE}")
     patterns = [*SMALL_FILES, "*.safetensors"] if weights else list(SMALL_FILES)
     offline = offline or constants.HF_HUB_OFFLINE
     found = _cached_commit(source, revision, cache)
@@ -135,28 +133,27 @@ def _why_not_fetched(source: str, revision: str | None, error: Exception) -> str
     wanted = f"{source}@{revision}" if revision else source
     if isinstance(error, RevisionNotFoundError):
         return (
-            f"Expected the revision {revision!r} of {source}, got none of that name on the hub. Name a "
-            f"branch, a tag or a full commit: checkpoint:{source}@main"
+            f"{source} has no revision {revision!r} on the hub. Name a branch, a tag or a full commit: "
+            f"checkpoint:{source}@main"
         )
     if isinstance(error, GatedRepoError):
         return (
-            f"Expected {wanted} to be open, got a gated repository. Accept its terms on its page and run: "
-            "hf auth login"
+            f"{wanted} is a gated repository. Accept its terms on its page and run: hf auth login"
         )
     if isinstance(error, RepositoryNotFoundError):
         return (
-            f"Expected {source} on the hub, got no such repository, or a private one. Check the spelling; "
+            f"{source} is not on the hub, or is private. Check the spelling; "
             "for a folder give an existing path; for a private one run: hf auth login"
         )
     if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
         return (
-            f"Expected {wanted} in the cache {constants.HF_HUB_CACHE}, got nothing and may or can not ask the "
-            f"hub. With a network run once: hf download {source}"
+            f"{wanted} is not in the cache {constants.HF_HUB_CACHE}, and the hub cannot be reached or may "
+            f"not be asked. With a network run once: hf download {source}"
             + (f" --revision {revision}" if revision else "")
             + ", without HF_HUB_OFFLINE; or copy the folder here and name it."
         )
     return (
-        f"Expected to fetch {wanted}, got {type(error).__name__}: {error}. Check the network, or copy the "
+        f"Fetching {wanted} failed with {type(error).__name__}: {error}. Check the network, or copy the "
         "folder here and name it."
     )
 
@@ -169,13 +166,11 @@ def check_folder(folder: Path) -> None:
     """
     config = folder / "config.json"
     if not config.is_file():
-        raise WeightsError(
-            f"Expected a checkpoint with {config.name} in {folder}, got none. {ADVICE}"
-        )
+        raise WeightsError(f"{folder} has no {config.name}, so it is no checkpoint. {ADVICE}")
     model_type = _read_json(config).get("model_type")
     if model_type != MODEL_TYPE:
         raise WeightsError(
-            f"Expected a model of type {MODEL_TYPE!r} in {folder}, got {model_type!r}. {ADVICE}"
+            f"The model in {folder} is of type {model_type!r}, not {MODEL_TYPE!r}. {ADVICE}"
         )
 
 
@@ -193,7 +188,7 @@ def check_weight_files(folder: Path) -> None:
     missing = sorted(name for name in wanted if not (folder / name).is_file())
     if missing or not wanted:
         raise WeightsError(
-            f"Expected readable weights in {folder}, got no {', '.join(missing) or 'weight map'} "
+            f"The weights in {folder} lack {', '.join(missing) or 'a weight map'} "
             f"({len(missing)} of {len(wanted)} files missing). {ADVICE}"
         )
     for name in sorted(wanted):
@@ -202,8 +197,7 @@ def check_weight_files(folder: Path) -> None:
                 pass  # opening it compares the header with the length of the file
         except (SafetensorError, OSError, ValueError) as error:
             raise WeightsError(
-                f"Expected readable weights in {folder}, got {name}, which is cut off or no "
-                f"safetensors file: {error}. Fetch it again."
+                f"{name} in {folder} is cut off or no safetensors file: {error}. Fetch it again."
             ) from error
 
 
@@ -211,7 +205,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise WeightsError(f"Expected JSON in {path}, got: {error}. {ADVICE}") from error
+        raise WeightsError(f"{path} holds no valid JSON: {error}. {ADVICE}") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -227,12 +221,12 @@ def choose_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise InvalidSetting(f"Expected a device such as 'cuda:0', got {device!r}.") from error
+        raise InvalidSetting(f"{device!r} is no device. Pass one such as 'cuda:0'.") from error
     present = {"cpu": 1, "cuda": torch.cuda.device_count() if cuda else 0, "mps": int(mps)}
     if (chosen.index or 0) >= present.get(chosen.type, 0):
         there = ", ".join(f"{count} {kind}" for kind, count in present.items() if count)
         raise RewardModelUnavailable(
-            f"Expected the device {str(chosen)!r}, got {there} on this machine. Pass device='auto', or "
+            f"This machine has no device {str(chosen)!r}, only {there}. Pass device='auto', or "
             "install a torch that supports it; `roboreward doctor` shows what torch sees."
         )
     return chosen
@@ -263,7 +257,7 @@ def read_config(folder: Path) -> Qwen3VLConfig:
         config = Qwen3VLConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
-            f"Expected the config of a Qwen3-VL in {folder}, got: {error}."
+            f"The config in {folder} is not that of a Qwen3-VL: {error}. {ADVICE}"
         ) from error
     vision = config.vision_config
     found = (vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size)
@@ -328,14 +322,12 @@ def load_model(
         raise
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError,
             SafetensorError) as error:  # fmt: skip
-        raise WeightsError(
-            f"Expected readable weights in {folder}, got: {error}. {ADVICE}"
-        ) from error
+        raise WeightsError(f"The weights in {folder} cannot be read: {error}. {ADVICE}") from error
     missing = sorted(report["missing_keys"])
     if missing:
         # transformers would go on with random numbers in their place.
         raise WeightsError(
-            f"Expected all weights in {folder}, got none for {missing[:3]} ({len(missing)} missing). {ADVICE}"
+            f"{folder} has no weights for {missing[:3]} ({len(missing)} missing). {ADVICE}"
         )
     return model
 

@@ -311,8 +311,8 @@ class RoboReward:
     def _sample(self, clip: Clip) -> SampledClip:
         if not isinstance(clip, Clip):
             raise InvalidClip(
-                f"Expected a list of Clip, got {type(clip).__name__} in it. "
-                "Pass score([Clip(frames, task, fps)])."
+                f"score takes a list of clips, and this one holds something of type {type(clip).__name__}. "
+                "Call score([Clip(frames, task, fps)])."
             )
         check_task_text(clip.task, self.tokenizer.reserved)
         self._trained_tasks.warn_about(clip.task)
@@ -323,7 +323,7 @@ class RoboReward:
         length = inputs["input_ids"].shape[1]
         if length > limit:
             raise InvalidClip(
-                f"Expected a prompt of at most {limit} tokens, got {length}. Shorten the command."
+                f"The prompt has {length} tokens, more than the limit of {limit}. Shorten the task."
             )
 
 

@@ -61,7 +61,7 @@ class Batcher:
     ) -> None:
         if not window_s >= 0 or max_batch < 1 or max_waiting < 1:
             raise InvalidSetting(
-                "Expected a window of at least 0 s and room for at least 1 clip, got "
+                "window_s must be at least 0 s, max_batch and max_waiting at least 1, got "
                 f"{window_s}, {max_batch} and {max_waiting}."
             )
         self._model = model
@@ -108,7 +108,7 @@ class Batcher:
         """
         if len(clips) > self._max_waiting:
             raise InvalidMessage(
-                f"Expected at most {self._max_waiting} clips at a time, got {len(clips)}. Send fewer."
+                f"A request may have at most {self._max_waiting} clips, got {len(clips)}. Send fewer."
             )
         if self.waiting + len(clips) > self._max_waiting:
             raise QueueFull

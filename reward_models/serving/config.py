@@ -49,7 +49,9 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         if not (self.max_mib > 0 and self.body_timeout_s > 0 and self.shutdown_s >= 0):
-            raise InvalidSetting("Expected max_mib and body_timeout_s above 0, got less.")
+            raise InvalidSetting(
+                "max_mib and body_timeout_s must be above 0, and shutdown_s at least 0."
+            )
         if self.max_waiting_mib < self.max_mib:
             raise InvalidSetting(
                 f"Requests of up to {self.max_mib} MiB do not fit into {self.max_waiting_mib} MiB: raise "
@@ -57,8 +59,8 @@ class ServeConfig:
             )
         if not 0 <= self.port <= 65535 or self.forward_batch < 1 or self.max_connections < 1:
             raise InvalidSetting(
-                f"Expected a port in 0..65535 and at least 1 clip and connection, got port {self.port}, "
-                f"{self.forward_batch} and {self.max_connections}."
+                "port must be in 0..65535, forward_batch and max_connections at least 1, got "
+                f"{self.port}, {self.forward_batch} and {self.max_connections}."
             )
 
     @property
@@ -82,13 +84,13 @@ def read_token(config: ServeConfig) -> str | None:
             )
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidSetting(
-                f"Expected the token in {config.token_file}, got: {error}."
+                f"The token in {config.token_file} cannot be read: {error}."
             ) from error
         if not token:
-            raise InvalidSetting(f"Expected a token in {config.token_file}, got an empty file.")
+            raise InvalidSetting(f"{config.token_file} is empty. Write the token into it.")
     if token is None and not is_loopback(config.host):
         raise InvalidSetting(
-            f"Expected a token, because {config.host} can be reached from other machines, got none. "
+            f"{config.host} can be reached from other machines, so the server needs a token. "
             f"Run: export {TOKEN_VARIABLE}=$(openssl rand -hex 32)"
         )
     return token
@@ -107,7 +109,7 @@ def bind(config: ServeConfig) -> socket.socket:
     except OSError as error:
         listener.close()
         raise InvalidSetting(
-            f"Expected to listen on {config.host}:{config.port}, got: {error}. "
+            f"Cannot listen on {config.host}:{config.port}: {error}. "
             "Choose another --port, or 0 for any free one."
         ) from error
     return listener

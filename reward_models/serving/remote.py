@@ -99,7 +99,9 @@ class RemoteReward:
         if encoding not in ENCODINGS:
             raise UnknownName("encoding", encoding, ENCODINGS)
         if not 1 <= max_clips <= MAX_CLIPS or max_bytes < 1:
-            raise InvalidSetting(f"Expected 1 to {MAX_CLIPS} clips at a time, got {max_clips}.")
+            raise InvalidSetting(
+                f"max_clips must be in 1..{MAX_CLIPS}, and max_bytes at least 1; got {max_clips} and {max_bytes}."
+            )
         self.url = check_url(url)
         self._token = None if token is None else check_key(token, "the token")
         self._timeout_s = timeout_s
@@ -246,7 +248,7 @@ class RemoteReward:
                 self.connect()
             except InvalidMessage as error:
                 raise RewardModelFailure(
-                    f"Expected scores from {self.url}, got something else: {error}"
+                    f"The answer of {self.url} holds no scores: {error}"
                 ) from error
         raise RewardModelFailure(
             f"The server at {self.url} changes its model all the time: several servers behind one address "
@@ -284,8 +286,8 @@ class RemoteReward:
                 raise Transient(f"a part of an answer in {self._timeout_s} s")
             if len(answer) > MAX_ANSWER_BYTES:
                 raise RewardModelFailure(
-                    f"Expected an answer of at most {MAX_ANSWER_BYTES} bytes from {self.url}, got "
-                    "more. Check that `roboreward serve` listens there."
+                    f"The answer of {self.url} has more than {MAX_ANSWER_BYTES} bytes. "
+                    "Check that `roboreward serve` listens there."
                 )
         return bytes(answer)
 
@@ -304,7 +306,7 @@ class RemoteReward:
             after = retry_after_s(response.headers.get("retry-after"))
             return Transient(f"status {status} {message}".strip(), after)
         return RewardModelFailure(
-            f"Expected a score from {self.url}, got status {status} {message}".strip()
+            f"{self.url} answered with status {status} {message}".strip()
             + ". Check that `roboreward serve` listens there."
         )
 

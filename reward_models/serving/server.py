@@ -145,7 +145,7 @@ class Service:
         """Answer with a score for each clip, or why it has none; with an error if the only one has none."""
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != MEDIA_TYPE:
-            raise _Refusal(415, f"Expected content of type {MEDIA_TYPE}, got {content_type!r}.")
+            raise _Refusal(415, f"The content type must be {MEDIA_TYPE}, got {content_type!r}.")
         limit = self._config.max_bytes
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
@@ -172,10 +172,10 @@ class Service:
         try:
             return await asyncio.wait_for(_read(request, self._config.max_bytes), timeout_s)
         except asyncio.TimeoutError:
-            message = f"Expected the whole request within {timeout_s} s, got a part of it."
+            message = f"Only a part of the request arrived within {timeout_s} s. Send it again."
             raise _Refusal(408, message) from None
         except ClientDisconnect:
-            raise _Refusal(400, "Expected a whole request, got a part of it.") from None
+            raise _Refusal(400, "Only a part of the request arrived. Send it again.") from None
 
 
 async def _answer(request: Request, token: str | None, act: Callable[[], Any]) -> Response:
@@ -190,7 +190,7 @@ async def _answer(request: Request, token: str | None, act: Callable[[], Any]) -
             headers["www-authenticate"] = "Bearer"
         return _error(refusal.status, refusal.kind, str(refusal), headers)
     except QueueFull:
-        message = "Expected room in the queue, got a full one. Ask again in a second."
+        message = "The queue is full. Send the request again in a second."
         return _error(503, "QueueFull", message, {"retry-after": "1"})
     except InvalidMessage as error:
         return _error(400, "InvalidMessage", str(error))
@@ -209,7 +209,7 @@ def _check_token(request: Request, token: str | None) -> None:
     if not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
         raise _Refusal(
             401,
-            f"Expected the token of this server, got {'another' if sent else 'none'}. "
+            f"The request carries {'the wrong' if sent else 'no'} token. "
             f"Set {TOKEN_VARIABLE} to the token that the server was started with.",
             kind="InvalidToken",
         )
@@ -227,7 +227,7 @@ async def _read(request: Request, limit: int) -> bytes:
 
 def _too_large(limit: int, got: str) -> str:
     return (
-        f"Expected a request of at most {limit} bytes, got {got}. Send fewer clips at a time, or start "
+        f"A request may have at most {limit} bytes, got {got}. Send fewer clips at a time, or start "
         "the server with a larger --max-mib."
     )
 

@@ -101,13 +101,13 @@ def unpack_clips(body: bytes, max_pixel_bytes: int) -> Request:
     metadata, entries = _read_header(body)
     if sum(math.prod(entry["shape"]) for entry in entries) > max_pixel_bytes:
         raise InvalidMessage(
-            f"Expected frames of at most {max_pixel_bytes} bytes, got more. Send fewer at a time."
+            f"The frames have more than {max_pixel_bytes} bytes. Send fewer at a time."
         )
     try:
         # Checked by the library: each tensor as long as its shape says, and together the whole message.
         blocks = safetensors.numpy.load(body)
     except SafetensorError as error:
-        raise InvalidMessage(f"Expected a safetensors file, got: {error}") from error
+        raise InvalidMessage(f"The message is no valid safetensors file: {error}") from error
     clips = [
         _read_clip(blocks[str(i)], entry, metadata["encoding"]) for i, entry in enumerate(entries)
     ]
@@ -137,7 +137,7 @@ def unpack_protocol(sent: Any) -> Protocol | None:
         } if len(sent) == 5 and 0 < fps <= MAX_FPS and most >= 1:
             return Protocol(**sent)
     raise InvalidMessage(
-        "Expected a choice of frames (fps, min_frames, max_frames, min_pixels, max_pixels), got other JSON."
+        "The protocol lacks a valid choice of frames: fps, min_frames, max_frames, min_pixels, max_pixels."
     )
 
 
@@ -152,7 +152,7 @@ def pack_outcomes(outcomes: Sequence[Outcome]) -> bytes:
         return json.dumps(message, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise InvalidScore(
-            f"Expected a score that JSON can hold, got: {error}. "
+            f"JSON cannot hold this score: {error}. "
             "Put plain numbers, texts and lists into its manifest."
         ) from error
 
@@ -169,8 +169,8 @@ def unpack_outcomes(body: bytes, clips: int) -> list[Outcome]:
         case {"version": int(), "scores": list(entries)} if len(entries) == clips:
             return [_unpack_outcome(entry) for entry in entries]
         case {"scores": list(entries)}:
-            raise InvalidMessage(f"Expected {clips} scores, got {len(entries)}.")
-    raise InvalidMessage("Expected an answer with scores, got other JSON.")
+            raise InvalidMessage(f"{clips} clips need as many scores, got {len(entries)}.")
+    raise InvalidMessage("The answer holds no list of scores.")
 
 
 def pack_error(error: RoboRewardError) -> dict[str, Any]:
@@ -209,8 +209,8 @@ def _unpack_outcome(entry: Any) -> Outcome:
                 p = None if probabilities is None else np.array(probabilities, dtype=np.float64)
                 return ProgressScore(level, p, float(off_format), text, manifest)
             except (InvalidScore, TypeError, ValueError) as error:
-                raise InvalidMessage(f"Expected a score, got: {error}") from error
-    raise InvalidMessage("Expected a score with level, probabilities and text, got other JSON.")
+                raise InvalidMessage(f"The answer holds an invalid score: {error}") from error
+    raise InvalidMessage("A score in the answer lacks a valid level, probabilities or text.")
 
 
 def _encode(frames: np.ndarray, encoding: Encoding) -> np.ndarray:
@@ -227,12 +227,12 @@ def _encode(frames: np.ndarray, encoding: Encoding) -> np.ndarray:
 def _read_clip(block: np.ndarray, entry: Mapping[str, Any], encoding: str) -> Clip:
     shape = tuple(entry["shape"])
     if zlib.crc32(block.data) != entry["crc32"]:
-        raise InvalidMessage(
-            "Expected frames with the checksum of the header, got others. Send them again."
-        )
+        raise InvalidMessage("The frames do not have the checksum of the header. Send them again.")
     frames = _decode_png(block, shape) if encoding == "png" else block
     if frames.shape != shape:
-        raise InvalidMessage(f"Expected frames of shape {shape}, got {frames.shape}.")
+        raise InvalidMessage(
+            f"Frames must have the shape {shape} of the header, got {frames.shape}."
+        )
     indices = None if entry["indices"] is None else np.array(entry["indices"], np.int64)
     return Clip(frames, entry["task"], entry["fps"], indices, entry["num_frames"])
 
@@ -248,12 +248,12 @@ def _decode_png(block: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
                 shape[2],
             ) or image.mode != "RGB":
                 raise InvalidMessage(
-                    f"Expected an RGB picture of {shape[0]} frames of {shape[1:3]} pixels (height, width), "
-                    f"as the header says, got {image.mode} of {(image.height, image.width)}."
+                    f"By the header it is RGB with {shape[0]} frames of {shape[1:3]} pixels (height, "
+                    f"width), but it is {image.mode} of {(image.height, image.width)}."
                 )
             return np.array(image).reshape(shape)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidMessage(f"Expected a PNG file, got: {error}") from error
+        raise InvalidMessage(f"The PNG picture of the frames is invalid: {error}") from error
 
 
 def _read_header(body: bytes) -> tuple[Mapping[str, str], list[Any]]:
@@ -261,8 +261,8 @@ def _read_header(body: bytes) -> tuple[Mapping[str, str], list[Any]]:
     size = int.from_bytes(body[:8], "little")
     if len(body) < 8 or size > min(MAX_HEADER_BYTES, len(body) - 8):
         raise InvalidMessage(
-            f"Expected a header of at most {MAX_HEADER_BYTES} bytes inside the message, got a length "
-            f"of {size} in a message of {len(body)}."
+            f"The header must have at most {MAX_HEADER_BYTES} bytes and fit into the message, got {size} "
+            f"in a message of {len(body)}."
         )
     header = _json(body[8 : 8 + size])
     match header:
@@ -278,7 +278,7 @@ def _read_header(body: bytes) -> tuple[Mapping[str, str], list[Any]]:
         }:
             entries = _json(text)
             if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_CLIPS:
-                raise InvalidMessage(f"Expected a list of 1 to {MAX_CLIPS} clips, got another.")
+                raise InvalidMessage(f"The metadata must hold a list of 1 to {MAX_CLIPS} clips.")
             for entry in entries:
                 _check_entry(entry)
             tensors = {name: header[name] for name in header if name != "__metadata__"}
@@ -286,10 +286,10 @@ def _read_header(body: bytes) -> tuple[Mapping[str, str], list[Any]]:
                 isinstance(tensor, dict) and tensor.get("dtype") == "U8"
                 for tensor in tensors.values()
             ):
-                raise InvalidMessage("Expected one uint8 tensor of each clip, got others.")
+                raise InvalidMessage("Each clip must have exactly one uint8 tensor.")
             return metadata, entries
     raise InvalidMessage(
-        f"Expected metadata with version, encoding ({', '.join(ENCODINGS)}), protocol and clips, got other JSON."
+        f"The metadata lacks a valid version, encoding ({', '.join(ENCODINGS)}), protocol or clips."
     )
 
 
@@ -304,20 +304,16 @@ def _check_entry(entry: Any) -> None:
             "num_frames": None | int() as num_frames,
         }:
             if not 0 < fps <= MAX_FPS:
-                raise InvalidClip(
-                    f"Expected a frame rate in (0, {MAX_FPS:.0f}] Hz, got {fps!r:.40}."
-                )
+                raise InvalidClip(f"fps must be in (0, {MAX_FPS:.0f}] Hz, got {fps!r:.40}.")
             check_length(task)
             if min(t, h, w) < 1:
-                raise InvalidMessage(f"Expected a shape above 0, got {(t, h, w, 3)}.")
+                raise InvalidMessage(f"The shape must be above 0 everywhere, got {(t, h, w, 3)}.")
             whole = [type(i) is int and 0 <= i < 2**62 for i in [*(indices or []), num_frames or 0]]
             if not all(whole):
-                raise InvalidMessage(
-                    "Expected whole numbers >= 0 as indices of frames, got others."
-                )
+                raise InvalidMessage("The indices of frames must be whole numbers >= 0.")
             return
     raise InvalidMessage(
-        "Expected task, fps, shape [T, H, W, 3], crc32, indices and num_frames of each clip, got other JSON."
+        "A clip lacks a valid task, fps, shape [T, H, W, 3], crc32, indices or num_frames."
     )
 
 
@@ -332,7 +328,7 @@ def check_length(task: str) -> None:
 
 def _other_version(version: object) -> str:
     return (
-        f"Expected version {VERSION} of the format, got version {version!r:.20}. "
+        f"The message has version {version!r:.20} of the format, this machine {VERSION}. "
         "Install the same version of roboreward-gym on both machines."
     )
 
@@ -341,4 +337,4 @@ def _json(data: bytes | str) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InvalidMessage(f"Expected JSON, got: {error}") from error
+        raise InvalidMessage(f"This is no valid JSON: {error}") from error

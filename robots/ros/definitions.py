@@ -36,7 +36,7 @@ def parse_fields(text: str) -> tuple[Field, ...]:
             continue
         if len(words) != 2 or not words[1].isidentifier():
             raise InvalidDefinition(
-                f"Expected '<type> <name>' in line {number}, got {line.strip()!r}."
+                f"Line {number} must read '<type> <name>', got {line.strip()!r}."
             )
         fields.append(Field(*words))
     return tuple(fields)
@@ -51,7 +51,7 @@ def parse_definition(text: str) -> tuple[tuple[Field, ...], ...]:
         else:
             parts[-1].append(line)
     if len(parts) > 2:
-        raise InvalidDefinition(f"Expected at most one '---' line, got {len(parts) - 1}.")
+        raise InvalidDefinition(f"A definition has at most one '---' line, got {len(parts) - 1}.")
     return tuple(parse_fields("\n".join(part)) for part in parts)
 
 

@@ -84,7 +84,7 @@ def make_camera(
 ) -> GlCamera | RayCamera:
     """An OpenGL camera, or the ray-casting one with a warning that names the missing packages."""
     if height < 16 or width < 16:
-        raise CameraError(f"Expected an image of at least 16x16 pixels, got {height}x{width}.")
+        raise CameraError(f"Images must have at least 16x16 pixels, got {height}x{width}.")
     try:
         return GlCamera(model, height, width, camera)
     except (*RENDERER_ERRORS, mujoco.FatalError) as error:  # the latter: a screen that is not there

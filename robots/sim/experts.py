@@ -127,7 +127,7 @@ def _waypoints(scene: Scene, task: str) -> Iterator[Waypoint]:
             if drawer in words or "both" in words:
                 yield from (_pull if words[0] == "open" else _push)(scene, drawer)
     else:
-        raise TypeError(f"Expected a scene with scripted experts, got {type(scene).__name__}.")
+        raise TypeError(f"The scene {type(scene).__name__} has no scripted experts.")
 
 
 def _at(xy: np.ndarray, z: float) -> np.ndarray:

@@ -77,7 +77,7 @@ def taken_at(what: str, stamp_s: float, now: float, wall: float) -> float:
     delay = wall - stamp_s
     if not -FUTURE_S <= delay <= MAX_CLOCK_DIFFERENCE_S:
         raise ArmFault(
-            f"Expected {what} stamped with the present time, got one {delay:.2f} s old by its stamp. "
+            f"By their stamp the {what} are {delay:.2f} s old. "
             "A clock jumped, or the clocks of robot and computer differ: synchronise them (chrony)."
         )
     return now - max(0.0, delay)
@@ -119,19 +119,19 @@ class JointFeed:
         arm, names = len(ARM_JOINTS), message.names
         if names[:arm] != ARM_JOINTS or not {"left_finger", GRIPPER} <= set(names):
             raise ArmFault(
-                f"Expected joint states of {', '.join(ARM_JOINTS)}, {GRIPPER} and left_finger, in this "
-                f"order, got {', '.join(names) or 'none'}. Is this the driver of a wx250s?"
+                f"The joint states have the joints {', '.join(names) or 'none'}, those of a wx250s "
+                f"{', '.join(ARM_JOINTS)}, {GRIPPER} and left_finger, in this order. Launch its driver."
             )
         count = len(names)
         for name in ("positions", "velocities", "efforts"):
             if len(getattr(message, name)) != count:
                 raise ArmFault(
-                    f"Expected {count} {name} in a joint state, got {len(getattr(message, name))}."
+                    f"A joint state of {count} joints needs as many {name}, got {len(getattr(message, name))}."
                 )
         finger, gripper = names.index("left_finger"), names.index(GRIPPER)
         joints, finger_m = message.positions[:arm], float(message.positions[finger])
         if not np.isfinite([*joints, finger_m]).all():
-            raise ArmFault(f"Expected finite joint positions, got {message.positions}.")
+            raise ArmFault(f"Joint positions must be finite, got {message.positions}.")
         safety.check_joints_possible(joints)
         taken_s = taken_at("joint states", message.stamp_s, now, wall)
         self._check_speed(joints, taken_s)

@@ -53,13 +53,13 @@ def to_rgb(image: RawImage) -> np.ndarray:
 def _raw_to_rgb(image: RawImage) -> np.ndarray:
     if image.encoding not in CHANNELS:
         raise CameraError(
-            f"Expected an image encoded as {' or '.join(CHANNELS)}, got {image.encoding!r}. "
+            f"The image encoding must be {' or '.join(CHANNELS)}, got {image.encoding!r}. "
             "Configure the camera's node, or subscribe to its colour topic."
         )
     channels, rows = CHANNELS[image.encoding], np.frombuffer(image.data, np.uint8)
     if rows.size != image.height * image.step or image.step < image.width * channels:
         raise CameraError(
-            f"Expected {image.height} rows of at least {image.width * channels} bytes, "
+            f"An image must have {image.height} rows of at least {image.width * channels} bytes, "
             f"got {rows.size} bytes with {image.step} per row."
         )
     pixels = rows.reshape(image.height, image.step)[:, : image.width * channels]
@@ -71,7 +71,7 @@ def _compressed_to_rgb(image: RawImage) -> np.ndarray:
     data = np.frombuffer(image.data, np.uint8)
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if decoded is None:
-        raise CameraError(f"Expected a JPEG or PNG image, got {data.size} bytes that are none.")
+        raise CameraError(f"These {data.size} bytes are no JPEG or PNG image.")
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
@@ -85,7 +85,7 @@ def fit_4_3(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = rgb.shape[:2]
     if height == 0 or abs(width * 3 - height * 4) > 4:
         raise CameraError(
-            f"Expected a 4:3 image such as 640x480, got {width}x{height}. Configure the camera's node."
+            f"Images must be 4:3 such as 640x480, got {width}x{height}. Configure the camera's node."
         )
     if height < size[0] or width < size[1]:
         raise CameraError(

@@ -68,8 +68,8 @@ def check_arm_facts(facts: RobotFacts) -> None:
     """Raise `ArmUnavailable` unless the driver drives the arm that our kinematics are of."""
     if facts.joints != ARM_JOINTS:
         raise ArmUnavailable(
-            f"Expected a driver of the joints {', '.join(ARM_JOINTS)}, in this order, got "
-            f"{', '.join(facts.joints) or 'none'}. Launch it with robot_model:=wx250s."
+            f"The driver has the joints {', '.join(facts.joints) or 'none'}, a wx250s has "
+            f"{', '.join(ARM_JOINTS)}, in this order. Launch it with robot_model:=wx250s."
         )
     for name, limits, ours in (
         ("lower", facts.lower, JOINT_LOWER),
@@ -77,12 +77,12 @@ def check_arm_facts(facts: RobotFacts) -> None:
     ):
         if limits.shape != ours.shape or not np.isfinite(limits).all():
             raise ArmUnavailable(
-                f"Expected {len(ours)} {name} joint limits from the driver, got {limits}. "
+                f"The driver must report {len(ours)} finite {name} joint limits, got {limits}. "
                 "Restart it, and look at its log."
             )
         if (np.abs(limits - ours) > MAX_LIMIT_DIFFERENCE_RAD).any():
             raise ArmUnavailable(
-                f"Expected the {name} joint limits {ours} of a wx250s, got {limits}. "
+                f"The driver reports the {name} joint limits {limits}, those of a wx250s are {ours}. "
                 "Launch the driver with robot_model:=wx250s."
             )
 

@@ -127,5 +127,5 @@ def load_script(path: Path) -> list[tuple[np.ndarray, float]]:
             f"{path} is no JSON list of joints and gripper: {type(error).__name__}: {error}."
         ) from error
     if not poses or any(joints.shape != (len(ARM_JOINTS),) for joints, _ in poses):
-        raise UnreachablePose(f"Expected poses of {len(ARM_JOINTS)} joints in {path}, got {poses}.")
+        raise UnreachablePose(f"Poses in {path} must have {len(ARM_JOINTS)} joints, got {poses}.")
     return poses

@@ -74,11 +74,11 @@ class Fault:
             if value is None and name == "for_s":
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise InvalidSetting(f"Expected a number for {name}, got {value!r}.")
+                raise InvalidSetting(f"{name} must be a number, got {value!r}.")
             if not math.isfinite(value) or (value < 0.0 and name != "offset_s"):
-                raise InvalidSetting(f"Expected a finite {name} >= 0, got {value!r}.")
+                raise InvalidSetting(f"{name} must be finite and >= 0, got {value!r}.")
         if self.probability > 1.0:
-            raise InvalidSetting(f"Expected a probability in 0..1, got {self.probability}.")
+            raise InvalidSetting(f"probability must be in 0..1, got {self.probability}.")
 
 
 def parse_fault(text: str) -> Fault | None:
@@ -91,9 +91,9 @@ def parse_fault(text: str) -> Fault | None:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidSetting(f"Expected a JSON object, got {text!r} ({error}).") from error
+        raise InvalidSetting(f"{text!r} is no JSON object ({error}).") from error
     if not isinstance(values, dict):
-        raise InvalidSetting(f"Expected a JSON object, got {text!r}.")
+        raise InvalidSetting(f"{text!r} is no JSON object.")
     known = [field.name for field in fields(Fault)]
     for key in values:
         if key not in known:
@@ -101,7 +101,7 @@ def parse_fault(text: str) -> Fault | None:
     if not values:
         return None
     if "kind" not in values:
-        raise InvalidSetting(f"Expected a 'kind', got {text!r}. Known: {', '.join(KINDS)}.")
+        raise InvalidSetting(f"{text!r} has no 'kind'. Choose one of {', '.join(KINDS)}.")
     return Fault(**values)
 
 

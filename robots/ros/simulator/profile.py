@@ -31,7 +31,7 @@ class Trapezoid:
     def __post_init__(self) -> None:
         if not 0.0 <= 2.0 * self.ramp <= self.duration + 1e-9:
             raise ValueError(
-                f"Expected 0 <= 2 * ramp <= duration, got {self.ramp} and {self.duration}."
+                f"0 <= 2 * ramp <= duration must hold, got {self.ramp} and {self.duration}."
             )
 
     @property

@@ -119,9 +119,7 @@ class SimulatedRobot:
             InvalidSetting: Another number of values than of joints; nothing moves then.
         """
         if len(values) != len(joints):
-            raise InvalidSetting(
-                f"Expected {len(joints)} commands for {joints}, got {len(values)}."
-            )
+            raise InvalidSetting(f"{joints} need {len(joints)} commands, got {len(values)}.")
         for joint, value in zip(joints, values, strict=True):
             self._servo(joint).command(value)
 
@@ -134,10 +132,10 @@ class SimulatedRobot:
         if self._path:
             raise InvalidSetting("Another trajectory is running; the new one is rejected.")
         if len(path) < 2:
-            raise InvalidSetting(f"Expected a trajectory of two points or more, got {len(path)}.")
+            raise InvalidSetting(f"A trajectory needs at least 2 points, got {len(path)}.")
         for _, values in path:
             if len(values) != len(joints):
-                raise InvalidSetting(f"Expected {len(joints)} values a point, got {len(values)}.")
+                raise InvalidSetting(f"Each point needs {len(joints)} values, got {len(values)}.")
         self._path = [(self.time + after, list(joints), values) for after, values in path]
 
     def set_mode(
@@ -208,7 +206,9 @@ class SimulatedRobot:
             self.set_torque(joints, enable=bool(value))
             return
         if register not in names:
-            raise InvalidSetting(f"Expected one of {[*names, 'Torque_Enable']}, got {register!r}.")
+            raise InvalidSetting(
+                f"The register must be one of {[*names, 'Torque_Enable']}, got {register!r}."
+            )
         for joint in joints:
             setattr(self._servo(joint).settings, names[register], value)
 

@@ -312,7 +312,7 @@ class InterbotixArmXSInterface:
         info = self.core.robot_get_robot_info("group", self.group_name)
         if info.mode not in POSITION_MODES or info.profile_type != "time":
             raise MotionRefused(
-                f"Expected group {self.group_name!r} in position mode with a time profile, got {info.mode!r} with "
-                f"{info.profile_type!r}. In the sleep pose, since a change of mode drops the arm, call "
+                f"Group {self.group_name!r} is in mode {info.mode!r} with a {info.profile_type!r} profile, not in "
+                "position mode with a time profile. In the sleep pose, since a change of mode drops the arm, call "
                 "core.robot_set_operating_modes('group', 'arm', 'position', 'time', 2000, 300)."
             )

@@ -94,7 +94,7 @@ class ToyScene:
 
     def __init__(self, arm: MujocoArm, layout: Layout = "sides") -> None:
         if layout not in ("sides", "any"):
-            raise InvalidSetting(f"Expected layout 'sides' or 'any', got {layout!r}.")
+            raise InvalidSetting(f"layout must be 'sides' or 'any', got {layout!r}.")
         self._arm, self._layout = arm, layout
         self._fresh = True
         self.start = self.before = self.now = self._read()
