@@ -117,12 +117,12 @@ class Observer:
     def inject(self, fault: dict[str, Any]) -> float:
         """Begin a fault, or end all with `{}`; returns the date [s]."""
         if not self._fault.wait_for_service(timeout_sec=30.0):
-            raise SystemExit("Expected the simulated driver, got none.")
+            raise SystemExit("The simulated driver is not running. Start it first.")
         began, answered = time.time(), threading.Event()
         future = self._fault.call_async(SetFault.Request(fault=json.dumps(fault)))
         future.add_done_callback(lambda _: answered.set())
         if not answered.wait(5.0) and fault.get("kind") != "driver_death":
-            raise SystemExit(f"Expected an answer to the fault {fault}, got none.")
+            raise SystemExit(f"The simulated driver did not answer to the fault {fault}.")
         return began
 
     def last(self, since: float, faster_than: float = STILL_RAD_S) -> float | None:

@@ -91,7 +91,7 @@ class LatencyConfig:
 
     def __post_init__(self) -> None:
         if min((self.repeats, self.threads, *self.frames, *self.batches)) < 1:
-            raise ValueError("Expected repeats, threads, frames and batches of at least 1.")
+            raise ValueError("repeats, threads, frames and batches must be at least 1.")
 
     @property
     def cells(self) -> list[Cell]:

@@ -86,7 +86,7 @@ def main() -> None:
     assert scored_reward(0) == 0.0
     example: dict[str, Any] = {}
     exec(compile(readme_example(), "README.md", "exec"), example)
-    assert example["terminated"], "Expected the README's example to play an episode to its end."
+    assert example["terminated"], "The example of the README did not play an episode to its end."
     message = message_of_missing_extra()
     assert ".[models]" in message, message
     loaded = [name for name in HEAVY if name in sys.modules]

@@ -400,7 +400,7 @@ def test_other_hosts_need_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     file.write_text("\n")
     with pytest.raises(InvalidSetting, match="is empty"):
         read_token(ServeConfig(token_file=file))
-    with pytest.raises(InvalidSetting, match="token in .* cannot be read"):
+    with pytest.raises(InvalidSetting, match=r"token in .* cannot be read"):
         read_token(ServeConfig(token_file=tmp_path / "none"))
 
 

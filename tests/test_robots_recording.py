@@ -58,7 +58,7 @@ def test_a_spoiled_episode_is_kept_with_its_reason_and_never_scored(tmp_path: Pa
     assert kept.invalid is not None
     assert "image must be at most 0.5 s old, got 2.00 s" in kept.invalid
     assert (len(kept), kept.truncated) == (2, False)
-    with pytest.raises(EpisodeFileError, match="An invalid episode .* cannot have a score"):
+    with pytest.raises(EpisodeFileError, match=r"An invalid episode .* cannot have a score"):
         inner.attach_score(ProgressScore(level=5))
 
 

@@ -258,7 +258,7 @@ def test_a_hurt_arm_spoils_the_episode_and_the_next_reset_goes_on() -> None:
 def test_where_nobody_knows_the_truth_it_is_nan() -> None:
     class RealTable(EmptyScene):
         def level(self, task: str) -> int:
-            raise NoTruth("Expected a simulation, got a real table.")
+            raise NoTruth("A real table has no simulated truth.")
 
     env = WidowXEnv(FakeArm(), RealTable(), "wave")
     _, info = env.reset(seed=0)
