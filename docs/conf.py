@@ -47,7 +47,13 @@ apidoc_modules = [
     {
         "path": f"../{package}",
         "destination": f"api/{package}",
-        "exclude_patterns": ["**/lerobot_plugin/*", "**/ros/**", "**/weights/**"],
+        "exclude_patterns": [
+            "**/lerobot_plugin/*",
+            "**/ros/**",
+            "**/environments/*ros*",
+            "**/environments/reference*",
+            "**/weights/**",
+        ],
         "separate_modules": True,
         "module_first": True,
     }
