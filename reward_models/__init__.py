@@ -1,1 +1,1 @@
-"""Judges of robot episodes: RoboReward and its small relative nano, their data, training and benchmark."""
+"""Reward models of robot episodes: RoboReward and its small relative nano, their data, training and benchmark."""

@@ -1,4 +1,4 @@
-"""A small HTTP server that plays the APIs of judges on loopback, and every way in which they break."""
+"""A small HTTP server that plays the APIs of LLM judges on loopback, and every way in which they break."""
 
 import json
 import threading

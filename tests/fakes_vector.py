@@ -45,7 +45,7 @@ class ColourEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     @property
     def task(self) -> str:
-        """A command that changes with each episode."""
+        """A task that changes with each episode."""
         return f"episode {self.episode} of {self.index}"
 
     def reset(
@@ -75,7 +75,7 @@ class ColourEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
 
 class ColourModel:
-    """Says level 3, and in the manifest the mean colour of the last frame."""
+    """Returns level 3, and in the manifest the mean colour of the last frame."""
 
     def __init__(self) -> None:
         self.clips: list[Clip] = []

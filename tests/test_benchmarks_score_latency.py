@@ -112,16 +112,16 @@ def test_ratios_of_each_cell_their_median_and_the_worst() -> None:
 
 
 def test_a_single_clip_is_given_all_cores_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
-    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    seen_threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", seen_threads.append)
     monkeypatch.setattr(score_latency, "free_cores", lambda: 4)
 
-    class Judge:
+    class Model:
         def score(self, clips: list[Clip]) -> None:
-            told.append(-len(clips))
+            seen_threads.append(-len(clips))
 
-    score_latency.score_on_all_cores(Judge(), [random_clip(4)], 1)  # ty: ignore[invalid-argument-type]
-    assert told == [4, -1, 1]
+    score_latency.score_on_all_cores(Model(), [random_clip(4)], 1)  # ty: ignore[invalid-argument-type]
+    assert seen_threads == [4, -1, 1]
 
 
 def test_the_wrappers_way_enlarges_frames_and_shows_the_video_first() -> None:

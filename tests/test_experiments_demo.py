@@ -21,7 +21,7 @@ pytest.importorskip("mujoco")
 
 
 class Shortsighted:
-    """Judges by how much the last frame differs from the first."""
+    """Scores by how much the last frame differs from the first."""
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         changed = [abs(c.frames[-1].astype(int) - c.frames[0]).mean() for c in clips]

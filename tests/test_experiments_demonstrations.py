@@ -70,7 +70,7 @@ def test_rows_hold_what_was_seen_before_the_action_that_was_executed() -> None:
 def test_a_command_that_is_done_at_the_start_is_not_demonstrated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chosen: list[tuple[bool, str]] = []  # whether the right drawer began shut, and the command
+    chosen: list[tuple[bool, str]] = []  # whether the right drawer began shut, and the task
     make = demonstrations.ScriptedExpert
 
     def spy(base: Any, task: str, *rest: Any) -> Any:

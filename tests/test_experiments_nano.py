@@ -1,4 +1,4 @@
-"""The judge in the box, asked about real episodes of the simulation."""
+"""The shipped reward model on real episodes of the simulation."""
 
 import json
 from pathlib import Path
@@ -21,16 +21,16 @@ SEEDS = range(900_000_000, 900_000_004)
 
 @pytest.fixture(scope="module")
 def nano() -> RoboReward:
-    judge = load_reward_model("roboreward-nano")
-    assert isinstance(judge, RoboReward)
-    return judge
+    model = load_reward_model("roboreward-nano")
+    assert isinstance(model, RoboReward)
+    return model
 
 
 @pytest.fixture(scope="module")
-def films() -> list[np.ndarray]:
+def videos() -> list[np.ndarray]:
     """Scripted episodes that put the duck on the towel, `(41, H, W, 3)` each."""
     env = gym.make("robots:WidowXToyOnTowel-v0", render_mode="rgb_array")
-    films = []
+    videos = []
     for seed in SEEDS:
         observation, _ = env.reset(seed=seed)
         expert = ScriptedExpert(
@@ -41,9 +41,9 @@ def films() -> list[np.ndarray]:
             observation, _, _, truncated, info = env.step(expert.act())
             frames.append(observation["image"])
         assert info["truth/success"] == 1.0
-        films.append(np.stack(frames))
+        videos.append(np.stack(frames))
     env.close()
-    return films
+    return videos
 
 
 def levels(nano: RoboReward, clips: list[Clip]) -> np.ndarray:
@@ -53,18 +53,18 @@ def levels(nano: RoboReward, clips: list[Clip]) -> np.ndarray:
 
 
 def test_success_scores_above_another_command_and_an_early_end(
-    nano: RoboReward, films: list[np.ndarray]
+    nano: RoboReward, videos: list[np.ndarray]
 ) -> None:
-    own = levels(nano, [Clip(f, "put the duck on the towel", 5.0) for f in films])
-    other = levels(nano, [Clip(f, "pick up the block", 5.0) for f in films])
-    cut = levels(nano, [Clip(f[:10], "put the duck on the towel", 5.0) for f in films])
+    own = levels(nano, [Clip(f, "put the duck on the towel", 5.0) for f in videos])
+    other = levels(nano, [Clip(f, "pick up the block", 5.0) for f in videos])
+    cut = levels(nano, [Clip(f[:10], "put the duck on the towel", 5.0) for f in videos])
     assert own.mean() >= 4
     assert other.mean() <= 2
     assert cut.mean() <= 2
 
 
-def test_scores_do_not_depend_on_company(nano: RoboReward, films: list[np.ndarray]) -> None:
-    clips = [Clip(f, "put the duck on the towel", 5.0) for f in films]
+def test_scores_do_not_depend_on_company(nano: RoboReward, videos: list[np.ndarray]) -> None:
+    clips = [Clip(f, "put the duck on the towel", 5.0) for f in videos]
     together = nano.score(clips)
     alone = [nano.score([clip])[0] for clip in clips]
     for a, b in zip(together, alone, strict=True):

@@ -80,14 +80,14 @@ class Slider(gym.Env):
 
 
 class LightMeter:
-    """Judges by how much of the last frame is lit."""
+    """Scores by how much of the last frame is lit."""
 
     def score(self, clips: list[Clip]) -> list[ProgressScore]:
         return [ProgressScore(1 + round(4 * clip.frames[-1].mean() / 255)) for clip in clips]
 
 
 class PixelSum:
-    """Means nothing, but another pixel anywhere in the film is another reward."""
+    """Means nothing, but another pixel anywhere in the recording is another reward."""
 
     def score(self, clips: list[Clip]) -> list[ProgressScore]:
         return [ProgressScore(1 + int(clip.frames.sum(dtype=np.int64)) % 5) for clip in clips]

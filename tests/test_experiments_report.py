@@ -40,9 +40,9 @@ def page(**changes: object) -> Page:
         "final": Rate(9, 10),
         "training": training,
         "videos": [EpisodeVideo(episode(), 5.0, "Before"), EpisodeVideo(episode(), 5.0, "After")],
-        "curve_note": "Only the judge.",
+        "curve_note": "Only the reward model.",
         "video_note": "The same start.",
-        "groups": [Group("Judged", "Some.", [strip()])],
+        "groups": [Group("Scored", "Some.", [strip()])],
         "table": {"Seed": 0},
     }
     return Page(**{**values, **changes})
@@ -113,7 +113,7 @@ def test_page_shows_rates_with_intervals(tmp_path: Path) -> None:
 
 
 def test_markup_in_a_task_is_text(tmp_path: Path) -> None:
-    groups = [Group("Judged", "", [strip(task="<script>alert(1)</script>")])]
+    groups = [Group("Scored", "", [strip(task="<script>alert(1)</script>")])]
     text = page(groups=groups).write(tmp_path / "report.html").read_text()
     assert "<script>" not in text
     assert "&lt;script&gt;" in text

@@ -60,7 +60,7 @@ def test_blind_truth_leaves_nothing_true_in_any_step() -> None:
 
 
 @pytest.mark.parametrize(("action", "reward"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
-def test_oracle_pays_the_true_level_at_the_end_only(action: float, reward: float) -> None:
+def test_oracle_returns_the_true_level_at_the_end_only(action: float, reward: float) -> None:
     lamp = Lamp()
     env = VLMRewardWrapper(lamp, TrueLevel(lamp))
     assert [r for r, _ in play(env, action)] == [0.0, 0.0, reward]
@@ -74,7 +74,7 @@ def test_oracle_answers_for_the_command_that_is_asked() -> None:
     assert [score.level for score in TrueLevel(lamp).score(clips)] == [5, 1]
 
 
-def test_constant_pays_the_same_whatever_happens() -> None:
+def test_constant_returns_the_same_reward_for_any_episode() -> None:
     rewards = {
         action: play(VLMRewardWrapper(Lamp(), reward_model_for(CONSTANT, Lamp())), action)[-1][0]
         for action in (0.0, 1.0)
@@ -87,7 +87,7 @@ def test_only_the_oracle_is_given_the_environment() -> None:
     assert reward_model_for(NANO, Lamp()) == NANO  # a name: the plugin resolves it
 
 
-def test_judge_is_paid_for_what_it_saw_also_when_the_truth_is_hidden() -> None:
+def test_reward_model_reward_follows_the_frames_where_truth_differs() -> None:
     class Grey:
         def score(self, clips: list[Clip]) -> list[ProgressScore]:
             return [ProgressScore(2 if clip.frames[-1].mean() == 128 else 5) for clip in clips]

@@ -24,14 +24,16 @@ from tests.fakes_xs import FakeDriver
 DOWN = np.array([0.4, 0.4, -0.5, 0, 0, 0, -1], np.float32)
 
 
-def stage(folder: Path, judge: RewardModel, **settings: bool) -> tuple[KeepScores, FakeDriver]:
+def stage(
+    folder: Path, reward_model: RewardModel, **settings: bool
+) -> tuple[KeepScores, FakeDriver]:
     driver = FakeDriver()
     arm = XsArm(driver, image_size=(48, 64), timer=driver)
     env = gym.wrappers.TimeLimit(
         WidowXEnv(arm, EmptyScene(), "wave", render_mode="rgb_array"), max_episode_steps=3
     )
     recorded = RecordEpisodes(env, folder)
-    model = ScoreWhileRetreating(judge, recorded, **settings)
+    model = ScoreWhileRetreating(reward_model, recorded, **settings)
     return KeepScores(VLMRewardWrapper(recorded, model, ending="unchanged")), driver
 
 
@@ -56,7 +58,7 @@ def test_the_last_step_returns_the_reward_and_the_score_joins_the_file(tmp_path:
 
 def test_an_arm_that_cannot_retreat_does_not_cost_the_episode(tmp_path: Path) -> None:
     class Unplugs:
-        """A judge during whose thinking the driver dies."""
+        """A reward model during whose call the driver dies."""
 
         def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
             return [ProgressScore(level=5)] * len(clips)
@@ -71,7 +73,7 @@ def test_an_arm_that_cannot_retreat_does_not_cost_the_episode(tmp_path: Path) ->
     assert Episode.load(tmp_path / "episode-000000.npz").invalid is None
 
 
-def test_a_judge_that_stays_away_loses_no_episode(tmp_path: Path) -> None:
+def test_an_unavailable_reward_model_loses_no_episode(tmp_path: Path) -> None:
     env, driver = stage(tmp_path, FailingRewardModel(OSError("no network"), failures=1))
     env.reset(seed=0)
     env.step(DOWN)

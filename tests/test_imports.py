@@ -32,7 +32,7 @@ def test_resolving_the_environment_ids_loads_nothing_heavy() -> None:
     assert heavy_after(code) == set()
 
 
-def test_the_entry_point_modules_of_judges_load_nothing_heavy() -> None:
+def test_entry_point_modules_import_nothing_heavy() -> None:
     code = "from reward_models.nano import load_nano\nimport reward_models.qwen3vl.published, reward_models.commands.doctor"
     assert heavy_after(code) == set()
 

@@ -1,4 +1,4 @@
-"""The real command `lerobot-train`: finds our policy, clones our data set, and weighs it by a judge's progress."""
+"""The real command `lerobot-train`: finds our policy, clones our data set, and weighs it by the progress of a reward model."""
 
 import os
 import shutil

@@ -145,15 +145,15 @@ def test_output_that_nobody_reads_any_more_ends_without_a_traceback(tmp_path: Pa
     assert process.returncode == cli.UNREAD
 
 
-def test_every_judge_has_a_command_to_try_it_in_the_docs() -> None:
+def test_docs_have_a_command_for_every_reward_model() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    judges = project["entry-points"]["roboreward_gym.reward_models"]
+    names = project["entry-points"]["roboreward_gym.reward_models"]
     docs = "".join(
         (ROOT / "docs" / name).read_text(encoding="utf-8")
         for name in ("judges.md", "reward_models.md")
     )
     asked = set(re.findall(r"^roboreward score .*--model ([\w-]+)", docs, re.MULTILINE))
-    assert set(judges) <= asked
+    assert set(names) <= asked
 
 
 def test_the_console_script_names_this_function() -> None:

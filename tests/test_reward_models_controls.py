@@ -1,4 +1,4 @@
-"""Null judges know nothing about success, and say the same thing again."""
+"""Null reward models know nothing about success, and return the same score for the same clip."""
 
 import re
 import subprocess
@@ -19,8 +19,8 @@ from tests.fake_api import a_clip
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def levels(judge: RewardModel, clips: list[Clip]) -> list[int | None]:
-    return [score.level for score in judge.score(clips)]
+def levels(model: RewardModel, clips: list[Clip]) -> list[int | None]:
+    return [score.level for score in model.score(clips)]
 
 
 def still(seconds: float, fps: float = 5.0) -> Clip:
@@ -83,7 +83,7 @@ def test_an_impossible_duration_is_refused(full_s: float) -> None:
         ClockReward(full_s)
 
 
-def test_null_judges_are_known_by_name() -> None:
+def test_null_models_are_registered_by_name() -> None:
     clip = still(4.0)
     assert levels(load_reward_model("constant:2"), [clip]) == [2]
     assert levels(load_reward_model("constant"), [clip]) == [3]
@@ -107,15 +107,15 @@ def test_an_argument_that_makes_no_sense_is_refused(name: str, error: type[Excep
         load_reward_model(name)
 
 
-def test_null_judges_are_certain() -> None:
-    for judge in (ConstantReward(2), RandomReward(), ClockReward()):
-        (score,) = judge.score([still(2.0)])
+def test_null_models_return_certain_scores() -> None:
+    for model in (ConstantReward(2), RandomReward(), ClockReward()):
+        (score,) = model.score([still(2.0)])
         assert score.probabilities is not None
         assert score.probabilities.max() == 1.0
         assert score.manifest["model"]
 
 
-def test_naming_a_judge_loads_nothing_heavy() -> None:
+def test_entry_point_module_imports_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "openai", "google.genai", "httpx", "fastapi", "PIL", "av")
     code = "import sys; import reward_models.judges.by_name\n"
     code += "from roboreward_gym.registry import load_reward_model; load_reward_model('random')\n"
@@ -133,7 +133,7 @@ def test_naming_a_judge_loads_nothing_heavy() -> None:
         ("remote:http://127.0.0.1:1", "httpx", "remote"),
     ],
 )
-def test_a_judge_whose_library_is_missing_says_what_to_install(
+def test_missing_library_raises_with_install_advice(
     name: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in [m for m in sys.modules if m.startswith("reward_models.")]:
@@ -147,7 +147,7 @@ def test_a_judge_whose_library_is_missing_says_what_to_install(
         load_reward_model(name)
 
 
-def test_the_documented_judges_are_known() -> None:
+def test_documented_names_are_registered() -> None:
     documented = (ROOT / "docs" / "judges.md").read_text(encoding="utf-8")
     names = set(re.findall(r"--model ([a-z0-9-]+)", documented))
     assert {"openai", "gemini", "remote", "constant", "random", "clock"} < names

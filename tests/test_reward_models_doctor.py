@@ -70,7 +70,7 @@ def test_a_checkpoint_is_loaded_and_its_protocol_compared(
 
 
 @pytest.mark.parametrize("name", ["checkpoint:/no/where", "roboreward-nanno"])
-def test_a_judge_that_does_not_load_is_a_problem(
+def test_a_model_that_does_not_load_is_a_problem(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, found = findings(capsys, "--model", name)
@@ -79,7 +79,7 @@ def test_a_judge_that_does_not_load_is_a_problem(
     assert found[name].advice
 
 
-def test_a_judge_without_weights_has_nothing_to_time(
+def test_a_model_without_weights_has_nothing_to_time(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     register_reward_model("fake-for-doctor", FakeRewardModel)

@@ -1,4 +1,4 @@
-"""The fault list, judge half: whatever goes wrong ends in an error or an unreadable score, never in a number."""
+"""The faults of a reward model in this process: whatever goes wrong ends in an error or an unreadable score, never in a number."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +14,6 @@ from roboreward_gym import Clip, ProgressScore
 from roboreward_gym.errors import InvalidClip, RewardModelFailure, RoboRewardError
 from tests.tiny_vlm import SMALL_CLIPS, TASK, random_clip, write_tiny_checkpoint
 
-Judge = RoboReward
 FRAMES = random_clip(4).frames
 
 
@@ -24,13 +23,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(folder: Path) -> Judge:
+def shared(folder: Path) -> RoboReward:
     return RoboReward(folder, device="cpu", protocol=SMALL_CLIPS, off_format_limit=1.0)
 
 
 @pytest.fixture
-def judge(shared: Judge) -> Iterator[Judge]:
-    """The same judge for each test, whole again afterwards."""
+def model(shared: RoboReward) -> Iterator[RoboReward]:
+    """The same reward model for each test, whole again afterwards."""
     next_token = shared._next_token
     shared.batch_size = 8
     yield shared
@@ -39,15 +38,15 @@ def judge(shared: Judge) -> Iterator[Judge]:
     shared.decode = "logits"
 
 
-def answer_with(judge: Judge, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def answer_with(model: RoboReward, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Let the model's logits pass through a function."""
-    next_token = judge._next_token
-    judge._next_token = lambda inputs: change(next_token(inputs))
+    next_token = model._next_token
+    model._next_token = lambda inputs: change(next_token(inputs))
 
 
-def run_out_of_memory(judge: Judge, most: int, error: type[Exception]) -> list[int]:
+def run_out_of_memory(model: RoboReward, most: int, error: type[Exception]) -> list[int]:
     """Let the model fail on batches above `most` clips; return the sizes of those that it was given."""
-    next_token, sizes = judge._next_token, []
+    next_token, sizes = model._next_token, []
 
     def limited(inputs: BatchFeature) -> torch.Tensor:
         sizes.append(len(inputs["input_ids"]))
@@ -55,7 +54,7 @@ def run_out_of_memory(judge: Judge, most: int, error: type[Exception]) -> list[i
             raise error("out of memory: tried to allocate 8 GiB")
         return next_token(inputs)
 
-    judge._next_token = limited
+    model._next_token = limited
     return sizes
 
 
@@ -88,15 +87,17 @@ def run_out_of_memory(judge: Judge, most: int, error: type[Exception]) -> list[i
         "narrow",
     ],
 )
-def test_frames_that_no_judge_can_see_are_refused(judge: Judge, frames: Any, message: str) -> None:
+def test_frames_that_no_model_can_read_are_refused(
+    model: RoboReward, frames: Any, message: str
+) -> None:
     with pytest.raises(InvalidClip, match=message):
-        judge.score([Clip(frames, TASK, 5.0)])
+        model.score([Clip(frames, TASK, 5.0)])
 
 
 @pytest.mark.parametrize("fps", [0.0, -5.0, float("nan"), float("inf")])
-def test_an_impossible_frame_rate_is_refused(judge: Judge, fps: float) -> None:
+def test_an_impossible_frame_rate_is_refused(model: RoboReward, fps: float) -> None:
     with pytest.raises(InvalidClip, match="above 0 Hz"):
-        judge.score([Clip(FRAMES, TASK, fps)])
+        model.score([Clip(FRAMES, TASK, fps)])
 
 
 @pytest.mark.parametrize(
@@ -112,22 +113,22 @@ def test_an_impossible_frame_rate_is_refused(judge: Judge, fps: float) -> None:
     ],
 )
 def test_a_task_that_the_prompt_cannot_hold_is_refused(
-    judge: Judge, task: Any, message: str
+    model: RoboReward, task: Any, message: str
 ) -> None:
     with pytest.raises(InvalidClip) as caught:
-        judge.score([Clip(FRAMES, task, 5.0)])
+        model.score([Clip(FRAMES, task, 5.0)])
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("clips", [[FRAMES], ["clip"], [None]], ids=["array", "text", "none"])
-def test_what_is_no_clip_is_refused(judge: Judge, clips: list[Any]) -> None:
+def test_what_is_no_clip_is_refused(model: RoboReward, clips: list[Any]) -> None:
     with pytest.raises(InvalidClip, match="list of clips"):
-        judge.score(clips)
+        model.score(clips)
 
 
-def test_one_bad_clip_spoils_the_call_and_not_just_its_score(judge: Judge) -> None:
+def test_one_bad_clip_spoils_the_call_and_not_just_its_score(model: RoboReward) -> None:
     with pytest.raises(InvalidClip):
-        judge.score([random_clip(4), random_clip(1), random_clip(4)])
+        model.score([random_clip(4), random_clip(1), random_clip(4)])
 
 
 @pytest.mark.parametrize(
@@ -141,40 +142,40 @@ def test_one_bad_clip_spoils_the_call_and_not_just_its_score(judge: Judge) -> No
 )
 @pytest.mark.parametrize("limit", [0.5, 1.0])
 def test_logits_without_meaning_are_unreadable(
-    judge: Judge, change: Callable[[torch.Tensor], torch.Tensor], limit: float
+    model: RoboReward, change: Callable[[torch.Tensor], torch.Tensor], limit: float
 ) -> None:
-    judge.off_format_limit = limit
-    answer_with(judge, change)
-    assert_unreadable(judge.score([random_clip(4)])[0])
+    model.off_format_limit = limit
+    answer_with(model, change)
+    assert_unreadable(model.score([random_clip(4)])[0])
 
 
-def test_one_clip_with_nan_leaves_the_others_readable(judge: Judge) -> None:
+def test_one_clip_with_nan_leaves_the_others_readable(model: RoboReward) -> None:
     def spoil(logits: torch.Tensor) -> torch.Tensor:
         logits = logits.clone()
         logits[1] = float("nan")
         return logits
 
-    answer_with(judge, spoil)
-    first, second, third = judge.score([random_clip(4, seed=s) for s in range(3)])
+    answer_with(model, spoil)
+    first, second, third = model.score([random_clip(4, seed=s) for s in range(3)])
     assert_unreadable(second)
     assert first.readable
     assert third.readable
 
 
-def test_no_mass_on_the_digits_is_unreadable_even_without_a_limit(judge: Judge) -> None:
-    digits = judge._digits
+def test_no_mass_on_the_digits_is_unreadable_even_without_a_limit(model: RoboReward) -> None:
+    digits = model._digits
 
     def forbid(logits: torch.Tensor) -> torch.Tensor:
         return logits.index_fill(-1, digits, float("-inf"))
 
-    answer_with(judge, forbid)
-    assert_unreadable(judge.score([random_clip(4)])[0])
+    answer_with(model, forbid)
+    assert_unreadable(model.score([random_clip(4)])[0])
 
 
-def test_an_answer_off_the_format_is_unreadable(judge: Judge) -> None:
-    judge.off_format_limit = 0.5
-    answer_with(judge, lambda x: x.index_fill(-1, torch.tensor([65]), 1e3))
-    score = judge.score([random_clip(4)])[0]
+def test_an_answer_off_the_format_is_unreadable(model: RoboReward) -> None:
+    model.off_format_limit = 0.5
+    answer_with(model, lambda x: x.index_fill(-1, torch.tensor([65]), 1e3))
+    score = model.score([random_clip(4)])[0]
     assert score.level is None
     assert score.off_format == pytest.approx(1.0)
     assert score.text.startswith("ANSWER: ")
@@ -184,41 +185,43 @@ def test_an_answer_off_the_format_is_unreadable(judge: Judge) -> None:
     "reply", ["", "I cannot tell.", "ANSWER: 7", "ANSWER: 4.5", "ANSWER:", "-1"]
 )
 def test_a_reply_without_a_level_is_unreadable(
-    judge: Judge, monkeypatch: pytest.MonkeyPatch, reply: str
+    model: RoboReward, monkeypatch: pytest.MonkeyPatch, reply: str
 ) -> None:
-    judge.decode = "text"
-    monkeypatch.setattr(judge, "_generate", lambda inputs: [reply] * len(inputs["input_ids"]))
-    score = judge.score([random_clip(4)])[0]
+    model.decode = "text"
+    monkeypatch.setattr(model, "_generate", lambda inputs: [reply] * len(inputs["input_ids"]))
+    score = model.score([random_clip(4)])[0]
     assert score.level is None
     assert score.text == reply
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
-def test_a_batch_too_large_for_the_memory_is_halved(judge: Judge, error: type[Exception]) -> None:
+def test_a_batch_too_large_for_the_memory_is_halved(
+    model: RoboReward, error: type[Exception]
+) -> None:
     clips = [random_clip(4, seed=seed) for seed in range(5)]
-    expected = [score.level for score in judge.score(clips)]
-    sizes = run_out_of_memory(judge, 2, error)
-    assert [score.level for score in judge.score(clips)] == expected
+    expected = [score.level for score in model.score(clips)]
+    sizes = run_out_of_memory(model, 2, error)
+    assert [score.level for score in model.score(clips)] == expected
     assert sizes == [5, 2, 3, 1, 2]
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
-def test_no_memory_for_one_clip_is_an_error(judge: Judge, error: type[Exception]) -> None:
-    run_out_of_memory(judge, 0, error)
+def test_no_memory_for_one_clip_is_an_error(model: RoboReward, error: type[Exception]) -> None:
+    run_out_of_memory(model, 0, error)
     with pytest.raises(RewardModelFailure, match=r"for one clip of 4x32x64x3.*tried to allocate"):
-        judge.score([random_clip(4), random_clip(4)])
+        model.score([random_clip(4), random_clip(4)])
 
 
-def test_an_error_inside_the_model_is_passed_on(judge: Judge) -> None:
+def test_an_error_inside_the_model_is_passed_on(model: RoboReward) -> None:
     def broken(_: BatchFeature) -> torch.Tensor:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    judge._next_token = broken
+    model._next_token = broken
     with pytest.raises(RuntimeError, match="device-side assert"):
-        judge.score([random_clip(4)])
+        model.score([random_clip(4)])
 
 
-def test_mixed_sizes_lengths_and_rates_keep_their_order(judge: Judge) -> None:
+def test_mixed_sizes_lengths_and_rates_keep_their_order(model: RoboReward) -> None:
     clips = [
         random_clip(4, seed=1),
         random_clip(9, seed=2, size=(96, 64)),
@@ -226,24 +229,24 @@ def test_mixed_sizes_lengths_and_rates_keep_their_order(judge: Judge) -> None:
         random_clip(2, seed=4, size=(33 // 8 * 8, 200)),
         random_clip(4, seed=5),
     ]
-    for clip, score in zip(clips, judge.score(clips), strict=True):
+    for clip, score in zip(clips, model.score(clips), strict=True):
         assert score.manifest["frames_total"] == len(clip.frames)
         assert score.manifest["frame_size"] == list(clip.frames.shape[1:3])
-        assert score.level == judge.score([clip])[0].level
+        assert score.level == model.score([clip])[0].level
 
 
-def test_a_very_long_clip_costs_what_eight_frames_cost(judge: Judge) -> None:
+def test_a_very_long_clip_costs_what_eight_frames_cost(model: RoboReward) -> None:
     frames = np.broadcast_to(FRAMES[:1], (100_000, *FRAMES.shape[1:]))
-    manifest = judge.score([Clip(frames, TASK, 30.0)])[0].manifest
+    manifest = model.score([Clip(frames, TASK, 30.0)])[0].manifest
     assert len(manifest["frame_indices"]) == 8
     assert manifest["frame_indices"][-1] == 99_999
 
 
-def test_a_huge_frame_is_brought_into_the_budget(judge: Judge) -> None:
+def test_a_huge_frame_is_brought_into_the_budget(model: RoboReward) -> None:
     frames = np.zeros((2, 2160, 3840, 3), np.uint8)
-    manifest = judge.score([Clip(frames, TASK, 5.0)])[0].manifest
+    manifest = model.score([Clip(frames, TASK, 5.0)])[0].manifest
     height, width = manifest["resized_to"]
-    assert 2 * height * width <= judge.protocol.max_pixels
+    assert 2 * height * width <= model.protocol.max_pixels
 
 
 def test_every_error_of_the_list_is_ours() -> None:

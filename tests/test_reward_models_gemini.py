@@ -235,9 +235,9 @@ def test_the_key_appears_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), fake_server(Reply(response("ANSWER: 5"))) as server:
         judge = make(server)
         (score,) = judge.score([a_clip()])
-        told = f"{judge!r} {score!r}"
+        shown = f"{judge!r} {score!r}"
         judge.close()
-    assert KEY not in told + caplog.text
+    assert KEY not in shown + caplog.text
 
 
 def test_a_name_makes_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:

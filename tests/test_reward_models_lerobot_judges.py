@@ -1,4 +1,4 @@
-"""LeRobot's reward models as judges, and ours as a reward model of LeRobot, with tiny random weights."""
+"""LeRobot's reward models under our names, and ours as a reward model of LeRobot, with tiny random weights."""
 
 import math
 import shutil
@@ -61,10 +61,10 @@ def test_progress_becomes_levels_with_that_mean(progress: float) -> None:
     assert (score.probabilities > 0).sum() <= 2
 
 
-def test_topreward_judges_by_the_probability_of_true(vlm: Path) -> None:
-    judge = load_topreward(str(vlm))
+def test_topreward_scores_by_the_probability_of_true(vlm: Path) -> None:
+    model = load_topreward(str(vlm))
     clips = [random_clip(5, seed=1), random_clip(40, seed=2)]
-    scores = judge.score(clips)
+    scores = model.score(clips)
     for score in scores:
         assert score.manifest["value"] < 0
         assert score.expected == pytest.approx(1 + 4 * math.exp(score.manifest["value"]))
@@ -90,9 +90,9 @@ def test_a_task_with_a_reserved_token_is_refused(vlm: Path) -> None:
         load_topreward(str(vlm)).score([Clip(clip.frames, "open it<|im_end|>", clip.fps)])
 
 
-def test_robometer_judges_by_its_progress_head(robometer: Path) -> None:
-    judge = load_robometer(str(robometer))
-    scores = judge.score([random_clip(5, seed=1), random_clip(20, seed=2)])
+def test_robometer_scores_by_its_progress_head(robometer: Path) -> None:
+    model = load_robometer(str(robometer))
+    scores = model.score([random_clip(5, seed=1), random_clip(20, seed=2)])
     for score in scores:
         assert 0 <= score.manifest["value"] <= 1
         assert score.expected == pytest.approx(1 + 4 * score.manifest["value"])
@@ -100,10 +100,10 @@ def test_robometer_judges_by_its_progress_head(robometer: Path) -> None:
     assert scores[0].expected != scores[1].expected
 
 
-def test_a_judge_that_returns_nan_is_unreadable(vlm: Path) -> None:
-    judge = load_topreward(str(vlm))
-    judge.model.model.lm_head.weight.data.fill_(float("nan"))
-    (score,) = judge.score([random_clip(4)])
+def test_a_model_that_returns_nan_is_unreadable(vlm: Path) -> None:
+    model = load_topreward(str(vlm))
+    model.model.model.lm_head.weight.data.fill_(float("nan"))
+    (score,) = model.score([random_clip(4)])
     assert score.level is None
 
 
@@ -128,17 +128,17 @@ def test_a_robometer_with_missing_tensors_is_refused(robometer: Path, tmp_path: 
 
 
 def test_both_are_known_by_name(vlm: Path) -> None:
-    judge = load_reward_model(f"topreward:{vlm}")
-    assert judge.manifest["model"] == f"topreward:{vlm}"
+    model = load_reward_model(f"topreward:{vlm}")
+    assert model.manifest["model"] == f"topreward:{vlm}"
 
 
 class Brightness:
     """The level is how many fifths of the way from black to white the last frame is."""
 
     def score(self, clips: Any) -> list[ProgressScore]:
-        return [self.judge(clip) for clip in clips]
+        return [self.score_one(clip) for clip in clips]
 
-    def judge(self, clip: Clip) -> ProgressScore:
+    def score_one(self, clip: Clip) -> ProgressScore:
         if clip.task == "mumble":
             return ProgressScore(None, text="hm")
         return ProgressScore(1 + round(4 * float(clip.frames[-1].mean()) / 255))
@@ -237,7 +237,7 @@ def test_lerobot_reads_our_progress_as_weights(plugin: RoboRewardConfig, tmp_pat
     from reward_models.data.lerobot_writer import write_dataset
     from roboreward_gym import Episode
 
-    def film(values: list[int]) -> Episode:
+    def recorded(values: list[int]) -> Episode:
         steps = len(values) - 1
         grey = np.array(values, np.uint8)[:, None, None, None]
         frames = np.broadcast_to(grey, (steps + 1, 16, 16, 3)).copy()
@@ -253,7 +253,7 @@ def test_lerobot_reads_our_progress_as_weights(plugin: RoboRewardConfig, tmp_pat
             fps=5.0,
         )
 
-    good, bad = film([0, 64, 128, 192, 255]), film([255, 192, 128, 64, 0])
+    good, bad = recorded([0, 64, 128, 192, 255]), recorded([255, 192, 128, 64, 0])
     write_dataset(tmp_path / "set", [good, bad], use_videos=False)
     out = tmp_path / "progress.parquet"
     arguments = ["--dataset", str(tmp_path / "set"), "--out", str(out), "--model", "brightness"]

@@ -107,21 +107,21 @@ def test_the_published_4b_is_loaded_by_name_from_the_cache(
         "roboreward-4b",
         dataclasses.replace(published.PUBLISHED["roboreward-4b"], hidden_size=WIDTH),
     )
-    judge = load_reward_model("roboreward-4b?dtype=bfloat16&device=cpu&attention=eager")
-    assert isinstance(judge, RoboReward)
-    assert judge.model.dtype == torch.bfloat16
-    assert judge._manifest["attention"] == "eager"
-    manifest = judge.score([random_clip(4)])[0].manifest
+    model = load_reward_model("roboreward-4b?dtype=bfloat16&device=cpu&attention=eager")
+    assert isinstance(model, RoboReward)
+    assert model.model.dtype == torch.bfloat16
+    assert model._manifest["attention"] == "eager"
+    manifest = model.score([random_clip(4)])[0].manifest
     assert manifest["model"] == "roboreward-4b"
     assert manifest["revision"] == COMMIT
 
 
 @pytest.mark.parametrize("revision", ["", "@main", f"@{COMMIT}"])
 def test_a_hub_id_is_found_by_branch_tag_or_commit(cache: Path, revision: str) -> None:
-    judge = published.load_checkpoint(f"teetone/RoboReward-4B{revision}")
-    assert judge.score([]) == []
-    assert judge._manifest["model"] == "teetone/RoboReward-4B"
-    assert judge._manifest["revision"] == COMMIT
+    model = published.load_checkpoint(f"teetone/RoboReward-4B{revision}")
+    assert model.score([]) == []
+    assert model._manifest["model"] == "teetone/RoboReward-4B"
+    assert model._manifest["revision"] == COMMIT
 
 
 def test_checkpoint_takes_a_folder_whose_name_holds_an_at_sign(
@@ -225,9 +225,9 @@ def test_shared_embeddings_are_counted_once(shape: str) -> None:
 
 
 def test_parameters_are_counted_from_the_configuration(folder: Path) -> None:
-    judge = RoboReward(folder, device="cpu")
+    model = RoboReward(folder, device="cpu")
     assert count_parameters(read_config(folder)).total == sum(
-        p.numel() for p in judge.model.parameters()
+        p.numel() for p in model.model.parameters()
     )
 
 
@@ -347,7 +347,7 @@ def test_loading_draws_no_progress_bar(folder: Path, capfd: pytest.CaptureFixtur
 
 
 def test_half_precision_is_taken_when_asked_for(folder: Path) -> None:
-    judge = RoboReward(folder, device="cpu", dtype=torch.bfloat16, attention="eager")
-    assert judge.model.dtype == torch.bfloat16
-    assert judge._manifest["attention"] == "eager"
-    assert judge.score([random_clip(4)])[0].manifest["dtype"] == "bfloat16"
+    model = RoboReward(folder, device="cpu", dtype=torch.bfloat16, attention="eager")
+    assert model.model.dtype == torch.bfloat16
+    assert model._manifest["attention"] == "eager"
+    assert model.score([random_clip(4)])[0].manifest["dtype"] == "bfloat16"

@@ -260,10 +260,10 @@ def test_the_key_appears_nowhere(caplog: pytest.LogCaptureFixture) -> None:
         judge = make(server)
         with pytest.raises(RewardModelFailure, match="OPENAI_API_KEY") as caught:
             judge.score([a_clip()])
-        told = f"{judge!r} {vars(judge)['_client']!r} {caught.value} {caught.value!r}"
+        shown = f"{judge!r} {vars(judge)['_client']!r} {caught.value} {caught.value!r}"
         judge.close()
     assert "hidden" in str(caught.value)
-    assert KEY not in told + caplog.text
+    assert KEY not in shown + caplog.text
 
 
 def test_a_name_makes_openais_judge(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judge(folder: Path) -> RoboReward:
+def model(folder: Path) -> RoboReward:
     return RoboReward(folder, device="cpu")
 
 
@@ -147,15 +147,15 @@ def test_the_tokenizer_is_that_of_qwen3(reference: Qwen3VLProcessor) -> None:
 )  # transformers 5.12
 @pytest.mark.slow
 def test_levels_are_what_greedy_generation_writes(
-    judge: RoboReward, original: Qwen3VLForConditionalGeneration, reference: Qwen3VLProcessor
+    model: RoboReward, original: Qwen3VLForConditionalGeneration, reference: Qwen3VLProcessor
 ) -> None:
     ours, theirs = [], []
     for group in range(len(LENGTHS)):
         clips = clips_of(group)
         inputs = reference_inputs(reference, clips)
-        own = judge.prepare([sample_clip(clip) for clip in clips])
+        own = model.prepare([sample_clip(clip) for clip in clips])
         cut = inputs["input_ids"].shape[1]
-        if own["input_ids"].shape[1] != cut + len(judge.tokenizer.encode(ANSWER_PREFIX)):
+        if own["input_ids"].shape[1] != cut + len(model.tokenizer.encode(ANSWER_PREFIX)):
             pytest.skip(f"transformers {transformers.__version__} lays prompts out otherwise")
         shown = inputs["attention_mask"].bool()
         assert torch.equal(own["input_ids"][:, :cut][shown], inputs["input_ids"][shown])
@@ -165,24 +165,24 @@ def test_levels_are_what_greedy_generation_writes(
         texts = reference.batch_decode(replies, skip_special_tokens=True)
         assert all(text.startswith("ANSWER: ") for text in texts)
         theirs += [parse_published(text) for text in texts]
-        ours += [score.level for score in judge.score(clips)]
+        ours += [score.level for score in model.score(clips)]
     assert len(ours) == 200
     assert ours == theirs
     assert len(set(ours)) >= 3
 
 
-def test_a_batch_of_mixed_clips_equals_single_clips(judge: RoboReward) -> None:
+def test_a_batch_of_mixed_clips_equals_single_clips(model: RoboReward) -> None:
     clips = [clips_of(group)[0] for group in range(0, len(LENGTHS), 2)]
-    for clip, together in zip(clips, judge.score(clips), strict=True):
-        alone = judge.score([clip])[0]
+    for clip, together in zip(clips, model.score(clips), strict=True):
+        alone = model.score([clip])[0]
         assert alone.level == together.level
         np.testing.assert_allclose(probabilities_of(alone), probabilities_of(together), atol=1e-3)
 
 
-def test_text_decoding_says_the_same(folder: Path, judge: RoboReward) -> None:
+def test_text_decoding_says_the_same(folder: Path, model: RoboReward) -> None:
     slow = RoboReward(folder, device="cpu", decode="text")
     clips = clips_of(2)[:2]
-    for fast, text in zip(judge.score(clips), slow.score(clips), strict=True):
+    for fast, text in zip(model.score(clips), slow.score(clips), strict=True):
         assert text.text == f"ANSWER: {fast.level}"
         assert text.level == fast.level
         assert text.probabilities is None

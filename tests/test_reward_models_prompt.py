@@ -31,7 +31,7 @@ def test_spaces_around_the_command_are_dropped() -> None:
     assert build_prompt("  close the drawer\n") == CARD
 
 
-def test_empty_command_is_refused() -> None:
+def test_empty_task_is_refused() -> None:
     with pytest.raises(InvalidClip, match="task is empty"):
         build_prompt(" ")
 

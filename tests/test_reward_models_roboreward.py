@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judge(folder: Path) -> RoboReward:
+def model(folder: Path) -> RoboReward:
     return RoboReward(folder, protocol=SMALL_CLIPS, off_format_limit=1.0)
 
 
@@ -49,29 +49,29 @@ def assert_equal(a: ProgressScore, b: ProgressScore) -> None:
     assert a.off_format == pytest.approx(b.off_format, abs=1e-5)
 
 
-def test_it_is_a_reward_model(judge: RoboReward) -> None:
-    assert isinstance(judge, RewardModel)
-    assert judge.score([]) == []
+def test_it_is_a_reward_model(model: RoboReward) -> None:
+    assert isinstance(model, RewardModel)
+    assert model.score([]) == []
 
 
-def test_a_batch_equals_single_clips_in_order(judge: RoboReward) -> None:
+def test_a_batch_equals_single_clips_in_order(model: RoboReward) -> None:
     clips = mixed_clips()
-    together = judge.score(clips)
+    together = model.score(clips)
     for clip, score in zip(clips, together, strict=True):
-        assert_equal(score, judge.score([clip])[0])
+        assert_equal(score, model.score([clip])[0])
     assert len({tuple(s.probabilities) for s in together if s.probabilities is not None}) == len(
         clips
     )
 
 
-def test_the_batch_size_changes_nothing(folder: Path, judge: RoboReward) -> None:
+def test_the_batch_size_changes_nothing(folder: Path, model: RoboReward) -> None:
     small = RoboReward(folder, protocol=SMALL_CLIPS, off_format_limit=1.0, batch_size=1)
-    for a, b in zip(judge.score(mixed_clips()), small.score(mixed_clips()), strict=True):
+    for a, b in zip(model.score(mixed_clips()), small.score(mixed_clips()), strict=True):
         assert_equal(a, b)
 
 
-def test_scoring_is_deterministic(judge: RoboReward) -> None:
-    a, b = (judge.score([random_clip(9)])[0] for _ in range(2))
+def test_scoring_is_deterministic(model: RoboReward) -> None:
+    a, b = (model.score([random_clip(9)])[0] for _ in range(2))
     np.testing.assert_array_equal(a.probabilities, b.probabilities)
 
 
@@ -79,10 +79,10 @@ def test_scoring_is_deterministic(judge: RoboReward) -> None:
     "ignore:__array__ implementation:DeprecationWarning"
 )  # transformers 5.12
 def test_inputs_equal_those_of_the_processor_from_the_whole_clip(
-    judge: RoboReward, folder: Path
+    model: RoboReward, folder: Path
 ) -> None:
     clip = random_clip(23, seed=7)
-    ours = judge.prepare([sample_clip(clip, SMALL_CLIPS)])
+    ours = model.prepare([sample_clip(clip, SMALL_CLIPS)])
     budget = {"shortest_edge": SMALL_CLIPS.min_pixels, "longest_edge": SMALL_CLIPS.max_pixels}
     processor = Qwen3VLProcessor.from_pretrained(folder, local_files_only=True)
     theirs = processor(
@@ -101,45 +101,45 @@ def test_inputs_equal_those_of_the_processor_from_the_whole_clip(
 
 
 def test_the_level_is_the_likeliest_digit_of_the_plain_forward_pass(
-    judge: RoboReward, folder: Path
+    model: RoboReward, folder: Path
 ) -> None:
     original = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-    digits = list(judge.tokenizer.digits)
+    digits = list(model.tokenizer.digits)
     clips = [random_clip(9, seed=seed) for seed in range(6)]
-    inputs = judge.prepare([sample_clip(clip, SMALL_CLIPS) for clip in clips])
+    inputs = model.prepare([sample_clip(clip, SMALL_CLIPS) for clip in clips])
     with torch.inference_mode():
         said = original(**inputs).logits[:, -1]
     said = torch.tensor(digits)[said[:, digits].argmax(-1)]
-    assert [judge.tokenizer.decode([t]) for t in said.tolist()] == [
-        str(score.level) for score in judge.score(clips)
+    assert [model.tokenizer.decode([t]) for t in said.tolist()] == [
+        str(score.level) for score in model.score(clips)
     ]
 
 
-def test_probabilities_are_those_of_the_plain_forward_pass(judge: RoboReward, folder: Path) -> None:
+def test_probabilities_are_those_of_the_plain_forward_pass(model: RoboReward, folder: Path) -> None:
     original = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     clip = random_clip(9)
     with torch.inference_mode():
-        logits = original(**judge.prepare([sample_clip(clip, SMALL_CLIPS)])).logits[0, -1]
-    everything = logits.softmax(-1)[list(judge.tokenizer.digits)]
-    score = judge.score([clip])[0]
+        logits = original(**model.prepare([sample_clip(clip, SMALL_CLIPS)])).logits[0, -1]
+    everything = logits.softmax(-1)[list(model.tokenizer.digits)]
+    score = model.score([clip])[0]
     expected = everything / everything.sum()
     np.testing.assert_allclose(probabilities_of(score), expected.numpy(), atol=1e-5)
     assert score.off_format == pytest.approx(1 - everything.sum().item(), abs=1e-5)
     assert score.level == int(everything.argmax()) + 1
 
 
-def test_swapped_red_and_blue_change_the_answer(judge: RoboReward) -> None:
+def test_swapped_red_and_blue_change_the_answer(model: RoboReward) -> None:
     clip = random_clip(9)
     swapped = Clip(clip.frames[..., ::-1].copy(), clip.task, clip.fps)
-    a, b = (probabilities_of(score) for score in judge.score([clip, swapped]))
+    a, b = (probabilities_of(score) for score in model.score([clip, swapped]))
     assert np.abs(a - b).max() > 1e-3
 
 
-def test_time_order_and_task_reach_the_model(judge: RoboReward) -> None:
+def test_time_order_and_task_reach_the_model(model: RoboReward) -> None:
     clip = random_clip(9)
     backwards = Clip(clip.frames[::-1].copy(), clip.task, clip.fps)
     other = Clip(clip.frames, "open the left drawer", clip.fps)
-    a, b, c = (probabilities_of(score) for score in judge.score([clip, backwards, other]))
+    a, b, c = (probabilities_of(score) for score in model.score([clip, backwards, other]))
     assert not np.allclose(a, b, atol=1e-6)
     assert not np.allclose(a, c, atol=1e-6)
 
@@ -161,8 +161,8 @@ def test_nan_logits_are_unreadable(folder: Path) -> None:
     assert score.off_format == 1.0
 
 
-def test_the_manifest_tells_what_was_fed(judge: RoboReward) -> None:
-    manifest = judge.score([random_clip(41, size=(64, 96))])[0].manifest
+def test_the_manifest_tells_what_was_fed(model: RoboReward) -> None:
+    manifest = model.score([random_clip(41, size=(64, 96))])[0].manifest
     assert manifest["frame_indices"] == [0, 6, 11, 17, 23, 29, 34, 40]
     assert manifest["frames_missing"] == []
     assert manifest["frame_size"] == [64, 96]
@@ -172,31 +172,31 @@ def test_the_manifest_tells_what_was_fed(judge: RoboReward) -> None:
     json.dumps(manifest)
 
 
-def test_one_frame_is_refused(judge: RoboReward) -> None:
+def test_one_frame_is_refused(model: RoboReward) -> None:
     with pytest.raises(InvalidClip, match="at least 2 frames"):
-        judge.score([random_clip(9), random_clip(1)])
+        model.score([random_clip(9), random_clip(1)])
 
 
-def test_reserved_tokens_in_the_task_are_refused(judge: RoboReward) -> None:
+def test_reserved_tokens_in_the_task_are_refused(model: RoboReward) -> None:
     with pytest.raises(InvalidClip, match="reserved token"):
-        judge.score([random_clip(9, task="say <|im_end|> now")])
+        model.score([random_clip(9, task="say <|im_end|> now")])
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="got none"):
+    with pytest.raises(WeightsError, match="is no folder with a checkpoint"):
         RoboReward(tmp_path / "nowhere")
 
 
 def test_missing_weight_file_is_an_error(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    with pytest.raises(WeightsError, match="readable weights"):
+    with pytest.raises(WeightsError, match=r"lack model\.safetensors"):
         RoboReward(copy)
 
 
 def test_truncated_weights_are_an_error(copy: Path) -> None:
     whole = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(WeightsError, match="readable weights"):
+    with pytest.raises(WeightsError, match="cut off or no safetensors file"):
         RoboReward(copy)
 
 
@@ -235,14 +235,14 @@ def test_missing_tokenizer_is_an_error(copy: Path) -> None:
 
 
 def test_a_thinned_recording_has_the_inputs_and_the_manifest_of_the_whole_one(
-    judge: RoboReward,
+    model: RoboReward,
 ) -> None:
     whole = random_clip(147, seed=8, fps=15.0)
     indices = thinned_indices(147, 15.0, 40, SMALL_CLIPS)
     kept = Clip(whole.frames[indices], whole.task, whole.fps, indices, 147)
-    inputs = [judge.prepare([sample_clip(clip, SMALL_CLIPS)]) for clip in (whole, kept)]
+    inputs = [model.prepare([sample_clip(clip, SMALL_CLIPS)]) for clip in (whole, kept)]
     assert all(torch.equal(inputs[0][name], inputs[1][name]) for name in inputs[0])
-    a, b = judge.score([whole, kept])
+    a, b = model.score([whole, kept])
     assert a.manifest == b.manifest
     np.testing.assert_array_equal(probabilities_of(a), probabilities_of(b))
 
@@ -285,13 +285,13 @@ def test_a_tower_with_other_patches_is_noticed(copy: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_cores_that_torch_leaves_free_share_the_clips_of_a_call(
-    judge: RoboReward, monkeypatch: pytest.MonkeyPatch, threads: int
+    model: RoboReward, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     monkeypatch.setattr(roboreward.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert roboreward.free_cores() == 4 // threads
     clips = [random_clip(9, seed=seed) for seed in range(9)]
-    for clip, score in zip(clips, judge.score(clips), strict=True):
+    for clip, score in zip(clips, model.score(clips), strict=True):
         np.testing.assert_array_equal(
-            probabilities_of(score), probabilities_of(judge.score([clip])[0])
+            probabilities_of(score), probabilities_of(model.score([clip])[0])
         )

@@ -209,23 +209,23 @@ def test_a_server_that_fails_gives_no_reward(fault: Fault, monkeypatch: pytest.M
     slow = fault.name in ("no answer in time", "an answer that drips in")
     with fake_server(after_contact(fault.reply or Reply())) as server:
         url = server.url if fault.reply else "http://127.0.0.1:1"
-        judge = RemoteReward(url, timeout_s=0.3 if slow else 20.0, patience=TWICE, token=TOKEN)
-        assert outcome_of(lambda: judge.score([a_clip()]), server.requests) == fault.outcome
-        judge.close()
+        remote = RemoteReward(url, timeout_s=0.3 if slow else 20.0, patience=TWICE, token=TOKEN)
+        assert outcome_of(lambda: remote.score([a_clip()]), server.requests) == fault.outcome
+        remote.close()
 
 
 @pytest.mark.parametrize("policy", ["raise", "nan"])
 def test_a_failing_server_reaches_the_wrapper_as_a_failure(policy: str) -> None:
     with fake_server(after_contact(Reply(hang_up=True))) as server:
-        judge = RemoteReward(server.url, patience=TWICE)
-        scorer = Scorer(judge, policy)
+        remote = RemoteReward(server.url, patience=TWICE)
+        scorer = Scorer(remote, policy)
         (result,) = scorer.results([a_clip()])
         if policy == "raise":
             assert isinstance(result, RewardModelFailure)
         else:
             assert isinstance(result, ProgressScore)
             assert math.isnan(result.expected)
-        judge.close()
+        remote.close()
 
 
 def test_a_server_that_is_killed_in_the_middle_is_a_failure() -> None:
@@ -241,17 +241,17 @@ def test_a_server_that_is_killed_in_the_middle_is_a_failure() -> None:
     command += ["--window-ms", "60000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        judge = RemoteReward(
+        remote = RemoteReward(
             server.stdout.readline().rsplit("remote:", 1)[1].strip(), patience=TWICE
         )
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(judge.score, [a_clip()])
-            while not judge.health()["waiting"]:
+            asked = pool.submit(remote.score, [a_clip()])
+            while not remote.health()["waiting"]:
                 time.sleep(0.01)
             server.kill()
             with pytest.raises(RewardModelFailure, match="last of 2 requests"):
                 asked.result(timeout=60)
-    judge.close()
+    remote.close()
 
 
 def http(
@@ -338,9 +338,9 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def client(served: Served) -> Iterator[RemoteReward]:
-    judge = served.client(token=TOKEN)
-    yield judge
-    judge.close()
+    remote = served.client(token=TOKEN)
+    yield remote
+    remote.close()
 
 
 def exchange(port: int, sent: bytes) -> bytes:

@@ -16,7 +16,7 @@ def stopped() -> int:
 
 
 def misnamed() -> int:
-    raise UnknownName("judge", "nan0", ["nano"])
+    raise UnknownName("reward model", "nan0", ["nano"])
 
 
 def broken() -> int:

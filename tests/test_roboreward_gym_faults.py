@@ -94,7 +94,7 @@ def step(envs: gym.vector.VectorEnv) -> tuple[Any, ...]:
 
 @pytest.fixture
 def held() -> Iterator[Model]:
-    """A model that says nothing until the test is over, or opens its gate."""
+    """A model that returns nothing until the test is over, or opens its gate."""
     model = Model()
     model.gate.clear()
     yield model
@@ -476,7 +476,7 @@ def test_tasks_may_be_one_or_one_each_or_a_function() -> None:
 
 
 class Untold(ColourEnv):
-    """An environment without a command."""
+    """An environment without a task."""
 
     task = property()
 

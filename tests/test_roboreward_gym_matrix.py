@@ -88,16 +88,16 @@ def expected_rewards(mode: str, lengths: Sequence[int], steps: int) -> Rewards:
 def run(envs: gym.vector.VectorEnv, mode: str, steps: int) -> tuple[Rewards, list[dict[str, Any]]]:
     """Rewards and infos of each step; resets what ended where nobody else does."""
     envs.reset(seed=0)
-    table, told = [], []
+    table, infos_by_step = [], []
     for _ in range(steps):
         actions = np.zeros(envs.action_space.shape or (), np.float32)
         _, rewards, terminations, truncations, infos = envs.step(actions)
         table.append(rewards.tolist())
-        told.append(infos)
+        infos_by_step.append(infos)
         ended = np.logical_or(terminations, truncations)
         if mode == "Disabled" and ended.any():
             envs.reset(options={"reset_mask": ended})
-    return table, told
+    return table, infos_by_step
 
 
 def check_clips(model: ColourModel, lengths: Sequence[int]) -> None:
@@ -144,16 +144,20 @@ def test_vectors_are_rewarded_for_the_last_frame(
     check_clips(model, lengths)
     ends = [sum(reward > 0 for reward in row) for row in expected]
     assert model.calls == [count for count in ends if count], "one call for all that end together"
-    for row, told in zip(expected, infos, strict=True):
+    for row, infos_by_step in zip(expected, infos, strict=True):
         scored = [reward > 0 for reward in row]
-        assert ("roboreward/level" in told) == any(scored)
+        assert ("roboreward/level" in infos_by_step) == any(scored)
         if any(scored):
-            assert told["_roboreward/level"].tolist() == scored
-            assert told["roboreward/level"].tolist() == [3.0 * is_scored for is_scored in scored]
-            assert told["roboreward/level"].dtype == np.float64
-            assert told["roboreward/truncated"].tolist() == [s and truncates for s in scored]
-        assert not [key for key in told if "recording" in key or "captured" in key]
-        final = told.get("final_info", {})
+            assert infos_by_step["_roboreward/level"].tolist() == scored
+            assert infos_by_step["roboreward/level"].tolist() == [
+                3.0 * is_scored for is_scored in scored
+            ]
+            assert infos_by_step["roboreward/level"].dtype == np.float64
+            assert infos_by_step["roboreward/truncated"].tolist() == [
+                s and truncates for s in scored
+            ]
+        assert not [key for key in infos_by_step if "recording" in key or "captured" in key]
+        final = infos_by_step.get("final_info", {})
         assert not [key for key in final if "recording" in key or "captured" in key]
 
 
@@ -336,10 +340,12 @@ def test_deferred_rewards_equal_immediate_ones(mode: str) -> None:
     assert np.isnan(rewards).tolist() == (np.array(expected) > 0).tolist()
     ended = [(i, reward) for row in expected for i, reward in enumerate(row) if reward]
     pending, late = [], []
-    for told in [*infos, envs.reset()[1]]:
-        pending += entries(told, "roboreward/pending")
+    for infos_by_step in [*infos, envs.reset()[1]]:
+        pending += entries(infos_by_step, "roboreward/pending")
         late += zip(
-            entries(told, "roboreward/episode"), entries(told, "roboreward/reward"), strict=True
+            entries(infos_by_step, "roboreward/episode"),
+            entries(infos_by_step, "roboreward/reward"),
+            strict=True,
         )
     if mode != "Disabled":  # there the resets had the others
         assert [i for i, _ in pending] == [i for i, _ in ended]
@@ -348,18 +354,18 @@ def test_deferred_rewards_equal_immediate_ones(mode: str) -> None:
     assert model.calls == [sum(reward > 0 for reward in row) for row in expected if any(row)]
 
 
-def entries(told: dict[str, Any], key: str) -> list[tuple[int, Any]]:
+def entries(infos_by_step: dict[str, Any], key: str) -> list[tuple[int, Any]]:
     """Environment and value of each entry that is there."""
-    there = np.flatnonzero(told[f"_{key}"]) if key in told else []
-    return [(int(i), told[key][i].item()) for i in there]
+    there = np.flatnonzero(infos_by_step[f"_{key}"]) if key in infos_by_step else []
+    return [(int(i), infos_by_step[key][i].item()) for i in there]
 
 
 def test_env_rewards_are_only_in_the_infos() -> None:
     envs = VLMRewardVectorWrapper(make_vector("sync", [2]), ColourModel())
     rewards, infos = run(envs, "NextStep", 4)
     assert rewards == [[0.0], [0.5], [0.0], [0.0]]
-    told = [info.get("roboreward/env_reward") for info in infos]
-    assert told == [[ENV_REWARD], [ENV_REWARD], None, [ENV_REWARD]]
+    infos_by_step = [info.get("roboreward/env_reward") for info in infos]
+    assert infos_by_step == [[ENV_REWARD], [ENV_REWARD], None, [ENV_REWARD]]
 
 
 def test_a_stub_env_is_what_the_matrix_thinks_it_is() -> None:

@@ -221,5 +221,5 @@ def test_an_unknown_name_is_told_to_another_process() -> None:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     sender.send(error)
-    told = receiver.recv()
-    assert (str(told), told.name) == (str(error), "nan0")
+    received = receiver.recv()
+    assert (str(received), received.name) == (str(error), "nan0")

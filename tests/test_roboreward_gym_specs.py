@@ -62,10 +62,10 @@ def test_spec_makes_the_same_env_again_with_the_shared_model() -> None:
 
 def test_wrapper_can_be_named_in_a_spec() -> None:
     wrapper = VLMRewardWrapper.wrapper_spec(reward_model="portable-model", task="jump")
-    gym.register("RoboRewardJudged-v0", "tests.fakes:PaintedEnv", additional_wrappers=(wrapper,))
-    env = gym.make("RoboRewardJudged-v0")
+    gym.register("RoboRewardScored-v0", "tests.fakes:PaintedEnv", additional_wrappers=(wrapper,))
+    env = gym.make("RoboRewardScored-v0")
     assert play(env)[-1][1] == 0.5
-    del gym.registry["RoboRewardJudged-v0"]
+    del gym.registry["RoboRewardScored-v0"]
 
 
 OBJECTS = [

@@ -1,4 +1,4 @@
-"""The truth about each command, on states made by hand."""
+"""The truth about each task, on states made by hand."""
 
 from dataclasses import replace
 

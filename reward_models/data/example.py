@@ -14,7 +14,7 @@ from roboreward_gym.types import LEVELS, Clip, check_task
 Kind = Literal["original", "counterfactual", "truncated", "organic"]
 KINDS: tuple[Kind, ...] = ("original", "counterfactual", "truncated", "organic")
 """An episode with the task it was recorded for; the same video with another task; a part of it with its own task; and an
-episode whose outcome somebody judged."""
+episode whose outcome somebody labelled."""
 
 
 class InvalidExample(RoboRewardError, ValueError):

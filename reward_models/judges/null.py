@@ -69,7 +69,7 @@ class RandomReward:
 
 
 class ClockReward:
-    """Judges by duration alone: the longer, the better, whatever happens in the pictures.
+    """Scores by duration alone: the longer, the better, whatever happens in the pictures.
 
     A model that is hardly better than this one may have learned how long a success takes.
 

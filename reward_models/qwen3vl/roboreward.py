@@ -180,7 +180,7 @@ class RoboReward:
         return dict(self._manifest)
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-        """Judge clips of any sizes and lengths; same order, same length.
+        """Score clips of any sizes and lengths; same order, same length.
 
         Raises:
             InvalidClip: Fewer than two frames, frames smaller than one visual token, or a task
