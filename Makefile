@@ -26,8 +26,9 @@ PIP_ARGS ?=
 GYMNASIUMS ?= 1.0 1.1 1.2 1.3 1.4
 # The versions of transformers that scores are compared between, and the tests that say what a score is.
 TRANSFORMERS ?= 5.0 5.2 5.4 5.9 5.12 5.17 5.24
-SCORING_TESTS = $(patsubst %,tests/test_reward_models_%.py,answer doctor inputs loading nano_model nano_scores \
-	nano_tokenizer options parity patches prompt protocol roboreward thinning)
+SCORING_TESTS = $(patsubst %,tests/test_reward_models_%.py,commands_doctor model_options nano_model nano_scores nano_tokenizer \
+	protocol_answer protocol_frames protocol_inputs protocol_prompt protocol_thinning qwen3vl_loading qwen3vl_parity \
+	qwen3vl_patches qwen3vl_roboreward)
 # More interpreters to try the bare wheel with, beside the one of the environment.
 WHEEL_PYTHONS ?=
 

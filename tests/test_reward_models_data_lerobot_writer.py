@@ -101,7 +101,7 @@ def test_every_episode_is_read_back_whole(kind: str, request: pytest.FixtureRequ
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    from tests.test_reward_models_score_videos import LengthModel
+    from tests.test_reward_models_scoring_videos import LengthModel
 
     monkeypatch.setitem(registry_module._factories, "length-model", LengthModel)
     yield "length-model"
@@ -146,7 +146,7 @@ WRITE = """
 import sys
 from pathlib import Path
 from reward_models.data.lerobot_writer import write_dataset
-from tests.test_reward_models_lerobot_writer import EPISODES
+from tests.test_reward_models_data_lerobot_writer import EPISODES
 
 write_dataset(Path(sys.argv[1]), EPISODES)
 """

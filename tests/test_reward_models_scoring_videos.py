@@ -213,7 +213,7 @@ def test_a_model_out_of_order_stops_the_run(
 
 RUN_AND_HANG = """
 import sys, time
-from tests.test_reward_models_score_videos import MODEL, LengthModel
+from tests.test_reward_models_scoring_videos import MODEL, LengthModel
 from reward_models.commands import main as cli
 from roboreward_gym.registry import register_reward_model
 
@@ -263,7 +263,7 @@ def test_a_finished_run_asks_and_writes_nothing(tmp_path: Path, model: LengthMod
 
 RUN_WITH_LITTLE_ROOM = """
 import resource, sys
-from tests.test_reward_models_score_videos import MODEL, LengthModel
+from tests.test_reward_models_scoring_videos import MODEL, LengthModel
 from reward_models.commands import main as cli
 from roboreward_gym.registry import register_reward_model
 
@@ -612,7 +612,7 @@ def test_a_folder_that_does_not_say_what_to_score_is_refused(
 
 RUN = """
 import sys
-from tests.test_reward_models_score_videos import MODEL, LengthModel
+from tests.test_reward_models_scoring_videos import MODEL, LengthModel
 from reward_models.commands import main as cli
 from roboreward_gym.registry import register_reward_model
 
