@@ -502,7 +502,7 @@ def test_a_list_with_a_mistake_is_refused_before_anything_is_scored(
         (["--clips", "b.csv", "--fps", "5"], "--fps is for videos only: --clips has the rates"),
         (["a.mp4", "--task", "x", "--camera", "b"], "--camera is for --dataset only"),
         (["a.mp4", "a.mp4", "--task", "x"], "'a.mp4' is there several times"),
-        (["a.mp4", "--task", " "], "empty task"),
+        (["a.mp4", "--task", " "], "task is empty"),
         (["a.mp4", "--task", "x", "--fps", "0"], "--fps must be above 0"),
         (["a.mp4", "--task", "x", "--batch-size", "0"], "--batch-size must be at least 1"),
     ],

@@ -210,12 +210,12 @@ def test_task_can_be_text_or_a_function_of_the_env() -> None:
 
 @pytest.mark.parametrize("task", ["", "  ", 3])
 def test_impossible_task_is_refused_at_construction(task: object) -> None:
-    with pytest.raises(InvalidClip, match="what the robot was"):
+    with pytest.raises(InvalidClip, match="what the robot has to do"):
         VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), task)
 
 
 def test_empty_task_of_the_env_is_refused_before_the_first_step() -> None:
-    with pytest.raises(InvalidClip, match="empty task"):
+    with pytest.raises(InvalidClip, match="task is empty"):
         VLMRewardWrapper(PaintedEnv(task=" "), FakeRewardModel()).reset()
 
 
@@ -440,7 +440,7 @@ def test_a_task_that_is_set_is_that_of_the_next_episode() -> None:
         play(env)
     tasks = ["paint the wall", "close the None", "open the drawer", "close the open the drawer"]
     assert [clip.task for clip in model.clips] == tasks
-    with pytest.raises(InvalidClip, match="empty task"):
+    with pytest.raises(InvalidClip, match="task is empty"):
         env.set_wrapper_attr("task", "")
 
 

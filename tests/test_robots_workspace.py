@@ -23,12 +23,12 @@ def test_a_path_in_the_box_passes() -> None:
 
 
 def test_a_pose_under_the_table_is_refused() -> None:
-    with pytest.raises(UnreachablePose, match="position between"):
+    with pytest.raises(UnreachablePose, match="position must be between"):
         check_path(NEUTRAL_JOINTS, [pose(0.3, 0.0, -0.1)], LIMITS, KINEMATICS)
 
 
 def test_a_pose_outside_the_box_is_refused() -> None:
-    with pytest.raises(UnreachablePose, match="position between"):
+    with pytest.raises(UnreachablePose, match="position must be between"):
         check_path(NEUTRAL_JOINTS, [pose(0.2, 0.3, 0.2)], LIMITS, KINEMATICS)
 
 
