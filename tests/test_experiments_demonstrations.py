@@ -67,7 +67,7 @@ def test_rows_hold_what_was_seen_before_the_action_that_was_executed() -> None:
     assert np.abs(rows["states"][-1, :3] - rows["states"][0, :3]).max() > 0.02
 
 
-def test_a_command_that_is_done_at_the_start_is_not_demonstrated(
+def test_a_task_that_is_done_at_the_start_is_not_demonstrated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chosen: list[tuple[bool, str]] = []  # whether the right drawer began shut, and the task

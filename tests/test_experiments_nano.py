@@ -52,7 +52,7 @@ def levels(nano: RoboReward, clips: list[Clip]) -> np.ndarray:
     return np.array([score.level for score in scores])
 
 
-def test_success_scores_above_another_command_and_an_early_end(
+def test_success_scores_above_another_task_and_an_early_end(
     nano: RoboReward, videos: list[np.ndarray]
 ) -> None:
     own = levels(nano, [Clip(f, "put the duck on the towel", 5.0) for f in videos])

@@ -66,7 +66,7 @@ def test_oracle_returns_the_true_level_at_the_end_only(action: float, reward: fl
     assert [r for r, _ in play(env, action)] == [0.0, 0.0, reward]
 
 
-def test_oracle_answers_for_the_command_that_is_asked() -> None:
+def test_oracle_scores_the_given_task() -> None:
     lamp = Lamp()
     play(lamp, 1.0)
     frames = np.zeros((2, 4, 4, 3), np.uint8)

@@ -38,7 +38,7 @@ def test_another_config_is_refused_with_the_difference(tmp_path: Path, resume: b
         RunFolder(tmp_path / "run", {**CONFIG, "seed": 1}, resume=resume)
 
 
-def test_a_difference_deep_in_the_config_is_told_alone(tmp_path: Path) -> None:
+def test_a_difference_deep_in_the_config_is_reported_alone(tmp_path: Path) -> None:
     config = {"name": "toy", "dsrl": {"gamma": 0.9, "seed": 0}}
     RunFolder(tmp_path / "run", config, resume=False)
     other = {"name": "toy", "dsrl": {"gamma": 0.8, "seed": 0}}

@@ -228,7 +228,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize(("damage", "message"), BROKEN.values(), ids=list(BROKEN))
-def test_what_a_set_lacks_is_told_before_anything_is_scored(
+def test_what_a_set_lacks_is_reported_before_anything_is_scored(
     tmp_path: Path, damage: Callable[[Path], Any], message: str
 ) -> None:
     folder = write_v3(tmp_path / "set")

@@ -27,7 +27,7 @@ def test_prompt_is_that_of_the_model_card() -> None:
     assert build_prompt("close the drawer") == CARD
 
 
-def test_spaces_around_the_command_are_dropped() -> None:
+def test_spaces_around_the_task_are_dropped() -> None:
     assert build_prompt("  close the drawer\n") == CARD
 
 

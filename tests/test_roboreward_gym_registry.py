@@ -216,7 +216,7 @@ def test_an_unknown_name_with_an_argument_suggests_the_closest() -> None:
         load_reward_model("constnat:3")
 
 
-def test_an_unknown_name_is_told_to_another_process() -> None:
+def test_unknown_name_error_can_be_pickled() -> None:
     error = UnknownName("model", "nan0", iter(["nano", "other"]))
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

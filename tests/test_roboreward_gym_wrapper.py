@@ -46,8 +46,8 @@ def test_both_endings_are_scored_once(ending: Ending, *, terminates: bool) -> No
     assert [step[1] for step in steps] == [0.0, 0.0, 0.0, 0.5]
     last = (True, False) if ending == "terminated" or terminates else (False, True)
     assert [step[2:4] for step in steps] == [(False, False)] * 3 + [last]
-    told = [step[4].get("roboreward/truncated") for step in steps]
-    assert told == [None, None, None, not terminates]
+    truncated = [step[4].get("roboreward/truncated") for step in steps]
+    assert truncated == [None, None, None, not terminates]
     assert len(model.clips) == 1
 
 
@@ -126,10 +126,10 @@ def test_env_reward_of_nan_changes_nothing() -> None:
 def test_info_has_keys_where_there_is_something_to_say() -> None:
     env = VLMRewardWrapper(PaintedEnv(3), FakeRewardModel(4))
     _, info = env.reset()
-    told = [ours(info), *(ours(step[4]) for step in play(env))]
+    infos = [ours(info), *(ours(step[4]) for step in play(env))]
     step = {"env_reward": ENV_REWARD}
     score = {"level": 4.0, "expected": 4.0, "success_probability": 0.0, "off_format": 0.0}
-    assert told == [{}, step, step, {**step, "truncated": False, **score}]
+    assert infos == [{}, step, step, {**step, "truncated": False, **score}]
 
 
 def ours(info: dict[str, Any]) -> dict[str, Any]:
@@ -453,9 +453,9 @@ def test_a_task_by_attribute_is_logged_once_and_a_mere_name_warned_about(
         env = VLMRewardWrapper(PaintedEnv(1, task=task), FakeRewardModel())
         play(env)
         play(env)
-        told = [record.levelname for record in caplog.records if repr(task) in record.message]
-        assert told.count("INFO") == 1
-        assert told.count("WARNING") == warnings
+        logged = [record.levelname for record in caplog.records if repr(task) in record.message]
+        assert logged.count("INFO") == 1
+        assert logged.count("WARNING") == warnings
     caplog.clear()
     play(VLMRewardWrapper(PaintedEnv(1), FakeRewardModel(), "transfer_cube"))
     assert "transfer_cube" not in caplog.text, "it was passed on purpose"
@@ -498,9 +498,9 @@ def test_a_dead_camera_is_warned_about_once(
     )
     play(env)
     play(env)
-    told = [record.message for record in caplog.records if "shows nothing" in record.message]
-    assert len(told) == (message is not None)
-    assert message is None or message in told[0]
+    logged = [record.message for record in caplog.records if "shows nothing" in record.message]
+    assert len(logged) == (message is not None)
+    assert message is None or message in logged[0]
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
