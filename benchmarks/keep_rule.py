@@ -1,6 +1,6 @@
 """How often the fine-tuned policy is kept, by simulated rewards: `python -m benchmarks.keep_rule`.
 
-Each simulated run draws the rewards of its warm-up and of its trial and asks `policies.dsrl.decide`. A reward that means
+Each simulated run draws the rewards of its warm-up and of its trial and asks `policies.dsrl.training.decide`. A reward that means
 nothing draws both from one distribution, whatever the policies do, so no training needs to be simulated.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import trange
 
 from benchmarks.foundations import record
-from policies.dsrl import DsrlConfig, decide
+from policies.dsrl.training import DsrlConfig, decide
 
 RUNS = 2_000
 Rewards = Callable[[np.random.Generator, int], np.ndarray]

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from tyro.conf import Suppress
 
-from policies.dsrl import DsrlConfig
+from policies.dsrl.training import DsrlConfig
 from roboreward_gym.errors import InvalidSetting, UnknownName
 
 TRUTH = "truth"

@@ -27,7 +27,7 @@ from experiments.reward_sources import scored_env
 from experiments.robot import KeepScores, Robot
 from experiments.run_folder import RunFolder, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
-from policies.noise_policy import NoisePolicy
+from policies.dsrl.noise_policy import NoisePolicy
 from policies.player import BaseNoise, NoiseSource, play_valid
 from policies.policy import DiffusionPolicy
 from roboreward_gym._cli import run_program

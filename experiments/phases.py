@@ -19,7 +19,7 @@ from experiments.results import Training, provenance, summarize
 from experiments.reward_sources import scored_env
 from experiments.robot import KeepScores, Robot
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
-from policies.dsrl import DECISION, NOISE_POLICY, Learner, check_episodes, train
+from policies.dsrl.training import DECISION, NOISE_POLICY, Learner, check_episodes, train
 from policies.player import EpisodeRecord
 from policies.policy import WEIGHTS, DiffusionPolicy
 from roboreward_gym.errors import WeightsError
@@ -199,7 +199,7 @@ def kept_noise_policy(folder: RunFolder) -> Path | None:
 
 
 def decision_of(folder: RunFolder) -> dict[str, Any]:
-    """Whether the fine-tuned policy is kept, and why: see `policies.dsrl.Decision`."""
+    """Whether the fine-tuned policy is kept, and why: see `policies.dsrl.training.Decision`."""
     return read_json(folder / "training" / DECISION)
 
 

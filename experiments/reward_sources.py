@@ -83,5 +83,5 @@ def scored_env(
     model = reward_model_for(reward_model, env)
     if robot is not None:
         model = ScoreWhileRetreating(model, env, retreat_first=reward_model != TRUTH)
-    # What an end is to the learner is decided by its own rule (`policies.dsrl.DsrlConfig.bootstrap`).
+    # What an end is to the learner is decided by its own rule (`policies.dsrl.training.DsrlConfig.bootstrap`).
     return VLMRewardWrapper(env, model, reward_map=reward_map, ending="unchanged")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.dsrl import DsrlConfig
+from policies.dsrl.training import DsrlConfig
 from policies.player import EpisodeRecord, NoiseSource, play
 from roboreward_gym.errors import RobotFaultEpisode
 

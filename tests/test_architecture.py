@@ -143,6 +143,7 @@ ROOMS = {
         "environments": {"sim", "xs", "ros"},
     },
     "robots/ros": {"simulator": set(), "toolbox": set()},
+    "policies": {"dsrl": set(), "lerobot_plugin": set()},
     "experiments": {"simulation": set(), "report": set(), "integrations": set()},
 }
 """The rooms of a package, and which of them each may import. What lies beside the rooms is shared."""

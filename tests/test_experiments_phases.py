@@ -24,7 +24,7 @@ from experiments.report.report import write_report
 from experiments.run import INTERRUPTED, main, publish
 from experiments.run_folder import RunFolder, RunFolderError, read_json, write_json
 from policies.checkpoint import CHECKPOINT, load_checkpoint
-from policies.dsrl import DECISION, NOISE_POLICY, DsrlConfig
+from policies.dsrl.training import DECISION, NOISE_POLICY, DsrlConfig
 from policies.policy import DiffusionPolicy, PolicyConfig
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.registry import register_reward_model

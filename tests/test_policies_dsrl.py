@@ -12,7 +12,9 @@ from scipy import stats
 
 from benchmarks.keep_rule import kept_rate, random_level, success
 from policies.checkpoint import CHECKPOINT, load_checkpoint
-from policies.dsrl import (
+from policies.dsrl.noise_policy import NoisePolicy, cosine_basis
+from policies.dsrl.sac import Actor, Sac
+from policies.dsrl.training import (
     DECISION,
     NOISE_POLICY,
     DsrlConfig,
@@ -23,9 +25,7 @@ from policies.dsrl import (
     train,
 )
 from policies.errors import RunMismatch
-from policies.noise_policy import NoisePolicy, cosine_basis
 from policies.player import BaseNoise, EpisodeRecord, play
-from policies.sac import Actor, Sac
 from roboreward_gym.errors import InvalidSetting, WeightsError
 from tests.fakes_policies import (
     ACTIONS,
@@ -203,7 +203,7 @@ def test_trial_is_played_by_the_average_and_the_rest_by_the_actor(tmp_path: Path
             return super().__call__(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("policies.dsrl.NoisePolicy", Watch)
+        patch.setattr("policies.dsrl.training.NoisePolicy", Watch)
         tune(tmp_path / "again", replace(TINY, actor_lr=1e-2))
     assert seen == [False] * 2 * EPISODES + [True] * 2 * 4, "two chunks an episode"
     assert torch.equal(average(tmp_path / "again"), average(tmp_path))

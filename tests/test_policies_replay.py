@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from policies.replay import Replay, Transitions
+from policies.dsrl.replay import Replay, Transitions
 
 
 def episode(number: int, count: int = 2) -> Transitions:

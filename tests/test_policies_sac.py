@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from policies.replay import Batch
-from policies.sac import LOG_STD, Actor, Sac, SacConfig
+from policies.dsrl.replay import Batch
+from policies.dsrl.sac import LOG_STD, Actor, Sac, SacConfig
 
 FEATURES, SIZE = 2, 1
 CONFIG = SacConfig(width=8, layers=1, critics=2, noise_bound=2.0)

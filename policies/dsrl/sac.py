@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from policies.replay import Batch
+from policies.dsrl.replay import Batch
 from policies.settings import require_positive
 
 LOG_STD = (-5.0, 1.0)

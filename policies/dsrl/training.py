@@ -36,10 +36,10 @@ from policies.checkpoint import (
     save_checkpoint,
     write_json,
 )
-from policies.noise_policy import NoisePolicy, add_clock, cosine_basis, split_noise
+from policies.dsrl.noise_policy import NoisePolicy, add_clock, cosine_basis, split_noise
+from policies.dsrl.replay import Replay, Transitions
+from policies.dsrl.sac import Actor, Sac, SacConfig
 from policies.player import BaseNoise, EpisodeRecord, Policy, play_valid
-from policies.replay import Replay, Transitions
-from policies.sac import Actor, Sac, SacConfig
 from policies.settings import available_device, require_positive
 from roboreward_gym.errors import InvalidSetting
 

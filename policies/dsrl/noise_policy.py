@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from policies.checkpoint import load_checkpoint, save_checkpoint
-from policies.sac import Actor
+from policies.dsrl.sac import Actor
 from roboreward_gym.errors import WeightsError
 
 
