@@ -150,7 +150,7 @@ def test_docs_have_a_command_for_every_reward_model() -> None:
     names = project["entry-points"]["roboreward_gym.reward_models"]
     docs = "".join(
         (ROOT / "docs" / name).read_text(encoding="utf-8")
-        for name in ("judges.md", "reward_models.md")
+        for name in ("models_by_name.md", "reward_models.md")
     )
     asked = set(re.findall(r"^roboreward score .*--model ([\w-]+)", docs, re.MULTILINE))
     assert set(names) <= asked
@@ -164,3 +164,23 @@ def test_the_console_script_names_this_function() -> None:
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_a_main(name: str) -> None:
     assert callable(cli.load(name))
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["roboreward", "ser"], ["serve"]),
+        (["roboreward", "score", "--model", "roboreward-n"], ["roboreward-nano"]),
+        (["roboreward", "score", "a"], []),  # bash goes on with files
+    ],
+)
+def test_bash_completes_commands_and_models(words: list[str], found: list[str]) -> None:
+    typed = " ".join(f'"{word}"' for word in words)
+    script = f"{cli.completion()}COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; _roboreward"
+    printed = subprocess.run(
+        ["bash", "-c", f'{script}; printf "%s\\n" "${{COMPREPLY[@]}}"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.split() == found

@@ -148,7 +148,7 @@ def test_missing_library_raises_with_install_advice(
 
 
 def test_documented_names_are_registered() -> None:
-    documented = (ROOT / "docs" / "judges.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "models_by_name.md").read_text(encoding="utf-8")
     names = set(re.findall(r"--model ([a-z0-9-]+)", documented))
     assert {"openai", "gemini", "remote", "constant", "random", "clock"} < names
     assert names <= set(reward_model_names())

@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from roboreward_gym.errors import RoboRewardError, UnknownName, install_advice
+from roboreward_gym.registry import reward_model_names
 
 DISTRIBUTION = "roboreward-gym"
 VERSIONED = ("gymnasium", "numpy", "torch", "transformers", "tokenizers")
@@ -71,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name == "--version":
         sys.stdout.write(versions())
         return 0
+    if name == "--completion":
+        sys.stdout.write(completion())
+        return 0
     if name not in COMMANDS:
         sys.stderr.write(f"{UnknownName('command', name, COMMANDS)}\n")
         return MISUSED
@@ -112,6 +116,19 @@ def versions() -> str:
     return "".join(f"{package} {number}\n" for package, number in found.items())
 
 
+def completion() -> str:
+    """A function for bash (and for zsh with `bashcompinit`) that completes commands, models and files."""
+    return f"""\
+_roboreward() {{
+  local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} words=
+  if [ "$COMP_CWORD" = 1 ]; then words="{" ".join(COMMANDS)} --help --version --completion"; fi
+  if [ "$before" = --model ]; then words="{" ".join(reward_model_names())}"; fi
+  COMPREPLY=($(compgen -W "$words" -- "$word"))
+}}
+complete -o default -F _roboreward roboreward
+"""
+
+
 def usage() -> str:
     """Say what there is to run."""
     width = max(map(len, COMMANDS))
@@ -121,6 +138,7 @@ def usage() -> str:
         "Vision-language reward models for robots. Commands:\n\n"
         + "\n".join(lines)
         + "\n\nEach explains itself: roboreward COMMAND --help\n"
+        "Versions: roboreward --version. Completion in bash: source <(roboreward --completion)\n"
     )
 
 
