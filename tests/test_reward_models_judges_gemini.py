@@ -155,6 +155,22 @@ def test_thoughts_are_paid_for() -> None:
     assert budget.cost_usd == pytest.approx(0.002)
 
 
+@pytest.mark.parametrize("body", [{"promptFeedback": {"blockReason": "SAFETY"}}, response()])
+def test_an_answer_without_candidate_tokens_is_charged_and_the_next_one_asked_for(
+    body: dict[str, Any],
+) -> None:
+    budget = Budget(max_cost_usd=1.0, usd_per_million_tokens=(1.0, 10.0))
+    usage = {"promptTokenCount": 1000, "thoughtsTokenCount": 90}
+    with fake_server(
+        Reply({**body, "usageMetadata": usage}), Reply(response("ANSWER: 4"))
+    ) as server:
+        judge = make(server, budget=budget)
+        levels = [judge.score([a_clip()])[0].level for _ in range(2)]
+        judge.close()
+    assert levels == [None, 4]
+    assert budget.cost_usd == pytest.approx(0.0019 + 0.002)
+
+
 def test_google_says_how_long_to_wait() -> None:
     busy = google_error(429, "RESOURCE_EXHAUSTED", "quota", {"retryDelay": "0.05s"})
     with fake_server(busy, Reply(response("ANSWER: 5"))) as server:

@@ -384,8 +384,9 @@ def test_an_unreadable_answer_says_why(reply: Reply, reason: str) -> None:
     assert score.manifest["unreadable"] == reason
 
 
-def test_the_token_limit_is_the_normal_end_of_one_forced_token() -> None:
-    body = completion("4", [("4", DIGITS)], finish_reason="length")
+@pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+def test_the_token_limit_is_the_normal_end_of_one_forced_token(finish: str) -> None:
+    body = completion("4", [("4", DIGITS)], finish_reason=finish)
     score, _ = ask(Reply(body), VLLM)
     assert score.level == 4
     body["choices"][0]["finish_reason"] = "content_filter"
@@ -394,6 +395,17 @@ def test_the_token_limit_is_the_normal_end_of_one_forced_token() -> None:
         None,
         "cut off by a filter (content_filter)",
     )
+
+
+@pytest.mark.parametrize("place", ["drawn", "likely"])
+@pytest.mark.parametrize("token", [["4"], {"text": "4"}, None, 4])
+def test_a_token_that_is_no_text_is_unreadable(place: str, token: object) -> None:
+    body = completion("4", [("4", DIGITS)], finish_reason="length")
+    entry = body["choices"][0]["logprobs"]["content"][0]
+    (entry if place == "drawn" else entry["top_logprobs"][0])["token"] = token
+    score, _ = ask(Reply(body), VLLM)
+    reason = "log-probabilities that make no sense"
+    assert (score.level, score.manifest["unreadable"]) == (None, reason)
 
 
 EXTRA = "[{'type': 'extra_forbidden', 'loc': ('body', 'continue_final_message'), 'msg': 'Extra inputs are not permitted'"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reward_models.judges.api_judge import get, why_incomplete
+from reward_models.judges.api_judge import TOKEN_LIMIT, get, why_incomplete
 from reward_models.protocol.answer import Token, score_digit, score_text, unreadable
 from reward_models.protocol.prompt import ANSWER_PREFIX
 from roboreward_gym.types import ProgressScore
@@ -81,7 +81,7 @@ def read_completion(
     if refusal:
         return unreadable(refusal, manifest, "refusal")
     # One token is all that a forced answer may have: there the token limit is its normal end.
-    reason = None if forced and str(finish).lower() == "length" else why_incomplete(finish)
+    reason = None if forced and str(finish).lower() in TOKEN_LIMIT else why_incomplete(finish)
     if reason is not None:
         return unreadable(text or "", manifest, reason)
     if not text and any(get(message, key) for key in REASONING):
@@ -122,12 +122,10 @@ def read_tokens(content: object) -> Sequence[Token] | None:
     for entry in content:
         text, top = get(entry, "token"), get(entry, "top_logprobs")
         listed = [entry, *(top if isinstance(top, list) else [])]
-        pairs = {get(item, "token"): get(item, "logprob") for item in listed}
-        if not isinstance(text, str) or not all(
-            isinstance(t, str) and isinstance(p, (int, float)) for t, p in pairs.items()
-        ):
+        pairs = [(get(item, "token"), get(item, "logprob")) for item in listed]
+        if not all(isinstance(t, str) and isinstance(p, (int, float)) for t, p in pairs):
             return None
-        tokens.append(Token(text, pairs))
+        tokens.append(Token(text, dict(pairs)))
     return tokens
 
 

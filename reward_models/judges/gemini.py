@@ -111,7 +111,9 @@ class GeminiJudge(ApiJudge):
 
     def _count_tokens(self, body: Mapping[str, Any]) -> tuple[int | None, int | None]:
         usage = get(body, "usageMetadata")
-        answer = as_int(get(usage, "candidatesTokenCount"))
+        # Counts of 0 are left out: a blocked answer has no tokens, and thoughts may be all that there is.
+        counted = get(usage, "candidatesTokenCount")
+        answer = 0 if counted is None else as_int(counted)
         thoughts = as_int(get(usage, "thoughtsTokenCount")) or 0
         prompt = as_int(get(usage, "promptTokenCount"))
         return prompt, None if answer is None else answer + thoughts
