@@ -15,7 +15,15 @@ from reward_models.commands import main as cli
 from reward_models.data.reward_data import RewardData
 from reward_models.judges.null import ConstantReward, RandomReward
 from roboreward_gym import Clip, ProgressScore
-from roboreward_gym.errors import InvalidScore, InvalidSetting, UnknownName, WeightsError
+from roboreward_gym.errors import (
+    BudgetExhausted,
+    InvalidClip,
+    InvalidScore,
+    InvalidSetting,
+    PartialScores,
+    UnknownName,
+    WeightsError,
+)
 from roboreward_gym.registry import register_reward_model
 from tests.reward_folder import write_reward_folder
 from tests.tiny_vlm import random_clip, write_tiny_checkpoint
@@ -77,6 +85,40 @@ def test_unreadable_answers_are_counted_and_cost_four(folder: Path) -> None:
     assert numbers["unreadable_count"] == 5
     errors = [4.0 if i % 2 == 0 else abs(3 - e.level) for i, e in enumerate(data.examples)]
     assert numbers["mae"] == pytest.approx(np.mean(errors))
+
+
+class Paid:
+    """Refuses the second clip and has no budget after the fifth."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        raise PartialScores([self._answer() for _ in clips])
+
+    def _answer(self) -> ProgressScore | InvalidClip | BudgetExhausted:
+        self.asked += 1
+        if self.asked == 2:
+            return InvalidClip("The clip was refused.")
+        return ProgressScore(3) if self.asked <= 5 else BudgetExhausted("The budget is used up.")
+
+
+def test_paid_answers_are_written_when_others_fail(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Paid()
+    register_reward_model("bench-paid", lambda: model, replace=True)
+    out = tmp_path / "n.json"
+    arguments = ["--model", "bench-paid", "--data", str(folder), "--out", str(out)]
+    assert cli.main(["bench", *arguments, "--batch-size", "3"]) == 1
+    numbers = json.loads(out.read_text())
+    assert (numbers["examples"], numbers["failed_count"], model.asked) == (4, 6, 6)
+    truth = [e.level for e in RewardData.open([folder], "test").examples]
+    assert numbers["bias"] == pytest.approx(np.mean([3 - truth[i] for i in (0, 2, 3, 4)]))
+    err = capsys.readouterr().err
+    assert "Example 1 (" in err
+    assert "The clip was refused." in err
+    assert "The last 4 examples were not asked about." in err
 
 
 def test_any_registered_model_is_measured_by_name(folder: Path, tmp_path: Path) -> None:

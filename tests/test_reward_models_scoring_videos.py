@@ -268,21 +268,25 @@ from reward_models.commands import main as cli
 from roboreward_gym.registry import register_reward_model
 
 register_reward_model(MODEL, LengthModel)
-resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
-sys.exit(cli.main(sys.argv[1:]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(cli.main(sys.argv[2:]))
 """
 
 
 @pytest.mark.usefixtures("model")
-def test_a_full_disk_stops_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("room", "whole"), [(500, {1, 2}), (100, {0})])
+def test_a_full_disk_stops_the_run_and_keeps_what_is_done(
+    tmp_path: Path, room: int, whole: set[int]
+) -> None:
     videos = videos_in(tmp_path, 3)
     out = tmp_path / "o.jsonl"
     arguments = ["score", *map(str, videos), "--task", "x", "--model", MODEL, "--out", str(out)]
-    command = [sys.executable, "-c", RUN_WITH_LITTLE_ROOM, *arguments]
+    command = [sys.executable, "-c", RUN_WITH_LITTLE_ROOM, str(room), *arguments]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "no room for one more score in" in ended.stderr
-    assert 0 < out.read_bytes().count(b"\n") < 3
+    assert out.read_bytes().count(b"\n") in whole
+    assert out.read_bytes()[-1:] in (b"\n", b"")  # no part of a row
     assert cli.main(arguments) == 0
     assert [row["level"] for row in rows(out)] == [2, 3, 4]
 
@@ -547,7 +551,31 @@ def test_an_overlay_that_cannot_be_written_stops_the_run(
     arguments = ["--task", "x", "--out", out, "--overlay", tmp_path / "taken"]
     assert score(*videos, *arguments) == 1
     assert "Choose another --overlay" in capsys.readouterr().err
-    assert out.read_text() == ""  # a score without its overlay would never get one
+    assert len(rows(out)) == 2
+
+
+@pytest.mark.usefixtures("model")
+def test_an_overlay_of_frames_of_two_sizes_costs_no_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    from reward_models.video.read import ImageFolder
+
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for i in range(40):  # the odd one is not among the frames that the model sees
+        Image.new("RGB", (48 if i == 1 else 64, 32)).save(folder / f"{i:02}.png")
+    read = ImageFolder.read
+    monkeypatch.setattr(ImageFolder, "read", lambda source: read(source, max_bytes=1))
+    out = tmp_path / "o.jsonl"
+    arguments = ["--fps", 5, "--task", "x", "--out", out, "--overlay", tmp_path / "drawn"]
+    assert score(folder, *arguments) == 1
+    assert len(rows(out)) == 1
+    err = capsys.readouterr().err
+    assert "different sizes: 32x64 and 32x48" in err
+    assert "1 scored, 1 without an overlay, see above." in err
+    assert list((tmp_path / "drawn").iterdir()) == []
 
 
 def test_overlays_of_different_ids_never_share_a_file() -> None:
