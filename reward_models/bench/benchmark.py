@@ -2,7 +2,7 @@
 
 The reward model scores the clips as it would in a wrapper, from their pixels. The numbers are written as JSON, and the
 confusion of predicted and true levels as a picture beside it. An answer that cannot be read counts as an error of 4, as
-in RoboRewardBench, and is counted in `unreadable_count`.
+in RoboRewardBench, and is counted in `unreadable_count`. An example without any answer is left out and counted in `failed_count`; the exit status is then 1.
 """
 
 import json
@@ -89,22 +89,27 @@ def run(config: BenchmarkConfig) -> dict[str, Any]:
         "seed": config.seed,
         **measure(load_named_model(config.model), data, **draw),
     }
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    _write(config.out, result)  # before the second model, which may fail
     if config.no_negatives is not None:
         result["no_negatives"] = measure(load_named_model(config.no_negatives), data, **draw)
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    config.out.write_text(json.dumps(_without_nan(result), indent=2) + "\n", encoding="utf-8")
+        _write(config.out, result)
     picture = config.out.with_suffix(".png")
     plot_confusion(np.array(result["confusion"]), picture, f"{config.model}, {config.split}")
     return result
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure one reward model, as the command line says."""
+    """Measure one reward model, as the command line says; 1 if an example got no score, else 0."""
     config = tyro.cli(BenchmarkConfig, args=argv, prog="roboreward bench", description=__doc__)
     result = run(options_into_name(config))
     summary = {k: v for k, v in result.items() if k not in DETAILS and not isinstance(v, dict)}
     tqdm.write(json.dumps(_without_nan(summary), indent=2))
-    return 0
+    return int(any(part.get("failed_count") for part in (result, result.get("no_negatives", {}))))
+
+
+def _write(path: Path, result: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(_without_nan(result), indent=2) + "\n", encoding="utf-8")
 
 
 def _without_nan(numbers: Mapping[str, Any]) -> dict[str, Any]:

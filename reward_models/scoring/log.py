@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -90,7 +91,8 @@ class ScoreLog:
             raise self._unwritable(error) from error
         try:
             self._read()
-            self._file = path.open("a", encoding="utf-8")
+            # Unbuffered: what a full disk refused must not be written later, when the file is closed.
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
             self._lock.release()
             raise self._unwritable(error) from error
@@ -138,16 +140,26 @@ class ScoreLog:
             OutputUnwritable: The disk is full, or gone.
         """
         self._check_identity(row["manifest"])
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+        line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
         try:
-            self._file.write(line)
-            self._file.flush()
+            size = os.fstat(self._file.fileno()).st_size
+            self._write(line, size)
         except OSError as error:
             raise OutputUnwritable(
                 f"There is no room for one more score in {self.path}: {error.strerror}. "
                 "Finished rows stay: make room, then run the same command again."
             ) from error
         self._tasks[row["id"]] = row["task"]
+
+    def _write(self, line: bytes, size: int) -> None:
+        """Append the whole line to a file of `size` bytes, or nothing of it."""
+        try:
+            while line:  # one call may write a part of it
+                line = line[self._file.write(line) :]
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(size)
+            raise
 
     def _unwritable(self, error: OSError) -> OutputUnwritable:
         return OutputUnwritable(

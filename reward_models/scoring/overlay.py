@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from reward_models.scoring.log import OutputUnwritable
-from reward_models.video.recording import RecordingSource
+from reward_models.video.recording import InvalidVideo, RecordingSource
 from reward_models.video.write import write_mp4
 from roboreward_gym.types import LEVELS, Clip, ProgressScore
 
@@ -36,13 +36,17 @@ def write_overlay(path: Path, source: RecordingSource, clip: Clip, score: Progre
 
     Raises:
         OutputUnwritable: No place or no room for the file.
-        InvalidVideo: The recording cannot be read any more.
+        InvalidVideo: The recording cannot be read any more, or its frames have different sizes.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_mp4(partial, _draw(source, clip, score), clip.fps, preset="veryfast")
         partial.replace(path)
+    except InvalidVideo:
+        with suppress(OSError):
+            partial.unlink()
+        raise
     except (OSError, av.FFmpegError) as error:
         with suppress(OSError):
             partial.unlink()
@@ -53,10 +57,15 @@ def write_overlay(path: Path, source: RecordingSource, clip: Clip, score: Progre
 
 
 def _draw(source: RecordingSource, clip: Clip, score: ProgressScore) -> Iterator[np.ndarray]:
-    width = clip.frames.shape[2]
+    height, width = clip.frames.shape[1:3]
     scale = max(1, -(-MIN_WIDTH // width))
     panel = draw_panel(width * scale, clip.task, score)
-    for frame in source.stream():
+    for number, frame in enumerate(source.stream()):
+        if frame.shape[:2] != (height, width):
+            raise InvalidVideo(
+                f"The overlay of {clip.task!r} cannot be drawn: its frames have different sizes: {height}x{width} and "
+                f"{frame.shape[0]}x{frame.shape[1]} (frame {number}). Record all of them in one size."
+            )
         yield np.concatenate([frame.repeat(scale, axis=0).repeat(scale, axis=1), panel])
 
 

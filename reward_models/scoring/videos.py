@@ -26,6 +26,7 @@ from reward_models.scoring.inputs import (
 )
 from reward_models.scoring.log import RowWriter, ScoreLog, score_row
 from reward_models.scoring.stdout import Format, printer
+from reward_models.video.recording import InvalidVideo
 from roboreward_gym._cli import keep_freed_memory, run_program
 from roboreward_gym.errors import (
     InvalidClip,
@@ -87,6 +88,7 @@ class Scorer:
         reward_model: What scores.
         write: Takes each request with its clip and its score.
         bar: Advances by one per recording, scored or failed.
+        draw: Takes the same once all scores of the batch are written; may raise `InvalidVideo`.
     """
 
     def __init__(
@@ -94,15 +96,19 @@ class Scorer:
         reward_model: RewardModel,
         write: Callable[[LoadedClip, ProgressScore], None],
         bar: tqdm,
+        draw: Callable[[LoadedClip, ProgressScore], None] | None = None,
     ) -> None:
         self._reward_model = reward_model
         self._write = write
         self._bar = bar
+        self._draw = draw
         self._in_a_row = 0
         self.failed = 0
         """Recordings without a score: unreadable files, and clips that the model refused or failed on."""
         self.unreadable = 0
         """Recordings whose score has no level."""
+        self.undrawn = 0
+        """Recordings that were scored, but whose overlay cannot be drawn."""
 
     def run(self, requests: Sequence[Request], batch_size: int) -> None:
         """Score all requests; one that fails is reported, and the others go on.
@@ -124,7 +130,19 @@ class Scorer:
                     self.unreadable += not score.readable
                     self._bar.update()
             for item, outcome in zip(clips, found, strict=True):
+                if isinstance(outcome, ProgressScore):
+                    self._draw_overlay(item, outcome)
+            for item, outcome in zip(clips, found, strict=True):
                 self._consider(item.request, outcome)
+
+    def _draw_overlay(self, item: LoadedClip, score: ProgressScore) -> None:
+        if self._draw is None:
+            return
+        try:
+            self._draw(item, score)
+        except InvalidVideo as error:
+            self.undrawn += 1
+            tqdm.write(f"{item.request.id}: {error}", file=sys.stderr)
 
     def _consider(self, request: Request, outcome: ProgressScore | RoboRewardError) -> None:
         if isinstance(outcome, ProgressScore):
@@ -202,7 +220,7 @@ def requests_of(config: ScoreConfig) -> list[Request]:
 
 
 def run(config: ScoreConfig) -> int:
-    """Score everything; 1 if a recording could not be scored, else 0."""
+    """Score everything; 1 if a recording could not be scored or its overlay not be drawn, else 0."""
     if config.batch_size < 1:
         raise InvalidRequest(f"--batch-size must be at least 1, not {config.batch_size}.")
     requests = requests_of(config)
@@ -229,26 +247,21 @@ def run(config: ScoreConfig) -> int:
                 disable=config.quiet,
             )
             with bar:
-                write = writer(config.model, config.overlay, writers)
-                scorer = Scorer(model, write, bar)
+                draw = None if config.overlay is None else overlay_drawer(config.overlay)
+                scorer = Scorer(model, writer(config.model, writers), bar, draw)
                 scorer.run(todo, config.batch_size)
-    failed, unreadable = (scorer.failed, scorer.unreadable) if todo else (0, 0)
+    failed, unreadable, undrawn = (
+        (scorer.failed, scorer.unreadable, scorer.undrawn) if todo else (0, 0, 0)
+    )
     if not config.quiet:
-        _summarize(len(todo) - failed, done, unreadable, failed)
-    return int(failed > 0)
+        _summarize(len(todo) - failed, done, unreadable, undrawn, failed)
+    return int(failed + undrawn > 0)
 
 
-def writer(
-    model: str, overlay: Path | None, writers: Sequence[RowWriter]
-) -> Callable[[LoadedClip, ProgressScore], None]:
-    """Return a function that writes the overlay of a score and then its row, to each of `writers`."""
+def writer(model: str, writers: Sequence[RowWriter]) -> Callable[[LoadedClip, ProgressScore], None]:
+    """Return a function that writes the row of a score to each of `writers`."""
 
     def write(item: LoadedClip, score: ProgressScore) -> None:
-        if overlay is not None:
-            from reward_models.scoring.overlay import overlay_name, write_overlay
-
-            path = overlay / overlay_name(item.request.id)
-            write_overlay(path, item.request.source, item.clip, score)
         clip = item.clip
         about = {
             "fps": clip.fps,
@@ -262,12 +275,25 @@ def writer(
     return write
 
 
-def _summarize(scored: int, done: int, unreadable: int, failed: int) -> None:
+def overlay_drawer(folder: Path) -> Callable[[LoadedClip, ProgressScore], None]:
+    """Return a function that writes the overlay of a score into the folder."""
+    from reward_models.scoring.overlay import overlay_name, write_overlay
+
+    def draw(item: LoadedClip, score: ProgressScore) -> None:
+        path = folder / overlay_name(item.request.id)
+        write_overlay(path, item.request.source, item.clip, score)
+
+    return draw
+
+
+def _summarize(scored: int, done: int, unreadable: int, undrawn: int, failed: int) -> None:
     parts = [f"{scored} scored"]
     if done:
         parts.append(f"{done} done before")
     if unreadable:
         parts.append(f"{unreadable} of them unreadable (level null)")
+    if undrawn:
+        parts.append(f"{undrawn} without an overlay, see above")
     if failed:
         parts.append(f"{failed} failed, see above")
     sys.stderr.write(", ".join(parts) + ".\n")
