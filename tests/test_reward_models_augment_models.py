@@ -386,6 +386,29 @@ def test_a_cost_limit_without_prices_is_refused_before_anything_is_asked(tmp_pat
         assert not asked
 
 
+@pytest.mark.parametrize(
+    ("environment", "flags", "sent"),
+    [
+        ({"MAX_COST_USD": "0.005"}, {"max_requests": 100_000}, 5),
+        ({"MAX_REQUESTS": "4"}, {"max_cost_usd": 5.0}, 4),
+        ({"MAX_REQUESTS": "4"}, {"max_requests": 3}, 3),
+    ],
+)
+def test_a_limit_that_is_not_given_is_that_of_the_environment(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    flags: dict[str, Any],
+    sent: int,
+) -> None:
+    for name, value in {"USD_PER_MILLION_TOKENS": "1,1", **environment}.items():
+        monkeypatch.setenv(f"ROBOREWARD_{name}", value)
+    with all_roles() as (server, asked):
+        with pytest.raises(BudgetExhausted):
+            run(bridge(tmp_path, server, concurrency=1, **flags))
+        assert asked.total() == sent
+
+
 def test_gemini_plays_roles_and_is_sent_the_video(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "key-1234")
     body = {

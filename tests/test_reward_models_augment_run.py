@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from reward_models.data.splits import Membership, leaks
 from reward_models.data.truth import EpisodeTruth, read_truths
 from reward_models.data.video_file import OutputError, write_video
 from reward_models.protocol.prompt import build_prompt
-from roboreward_gym.errors import BudgetExhausted, RewardModelFailure, UnknownName
+from roboreward_gym.errors import BudgetExhausted, InvalidSetting, RewardModelFailure, UnknownName
 from tests.augment_data import FORM, STATE_ROLES, TASK, config, moving_square, truth, write_set
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -403,10 +404,39 @@ def test_a_used_up_budget_ends_the_run_and_keeps_what_was_paid_for(tmp_path: Pat
 def test_one_failure_of_a_model_leaves_its_episode_for_the_next_run(tmp_path: Path) -> None:
     one = with_proposer(tmp_path, 3)
     once = Flaky(lambda n: RewardModelFailure("The server coughed.") if n == 1 else None)
-    run(one, lambda _: once)
+    assert run(one, lambda _: once).failed == 1
     assert len(journal(one.out)) == 2
-    run(one, lambda _: Flaky(lambda _: None))
+    assert run(one, lambda _: Flaky(lambda _: None)).failed == 0
     assert len(journal(one.out)) == 3
+
+
+def test_the_command_says_how_many_episodes_failed_and_exits_with_status_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = with_proposer(tmp_path, 3)
+    once = Flaky(lambda n: RewardModelFailure("The server coughed.") if n == 1 else None)
+    monkeypatch.setattr(program.tyro, "cli", lambda *_, **__: one)
+    monkeypatch.setattr(program, "_loader", lambda _: lambda _: once)
+    assert program.main([]) == 1
+    assert "1 episodes failed" in capsys.readouterr().err
+    assert program.main([]) == 0
+
+
+@pytest.mark.parametrize("name", ["openai:gpt-5-mini", "gemini:g", "remote:http://127.0.0.1:1"])
+def test_a_reward_model_on_a_server_cannot_verify(tmp_path: Path, name: str) -> None:
+    roles = dataclasses.replace(STATE_ROLES, verifier=f"reward-model:{name}")
+    with pytest.raises(InvalidSetting, match="would not be kept"):
+        config(tmp_path, tmp_path / "out", roles=roles)
+
+
+def test_the_help_offers_each_role_what_can_play_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        program.main(["--help"])
+    words = " ".join(re.sub(r"[^\w.:-]+", " ", capsys.readouterr().out).split())
+    describer = words.partition("--roles.describer")[2].partition("--roles.planner")[0]
+    assert "simulator" in describer
+    assert "accept" not in describer
+    assert "reward model" not in describer
 
 
 def test_a_model_that_is_out_of_order_ends_the_run(tmp_path: Path) -> None:

@@ -12,10 +12,14 @@ from reward_models.data.sources import ReadOptions
 from reward_models.data.splits import Fractions
 from reward_models.data.video_file import OutputError, VideoFormat, whole_file
 from roboreward_gym.errors import InvalidSetting
+from roboreward_gym.registry import split_name
 
 GPT = "openai:gpt-5-mini"
 QWEN = "local:Qwen/Qwen3-4B-Instruct-2507"
 CONFIG = "config.json"
+REWARD_MODEL = "reward-model:"
+ON_SERVERS = {"openai", "gemini", "remote"}
+"""Reward models that are asked over the network."""
 MAY_CHANGE = {
     "limit",
     "concurrency",
@@ -31,19 +35,19 @@ MAY_CHANGE = {
 class RoleNames:
     """Who plays which role: `openai:MODEL[@URL]`, `gemini:MODEL`, `local:FOLDER_OR_HUB_ID`, or a name given below.
 
-    The verifier can also be any reward model, as `reward-model:NAME`.
+    The verifier can also be a reward model that runs in this process, as `reward-model:NAME`.
     """
 
     standardiser: str = QWEN
     """Corrects the text of tasks; or `code`: spaces and punctuation only."""
     describer: str = GPT
-    """Sees the video; or `simulator`, `accept` (nothing is verified), or a reward model by its name with a prefix."""
+    """Sees the video and describes it; or `simulator`."""
     planner: str = GPT
     """Plans failure modes; or `grammar`."""
     proposer: str = QWEN
     """Writes tasks; or `grammar`."""
     verifier: str = GPT
-    """Sees the video; or `simulator`, `accept` (nothing is verified), or a reward model by its name with a prefix."""
+    """Sees the video; or `simulator`, `accept` (nothing is verified), or `reward-model:NAME`."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,11 @@ class AugmentConfig:
     seed: int = 0
     """Seed for proposers that draw, and for the splits."""
     max_requests: int | None = None
-    """Most requests to paid servers; ROBOREWARD_MAX_REQUESTS by default."""
+    """Most requests to paid servers; by default ROBOREWARD_MAX_REQUESTS, or 10,000."""
     max_cost_usd: float | None = None
     """Most to spend in USD; ROBOREWARD_MAX_COST_USD by default."""
     usd_per_million_tokens: tuple[float, float] | None = None
-    """Price of a million input and output tokens; needed for --max-cost-usd."""
+    """Price of a million input and output tokens, needed for --max-cost-usd; ROBOREWARD_USD_PER_MILLION_TOKENS by default."""
     concurrency: int = 4
     """Episodes that are worked on at a time."""
     page_episodes: int = 100
@@ -90,6 +94,14 @@ class AugmentConfig:
             raise InvalidSetting(f"At least 1 attempt is needed, not {self.steps.attempts}.")
         if self.limit is not None and self.limit < 1:
             raise InvalidSetting(f"The limit must be at least 1, not {self.limit}.")
+        name = self.roles.verifier.removeprefix(REWARD_MODEL)
+        if name != self.roles.verifier and split_name(name)[0] in ON_SERVERS:
+            raise InvalidSetting(
+                f"The verifier {self.roles.verifier!r} asks a server, whose scores would not be kept and would "
+                "not count against --max-requests and --max-cost-usd. Let the model verify in words "
+                "(openai:MODEL, openai:MODEL@URL or gemini:MODEL, without reward-model:), or name a reward "
+                "model that runs in this process, such as reward-model:roboreward-8b."
+            )
 
 
 def as_json(config: AugmentConfig) -> dict[str, Any]:

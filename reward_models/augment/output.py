@@ -30,6 +30,7 @@ class Summary:
         by_level: Examples by reward.
         by_split: Examples by split.
         rejected_by_rule: What was rejected, by reason.
+        failed: Episodes that are not done, because a model gave no answer in this run.
     """
 
     examples: int
@@ -37,6 +38,7 @@ class Summary:
     by_level: Mapping[str, int]
     by_split: Mapping[str, int]
     rejected_by_rule: Mapping[str, int]
+    failed: int = 0
 
 
 def write_set(config: AugmentConfig, lines: Iterable[Mapping[str, Any]]) -> Summary:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reward_models.augment.config import AugmentConfig
+from reward_models.augment.config import REWARD_MODEL, AugmentConfig
 from reward_models.augment.grammar import SceneGrammar
 from reward_models.augment.models import AnswerCache, CachedModel, ChatModel
 from reward_models.augment.pipeline import Roles
@@ -81,10 +81,10 @@ class RoleMaker:
             return self._simulator()
         if name == "accept":
             return AcceptAll()
-        if name.startswith("reward-model:"):
+        if name.startswith(REWARD_MODEL):
             from roboreward_gym.registry import load_reward_model
 
-            return ScoreVerifier(load_reward_model(name.removeprefix("reward-model:")))
+            return ScoreVerifier(load_reward_model(name.removeprefix(REWARD_MODEL)))
         return ModelVerifier(self._model(name))
 
     def _simulator(self) -> SimulatorState:

@@ -3,6 +3,7 @@
 Stopped in any way and started again with the same --out, a run goes on where it was; answers that were paid for are kept.
 """
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -129,15 +130,16 @@ def run(config: AugmentConfig, load: Callable[[str], ChatModel] | None = None) -
             closing(AnswerCache(config.out / "cache")) as cache,
             closing(RoleMaker(config, load or _loader(config), cache)) as maker,
         ):
-            _work(config, maker.roles(), todo, journal)
+            failed = _work(config, maker.roles(), todo, journal)
         summary = write_set(config, journal.lines.values())
         write_page(config.out, journal.lines.values(), config.page_episodes)
-        return summary
+        return dataclasses.replace(summary, failed=failed)
 
 
 def _work(
     config: AugmentConfig, roles: Roles, todo: Sequence[Unit | Skipped], journal: Journal
-) -> None:
+) -> int:
+    """Do what is left, and return how many episodes failed because a model gave no answer."""
     named = [unit for unit in todo if isinstance(unit, Unit)]
     for item in todo:
         if isinstance(item, Skipped) and item.where not in journal.lines:
@@ -145,7 +147,7 @@ def _work(
             tqdm.write(f"{item.where}: {item.why}", file=sys.stderr)
     left = [unit for unit in named if unit.name not in journal.lines]
     worker = Worker(config, roles, {f"{unit.name}.mp4" for unit in named})
-    failed_in_a_row = 0
+    failed = failed_in_a_row = 0
     with tqdm(
         total=len(named), initial=len(named) - len(left), desc="augment", unit="episode"
     ) as bar:
@@ -158,6 +160,7 @@ def _work(
                     "same command goes on from there."
                 ) from error
             except RewardModelFailure as error:
+                failed += 1
                 failed_in_a_row += 1
                 tqdm.write(f"{unit.name}: {error}", file=sys.stderr)
                 if failed_in_a_row == FAILURES_IN_A_ROW:
@@ -168,6 +171,7 @@ def _work(
             if "rule" in line:
                 tqdm.write(f"{unit.name}: {line['why']}", file=sys.stderr)
             bar.update()
+    return failed
 
 
 def _ahead(
@@ -200,13 +204,13 @@ def _loader(config: AugmentConfig) -> Callable[[str], ChatModel]:
     def load(name: str) -> ChatModel:
         from reward_models.augment.chat_models import load_chat_model
         from reward_models.judges.api_judge import ApiSettings
-        from reward_models.judges.budget import Budget, process_budget
+        from reward_models.judges.budget import budget_with, process_budget
 
-        limits = (config.max_requests, config.max_cost_usd)
-        if limits == (None, None):
+        limits = (config.max_requests, config.max_cost_usd, config.usd_per_million_tokens)
+        if limits == (None, None, None):
             budget = process_budget()
         else:
-            budget = budgets.setdefault("", Budget(*limits, config.usd_per_million_tokens))
+            budget = budgets.setdefault("", budget_with(*limits))
         return load_chat_model(name, ApiSettings(budget=budget, concurrency=config.concurrency))
 
     budgets: dict[str, Any] = {}
@@ -223,6 +227,12 @@ def main(argv: list[str] | None = None) -> int:
         f"{summary.examples} examples ({kinds}) in {config.out}: {splits}. "
         f"Rejected: {sum(summary.rejected_by_rule.values())}, see {config.out / 'audit.html'}.\n"
     )
+    if summary.failed:
+        sys.stderr.write(
+            f"{summary.failed} episodes failed, because a model gave no answer, and are not in the set. The "
+            "same command tries them again.\n"
+        )
+        return 1
     return 0
 
 

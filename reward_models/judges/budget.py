@@ -88,13 +88,28 @@ class Budget:
 @functools.cache
 def process_budget() -> Budget:
     """Return the budget that all models behind APIs share in this process, from the environment."""
+    return budget_with()
+
+
+def budget_with(
+    max_requests: int | None = None,
+    max_cost_usd: float | None = None,
+    usd_per_million_tokens: tuple[float, float] | None = None,
+) -> Budget:
+    """Make a budget; the environment, or the default, decides on each value that is None.
+
+    Raises:
+        InvalidSetting: A negative limit, a cost without prices, or a variable that is no number.
+    """
+    if max_requests is None:
+        number = _number("ROBOREWARD_MAX_REQUESTS")
+        max_requests = MAX_REQUESTS if number is None else int(number)
+    if max_cost_usd is None:
+        max_cost_usd = _number("ROBOREWARD_MAX_COST_USD")
     prices = os.environ.get("ROBOREWARD_USD_PER_MILLION_TOKENS")
-    max_requests = _number("ROBOREWARD_MAX_REQUESTS")
-    return Budget(
-        MAX_REQUESTS if max_requests is None else int(max_requests),
-        _number("ROBOREWARD_MAX_COST_USD"),
-        None if prices is None else _prices(prices),
-    )
+    if usd_per_million_tokens is None and prices is not None:
+        usd_per_million_tokens = _prices(prices)
+    return Budget(max_requests, max_cost_usd, usd_per_million_tokens)
 
 
 def _number(variable: str) -> float | None:
