@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from roboreward_gym.episode_scores import TRUNCATED
 from roboreward_gym.errors import RobotFaultEpisode
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ class EpisodeRecord:
         noise: `(C, chunk, A)` float32 that each chunk was decoded from.
         executed: `(C,)` int64 env steps done of each chunk; the last one may be cut.
         rewards: `(T,)` float32, one per env step, as the env returned them.
-        terminated: The env reached an end of its own.
+        terminated: The env reached an end of its own; an end that `info` has as `roboreward/truncated` is none,
+            unless the env returned both flags.
         truncated: A time limit, or another outer stop, ended the episode.
         seed: Seed of the reset.
         logged: Scalars of the last `info` under `truth/` and `roboreward/`. For reports: a learner
@@ -121,6 +123,9 @@ def play(
         noises.append(noise)
         executed.append(len(rewards) - before)
         features.append(_encode(policy, observation))
+    if terminated and info.get(TRUNCATED):
+        # VLMRewardWrapper returns each end as a termination, unless told otherwise, and notes what the env said.
+        terminated, truncated = truncated, True  # both only if both were returned
     return EpisodeRecord(
         features=torch.cat(features).cpu(),
         noise=torch.cat(noises).cpu(),

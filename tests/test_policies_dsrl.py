@@ -2,6 +2,7 @@ import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -26,6 +27,7 @@ from policies.dsrl.training import (
 )
 from policies.errors import RunMismatch
 from policies.player import BaseNoise, EpisodeRecord, play
+from roboreward_gym import ProgressScore, VLMRewardWrapper
 from roboreward_gym.errors import InvalidSetting, WeightsError
 from tests.fakes_policies import (
     ACTIONS,
@@ -252,34 +254,50 @@ def test_reward_changes_what_is_learned(tmp_path: Path) -> None:
     assert not torch.equal(*ends)
 
 
-def test_episode_without_a_score_is_not_learned_from(tmp_path: Path) -> None:
-    tuned = tune(tmp_path, env=GoToFlag(reward=math.nan))
-    fresh = Learner(TINY, TwoModes())
-    assert torch.equal(actor_at_the_end(tmp_path), weights(fresh.sac.actor))
-    assert not tuned.decision.improved
-    assert json.loads((tmp_path / DECISION).read_text())["trial_reward"] is None
-    line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-    assert line["reward"] is None
+def test_episode_without_a_score_is_not_learned_from() -> None:
+    learner = Learner(TINY, TwoModes())
+    learner.add(record([4, 2], [0.0] * 5 + [math.nan]))
+    assert not len(learner.replay)
+    assert learner.learn(5, actor=True) == {}
+    untrained = Learner(TINY, TwoModes())
+    assert torch.equal(weights(learner.sac.actor), weights(untrained.sac.actor))
 
 
-class ScoredLater(gym.Wrapper):
-    """No score in the first episodes."""
-
-    episode = -1
-
-    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
-        self.episode += 1
-        return self.env.reset(**options)
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, reward, *ends, info = self.env.step(action)
-        return observation, reward if self.episode >= 6 else math.nan, *ends, info
+def test_warm_up_without_any_score_ends_the_run_and_leaves_what_was_played(tmp_path: Path) -> None:
+    for resume in (False, True):
+        with pytest.raises(InvalidSetting, match="None of the 4 warm-up episodes has a score"):
+            tune(tmp_path, env=GoToFlag(reward=math.nan), resume=resume)
+        lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["reward"] for line in lines] == [None] * TINY.warm_up_episodes
 
 
-def test_actor_waits_for_trained_critics_where_the_warm_up_had_no_scores(tmp_path: Path) -> None:
-    tuned = tune(tmp_path, env=ScoredLater(GoToFlag()))
-    assert ["critic_loss" in line for line in tuned.metrics[:8]] == [False] * 6 + [True] * 2
-    assert ["actor_loss" in line for line in tuned.metrics[:8]] == [False] * 7 + [True]
+def scored(**options: Any) -> VLMRewardWrapper:
+    env = gym.wrappers.TimeLimit(GoToFlag(100), 6)
+    env.metadata = {"render_fps": 5}
+    model = SimpleNamespace(score=lambda clips: [ProgressScore(level=3) for _ in clips])
+    return VLMRewardWrapper(env, model, "go to the flag", frame_source="image", **options)
+
+
+def test_deferred_scores_are_refused_after_the_first_episode(tmp_path: Path) -> None:
+    seen: list[int] = []
+    with pytest.raises(InvalidSetting, match='scoring="immediate"'):
+        tune(tmp_path, env=scored(scoring="deferred"), on_episode=lambda n, *_: seen.append(n))
+    assert seen == []
+
+
+@pytest.mark.parametrize("ending", ["terminated", "unchanged"])
+@pytest.mark.parametrize("bootstrap", ["success_only", "scored_end"])
+def test_time_limit_is_told_from_a_termination_under_either_ending(
+    ending: Any, bootstrap: Any
+) -> None:
+    config = replace(TINY, gamma=0.9, clock=0, bootstrap=bootstrap)
+    made = Learner(config, TwoModes())
+    episode = play(
+        scored(ending=ending), TwoModes(), made.explore, seed=0, generator=made.generator
+    )
+    assert (episode.terminated, episode.truncated) == (False, True)
+    last = to_transitions(episode, config, made.explore.basis).discounts[-1]
+    assert last == pytest.approx(0.9**2 if bootstrap == "success_only" else 0.0)
 
 
 def test_score_that_comes_late_is_learned_from_like_any_other() -> None:

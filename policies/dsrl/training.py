@@ -41,6 +41,7 @@ from policies.dsrl.replay import Replay, Transitions
 from policies.dsrl.sac import Actor, Sac, SacConfig
 from policies.player import BaseNoise, EpisodeRecord, Policy, play_valid
 from policies.settings import available_device, require_positive
+from roboreward_gym.episode_scores import PENDING
 from roboreward_gym.errors import InvalidSetting
 
 NOISE_POLICY = "noise_policy.safetensors"
@@ -215,7 +216,7 @@ class Learner:
         self.average = NoisePolicy(cast(Actor, self.sac.average.module), *steering)
 
     def add(self, record: EpisodeRecord) -> None:
-        """Put a scored episode into the replay, whenever its score comes; without a score it is no experience."""
+        """Put a scored episode into the replay, in any order of episodes; without a score it is no experience."""
         if not math.isnan(record.reward):
             self.replay.add(to_transitions(record, self.config, self.explore.basis.cpu()))
 
@@ -287,7 +288,8 @@ def train(
         on_episode: Called with number, record and metrics after each episode. For videos and reports.
 
     Raises:
-        InvalidSetting: Too few episodes to train, no such device, or more steered components than the chunk has.
+        InvalidSetting: Too few episodes to train, no such device, more steered components than the chunk has, an env
+            with deferred scoring, or a warm-up without any score.
         RunMismatch: `run_dir` holds a run of another config, or one that was not asked to resume.
         WeightsError: The checkpoint is corrupt.
     """
@@ -302,11 +304,22 @@ def train(
     keep_lines(run_dir / METRICS, len(metrics))
     start, total = len(metrics), episodes + config.trial_episodes
     for number in (bar := trange(start, total, initial=start, total=total, desc="fine-tuning")):
+        if number == config.warm_up_episodes and not len(_finite([m["reward"] for m in metrics])):
+            raise InvalidSetting(
+                f"None of the {number} warm-up episodes has a score, so that there is nothing to learn from. See why the "
+                "reward model gives none, then start again in another run_dir; what was played "
+                f"stays in {run_dir}."
+            )
         early = "warm_up" if number < config.warm_up_episodes else "learning"
         phase = early if number < episodes else "trial"
         noise = learner.average if phase == "trial" else learner.explore
         reset_seed = first_env_seed + number
         record = play_valid(env, policy, noise, seed=reset_seed, generator=learner.generator)
+        if PENDING in record.logged:
+            raise InvalidSetting(
+                "The env hands out scores only after the end of an episode, and this loop learns from the reward of its "
+                'last step. Pass scoring="immediate" to VLMRewardWrapper.'
+            )
         losses: dict[str, float] = {}
         if phase != "trial":
             learner.add(record)
