@@ -17,7 +17,7 @@ pytest.importorskip("pyarrow", reason="needs the extra `lerobot`")
 
 import pyarrow.parquet as pq
 
-from reward_models.data.lerobot_folder import InvalidDataSet
+from reward_models.data.lerobot_folder import InvalidDataSet, LeRobotFolder
 from reward_models.data.lerobot_reader import LeRobotEpisodes
 from reward_models.protocol.frames import wanted_indices
 from reward_models.video.recording import InvalidVideo
@@ -118,6 +118,21 @@ def test_borders_that_drifted_are_rounded_behind_a_lost_episode_too(
     assert_right(LeRobotEpisodes.open(folder), [i for i in EPISODES if i != lost])
 
 
+@pytest.mark.parametrize("drift_s", [-1e-6, 0.0, 1e-6])
+def test_an_episode_behind_a_lost_one_of_one_frame_begins_a_frame_later(
+    tmp_path: Path, drift_s: float
+) -> None:
+    key, about = f"videos/{CAMERA}/from_timestamp", {"length": 10}
+    episodes = {
+        0: {**about, key: 0.0},
+        2: {**about, key: 11 / 30 + drift_s},  # episode 1 had frame 10
+        3: {**about, key: 21 / 30 + 2 * drift_s},
+    }
+    folder = LeRobotFolder(tmp_path, {"fps": 30}, episodes, is_v2=False)
+    starts = [folder.video_start_s(index, CAMERA) for index in episodes]
+    assert starts == [0.0, 11 / 30, 21 / 30]
+
+
 def test_a_task_is_that_of_the_rows(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
     path = folder / "meta/episodes/chunk-000/file-000.parquet"
@@ -191,6 +206,22 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "hand-made info without features": (
         lambda f: write_info(f, "v3.0", features=None),
         "does not list the features",
+    ),
+    "hand-made info with true as the rate": (
+        lambda f: write_info(f, "v3.0", fps=True),
+        "no frame rate: fps is True",
+    ),
+    "hand-made info with a list as dtype": (
+        lambda f: write_info(f, "v3.0", features={CAMERA: {"dtype": ["video"]}}),
+        "has the dtype .'video'. for .* Write a text",
+    ),
+    "hand-made info with a text about a camera": (
+        lambda f: write_info(f, "v3.0", features={CAMERA: {"dtype": "video", "info": "640x480"}}),
+        "has '640x480' as info of .* Write an object",
+    ),
+    "hand-made info with words as chunks_size": (
+        lambda f: write_info(f, "v3.0", chunks_size="a lot"),
+        "has chunks_size 'a lot'. Write the number",
     ),
     "no episodes": (
         lambda f: shutil.rmtree(f / "meta/episodes"),

@@ -118,8 +118,9 @@ class LeRobotFolder:
         """Round `from_timestamp` of each episode to a frame.
 
         Writers that add up durations let it drift, by up to a frame. Episodes lie one behind the other,
-        so a start less than a frame off the end of the episode before is that end. Behind a gap, where
-        an episode was lost, the drift so far is taken off before rounding.
+        so a start less than a frame off the end of the episode with the index before is that end. Behind
+        a gap in the indices, where an episode of one frame may have been lost, the drift so far is taken
+        off before rounding.
         """
         files: dict[tuple[Any, Any], list[tuple[float, int]]] = {}
         for index, about in self.episodes.items():
@@ -131,9 +132,12 @@ class LeRobotFolder:
         starts = {}
         for episodes in files.values():
             end, drift = 0, 0.0  # of the episode before, in frames
+            # A file begins with the first episode, or the one after an episode in another file.
+            following = {0} | {index + 1 for index in self.episodes}
             for start_s, index in sorted(episodes):
                 place = start_s * self.fps
-                start = end if abs(place - drift - end) < 1 else round(place - drift)
+                follows = index in following and abs(place - drift - end) < 1
+                start = end if follows else round(place - drift)
                 starts[index] = start / self.fps
                 end, drift = start + self.episodes[index]["length"], place - start
         return starts
@@ -236,7 +240,7 @@ class LeRobotFolder:
         )
 
     def _file(self, index: int, template: str, usual: str, prefix: str, camera: str = "") -> Path:
-        about, chunk = self.episodes[index], int(self.info.get("chunks_size") or EPISODES_PER_CHUNK)
+        about, chunk = self.episodes[index], self.info.get("chunks_size") or EPISODES_PER_CHUNK
         names = {
             "episode_index": index,
             "episode_chunk": index // chunk,
@@ -265,7 +269,7 @@ def _read_info(path: Path) -> dict[str, Any]:
     fps, features = (
         info.get(key) if isinstance(info, dict) else None for key in ("fps", "features")
     )
-    if not isinstance(fps, int | float) or not (math.isfinite(fps) and fps > 0):
+    if type(fps) not in (int, float) or not (math.isfinite(fps) and fps > 0):
         raise InvalidDataSet(
             f"{path / INFO} has no frame rate: fps is {fps!r}. Write the frames per second there."
         )
@@ -273,6 +277,24 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise InvalidDataSet(
             f"{path / INFO} does not list the features of the data set, such as "
             '{"observation.images.top": {"dtype": "video"}}. Write them there.'
+        )
+    for name, feature in features.items():
+        if not isinstance(feature.get("dtype", ""), str):
+            raise InvalidDataSet(
+                f"{path / INFO} has the dtype {feature['dtype']!r} for {name}. Write a text there, such as "
+                '"video".'
+            )
+        for key in ("info", "video_info"):
+            if not isinstance(feature.get(key) or {}, dict):
+                raise InvalidDataSet(
+                    f"{path / INFO} has {feature[key]!r} as {key} of {name}. Write an object there, or "
+                    "leave it out."
+                )
+    chunks_size = info.get("chunks_size")
+    if chunks_size is not None and (type(chunks_size) is not int or chunks_size < 1):
+        raise InvalidDataSet(
+            f"{path / INFO} has chunks_size {chunks_size!r}. Write the number of episodes in a folder "
+            f"there, such as {EPISODES_PER_CHUNK}, or leave it out."
         )
     return info
 
