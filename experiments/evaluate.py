@@ -25,7 +25,7 @@ from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import Rate, confusion, success_rate
 from experiments.reward_sources import scored_env
 from experiments.robot import KeepScores, Robot
-from experiments.run_folder import RunFolder, read_lines, write_lines
+from experiments.run_folder import RunFolder, RunFolderError, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
 from policies.dsrl.noise_policy import NoisePolicy
 from policies.player import BaseNoise, NoiseSource, play_valid
@@ -80,11 +80,18 @@ class Evaluation:
     outcomes: tuple[Outcome, ...]
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a complete file of outcomes, ordered by seed."""
-        return cls(
-            tuple(sorted((Outcome(**line) for line in read_lines(path)), key=lambda o: o.seed))
-        )
+    def load(cls, path: Path, seeds: Sequence[int]) -> Self:
+        """Read the outcomes of `seeds`, in their order, from a file that may hold more.
+
+        Raises:
+            RunFolderError: Outcomes are missing.
+        """
+        outcomes = {line["seed"]: Outcome(**line) for line in read_lines(path)}
+        if missing := [seed for seed in seeds if seed not in outcomes]:
+            raise RunFolderError(
+                f"{path} lacks {len(missing)} of {len(seeds)} episodes. Finish the run with --resume."
+            )
+        return cls(tuple(outcomes[seed] for seed in seeds))
 
     @property
     def rate(self) -> Rate:
@@ -186,7 +193,7 @@ def evaluate_policy(
                 successes += outcome.success
                 bar.set_postfix_str(f"{successes} successes", refresh=False)
                 bar.update()
-        return Evaluation(tuple(done.outcomes[seed] for seed in seeds))
+    return Evaluation.load(path, seeds)
 
 
 def _play_all(spec: PolicySpec, seeds: Sequence[int], workers: int) -> Iterator[Outcome]:

@@ -148,7 +148,8 @@ def reopen(path: Path) -> tuple[ExperimentConfig, RunFolder, Finished]:
             "Run the experiment again, or read it with the version of `git_commit` in its result.json."
         ) from error
     folder = RunFolder(path, described, resume=True)
-    base, final = (Evaluation.load(folder / name) for name in ("base.jsonl", "final.jsonl"))
+    base = Evaluation.load(folder / "base.jsonl", _base_seeds(config))
+    final = Evaluation.load(folder / "final.jsonl", _final_seeds(config))
     record = read_json(folder / "result.json")
     return config, folder, Finished(base, final, load_training(folder), record)
 
@@ -160,14 +161,22 @@ def policy_spec(
     return PolicySpec(config.env_id, config.policy, noise_policy, config.reward_model, robot)
 
 
+def _base_seeds(config: ExperimentConfig) -> range:
+    return evaluation_seeds(config.seed, config.base_episodes)
+
+
+def _final_seeds(config: ExperimentConfig) -> range:
+    """The first of the base policy's, or more: `final.jsonl` may be a copy of a longer `base.jsonl`."""
+    return evaluation_seeds(config.seed, config.final_episodes)
+
+
 def evaluate_base(
     config: ExperimentConfig, folder: RunFolder, *, workers: int = 1, robot: Robot | None = None
 ) -> Evaluation:
     """Success of the base policy."""
-    seeds = evaluation_seeds(config.seed, config.base_episodes)
     return evaluate_policy(
         policy_spec(config, robot=robot),
-        seeds,
+        _base_seeds(config),
         folder / "base.jsonl",
         workers=workers,
         label="base policy",
@@ -186,7 +195,7 @@ def evaluate_final(
         shutil.copyfile(folder / "base.jsonl", path)
     return evaluate_policy(
         policy_spec(config, noise_policy, robot),
-        evaluation_seeds(config.seed, config.final_episodes),
+        _final_seeds(config),
         path,
         workers=workers,
         label="fine-tuned policy" if noise_policy else "base policy, kept",

@@ -340,6 +340,21 @@ def test_report_of_a_run_is_written_beside_it(
     assert (again.base, again.final) == (done.base, done.final)
 
 
+def test_report_of_a_kept_base_policy_counts_the_episodes_that_the_result_counts(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    dsrl = dataclasses.replace(config.dsrl, significance=0.05)
+    fewer = dataclasses.replace(
+        config, reward_model="constant", dsrl=dsrl, final_episodes=config.base_episodes - 1
+    )
+    folder = open_run(fewer, tmp_path / "run", resume=False)
+    done = run(fewer, folder)
+    assert not done.record["improved"]
+    again = phases.reopen(folder.path)[2]
+    assert (again.base, again.final) == (done.base, done.final)
+    assert len(again.final.outcomes) == done.record["final_episodes"] == fewer.final_episodes
+
+
 def test_unfinished_run_has_no_report(config: ExperimentConfig, tmp_path: Path) -> None:
     open_run(config, tmp_path / "run", resume=False)
     with pytest.raises(RunFolderError, match=r"no result\.json"):
@@ -353,7 +368,7 @@ def test_outcome_does_not_depend_on_the_episodes_before(
     forth = evaluate_policy(spec, [1, 2, 3], tmp_path / "forth.jsonl")
     back = evaluate_policy(spec, [3, 2, 1], tmp_path / "back.jsonl")
     assert forth.outcomes == back.outcomes[::-1]
-    assert Evaluation.load(tmp_path / "back.jsonl") == forth
+    assert Evaluation.load(tmp_path / "back.jsonl", [1, 2, 3]) == forth
 
 
 def test_runner_keeps_the_video_of_its_last_episode(config: ExperimentConfig) -> None:
