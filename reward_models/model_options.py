@@ -5,13 +5,14 @@ command line can be parsed without it.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl, quote
 
 from roboreward_gym.errors import InvalidSetting, UnknownName
-from roboreward_gym.registry import split_name
+from roboreward_gym.registry import reward_model_names, split_name
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Quantization = Literal["int8", "int4"]
@@ -51,32 +52,51 @@ class ModelOptions:
         given = {key: value for key, value in vars(self).items() if value is not None}
         if not given:
             return name
-        base, _ = split_name(name)
-        if base not in LOCAL_MODELS and Path(name).is_dir():
-            base, name = "checkpoint", f"checkpoint:{name}"
+        name = resolve_folder(name)
+        base, argument = split_name(name)
         if base not in LOCAL_MODELS:
             raise InvalidSetting(
                 f"{name} takes no {' or '.join(given)}: these are options of local models "
                 f"({', '.join(LOCAL_MODELS)}). Leave them out."
             )
         written = "&".join(f"{key}={quote(value, safe=':/')}" for key, value in given.items())
-        return f"{name}{'&' if '?' in name else '?'}{written}"
+        has_options = "?" in name and not _is_folder(argument or "")
+        return f"{name}{'&' if has_options else '?'}{written}"
+
+
+def resolve_folder(name: str) -> str:
+    """Return `checkpoint:FOLDER?options` for `FOLDER?options`, and any other name as it is; a known name wins."""
+    base, _ = split_name(name)
+    if base in reward_model_names():
+        return name
+    is_folder = _is_folder(name) or _is_folder(name.rpartition("?")[0])
+    return f"checkpoint:{name}" if is_folder else name
+
+
+def _is_folder(text: str) -> bool:
+    return bool(text) and Path(text).is_dir()
 
 
 Config = TypeVar("Config", bound=Any)
 
 
-def options_into_name(config: Config) -> Config:
-    """Put the options that a command line gave into the name of its model.
+def options_into_name(config: Config, fields: Sequence[str] = ("model",)) -> Config:
+    """Put the options that a command line gave into the name of its model; a folder alone becomes a checkpoint.
 
     Args:
-        config: A dataclass with the fields `model`, a name, and `options`.
+        config: A dataclass with the field `options`.
+        fields: Its fields that hold the name of a model, or None.
 
     Raises:
         InvalidSetting: Options for a model that takes none.
     """
-    name = config.options.add_to(config.model)
-    return dataclasses.replace(config, model=name, options=ModelOptions())
+    given = {field: getattr(config, field) for field in fields}
+    names = {
+        field: config.options.add_to(resolve_folder(name))
+        for field, name in given.items()
+        if name is not None
+    }
+    return dataclasses.replace(config, **names, options=ModelOptions())
 
 
 def split_options(argument: str) -> tuple[str, ModelOptions]:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from reward_models.bench.benchmark import BenchmarkConfig
 from reward_models.model_options import ModelOptions, options_into_name, split_options
 from reward_models.qwen3vl import published
 from reward_models.qwen3vl.published import load_8b, load_checkpoint
@@ -93,3 +94,29 @@ def test_flags_end_up_in_the_name_of_the_model(tmp_path: Path) -> None:
     config = ScoreConfig(model=str(tmp_path), options=ModelOptions(device="cpu"))
     assert options_into_name(config).model == f"checkpoint:{tmp_path}?device=cpu"
     assert options_into_name(ScoreConfig(model="constant:3")).model == "constant:3"
+
+
+def test_a_folder_is_a_checkpoint_with_and_without_options(tmp_path: Path) -> None:
+    for folder in (tmp_path / "a", tmp_path / "b?c"):
+        folder.mkdir()
+        for name in (f"{folder}", f"{folder}?dtype=bfloat16"):
+            config = ScoreConfig(model=name)
+            assert options_into_name(config).model == f"checkpoint:{name}"
+        config = ScoreConfig(model=f"{folder}", options=ModelOptions(device="cpu"))
+        assert options_into_name(config).model == f"checkpoint:{folder}?device=cpu"
+    config = ScoreConfig(model=f"{tmp_path}/a?dtype=float16", options=ModelOptions(device="cpu"))
+    assert options_into_name(config).model == f"checkpoint:{tmp_path}/a?dtype=float16&device=cpu"
+    assert options_into_name(ScoreConfig(model="no-folder?dtype=float16")).model[:3] == "no-"
+
+
+def test_options_of_a_benchmark_reach_both_models(tmp_path: Path) -> None:
+    config = BenchmarkConfig(
+        model="roboreward-nano",
+        no_negatives=str(tmp_path),
+        data=(),
+        out=tmp_path,
+        options=ModelOptions(dtype="bfloat16"),
+    )
+    both = options_into_name(config, ("model", "no_negatives"))
+    assert both.model == "roboreward-nano?dtype=bfloat16"
+    assert both.no_negatives == f"checkpoint:{tmp_path}?dtype=bfloat16"

@@ -162,6 +162,17 @@ def test_many_clips_go_in_several_requests() -> None:
     assert model.batches == [4, 4, 2, 1, 1, 1]
 
 
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+@pytest.mark.parametrize("limits", [{"max_mib": 0.1}, {"max_waiting": 4}])
+def test_requests_keep_to_the_limits_of_the_server(limits: dict[str, float], encoding: str) -> None:
+    # Two clips fill 0.1 MiB up to 500 bytes: less than the header takes.
+    clips = [a_clip(6, 54, task="\N{SNOWMAN}" * 99, seed=i) for i in range(8)]
+    with serving(HashReward(), **limits) as served:
+        remote = served.client(encoding=encoding)
+        assert_same(remote.score(clips), HashReward().score(clips))
+        remote.close()
+
+
 def test_a_large_batch_is_split_by_the_local_model() -> None:
     class Local(HashReward):
         batch_size = 8

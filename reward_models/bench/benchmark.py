@@ -17,10 +17,10 @@ import tyro
 from tqdm import tqdm
 
 from reward_models.data.reward_data import RewardData, Split
-from reward_models.model_options import ModelOptions, options_into_name
+from reward_models.model_options import ModelOptions, options_into_name, resolve_folder
 from roboreward_gym._cli import keep_freed_memory, run_program
 from roboreward_gym.errors import InvalidSetting
-from roboreward_gym.registry import load_reward_model, reward_model_names
+from roboreward_gym.registry import load_reward_model
 from roboreward_gym.types import RewardModel
 
 DETAILS = ("confusion", "mae_by_subset", "mae_by_level")
@@ -39,7 +39,7 @@ class BenchmarkConfig:
     out: Path
     """JSON file to write; the picture gets the same name with `.png`."""
     options: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
-    """How a local model is loaded."""
+    """How local models are loaded, both of them."""
     no_negatives: str | None = None
     """Second reward model, measured on the same examples: for the model card, one trained without negatives."""
     split: Split = "test"
@@ -67,8 +67,7 @@ def load_named_model(name: str) -> RewardModel:
         UnknownName: Neither a name nor a folder; suggests the closest name.
         RewardModelUnavailable: What it needs is not installed.
     """
-    is_folder = name not in reward_model_names() and Path(name).is_dir()
-    return load_reward_model(f"checkpoint:{name}" if is_folder else name)
+    return load_reward_model(resolve_folder(name))
 
 
 def run(config: BenchmarkConfig) -> dict[str, Any]:
@@ -102,7 +101,7 @@ def run(config: BenchmarkConfig) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """Measure one reward model, as the command line says; 1 if an example got no score, else 0."""
     config = tyro.cli(BenchmarkConfig, args=argv, prog="roboreward bench", description=__doc__)
-    result = run(options_into_name(config))
+    result = run(options_into_name(config, ("model", "no_negatives")))
     summary = {k: v for k, v in result.items() if k not in DETAILS and not isinstance(v, dict)}
     tqdm.write(json.dumps(_without_nan(summary), indent=2))
     return int(any(part.get("failed_count") for part in (result, result.get("no_negatives", {}))))

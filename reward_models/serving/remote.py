@@ -1,6 +1,7 @@
 """A reward model on another machine, served by `roboreward serve`: the same scores as in process, and no GPU here."""
 
 import json
+import math
 import os
 import socket
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
+import numpy as np
 
 from reward_models.net.addresses import check_url
 from reward_models.net.credentials import TOKEN_VARIABLE, check_key, find_key, without
@@ -51,6 +53,9 @@ FIRST_TIMEOUT_S = 5.0
 
 MAX_ANSWER_BYTES = 1 << 24
 
+REQUEST_HEADER_BYTES = 4096
+"""Most bytes of a request's header that belong to no clip."""
+
 # A machine that lost its power says nothing any more: after half a minute the connection counts as lost.
 KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 for _name, _value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
@@ -77,8 +82,8 @@ class RemoteReward:
         connect_timeout_s: Longest time to reach the server in [s].
         patience: How long to try, once the server has answered for the first time.
         encoding: `raw`, or `png` for a slow network; neither changes a pixel.
-        max_bytes: Most bytes of frames in one request; more clips go in several.
-        max_clips: Most clips in one request.
+        max_bytes: Most bytes of frames in one request; more clips go in several. The server may take fewer.
+        max_clips: Most clips in one request; the server may take fewer.
 
     Raises:
         InvalidSetting: An address or a token that is none.
@@ -109,6 +114,8 @@ class RemoteReward:
         self._encoding: Encoding = encoding
         self._max_bytes = max_bytes
         self._max_clips = max_clips
+        self._server_bytes: float = math.inf
+        self._server_clips: float = math.inf
         self._connected = False
         self._protocol: Protocol | None = None
         self._client = httpx.Client(
@@ -141,6 +148,8 @@ class RemoteReward:
             ) from error
         try:
             self._protocol = unpack_protocol(report.get("protocol"))
+            self._server_clips = _limit(report, "max_clips", 1)
+            self._server_bytes = _limit(report, "max_mib", 1 << 20)
         except InvalidMessage as error:
             raise RewardModelFailure(
                 f"Cannot understand the server at {self.url}: {error}"
@@ -219,15 +228,19 @@ class RemoteReward:
 
     def _batches(self, clips: Mapping[int, Clip]) -> Iterator[list[int]]:
         batch: list[int] = []
-        size = 0
+        size, around = 0, REQUEST_HEADER_BYTES
         for i, clip in clips.items():
+            pixels, more = clip.frames.nbytes, overhead(clip)
             if batch and (
-                size + clip.frames.nbytes > self._max_bytes or len(batch) == self._max_clips
+                size + pixels > self._max_bytes
+                or size + pixels + around + more > self._server_bytes
+                or len(batch) >= min(self._max_clips, self._server_clips)
             ):
                 yield batch
-                batch, size = [], 0
+                batch, size, around = [], 0, REQUEST_HEADER_BYTES
             batch.append(i)
-            size += clip.frames.nbytes
+            size += pixels
+            around += more
         if batch:
             yield batch
 
@@ -309,6 +322,22 @@ class RemoteReward:
             f"{self.url} answered with status {status} {message}".strip()
             + ". Check that `roboreward serve` listens there."
         )
+
+
+def overhead(clip: Clip) -> int:
+    """Most bytes that a clip takes in a request beside its pixels: its entry in the header, and PNG of noise."""
+    indices = None if clip.indices is None else np.asarray(clip.indices).tolist()
+    entry = 2 * len(json.dumps([clip.task, indices])) + 512  # it is JSON in a string of JSON
+    frames, height = clip.frames.shape[:2]
+    return entry + frames * (128 + height) + clip.frames.nbytes // 1000
+
+
+def _limit(report: Mapping[str, Any], name: str, unit: int) -> float:
+    """Read a limit of the server; older ones do not tell theirs."""
+    value = report.get(name, math.inf)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InvalidMessage(f"{name} in /health must be a number above 0, got {value!r}.")
+    return value * unit
 
 
 def _read_error(answer: bytes) -> tuple[str, str]:

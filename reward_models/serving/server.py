@@ -32,6 +32,7 @@ from reward_models.serving.batcher import Batcher
 from reward_models.serving.config import ServeConfig, bind, read_token
 from reward_models.serving.room import QueueFull, Room
 from reward_models.serving.wire import (
+    MAX_CLIPS,
     MEDIA_TYPE,
     VERSION,
     pack_error,
@@ -137,6 +138,8 @@ class Service:
             "waiting_bytes": self.room.used,
             "counts": dataclasses.asdict(self.batcher.counts),
             "max_bytes": self._config.max_bytes,
+            "max_mib": self._config.max_mib,
+            "max_clips": min(MAX_CLIPS, self._config.max_waiting),
             "up_s": round(time.monotonic() - self._began, 1),
         }
         return _json(200 if alive else 503, status)
