@@ -269,7 +269,8 @@ def _read_info(path: Path) -> dict[str, Any]:
     fps, features = (
         info.get(key) if isinstance(info, dict) else None for key in ("fps", "features")
     )
-    if type(fps) not in (int, float) or not (math.isfinite(fps) and fps > 0):
+    is_number = isinstance(fps, int | float) and not isinstance(fps, bool)
+    if not is_number or not (math.isfinite(fps) and fps > 0):
         raise InvalidDataSet(
             f"{path / INFO} has no frame rate: fps is {fps!r}. Write the frames per second there."
         )
