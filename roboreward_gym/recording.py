@@ -1,5 +1,6 @@
 """Recording an episode: where its frames come from, and how many of them are kept."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat
@@ -11,6 +12,8 @@ from gymnasium.core import ActType, ObsType
 from roboreward_gym.errors import InvalidSetting, NoFrames
 from roboreward_gym.specs import is_function_name, load_function, record_arguments
 from roboreward_gym.types import Clip
+
+logger = logging.getLogger(__name__)
 
 FrameFunction = Callable[[Any, Any], Any]
 """Takes the environment and the observation, returns `(H, W, 3)` uint8 RGB."""
@@ -284,13 +287,18 @@ class FrameCapture(
 
 def dead_camera(clip: Clip) -> str | None:
     """Say why a recording shows nothing; a reward model has an answer to black frames too."""
-    first, last = clip.frames[0], clip.frames[-1]
-    if len(clip.frames) > 1 and np.array_equal(first, last):
-        if all(np.array_equal(frame, first) for frame in clip.frames):
-            return "all its frames are equal"
-    elif (last == last[0, 0]).all() and not (first == first[0, 0]).all():
-        return "its last frame is of one colour"
-    return None
+    frames = clip.frames
+    if len(frames) > 1 and all(np.array_equal(frame, frames[-1]) for frame in frames):
+        return "all its frames are equal"
+    if not _is_uniform(frames[-1]):
+        return None
+    if all(_is_uniform(frame) for frame in frames):
+        return "each of its frames is of one colour"
+    return "its last frame is of one colour"
+
+
+def _is_uniform(frame: np.ndarray) -> bool:
+    return bool((frame == frame[0, 0]).all())
 
 
 def look_up(observation: object, path: str) -> object:
@@ -347,6 +355,7 @@ def read_fps(env: Any, fps: object = None) -> float:
         InvalidSetting: There is no such number.
     """
     if fps is None:
+        _warn_of_skipped_frames(env)
         fps = (env.metadata or {}).get("render_fps")
     if isinstance(fps, bool) or not isinstance(fps, SupportsFloat):
         raise InvalidSetting(
@@ -356,6 +365,18 @@ def read_fps(env: Any, fps: object = None) -> float:
     if not (math.isfinite(float(fps)) and float(fps) > 0):
         raise InvalidSetting(f"fps is above 0 Hz, not {fps}.")
     return float(fps)
+
+
+def _warn_of_skipped_frames(env: Any) -> None:
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, gym.wrappers.MaxAndSkipObservation):
+            logger.warning(
+                "%s skips frames, so a step takes longer than metadata['render_fps'] says, and the "
+                "reward model would be told a wrong rate. Pass fps= the steps per second.",
+                type(env).__name__,
+            )
+            return
+        env = env.env
 
 
 def check_bounds(

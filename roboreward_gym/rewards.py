@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from roboreward_gym.errors import InvalidScore, UnknownName
-from roboreward_gym.specs import is_function_name, load_function
+from roboreward_gym.specs import FUNCTION_NAME, load_function
 from roboreward_gym.types import LEVELS, ProgressScore
 
 RewardMap = Callable[[ProgressScore], float]
@@ -65,7 +65,7 @@ def as_reward_map(name: str | RewardMap) -> RewardMap:
         if callable(name):
             return name
         raise UnknownName("reward map", repr(name), _names())
-    if is_function_name(name):
+    if FUNCTION_NAME.fullmatch(name):
         return load_function(name)
     base, at, threshold = name.replace("-", "_").partition("@")
     if not at and base in _PLAIN:

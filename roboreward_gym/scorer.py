@@ -16,7 +16,12 @@ from roboreward_gym.errors import (
     RoboRewardError,
     UnknownName,
 )
-from roboreward_gym.registry import as_reward_model, load_reward_model, reward_model_names
+from roboreward_gym.registry import (
+    as_reward_model,
+    load_reward_model,
+    reward_model_names,
+    split_name,
+)
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 
 logger = logging.getLogger(__name__)
@@ -208,7 +213,7 @@ def _is_policy(on_failure: RewardModel | str) -> bool:
 
 
 def _check_substitute(on_failure: RewardModel | str) -> RewardModel | str:
-    if isinstance(on_failure, str) and on_failure.partition(":")[0] not in reward_model_names():
+    if isinstance(on_failure, str) and split_name(on_failure)[0] not in reward_model_names():
         raise UnknownName("failure policy", on_failure, [*POLICIES, *reward_model_names()])
     as_reward_model(on_failure)
     return on_failure

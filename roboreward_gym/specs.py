@@ -1,8 +1,10 @@
 """What stands in an environment's spec: text that works anywhere, objects that work in this process."""
 
 import importlib
+import importlib.util
 import json
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ import gymnasium as gym
 from roboreward_gym.errors import InvalidSetting, NotPortable
 
 OBJECT_MARK = "<object "
-FUNCTION_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+FUNCTION_NAME = re.compile(r"([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*")
 BY_NAME = {
     "reward_model": "its name; register_reward_model gives an object one",
     "on_failure": "a policy or the name of a reward model",
@@ -66,8 +68,19 @@ def record_arguments(
 
 
 def is_function_name(text: str) -> bool:
-    """Whether the text has the form `module:function`."""
-    return FUNCTION_NAME.fullmatch(text) is not None
+    """Whether the text has the form `module:function` and there is such a module, or its package.
+
+    Nothing is imported. Text of that form without one, such as the key `camera:top`, is plain text.
+    """
+    match = FUNCTION_NAME.fullmatch(text)
+    if match is None:
+        return False
+    package, submodules = match.groups()
+    if package in sys.modules:
+        return True
+    spec = importlib.util.find_spec(package)
+    # A mere folder is a package without a file of its own (no origin): it has no functions itself.
+    return spec is not None and (bool(submodules) or spec.origin is not None)
 
 
 def load_function(name: str) -> Callable[..., Any]:
@@ -81,7 +94,8 @@ def load_function(name: str) -> Callable[..., Any]:
         function = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise InvalidSetting(
-            f"{name!r} has the form 'module:function', but cannot be imported: {error}."
+            f"{name!r} has the form 'module:function', but cannot be imported: {error}. "
+            "Correct it, or pass the function itself."
         ) from error
     if not callable(function):
         raise InvalidSetting(f"{name!r} names a {type(function).__name__}. Name a function.")

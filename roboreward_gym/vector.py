@@ -31,6 +31,7 @@ from roboreward_gym.vector_recording import (
 )
 from roboreward_gym.wrapper import (
     Ending,
+    Interruptions,
     announce_task,
     check_given_task,
     env_reward_info,
@@ -141,8 +142,17 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         self._tasks: list[str] = [""] * self.num_envs
         self._awaits_reset = np.zeros(self.num_envs, np.bool_)
         self._resets_next = np.zeros(self.num_envs, np.bool_)
+        self._unfinished = False
+        """Whether steps were taken since the last reset of all, and no episode ended in these."""
+        self._none_ended = True
+        """Whether no episode has ended since that reset."""
+        self._interruptions = Interruptions()
         self._part: PartialStep | None = None
         """A step that the caller has not got yet, because the reward model failed."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy begins with a reset of all environments."""
+        return {**self.__dict__, "_part": None, "_recorder": None, "_unfinished": False}
 
     @property
     def last_clips(self) -> list[Clip | None]:
@@ -173,6 +183,10 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         """
         reset_mask = self._reset_mask(options)
         recorder = None if reset_mask.all() else self._check_recorder()
+        if recorder is None:
+            if self._unfinished:
+                self._interruptions.count()
+            self._unfinished, self._none_ended = False, True
         self._scores.give_up_step()
         self._part, self._recorder = None, None
         observations, infos = self.env.reset(seed=seed, options=options)
@@ -207,7 +221,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
                 "episodes. Call reset(options={'reset_mask': terminations | truncations}) before "
                 "step()."
             )
-        self._recorder = None
+        self._recorder, self._unfinished = None, False
         observations, env_rewards, terminations, truncations, infos = self.env.step(actions)
         infos = copy_infos(infos)
         terminations, truncations = to_numpy(terminations), to_numpy(truncations)
@@ -225,6 +239,10 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             terminations, truncations = ended, np.zeros_like(ended)
         self._read_tasks(begun)
         self._recorder = recorder
+        if ended.any():
+            self._none_ended = False
+            self._interruptions.clear()
+        self._unfinished = self._none_ended
         if self._mode is Autoreset.NEXT_STEP:
             self._resets_next = ended
         elif self._mode is Autoreset.DISABLED:

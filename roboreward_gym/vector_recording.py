@@ -77,7 +77,7 @@ class CapturedRecorder:
         self, observations: Any, infos: dict[str, Any], ended: np.ndarray, begun: np.ndarray
     ) -> dict[int, FrameBuffer]:
         """Take the recordings of the environments in the mask `ended` out of the infos."""
-        places = [infos, infos[FINAL_INFO]] if FINAL_INFO in infos else [infos]
+        places = [p for p in (infos, infos.get(FINAL_INFO)) if isinstance(p, dict)]
         buffers = {i: buffer for place in places for i, buffer in _take_out(place)}
         if sorted(buffers) != np.flatnonzero(ended).tolist():
             raise NoFrames(
@@ -258,7 +258,7 @@ def copy_infos(infos: Any) -> dict[str, Any]:
             "dict of arrays: put a wrapper inside that makes them so."
         )
     copied = dict(infos)
-    if FINAL_INFO in copied:
+    if isinstance(copied.get(FINAL_INFO), Mapping):  # older vectors have an array of dicts
         copied[FINAL_INFO] = dict(copied[FINAL_INFO])
     return copied
 

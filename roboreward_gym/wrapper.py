@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -21,7 +22,12 @@ from roboreward_gym.recording import (
 )
 from roboreward_gym.rewards import RewardMap, as_reward_map
 from roboreward_gym.scorer import FailurePolicy, Scorer
-from roboreward_gym.specs import is_function_name, load_function, record_arguments
+from roboreward_gym.specs import (
+    FUNCTION_NAME,
+    is_function_name,
+    load_function,
+    record_arguments,
+)
 from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
 
 logger = logging.getLogger(__name__)
@@ -32,6 +38,28 @@ Ending = Literal["terminated", "unchanged"]
 
 RESETS_WITHOUT_A_SCORE = 3
 """So many in a row, each in the middle of an episode, are no coincidence."""
+
+
+class Interruptions:
+    """Resets in the middle of an episode, counted until an episode ends."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+
+    def clear(self) -> None:
+        """An episode has ended."""
+        self._in_a_row = 0
+
+    def count(self) -> None:
+        """Count one, and warn once they are too many."""
+        self._in_a_row += 1
+        if self._in_a_row == RESETS_WITHOUT_A_SCORE:
+            logger.warning(
+                "%d episodes in a row were reset before they ended, so none was scored and every "
+                "reward was 0. If a TimeLimit is outside of this wrapper, put it inside: wrap the "
+                "result of gym.make.",
+                RESETS_WITHOUT_A_SCORE,
+            )
 
 
 class VLMRewardWrapper(
@@ -144,7 +172,8 @@ class VLMRewardWrapper(
         reward_map_ = as_reward_map(settings["reward_map"])
         self._scores = EpisodeScores(scorer, reward_map_, 1, scoring)
         self._task: str | None = None
-        self._resets_without_a_score = 0
+        self._task_of_env = settings["task"] is None
+        self._interruptions = Interruptions()
         self._end: Step | None = None
         """The end of an episode that the caller has not got yet, because the reward model failed."""
 
@@ -164,15 +193,20 @@ class VLMRewardWrapper(
 
     @property
     def task(self) -> str | None:
-        """The task of the present episode; None before the first reset. Set it for the next one."""
+        """The task of the present episode; None before the first reset.
+
+        A task that is set is the one scored from the next reset on, whatever `task` was before. Where
+        the task was the environment's attribute, that is set too; an environment that does not allow
+        it, or sets its own task at a reset, goes on with its own (its `reset` may have an option).
+        """
         return self._task
 
     @task.setter
     def task(self, task: str) -> None:
-        if self._given_task is None:
-            self.env.set_wrapper_attr("task", check_task(task))
-        else:
-            self._given_task = check_task(task)
+        self._given_task = check_task(task)
+        if self._task_of_env:
+            with suppress(AttributeError):  # a property without a setter
+                self.env.set_wrapper_attr("task", task)
 
     def compute_reward(self, *args: Any, **kwargs: Any) -> float:
         """Refuse: relabelled goals (HER) would be rewarded by the simulator, not by the model.
@@ -197,7 +231,7 @@ class VLMRewardWrapper(
                 can still score that episode for the next `reset`, which else gives it up.
         """
         if self._recorder.stop():
-            self._count_unfinished()
+            self._interruptions.count()
         self._end = None
         self._scores.give_up_step()
         observation, info = self.env.reset(seed=seed, options=options)
@@ -227,7 +261,7 @@ class VLMRewardWrapper(
         if self._ends_terminated:
             terminated, truncated = True, False
         self._scores.add({0: buffer.to_clip(self._task or "", self._fps)})
-        self._resets_without_a_score = 0
+        self._interruptions.clear()
         self._end = (observation, 0.0, terminated, truncated, info)
         return self._with_reward(self._end)
 
@@ -279,21 +313,17 @@ class VLMRewardWrapper(
             announce_task(task)
         return task
 
-    def _count_unfinished(self) -> None:
-        self._resets_without_a_score += 1
-        if self._resets_without_a_score == RESETS_WITHOUT_A_SCORE:
-            logger.warning(
-                "%d episodes in a row were reset before they ended, so none was scored and every "
-                "reward was 0. If a TimeLimit is outside of this wrapper, put it inside: wrap the "
-                "result of gym.make.",
-                RESETS_WITHOUT_A_SCORE,
-            )
-
 
 def check_given_task(task: object) -> Any:
     """Return the task, the function that a name stands for, or None, or raise `InvalidClip`."""
     if isinstance(task, str) and is_function_name(task):
         return load_function(task)
+    if isinstance(task, str) and FUNCTION_NAME.fullmatch(task):
+        logger.warning(
+            "The task %r is taken as text: there is no module %r. Correct it if a function is meant.",
+            task,
+            task.partition(":")[0],
+        )
     return task if task is None or callable(task) else check_task(task)
 
 

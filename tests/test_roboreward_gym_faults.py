@@ -1,5 +1,6 @@
 """What can go wrong between an episode and its reward: each ends in an error or NaN, none in a number."""
 
+import copy
 import gc
 import logging
 import math
@@ -29,6 +30,7 @@ from roboreward_gym import (
     VLMRewardVectorWrapper,
     VLMRewardWrapper,
 )
+from tests.fakes import FailingRewardModel
 from tests.fakes_vector import (
     FORKSERVER,
     ColourEnv,
@@ -422,6 +424,25 @@ def test_infos_that_are_no_dict_are_refused() -> None:
         step(envs)
 
 
+@pytest.mark.parametrize("capture", [False, True])
+def test_final_infos_may_be_an_array_of_dicts(*, capture: bool) -> None:
+    def older(infos: dict[str, Any]) -> dict[str, Any]:
+        if "final_info" not in infos:
+            return infos
+        return {**infos, "final_info": np.array([{"step": 1}, None], object)}
+
+    model = Model()
+    envs = Infos(make_vector("sync", [1, 3], "SameStep", capture=capture), older)
+    wrapped = VLMRewardVectorWrapper(envs, model, frame_source="render" if capture else "image")
+    wrapped.reset()
+    if capture:
+        with pytest.raises(NoFrames, match=r"\[0\] ended an episode"):
+            step(wrapped)
+        return
+    assert step(wrapped)[1].tolist() == [1.0, 0.0]
+    assert model.calls == [1]
+
+
 def batched(infos: dict[str, Any]) -> dict[str, Any]:
     """The last observations under their old name, as one batch: ManiSkill's way."""
     final = infos.pop("final_obs", None)
@@ -728,3 +749,38 @@ def test_clips_of_scored_episodes_are_let_go() -> None:
         assert sum(clip() is not None for clip in seen) <= 2, "the last of each environment"
         env.close()
         seen.clear()
+
+
+def test_a_copied_vector_needs_a_reset_after_a_failure_and_in_an_episode() -> None:
+    envs = vector(FailingRewardModel(OSError("gone")), [2, 3])
+    envs.reset()
+    step(envs)
+    copies = [copy.deepcopy(envs)]
+    with pytest.raises(RewardModelFailure):
+        step(envs)
+    copies.append(copy.deepcopy(envs))
+    for again in copies:
+        with pytest.raises(gym.error.ResetNeeded):
+            step(again)
+        again.reset()
+        assert step(again)[1].tolist() == [0.0, 0.0]
+
+
+def test_resets_of_a_vector_before_any_end_are_warned_about_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    envs = vector(Model(), [9, 9])
+    for _ in range(6):
+        envs.reset()
+        step(envs)
+    assert [r.message for r in caplog.records if "TimeLimit" in r.message] == [
+        "3 episodes in a row were reset before they ended, so none was scored and every reward was 0. "
+        "If a TimeLimit is outside of this wrapper, put it inside: wrap the result of gym.make."
+    ]
+    caplog.clear()
+    envs = vector(Model(), [2, 9])
+    for steps in (1, 1, 3, 1, 1, 2, 1):
+        envs.reset()
+        for _ in range(steps):
+            step(envs)
+    assert "TimeLimit" not in caplog.text

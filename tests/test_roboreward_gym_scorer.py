@@ -1,14 +1,16 @@
 """One outcome per clip: a clip that cannot be scored costs the others nothing, and no clip is paid for twice."""
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
 
-from roboreward_gym import Clip, ProgressScore
+from roboreward_gym import Clip, ProgressScore, registry
 from roboreward_gym.errors import BudgetExhausted, InvalidClip, PartialScores, RewardModelFailure
-from roboreward_gym.scorer import Outcome, outcomes
+from roboreward_gym.scorer import Outcome, Scorer, outcomes
 
 
 class Scripted:
@@ -113,3 +115,39 @@ def test_partial_scores_survive_the_way_from_another_process() -> None:
     received = copy.copy(sent)
     assert levels(received.outcomes) == [3, InvalidClip]
     assert str(received) == str(sent) == "1 of 2 clips got no score. The first: no"
+
+
+class Held:
+    """Begins a call, and returns from it once it is released."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.begun, self.released = threading.Event(), threading.Event()
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        self.calls += [clip.task for clip in clips]
+        self.begun.set()
+        assert self.released.wait(60)
+        return [ProgressScore(3) for _ in clips]
+
+
+def test_close_cancels_the_calls_that_have_not_begun() -> None:
+    model = Held()
+    scorer = Scorer(model)
+    first, second = scorer.submit(clips("1")), scorer.submit(clips("2"))
+    assert model.begun.wait(60)
+    scorer.close()
+    model.released.set()
+    assert len(first.result(60)) == 1
+    with pytest.raises(CancelledError):
+        second.result(60)
+    assert model.calls == ["1"]
+
+
+@pytest.mark.parametrize("name", ["second?device=cpu", "second:3", "second"])
+def test_a_substitute_may_be_named_with_options(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    substitute = Scripted(answer)
+    monkeypatch.setattr(registry, "_factories", {"second": lambda options="": substitute})
+    monkeypatch.setattr(registry, "_loaded", {})
+    failing = Scripted(lambda _: RewardModelFailure("no"))
+    assert levels(Scorer(failing, name).results(clips("4"))) == [4]

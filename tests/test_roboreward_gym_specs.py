@@ -1,6 +1,8 @@
 import copy
 import pickle  # noqa: TID251 - multiprocessing sends specs so
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -12,11 +14,12 @@ from roboreward_gym import (
     InvalidSetting,
     NotPortable,
     ProgressScore,
+    VLMRewardVectorWrapper,
     VLMRewardWrapper,
     load_reward_model,
     registry,
 )
-from tests.fakes import FakeRewardModel, PaintedEnv, play
+from tests.fakes import FakeRewardModel, PaintedEnv, painted_frame, play
 
 ID = "RoboRewardPainted-v0"
 
@@ -119,11 +122,51 @@ def test_functions_by_name_travel_as_json() -> None:
 
 @pytest.mark.parametrize("setting", ["task", "frame_source", "reward_map"])
 @pytest.mark.parametrize(
-    "name", ["no_such_module:f", "tests.fakes:no_such_function", "tests.fakes:BLUE"]
+    "name", ["tests.no_such_module:f", "tests.fakes:no_such_function", "tests.fakes:BLUE"]
 )
 def test_a_name_that_names_no_function_is_refused_at_construction(setting: str, name: str) -> None:
     with pytest.raises(InvalidSetting, match=name):
         make(**{setting: name})
+
+
+def test_a_reward_map_of_no_such_module_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="No module named 'no_such_module'"):
+        make(reward_map="no_such_module:f")
+
+
+class ColonKeys(PaintedEnv):
+    def __init__(self, steps: int) -> None:
+        super().__init__(steps)
+        image = gym.spaces.Box(0, 255, (6, 8, 3), np.uint8)
+        self.observation_space = gym.spaces.Dict({"camera:top": image})
+
+    def _observe(self) -> dict[str, Any]:
+        return {"camera:top": super()._observe()["cameras"]["wrist"]}
+
+
+def test_tasks_and_observation_keys_with_a_colon_are_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "camera").mkdir()  # as of pictures: no module with functions
+    monkeypatch.syspath_prepend(str(tmp_path))
+    env = VLMRewardWrapper(ColonKeys(2), "portable-model", "put:cup", frame_source="camera:top")
+    play(env)
+    assert env.last_clip is not None
+    assert env.last_clip.task == "put:cup"
+    assert env.last_clip.frames[-1].tolist() == painted_frame(2, 0).tolist()
+    assert "there is no module 'put'" in caplog.text, "it may be a function name with a typo"
+    envs = VLMRewardVectorWrapper(
+        gym.vector.SyncVectorEnv([lambda: ColonKeys(2)]), "portable-model", "put:cup"
+    )
+    envs.reset()
+    assert envs.tasks == ("put:cup",)
+
+
+def test_a_function_of_the_main_program_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "jump_twice", lambda env: "jump", raising=False)
+    env = make(task="__main__:jump_twice")
+    env.reset()
+    assert env.task == "jump"
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from roboreward_gym import (
+    Clip,
     InvalidClip,
     InvalidReward,
     InvalidScore,
@@ -21,6 +22,7 @@ from roboreward_gym import (
     UnknownName,
     VLMRewardWrapper,
 )
+from roboreward_gym.recording import dead_camera
 from roboreward_gym.wrapper import Ending
 from tests.fakes import (
     BLUE,
@@ -444,6 +446,43 @@ def test_a_task_that_is_set_is_that_of_the_next_episode() -> None:
         env.set_wrapper_attr("task", "")
 
 
+class OwnTask(PaintedEnv):
+    """Sets its own task at each reset."""
+
+    def reset(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        self.task = "paint the wall"
+        return super().reset(**options)
+
+
+class ReadOnlyTask(PaintedEnv):
+    task = property(lambda self: "paint the wall", None)  # ty: ignore[invalid-assignment]
+
+    def __init__(self) -> None:
+        self.__dict__.update(PaintedEnv(4).__dict__)
+
+
+@pytest.mark.parametrize("make", [OwnTask, ReadOnlyTask])
+def test_a_task_that_is_set_holds_whatever_the_env_says(make: Callable[[], gym.Env]) -> None:
+    env = VLMRewardWrapper(make(), FakeRewardModel())
+    env.reset()
+    assert env.task == "paint the wall"
+    for task in ("close the drawer", "open the drawer"):
+        env.task = task
+        for _ in range(2):
+            play(env)
+            assert env.task == task
+            assert env.last_clip is not None
+            assert env.last_clip.task == task
+
+
+def test_a_task_that_is_set_reaches_the_env_that_had_it() -> None:
+    painted = PaintedEnv()
+    env = VLMRewardWrapper(painted, FakeRewardModel())
+    for task in ("close the drawer", "open the drawer"):
+        env.task = task
+        assert painted.task == task
+
+
 def test_a_task_by_attribute_is_logged_once_and_a_mere_name_warned_about(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -458,7 +497,7 @@ def test_a_task_by_attribute_is_logged_once_and_a_mere_name_warned_about(
         assert logged.count("WARNING") == warnings
     caplog.clear()
     play(VLMRewardWrapper(PaintedEnv(1), FakeRewardModel(), "transfer_cube"))
-    assert "transfer_cube" not in caplog.text, "it was passed on purpose"
+    assert "attribute `task`" not in caplog.text, "it was passed on purpose"
 
 
 def test_goals_are_not_relabelled_by_the_environments_own_reward() -> None:
@@ -484,7 +523,9 @@ def noise(step: int) -> np.ndarray:
     [
         (black, "all its frames are equal"),
         (lambda step: noise(0), "all its frames are equal"),
+        (lambda step: black(step) + step, "each of its frames is of one colour"),
         (lambda step: noise(step) if step < 3 else black(step), "its last frame is of one colour"),
+        (lambda step: noise(step) if step in (1, 2) else black(step), "its last frame is of one"),
         (noise, None),
     ],
 )
@@ -501,6 +542,29 @@ def test_a_dead_camera_is_warned_about_once(
     logged = [record.message for record in caplog.records if "shows nothing" in record.message]
     assert len(logged) == (message is not None)
     assert message is None or message in logged[0]
+
+
+def test_a_single_black_frame_shows_nothing() -> None:
+    assert dead_camera(Clip(black(0)[None], "task", 5.0)) == "each of its frames is of one colour"
+    assert dead_camera(Clip(noise(0)[None], "task", 5.0)) is None
+
+
+def test_skipped_frames_inside_are_warned_about_unless_the_rate_is_passed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class ImageEnv(PaintedEnv):
+        def __init__(self) -> None:
+            super().__init__()
+            self.observation_space = gym.spaces.Box(0, 255, (6, 8, 3), np.uint8)
+
+    skipping = gym.wrappers.TimeLimit(gym.wrappers.MaxAndSkipObservation(ImageEnv(), 4), 9)
+    VLMRewardWrapper(skipping, FakeRewardModel(), fps=1.25)
+    VLMRewardWrapper(PaintedEnv(), FakeRewardModel())
+    assert not caplog.records
+    VLMRewardWrapper(skipping, FakeRewardModel())
+    (record,) = caplog.records
+    assert "MaxAndSkipObservation skips frames" in record.message
+    assert "Pass fps=" in record.message
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
