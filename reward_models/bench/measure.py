@@ -44,7 +44,7 @@ def measure(
     """
     chosen = proportional_sample(data.subsets, limit or len(data.examples), seed)
     began = time.perf_counter()
-    found = _ask(model, data, chosen, batch_size)
+    found = _ask(model, data, chosen.tolist(), batch_size)
     seconds = time.perf_counter() - began
     scores = {i: score for i, score in found.items() if isinstance(score, ProgressScore)}
     if not scores:
