@@ -47,7 +47,7 @@ class RoleNames:
     proposer: str = QWEN
     """Writes tasks; or `grammar`."""
     verifier: str = GPT
-    """Sees the video; or `simulator`, `accept` (nothing is verified), or `reward-model:NAME`."""
+    """Sees the video; or `simulator`, `accept` (nothing is verified), or a reward model as said above."""
 
 
 @dataclass(frozen=True)
