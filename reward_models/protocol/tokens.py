@@ -5,6 +5,7 @@ The file says all that is needed: the vocabulary, how text is split, and the res
 """
 
 import functools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,12 +59,14 @@ class PromptTokenizer:
                 f"There is no {FILE} in {folder}. Write one: "
                 f"AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
             )
+        # The library raises plain Exception for any file that it cannot read, so that is looked at first.
         try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except (
-            Exception
-        ) as error:  # the library has no narrower class for a file that it cannot read
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise WeightsError(f"{path} cannot be read: {error}. Fetch it again.") from error
+        if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+            raise WeightsError(f"{path} cannot be read: it holds no tokenizer. Fetch it again.")
+        tokenizer = Tokenizer.from_file(str(path))
         return cls(tokenizer)
 
     def decode(self, ids: Sequence[int]) -> str:
