@@ -15,7 +15,7 @@ from experiments.config import get_config, training_seeds
 from experiments.reward_sources import scored_env
 from experiments.workers import prepare
 from policies.dsrl.training import Learner
-from policies.player import play_valid
+from policies.player import play_without_fault
 from policies.policy import DiffusionPolicy
 from roboreward_gym.registry import load_reward_model, register_reward_model
 from roboreward_gym.types import Clip, ProgressScore
@@ -53,7 +53,9 @@ def main() -> None:
     for number in trange(EPISODES, desc="episodes"):
         begin = time.perf_counter()
         seed = training_seeds(0).start + number
-        episode = play_valid(env, policy, learner.explore, seed=seed, generator=learner.generator)
+        episode = play_without_fault(
+            env, policy, learner.explore, seed=seed, generator=learner.generator
+        )
         played = time.perf_counter()
         learner.add(episode)
         learner.learn(config.dsrl.updates_per_chunk * len(episode.executed), actor=True)

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from reward_models.nano.tokenizer import CHAT_TEMPLATE
-from reward_models.protocol.frames import OFFICIAL, SampledClip
+from reward_models.protocol.frames import ROBOREWARD_PROTOCOL, SampledClip
 from reward_models.protocol.inputs import InputBuilder, move
 from reward_models.protocol.prompt import ANSWER_PREFIX, DIGITS
 from reward_models.protocol.tokens import PromptTokenizer
@@ -165,10 +165,13 @@ def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen3VLProcessor:
         image_processor=Qwen2VLImageProcessor(patch_size=16, image_mean=[0.5] * 3),
         tokenizer=tokenizer,
         video_processor=Qwen3VLVideoProcessor(
-            size={"shortest_edge": OFFICIAL.min_pixels, "longest_edge": OFFICIAL.max_pixels},
-            fps=int(OFFICIAL.fps),
-            min_frames=OFFICIAL.min_frames,
-            max_frames=OFFICIAL.max_frames,
+            size={
+                "shortest_edge": ROBOREWARD_PROTOCOL.min_pixels,
+                "longest_edge": ROBOREWARD_PROTOCOL.max_pixels,
+            },
+            fps=int(ROBOREWARD_PROTOCOL.fps),
+            min_frames=ROBOREWARD_PROTOCOL.min_frames,
+            max_frames=ROBOREWARD_PROTOCOL.max_frames,
         ),
         chat_template=tokenizer.chat_template,
     )
@@ -272,7 +275,7 @@ def _rows_that_tell_clips_apart(
             frames //= rng.integers(1, 7, 3, dtype=np.uint8)  # in many colours
             clips.append(SampledClip(frames, np.arange(n), n, float(rng.uniform(1, 10)), task))
     tokenizer = PromptTokenizer(processor.tokenizer.backend_tokenizer)
-    builder = InputBuilder(tokenizer, OFFICIAL, ANSWER_PREFIX + DIGITS[0])
+    builder = InputBuilder(tokenizer, ROBOREWARD_PROTOCOL, ANSWER_PREFIX + DIGITS[0])
     batches = [move(builder(clips[i : i + 4]), model.device) for i in range(0, len(clips), 4)]
     states = [model.model(**inputs, use_cache=False).last_hidden_state for inputs in batches]
     hidden = torch.cat([state[:, -places:].float() for state in states])

@@ -94,7 +94,7 @@ def learn(args: Args, folder: Path) -> dict[str, Any]:
     count, half = str(args.loop_episodes), str(args.loop_episodes // 2)
     phases = ("base-episodes", "training-episodes", "final-episodes")
     options = [word for phase in phases for word in (f"--{phase}", count)]
-    options += ["--dsrl.warm-up-episodes", half, "--dsrl.trial-episodes", half]
+    options += ["--dsrl.warm-up-episodes", half, "--dsrl.validation-episodes", half]
     options += ["--simulated-clock", "--out", str(folder)]
     with driver(SCENES[args.task], args.speed):
         subprocess.run([*command, *options], check=True)

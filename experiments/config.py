@@ -49,7 +49,7 @@ class ExperimentConfig:
     reward_map: str = "progress"
     """From the score to the reward; see `roboreward_gym.rewards`."""
     training_episodes: int = 200
-    """Episodes of fine-tuning, the warm-up included; those of the trial come after them."""
+    """Episodes of fine-tuning, the warm-up included; those of the validation come after them."""
     base_episodes: int = 200
     """Evaluation episodes before training."""
     final_episodes: int = 200
@@ -70,7 +70,7 @@ class ExperimentConfig:
         if not 0 <= self.seed < RUNS:
             raise InvalidSetting(f"seed must be in 0..{RUNS - 1}, got {self.seed}.")
         counts = {
-            "training_episodes": self.training_episodes + self.dsrl.trial_episodes,
+            "training_episodes": self.training_episodes + self.dsrl.validation_episodes,
             "base_episodes": self.base_episodes,
             "final_episodes": self.final_episodes,
         }

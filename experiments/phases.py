@@ -234,7 +234,7 @@ def fine_tune(
     )
 
     def on_episode(number: int, record: EpisodeRecord, metrics: dict[str, Any]) -> None:
-        if metrics["phase"] != "trial":
+        if metrics["phase"] != "validation":
             save_strip(folder, scored, number, record)
         if log is not None:
             log(metrics)
@@ -257,7 +257,7 @@ def fine_tune(
 def load_training(folder: RunFolder) -> Training:
     """What the fine-tuner logged of warm-up and learning."""
     lines = read_lines(folder / "training" / "metrics.jsonl")
-    return Training.from_metrics([line for line in lines if line["phase"] != "trial"])
+    return Training.from_metrics([line for line in lines if line["phase"] != "validation"])
 
 
 def save_strip(

@@ -1,4 +1,4 @@
-"""The folder of one run: its config, what its phases have finished, and its clock."""
+"""The folder of one run: its config, what its phases have finished, and how long they took."""
 
 import json
 import time
@@ -67,18 +67,18 @@ class RunFolder:
     @property
     def minutes(self) -> float:
         """Wall time spent in all sessions of this run, in [min]."""
-        clock = self / "clock.json"
-        return float(read_json(clock)["seconds"]) / 60 if clock.exists() else 0.0
+        run_time = self / "run_time.json"
+        return float(read_json(run_time)["seconds"]) / 60 if run_time.exists() else 0.0
 
     @contextmanager
     def timed(self) -> Generator[None]:
-        """Add the time spent inside to the run's clock, also when it is interrupted."""
+        """Add the time spent inside to the run's time, also when it is interrupted."""
         begin = time.monotonic()
         try:
             yield
         finally:
             seconds = 60 * self.minutes + time.monotonic() - begin
-            write_json(self / "clock.json", {"seconds": round(seconds, 3)})
+            write_json(self / "run_time.json", {"seconds": round(seconds, 3)})
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -138,7 +138,7 @@ def play(
     )
 
 
-def play_valid(
+def play_without_fault(
     env: gym.Env[Any, Any],
     policy: Policy,
     noise_source: NoiseSource,
@@ -147,7 +147,7 @@ def play_valid(
     generator: torch.Generator,
     attempts: int = 3,
 ) -> EpisodeRecord:
-    """Play one episode, and play it again where a fault of the robot spoiled it.
+    """Play one episode to its end without a fault of the robot; one that a fault spoiled is played again.
 
     Nothing of a spoiled episode is returned, so nobody can learn from it or count it.
 

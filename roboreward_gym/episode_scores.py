@@ -7,10 +7,15 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from roboreward_gym.errors import InvalidSetting, NoEpisode, RewardModelFailure
+from roboreward_gym.errors import (
+    InvalidSetting,
+    NoEpisode,
+    RewardModelFailure,
+    RoboRewardError,
+)
 from roboreward_gym.recording import dead_camera
 from roboreward_gym.rewards import RewardMap, reward_of
-from roboreward_gym.scorer import Result, Scorer
+from roboreward_gym.scorer import ScoreOrError, Scorer
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 
 logger = logging.getLogger(__name__)
@@ -46,7 +51,7 @@ class PendingEpisode:
 
     episode: int
     clip: Clip
-    answer: "Future[list[Result]] | None" = None
+    answer: "Future[list[ScoreOrError]] | None" = None
     place: int = 0
     failed: bool = False
 
@@ -60,7 +65,7 @@ class EpisodeScores:
     """Scores of the episodes of one environment or several, and the rewards that come of them.
 
     An episode is pending from its end (`add`) until its score is handed out: immediate ones by
-    `of_step` for the same step, deferred ones by `of_step` for a later step or by `of_reset`. No
+    `finish_step` for the same step, deferred ones by `finish_step` for a later step or by `finish_reset`. No
     environment has two pending episodes but while the next one's end waits for the last one's score.
     A failure is raised and leaves everything as it is, so the same call can be made again.
 
@@ -82,7 +87,7 @@ class EpisodeScores:
         self._episodes = [0] * num_envs
         self._warned_of_camera = False
         self._ended: dict[int, PendingEpisode] = {}
-        """Of the present step, until `of_step` succeeds."""
+        """Of the present step, until `finish_step` succeeds."""
         self._pending: dict[int, PendingEpisode] = {}
         """Of earlier steps; deferred only."""
         self.last_clips: list[Clip | None] = [None] * num_envs
@@ -107,14 +112,14 @@ class EpisodeScores:
                     fault,
                 )
 
-    def of_step(self) -> tuple[dict[int, float], Entries]:
+    def finish_step(self) -> tuple[dict[int, float], Entries]:
         """Rewards of the episodes that ended in this step, and what comes into the infos.
 
         Raises:
             RewardModelFailure: The model failed on some; the next call asks about these again.
         """
         if self._deferred:
-            return self._of_deferred_step()
+            return self._finish_deferred_step()
         if not self._ended:
             return {}, {}
         self._ask(self._ended)
@@ -123,7 +128,7 @@ class EpisodeScores:
         rewards = {i: entry.pop(REWARD) for i, entry in found.items()}
         return rewards, {i: {k: e[k] for k in e if k != EPISODE} for i, e in found.items()}
 
-    def of_reset(self, envs: Iterable[int]) -> Entries:
+    def finish_reset(self, envs: Iterable[int]) -> Entries:
         """Wait for the pending scores of these environments, and return what comes into the infos.
 
         Raises:
@@ -144,7 +149,7 @@ class EpisodeScores:
         return found
 
     def give_up_step(self) -> None:
-        """Let go of the episodes of the present step, if `of_step` has not succeeded."""
+        """Let go of the episodes of the present step, if `finish_step` has not succeeded."""
         if self._ended:
             logger.warning(
                 "%d ended episodes were given up: they stay without a score.", len(self._ended)
@@ -177,7 +182,7 @@ class EpisodeScores:
         self._ended, self._pending = {}, {}
         self.last_clips = [None] * len(self.last_clips)
 
-    def _of_deferred_step(self) -> tuple[dict[int, float], Entries]:
+    def _finish_deferred_step(self) -> tuple[dict[int, float], Entries]:
         # An environment has one pending episode: where the next one ended, the score is waited for.
         due = {
             i: pending
@@ -216,7 +221,7 @@ class EpisodeScores:
         """Wait for these, and return the entries of each."""
         answers = [p.answer for p in episodes.values() if p.answer is not None]
         wait(answers)  # Ctrl-C gets through and leaves all as it is
-        results: dict[int, Result] = {}
+        results: dict[int, ScoreOrError] = {}
         for i, pending in episodes.items():
             assert pending.answer is not None
             pending.failed = True  # unless a score comes of it
@@ -231,9 +236,9 @@ class EpisodeScores:
             for i, score in self._succeeded(results).items()
         }
 
-    def _succeeded(self, results: Mapping[int, Result]) -> dict[int, ProgressScore]:
+    def _succeeded(self, results: Mapping[int, ScoreOrError]) -> dict[int, ProgressScore]:
         """The scores, by environment, or the failures among them raised as one."""
-        failures = {i: r for i, r in results.items() if isinstance(r, RewardModelFailure)}
+        failures = {i: r for i, r in results.items() if isinstance(r, RoboRewardError)}
         if failures:
             first = next(iter(failures.values()))
             where = f"In environments {sorted(failures)}: " if len(self.last_clips) > 1 else ""

@@ -37,11 +37,8 @@ REWARD_MODEL_ERRORS = (
 )
 """What a reward model may raise when it fails. Anything else is a bug in it and passes as it is."""
 
-Outcome = ProgressScore | RoboRewardError
+ScoreOrError = ProgressScore | RoboRewardError
 """What became of one clip: a score, readable or not, or why there is none."""
-
-Result = ProgressScore | RewardModelFailure
-"""What became of one clip under a policy for failures: unreadable only under `"nan"`."""
 
 
 FailurePolicy = Literal["raise", "nan", "retry"]
@@ -80,10 +77,11 @@ class Scorer:
 
     def results(
         self, clips: Sequence[Clip], reward_model: RewardModel | str | None = None
-    ) -> list[Result]:
+    ) -> list[ScoreOrError]:
         """Score clips in one call, by another reward model if one is given.
 
-        A failure to which the policy has no answer stands in the place of its clip only.
+        A failure to which the policy has no answer stands in the place of its clip only. A score is
+        unreadable only under the policy `"nan"`.
         """
         if self._executor is not None:  # a model need not bear calls from two threads
             return self.submit(clips, reward_model).result()
@@ -91,7 +89,7 @@ class Scorer:
 
     def submit(
         self, clips: Sequence[Clip], reward_model: RewardModel | str | None = None
-    ) -> "Future[list[Result]]":
+    ) -> "Future[list[ScoreOrError]]":
         """Score the clips in one call in a thread, after all that was submitted before.
 
         A bug in the reward model is raised by the future's `result`. Python waits at its exit until
@@ -107,7 +105,9 @@ class Scorer:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
 
-    def _ask(self, clips: Sequence[Clip], reward_model: RewardModel | str | None) -> list[Result]:
+    def _ask(
+        self, clips: Sequence[Clip], reward_model: RewardModel | str | None
+    ) -> list[ScoreOrError]:
         model = self._reward_model if reward_model is None else as_reward_model(reward_model)
         if isinstance(model, str):
             model = load_reward_model(model)
@@ -119,11 +119,11 @@ class Scorer:
             how = f"this time {type(substitute).__name__}"
             results = _replace_failures(results, substitute, clips, how)
         if self._on_failure == "nan":
-            return [_unreadable(v) if isinstance(v, RewardModelFailure) else v for v in results]
+            return [_unreadable(v) if isinstance(v, RoboRewardError) else v for v in results]
         return results
 
 
-def outcomes(reward_model: RewardModel, clips: Sequence[Clip]) -> list[Outcome]:
+def outcomes(reward_model: RewardModel, clips: Sequence[Clip]) -> list[ScoreOrError]:
     """Score clips in one call; where that fails, the outcome of each is found without scoring any twice.
 
     `RewardModel.score` returns all scores or raises. What it raises decides what happens next:
@@ -155,7 +155,7 @@ def outcomes(reward_model: RewardModel, clips: Sequence[Clip]) -> list[Outcome]:
     return _checked(scores, clips, name)
 
 
-def _checked(found: object, clips: Sequence[Clip], name: str) -> list[Outcome]:
+def _checked(found: object, clips: Sequence[Clip], name: str) -> list[ScoreOrError]:
     if not isinstance(found, list | tuple) or len(found) != len(clips):
         got = f"{len(found)}" if isinstance(found, list | tuple) else type(found).__name__
         failure = RewardModelFailure(
@@ -177,8 +177,8 @@ def _as_failure(error: Exception, name: str) -> RewardModelFailure:
     return failure
 
 
-def _results(model: RewardModel, clips: Sequence[Clip]) -> list[Result]:
-    results: list[Result] = []
+def _results(model: RewardModel, clips: Sequence[Clip]) -> list[ScoreOrError]:
+    results: list[ScoreOrError] = []
     for outcome in outcomes(model, clips):
         if isinstance(outcome, ProgressScore) and outcome.level is None:
             name = type(model).__name__
@@ -192,9 +192,9 @@ def _results(model: RewardModel, clips: Sequence[Clip]) -> list[Result]:
 
 
 def _replace_failures(
-    results: list[Result], model: RewardModel, clips: Sequence[Clip], how: str
-) -> list[Result]:
-    failed = [i for i, v in enumerate(results) if isinstance(v, RewardModelFailure)]
+    results: list[ScoreOrError], model: RewardModel, clips: Sequence[Clip], how: str
+) -> list[ScoreOrError]:
+    failed = [i for i, v in enumerate(results) if isinstance(v, RoboRewardError)]
     if not failed:
         return results
     for i in failed:
@@ -203,7 +203,7 @@ def _replace_failures(
     return [again.get(i, result) for i, result in enumerate(results)]
 
 
-def _unreadable(failure: RewardModelFailure) -> ProgressScore:
+def _unreadable(failure: RoboRewardError) -> ProgressScore:
     logger.warning("%s The reward of this episode is NaN.", failure)
     return ProgressScore(level=None, text=str(failure))
 

@@ -100,7 +100,7 @@ class ProgressScore:
     Attributes:
         level: 1..5, or None when the answer was unreadable. Never guessed.
         probabilities: `(5,)` float probabilities of the levels 1..5, or None if the model gives none.
-        off_format: Probability mass outside the five digits, in [0, 1].
+        off_format: Probability that the answer is anything but one of the digits 1..5, in [0, 1].
         text: The answer as text, for logs.
         manifest: What was shown to which model (ids, hashes, frame indices, sizes, versions).
 

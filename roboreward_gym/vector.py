@@ -199,7 +199,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         self._read_tasks(reset_mask)
         self._recorder, self._resets_next = recorder, self._resets_next & ~reset_mask
         self._awaits_reset |= reset_mask  # stays so where a pending score is a failure
-        entries = self._scores.of_reset(np.flatnonzero(reset_mask).tolist())
+        entries = self._scores.finish_reset(np.flatnonzero(reset_mask).tolist())
         self._awaits_reset &= ~reset_mask
         return observations, self._with_entries(infos, entries)
 
@@ -317,7 +317,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
 
     def _with_rewards(self, part: PartialStep) -> VectorStep:
         """The step with all that is known; what raises in here, the next `step` does again."""
-        known, scored = self._scores.of_step()
+        known, scored = self._scores.finish_step()
         self._part = None
         rewards = np.zeros(self.num_envs)
         for i, reward in known.items():

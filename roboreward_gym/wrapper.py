@@ -73,7 +73,8 @@ class VLMRewardWrapper(
     `info` holds, where there is something to say: `roboreward/env_reward`, the environment's own
     reward; in the step that ends an episode `roboreward/truncated`, whether the environment called
     it a truncation; with a score `roboreward/level`, `/expected`, `/success_probability`,
-    `/off_format`, and `/entropy` where the model gives probabilities.
+    `/off_format` (probability that the answer is anything but one of the digits 1..5), and `/entropy`
+    where the model gives probabilities.
 
     If the reward model fails and `on_failure` has no answer, `step` raises and nothing is lost: the
     next `step` takes no action, but has the episode scored again and returns its end.
@@ -235,7 +236,7 @@ class VLMRewardWrapper(
         self._end = None
         self._scores.give_up_step()
         observation, info = self.env.reset(seed=seed, options=options)
-        entries = self._scores.of_reset([0])
+        entries = self._scores.finish_reset([0])
         self._task = self._read_task()
         self._recorder.start(self.env, observation)
         return observation, {**info, **entries.get(0, {})}
@@ -292,7 +293,7 @@ class VLMRewardWrapper(
 
     def _with_reward(self, end: Step) -> Step:
         """The end of an episode with its reward; what raises in here, the next `step` does again."""
-        rewards, entries = self._scores.of_step()
+        rewards, entries = self._scores.finish_step()
         self._end = None
         observation, _, terminated, truncated, info = end
         return observation, rewards[0], terminated, truncated, {**info, **entries[0]}

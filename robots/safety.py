@@ -251,7 +251,9 @@ def near(joints: np.ndarray, pose: np.ndarray, tolerance_rad: float) -> bool:
     return bool(np.isfinite(joints).all() and np.abs(joints - pose).max() <= tolerance_rad)
 
 
-def check_may_drop(joints: np.ndarray, sleep: np.ndarray, tolerance_rad: float = 0.2) -> None:
+def check_torque_off_is_safe(
+    joints: np.ndarray, sleep: np.ndarray, tolerance_rad: float = 0.2
+) -> None:
     """Refuse what takes the torque away, unless the arm lies in its sleep pose.
 
     That is torque off, a reboot of motors, and every change of the operating mode.

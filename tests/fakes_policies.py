@@ -22,12 +22,12 @@ TINY = DsrlConfig(
     batch=16,
     width=16,
     layers=2,
-    clock=6,
-    steered=CHUNK,
-    trial_episodes=4,
+    time_feature_steps=6,
+    steered_components=CHUNK,
+    validation_episodes=4,
     save_every=4,
 )
-"""A run of seconds, with `EPISODES` before the trial."""
+"""A run of seconds, with `EPISODES` before the validation."""
 
 
 class TwoModes:

@@ -66,7 +66,7 @@ def test_evaluation_never_sees_a_seed_of_training() -> None:
     assert not any(overlap(a, b) for a in used for b in used if a is not b)
     for config in (get_config("drawer-nano", seed=s) for s in (0, 1, RUNS - 1)):
         first = training_seeds(config.seed).start
-        trained = range(first, first + config.training_episodes + config.dsrl.trial_episodes)
+        trained = range(first, first + config.training_episodes + config.dsrl.validation_episodes)
         assert trained.stop <= training_seeds(config.seed).stop
         for other in (0, 1, RUNS - 1):
             assert not overlap(trained, evaluation_seeds(other, 200))

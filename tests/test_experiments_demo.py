@@ -33,7 +33,9 @@ def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.manual_seed(0)
     sizes = PolicyConfig(maps=2, vision_width=4, width=16, layers=1, heads=1, sample_steps=2)
     DiffusionPolicy(sizes).save(tmp_path / "policy")
-    dsrl = dataclasses.replace(DEMO.dsrl, warm_up_episodes=1, warm_up_updates=2, trial_episodes=2)
+    dsrl = dataclasses.replace(
+        DEMO.dsrl, warm_up_episodes=1, warm_up_updates=2, validation_episodes=2
+    )
     short = dataclasses.replace(
         DEMO, policy=tmp_path / "policy", env_id="robots:WidowXDrawer-v0", dsrl=dsrl
     )

@@ -114,8 +114,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     DiffusionPolicy(TINY).save(folder)
     learner = DsrlConfig(
         warm_up_episodes=3, warm_up_updates=4, updates_per_chunk=2, batch=8, width=16, layers=1,
-        trial_episodes=2, significance=1.0, save_every=2,
-        clock=STEPS,
+        validation_episodes=2, significance=1.0, save_every=2,
+        time_feature_steps=STEPS,
     )  # fmt: skip
     return ExperimentConfig(
         "slider", ENV_ID, folder, "light-meter",
@@ -303,7 +303,7 @@ def test_other_base_weights_are_another_run(config: ExperimentConfig, tmp_path: 
         ({"reward_map": "progres"}, "Did you mean 'progress'"),
         ({"reward_model": "light-metre"}, "Did you mean 'light-meter'"),
         ({"training_episodes": 3}, "not trained: the first 3 are the warm-up"),
-        ({"dsrl": DsrlConfig(steered=50), "training_episodes": 99}, "at most 8"),
+        ({"dsrl": DsrlConfig(steered_components=50), "training_episodes": 99}, "at most 8"),
         ({"dsrl": DsrlConfig(device="cuda:99"), "training_episodes": 99}, "'cuda:99' is not avail"),
         ({"policy": Path("nowhere")}, r"policies\.pretrain"),
     ],

@@ -64,7 +64,7 @@ def test_corrupt_config_is_a_clear_error(tmp_path: Path) -> None:
         RunFolder(tmp_path, CONFIG, resume=True)
 
 
-def test_clock_adds_up_over_interrupted_sessions(
+def test_run_time_adds_up_over_interrupted_sessions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter([0.0, 60.0, 1000.0, 1030.0])

@@ -86,7 +86,7 @@ def test_steering_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
         warm_up_episodes=20,
         warm_up_updates=100,
         updates_per_chunk=8,
-        trial_episodes=20,
+        validation_episodes=20,
         batch=32,
         width=32,
         actor_lr=3e-3,
@@ -101,7 +101,7 @@ def test_steering_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
     assert isinstance(tuned.noise, NoisePolicy)
     assert torch.equal(weights(tuned.noise.actor), average(tmp_path))
     assert successes(tuned.noise) > base + 0.3
-    assert tuned.decision.trial_reward > 0.7
+    assert tuned.decision.validation_reward > 0.7
 
 
 def test_discount_is_gamma_to_the_executed_steps() -> None:
@@ -114,27 +114,29 @@ def test_discount_is_gamma_to_the_executed_steps() -> None:
 @pytest.mark.parametrize(
     ("bootstrap", "success_reward", "reward", "terminated", "terminal"),
     [
-        ("scored_end", 1.0, 0.0, False, True),
-        ("scored_end", 1.0, 1.0, False, True),
-        ("success_only", 1.0, 0.25, False, False),
-        ("success_only", 1.0, 1.0, False, True),
-        ("success_only", 1.0, 0.0, True, True),
-        ("success_only", 0.0, -1.0, False, False),
-        ("success_only", 0.0, 0.0, False, True),
+        ("never", 1.0, 0.0, False, True),
+        ("never", 1.0, 1.0, False, True),
+        ("at_time_limit", 1.0, 0.25, False, False),
+        ("at_time_limit", 1.0, 1.0, False, True),
+        ("at_time_limit", 1.0, 0.0, True, True),
+        ("at_time_limit", 0.0, -1.0, False, False),
+        ("at_time_limit", 0.0, 0.0, False, True),
     ],
 )
 def test_what_has_no_future(
     *, bootstrap: Any, success_reward: float, reward: float, terminated: bool, terminal: bool
 ) -> None:
-    config = replace(TINY, gamma=0.9, clock=0, bootstrap=bootstrap, success_reward=success_reward)
+    config = replace(
+        TINY, gamma=0.9, time_feature_steps=0, bootstrap=bootstrap, success_reward=success_reward
+    )
     episode = record([4, 2], [0.0] * 5 + [reward], terminated=terminated)
     discounts = to_transitions(episode, config, cosine_basis(4, 4)).discounts
     assert discounts.tolist() == pytest.approx([0.9**4, 0.0 if terminal else 0.9**2])
 
 
-def test_success_only_with_a_clock_is_refused() -> None:
-    with pytest.raises(InvalidSetting, match="needs clock 0"):
-        replace(TINY, bootstrap="success_only")
+def test_values_at_the_time_limit_with_a_time_feature_are_refused() -> None:
+    with pytest.raises(InvalidSetting, match="needs time_feature_steps 0"):
+        replace(TINY, bootstrap="at_time_limit")
 
 
 def test_rewards_on_the_way_are_discounted_within_their_chunk() -> None:
@@ -143,14 +145,16 @@ def test_rewards_on_the_way_are_discounted_within_their_chunk() -> None:
     assert made.rewards.tolist() == [1.5, 5.5]
 
 
-def test_clock_tells_the_env_steps() -> None:
+def test_time_feature_tells_the_env_steps() -> None:
     made = to_transitions(record([4, 2], [0.0] * 6), TINY, cosine_basis(4, 4))
     assert made.features[:, -1].tolist() == pytest.approx([-1.0, 2 * 4 / 6 - 1, 1.0])
-    off = to_transitions(record([4, 2], [0.0] * 6), replace(TINY, clock=0), cosine_basis(4, 4))
+    off = to_transitions(
+        record([4, 2], [0.0] * 6), replace(TINY, time_feature_steps=0), cosine_basis(4, 4)
+    )
     assert off.features.shape[1] == FEATURES
 
 
-def test_player_and_replay_agree_about_the_clock() -> None:
+def test_player_and_replay_agree_about_the_time() -> None:
     seen: list[torch.Tensor] = []
     made = Learner(TINY, TwoModes()).explore
     made.actor.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -187,16 +191,16 @@ def test_updates_after_each_episode(
     critics = [done.count("update_critics") for done in updates]
     actors = [done.count("update_actor") for done in updates]
     warm_up, learning = config.warm_up_episodes, EPISODES - config.warm_up_episodes
-    waiting, trial = [0] * (warm_up - 1), [0] * config.trial_episodes
-    assert critics == [*waiting, config.warm_up_updates, *[learned] * learning, *trial]
-    assert actors == [*waiting, 0, *[learned // actor_every] * learning, *trial]
+    waiting, validation = [0] * (warm_up - 1), [0] * config.validation_episodes
+    assert critics == [*waiting, config.warm_up_updates, *[learned] * learning, *validation]
+    assert actors == [*waiting, 0, *[learned // actor_every] * learning, *validation]
 
 
 def test_trial_is_played_by_the_average_and_the_rest_by_the_actor(tmp_path: Path) -> None:
     tuned = tune(tmp_path, replace(TINY, actor_lr=1e-2))
     assert not torch.allclose(average(tmp_path), actor_at_the_end(tmp_path), atol=1e-3)
-    trial = [line for line in tuned.metrics if line["phase"] == "trial"]
-    assert [line["episode"] for line in trial] == list(range(EPISODES, EPISODES + 4))
+    validation = [line for line in tuned.metrics if line["phase"] == "validation"]
+    assert [line["episode"] for line in validation] == list(range(EPISODES, EPISODES + 4))
     seen: list[bool] = []
 
     class Watch(NoisePolicy):
@@ -227,7 +231,7 @@ def test_resumed_run_equals_uninterrupted(tmp_path: Path, stop: int) -> None:
     assert whole.decision == again.decision
     texts = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("whole", "cut")]
     assert texts[0] == texts[1]
-    assert len(texts[0].splitlines()) == EPISODES + TINY.trial_episodes
+    assert len(texts[0].splitlines()) == EPISODES + TINY.validation_episodes
 
 
 def test_finished_run_resumes_to_its_result(tmp_path: Path) -> None:
@@ -286,18 +290,18 @@ def test_deferred_scores_are_refused_after_the_first_episode(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("ending", ["terminated", "unchanged"])
-@pytest.mark.parametrize("bootstrap", ["success_only", "scored_end"])
+@pytest.mark.parametrize("bootstrap", ["at_time_limit", "never"])
 def test_time_limit_is_told_from_a_termination_under_either_ending(
     ending: Any, bootstrap: Any
 ) -> None:
-    config = replace(TINY, gamma=0.9, clock=0, bootstrap=bootstrap)
+    config = replace(TINY, gamma=0.9, time_feature_steps=0, bootstrap=bootstrap)
     made = Learner(config, TwoModes())
     episode = play(
         scored(ending=ending), TwoModes(), made.explore, seed=0, generator=made.generator
     )
     assert (episode.terminated, episode.truncated) == (False, True)
     last = to_transitions(episode, config, made.explore.basis).discounts[-1]
-    assert last == pytest.approx(0.9**2 if bootstrap == "success_only" else 0.0)
+    assert last == pytest.approx(0.9**2 if bootstrap == "at_time_limit" else 0.0)
 
 
 def test_score_that_comes_late_is_learned_from_like_any_other() -> None:
@@ -311,20 +315,20 @@ def test_score_that_comes_late_is_learned_from_like_any_other() -> None:
 
 
 def test_decision_is_the_exact_test_of_two_small_groups() -> None:
-    # Of the 20 ways to choose 3 of these 6 rewards one has the mean of the trial.
+    # Of the 20 ways to choose 3 of these 6 rewards one has the mean of the validation.
     assert decide([0.0, 0.1, 0.2], [0.7, 0.8, 0.9]).p_value == pytest.approx(1 / 20)
     assert decide([0.0, 0.1, 0.2], [0.7, 0.8, 0.9]).improved
     assert not decide([0.0, 0.1, 0.7], [0.2, 0.8, 0.9]).improved
     worse = decide([0.7, 0.8, 0.9], [0.0, 0.1, 0.2])
     assert worse.p_value == pytest.approx(1.0)
-    assert (worse.warm_up_reward, worse.trial_reward) == pytest.approx((0.8, 0.1))
+    assert (worse.warm_up_reward, worse.validation_reward) == pytest.approx((0.8, 0.1))
 
 
 def test_decision_agrees_with_the_hypergeometric_distribution() -> None:
     # For rewards of 0 and 1 the permutation test is Fisher's exact test.
-    warm_up, trial = [1.0] * 12 + [0.0] * 28, [1.0] * 28 + [0.0] * 22
+    warm_up, validation = [1.0] * 12 + [0.0] * 28, [1.0] * 28 + [0.0] * 22
     exact = stats.hypergeom.sf(27, 90, 40, 50)
-    assert decide(warm_up, trial).p_value == pytest.approx(exact, abs=0.003)
+    assert decide(warm_up, validation).p_value == pytest.approx(exact, abs=0.003)
 
 
 def test_one_lucky_episode_among_missing_scores_is_no_gain() -> None:
@@ -336,7 +340,7 @@ def test_one_lucky_episode_among_missing_scores_is_no_gain() -> None:
 
 
 def test_random_reward_seldom_passes_and_a_gain_often() -> None:
-    sizes = {"runs": 200, "warm_up": 40, "trial": 50}
+    sizes = {"runs": 200, "warm_up": 40, "validation": 50}
     assert kept_rate(random_level, random_level, **sizes) <= 0.08
     assert kept_rate(success(0.3), success(0.2), **sizes) <= 0.01
     assert kept_rate(success(0.3), success(0.6), **sizes) >= 0.8
@@ -347,7 +351,7 @@ def test_constant_reward_keeps_the_base_policy(tmp_path: Path) -> None:
     tuned = tune(tmp_path, env=env)
     assert isinstance(tuned.noise, BaseNoise)
     assert json.loads((tmp_path / DECISION).read_text()) == {
-        "improved": False, "p_value": 1.0, "warm_up_reward": 0.5, "trial_reward": 0.5,
+        "improved": False, "p_value": 1.0, "warm_up_reward": 0.5, "validation_reward": 0.5,
     }  # fmt: skip
     untrained = weights(Learner(TINY, TwoModes()).sac.actor)
     assert not torch.equal(average(tmp_path), untrained), "saved all the same"
@@ -369,15 +373,15 @@ def test_decision_compares_the_warm_up_with_the_trial_only(tmp_path: Path) -> No
             return observation, reward, terminated, truncated, info
 
     decision = tune(tmp_path, env=Planned(GoToFlag())).decision
-    assert (decision.warm_up_reward, decision.trial_reward) == pytest.approx((0.05, 0.075))
+    assert (decision.warm_up_reward, decision.validation_reward) == pytest.approx((0.05, 0.075))
 
 
 def test_metrics_name_what_happened(tmp_path: Path) -> None:
     tune(tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["episode"] for line in lines] == list(range(EPISODES + TINY.trial_episodes))
+    assert [line["episode"] for line in lines] == list(range(EPISODES + TINY.validation_episodes))
     phases = [line["phase"] for line in lines]
-    assert phases == ["warm_up"] * 4 + ["learning"] * 8 + ["trial"] * 4
+    assert phases == ["warm_up"] * 4 + ["learning"] * 8 + ["validation"] * 4
     assert lines[-1]["env_steps"] == 6 * len(lines)
     wanted = {"reward", "truth/success", "roboreward/level", "critic_loss", "q", "entropy", "alpha"}
     assert wanted <= set(lines[EPISODES - 1])
@@ -402,7 +406,7 @@ def test_corrupt_checkpoint_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"gamma": 0.0}, {"batch": 0}, {"noise_bound": -1.0}, {"bootstrap": "never"}]
+    "change", [{"gamma": 0.0}, {"batch": 0}, {"noise_bound": -1.0}, {"bootstrap": "always"}]
 )
 def test_impossible_config_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidSetting, match=next(iter(change))):
@@ -417,7 +421,7 @@ def test_run_that_would_train_no_actor_is_refused_and_leaves_no_folder(tmp_path:
 
 def test_more_steering_than_chunk_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="at most 4"):
-        Learner(replace(TINY, steered=5), TwoModes())
+        Learner(replace(TINY, steered_components=5), TwoModes())
 
 
 def test_missing_device_is_named() -> None:
@@ -429,7 +433,7 @@ def test_spoiled_episodes_never_reach_the_learner(tmp_path: Path) -> None:
     seen: list[int] = []
     env = Breakable(GoToFlag(), spoiled={0, 4, 5})
     tuned = tune(tmp_path, env=env, on_episode=lambda number, record, _: seen.append(len(record)))
-    count = EPISODES + TINY.trial_episodes
+    count = EPISODES + TINY.validation_episodes
     assert env.episode + 1 == count + 3
     assert seen == [6] * count
     assert sum(m["steps"] for m in tuned.metrics) == 6 * count

@@ -13,7 +13,7 @@ from tests.fakes_policies import ACTIONS, CHUNK, FEATURES, TINY, GoToFlag, TwoMo
 
 
 def untrained(steered: int = CHUNK, *, deterministic: bool = True) -> NoisePolicy:
-    made = Learner(replace(TINY, steered=steered), TwoModes()).explore
+    made = Learner(replace(TINY, steered_components=steered), TwoModes()).explore
     return replace(made, deterministic=deterministic)
 
 
@@ -47,7 +47,7 @@ def test_untrained_noise_policy_behaves_like_the_base_policy() -> None:
 
 def test_unsteered_part_stays_random_and_can_be_silenced() -> None:
     loud = untrained(steered=1)
-    silent = replace(loud, rest_scale=0.0)
+    silent = replace(loud, unsteered_noise_scale=0.0)
     generator = torch.Generator().manual_seed(0)
     features = torch.zeros(1, FEATURES)
     first, second = loud(features, 0, generator), loud(features, 0, generator)
@@ -73,6 +73,6 @@ def test_corrupt_or_foreign_file_says_so(tmp_path: Path) -> None:
     path.write_bytes(whole[:500])
     with pytest.raises(WeightsError):
         NoisePolicy.load(path)
-    path.write_bytes(whole.replace(b"clock", b"clack"))
+    path.write_bytes(whole.replace(b"time_feature_steps", b"time_feature_stops"))
     with pytest.raises(WeightsError, match="this version"):
         NoisePolicy.load(path)

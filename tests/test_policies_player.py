@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from policies.player import BaseNoise, EpisodeRecord, play, play_valid
+from policies.player import BaseNoise, EpisodeRecord, play, play_without_fault
 from roboreward_gym.errors import RobotFaultEpisode
 from tests.fakes_policies import ACTIONS, CHUNK, FEATURES, Breakable, GoToFlag, TwoModes, episodes
 
@@ -79,7 +79,7 @@ def test_actions_outside_the_box_are_clipped() -> None:
 def test_a_spoiled_episode_is_played_again_and_nothing_of_it_is_returned() -> None:
     env = Breakable(GoToFlag(steps=6), spoiled={0, 1})
     generator = torch.Generator().manual_seed(0)
-    record = play_valid(env, TwoModes(), BASE, seed=3, generator=generator)
+    record = play_without_fault(env, TwoModes(), BASE, seed=3, generator=generator)
     assert env.episode == 2
     assert (len(record), record.seed) == (6, 3)
 
@@ -88,13 +88,13 @@ def test_a_robot_that_is_spoiled_every_time_ends_the_run() -> None:
     env = Breakable(GoToFlag(steps=6), spoiled={0, 1, 2})
     generator = torch.Generator().manual_seed(0)
     with pytest.raises(RobotFaultEpisode, match="the camera froze"):
-        play_valid(env, TwoModes(), BASE, seed=3, generator=generator)
+        play_without_fault(env, TwoModes(), BASE, seed=3, generator=generator)
     assert env.episode == 2
 
 
 def test_an_unspoiled_episode_is_that_of_play() -> None:
     one_way = one(GoToFlag(), seed=1)
     generator = torch.Generator().manual_seed(1)
-    other = play_valid(GoToFlag(), TwoModes(), BASE, seed=1, generator=generator)
+    other = play_without_fault(GoToFlag(), TwoModes(), BASE, seed=1, generator=generator)
     assert torch.equal(one_way.noise, other.noise)
     np.testing.assert_array_equal(one_way.rewards, other.rewards)

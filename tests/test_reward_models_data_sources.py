@@ -59,10 +59,10 @@ def test_progress_becomes_a_level_by_the_cuts(tmp_path: Path, partial: float, le
 
 def test_the_cuts_are_a_parameter(tmp_path: Path) -> None:
     root = session(tmp_path, {"A": graded(0.29)})
-    cuts = ReadOptions(progress_cuts=(5.0, 29.0, 80.0, 95.0))
+    cuts = ReadOptions(progress_thresholds=(5.0, 29.0, 80.0, 95.0))
     assert {it.reward for it in examples(list(roboarena.read(root, cuts)))} == {3}
     with pytest.raises(InvalidSetting, match="increase"):
-        ReadOptions(progress_cuts=(50.0, 29.0, 80.0, 95.0))
+        ReadOptions(progress_thresholds=(50.0, 29.0, 80.0, 95.0))
 
 
 def test_both_outside_cameras_are_rows_of_one_episode(tmp_path: Path) -> None:

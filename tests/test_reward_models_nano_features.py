@@ -13,7 +13,7 @@ from reward_models.data.reward_data import RewardData
 from reward_models.nano.features import FeatureCache, cache_features
 from reward_models.nano.model import build_config, build_model
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.protocol.frames import Protocol
+from reward_models.protocol.frames import VideoProtocol
 from roboreward_gym.errors import WeightsError
 from tests.reward_folder import write_reward_folder
 from tests.tiny_vlm import SMALL_CLIPS, TINY, WORDS, enliven
@@ -34,14 +34,14 @@ def model() -> Model:
 
 
 def features(
-    model: Model, folder: Path, cache: Path, protocol: Protocol = SMALL_CLIPS
+    model: Model, folder: Path, cache: Path, protocol: VideoProtocol = SMALL_CLIPS
 ) -> FeatureCache:
     data = RewardData.open([folder], "train")
     return cache_features(model, data, cache, protocol=protocol, batch_size=2)
 
 
 def fresh(
-    model: Model, folder: Path, tmp_path: Path, protocol: Protocol = SMALL_CLIPS
+    model: Model, folder: Path, tmp_path: Path, protocol: VideoProtocol = SMALL_CLIPS
 ) -> np.ndarray:
     return features(model, folder, tmp_path / "fresh", protocol).values
 

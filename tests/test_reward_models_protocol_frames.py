@@ -8,7 +8,7 @@ from transformers.video_utils import VideoMetadata
 
 from reward_models.nano.model import build_processor
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.protocol.frames import OFFICIAL, resized_size, sample_clip
+from reward_models.protocol.frames import ROBOREWARD_PROTOCOL, resized_size, sample_clip
 from roboreward_gym import Clip
 from roboreward_gym.errors import InvalidClip
 from tests.tiny_vlm import random_clip
@@ -23,12 +23,12 @@ def reference() -> Qwen3VLVideoProcessor:
 def test_frames_are_those_of_the_processor(reference: Qwen3VLVideoProcessor, fps: float) -> None:
     for total in (*range(2, 50), 120, 999):
         theirs = reference.sample_frames(VideoMetadata(total_num_frames=total, fps=fps))
-        assert OFFICIAL.frame_indices(total, fps).tolist() == theirs.tolist()
+        assert ROBOREWARD_PROTOCOL.frame_indices(total, fps).tolist() == theirs.tolist()
 
 
 def test_first_and_last_frame_are_always_seen() -> None:
     for total in range(2, 60):
-        indices = OFFICIAL.frame_indices(total, 5.0)
+        indices = ROBOREWARD_PROTOCOL.frame_indices(total, 5.0)
         assert indices[0] == 0
         assert indices[-1] == total - 1
 
@@ -58,8 +58,8 @@ def test_sizes_are_those_of_the_processor() -> None:
             width,
             temporal_factor=2,
             factor=32,
-            min_pixels=OFFICIAL.min_pixels,
-            max_pixels=OFFICIAL.max_pixels,
+            min_pixels=ROBOREWARD_PROTOCOL.min_pixels,
+            max_pixels=ROBOREWARD_PROTOCOL.max_pixels,
         )
         assert resized_size(n, height, width) == theirs
 
@@ -81,5 +81,5 @@ def test_frames_without_a_whole_token_are_refused(shape: tuple[int, int], messag
 
 
 def test_budget_is_that_of_the_training_scripts() -> None:
-    assert (OFFICIAL.min_pixels, OFFICIAL.max_pixels) == (200_704, 802_816)
-    assert math.isclose(OFFICIAL.fps, 2.0)
+    assert (ROBOREWARD_PROTOCOL.min_pixels, ROBOREWARD_PROTOCOL.max_pixels) == (200_704, 802_816)
+    assert math.isclose(ROBOREWARD_PROTOCOL.fps, 2.0)

@@ -16,7 +16,12 @@ from benchmarks.random_checkpoint import build_model as build_published
 from reward_models.nano import WEIGHTS
 from reward_models.nano.model import build_processor
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip, sample_clip
+from reward_models.protocol.frames import (
+    ROBOREWARD_PROTOCOL,
+    SampledClip,
+    VideoProtocol,
+    sample_clip,
+)
 from reward_models.protocol.inputs import InputBuilder, clip_patches
 from reward_models.protocol.prompt import DIGITS, build_prompt, render_chat
 from reward_models.protocol.tokens import PromptTokenizer
@@ -94,9 +99,11 @@ def test_each_time_stamp_has_one_pair_of_vision_tokens(tokenizer: PromptTokenize
 
 
 @pytest.mark.parametrize("prefix", ["ANSWER: ", ""])
-@pytest.mark.parametrize("protocol", [OFFICIAL, Protocol(min_pixels=1, max_frames=5)])
+@pytest.mark.parametrize(
+    "protocol", [ROBOREWARD_PROTOCOL, VideoProtocol(min_pixels=1, max_frames=5)]
+)
 def test_inputs_equal_those_of_the_processor_bit_for_bit(
-    processor: Qwen3VLProcessor, tokenizer: PromptTokenizer, protocol: Protocol, prefix: str
+    processor: Qwen3VLProcessor, tokenizer: PromptTokenizer, protocol: VideoProtocol, prefix: str
 ) -> None:
     skip_unless_the_processor_agrees(processor)
     clips = [sample_clip(clip, protocol) for clip in CLIPS]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from reward_models.protocol.frames import (
-    OFFICIAL,
-    Protocol,
+    ROBOREWARD_PROTOCOL,
+    VideoProtocol,
     sample_clip,
     thinned_indices,
     wanted_indices,
@@ -31,9 +31,9 @@ def thinned(clip: Clip, indices: np.ndarray) -> Clip:
     return Clip(clip.frames[indices], clip.task, clip.fps, indices, len(clip.frames))
 
 
-@pytest.mark.parametrize("protocol", [OFFICIAL, Protocol(fps=4.0, max_frames=16)])
+@pytest.mark.parametrize("protocol", [ROBOREWARD_PROTOCOL, VideoProtocol(fps=4.0, max_frames=16)])
 @pytest.mark.parametrize("fps", RATES_HZ)
-def test_a_thinned_clip_is_sampled_like_the_whole_one(fps: float, protocol: Protocol) -> None:
+def test_a_thinned_clip_is_sampled_like_the_whole_one(fps: float, protocol: VideoProtocol) -> None:
     for total, room in itertools.product(LENGTHS, ROOMS):
         clip = numbered_clip(total, fps)
         kept = thinned_indices(total, fps, room, protocol)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from reward_models.net.retries import Patience
-from reward_models.protocol.frames import Protocol, sample_clip
+from reward_models.protocol.frames import VideoProtocol, sample_clip
 from reward_models.serving import server as server_module
 from reward_models.serving.config import ServeConfig, bind, read_token
 from reward_models.serving.remote import RemoteReward
@@ -230,7 +230,7 @@ def test_a_long_recording_is_sent_as_the_frames_that_the_model_looks_at() -> Non
 class Sampling(HashReward):
     """Scores the frames that it looks at, by their places in the whole recording."""
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: VideoProtocol) -> None:
         super().__init__()
         self.protocol = protocol
 
@@ -240,7 +240,7 @@ class Sampling(HashReward):
 
 
 def test_when_the_server_comes_back_with_another_model_its_frames_are_sent() -> None:
-    few, many = Protocol(max_frames=4), Protocol(fps=5.0, max_frames=16)
+    few, many = VideoProtocol(max_frames=4), VideoProtocol(fps=5.0, max_frames=16)
     clip = a_clip(frames=90, size=32)
     with serving(Sampling(few)) as served:
         port = served.port

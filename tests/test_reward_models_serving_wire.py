@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load as load_safetensors
 
-from reward_models.protocol.frames import OFFICIAL
+from reward_models.protocol.frames import ROBOREWARD_PROTOCOL
 from reward_models.serving.wire import (
     MAX_CLIPS,
     Encoding,
@@ -59,8 +59,8 @@ def test_clips_survive_the_journey(encoding: Encoding) -> None:
         Clip(np.zeros((1, 1, 1, 3), np.uint8), "one pixel", 1e-3),
         Clip(a_clip(3, 8).frames, "thinned", 5.0, np.array([0, 40, 99]), 100),
     ]
-    request = unpack_clips(pack_clips(clips, encoding, OFFICIAL), LIMIT)
-    assert request.protocol == OFFICIAL
+    request = unpack_clips(pack_clips(clips, encoding, ROBOREWARD_PROTOCOL), LIMIT)
+    assert request.protocol == ROBOREWARD_PROTOCOL
     for got, want in zip(request.clips, clips, strict=True):
         np.testing.assert_array_equal(got.frames, want.frames)
         assert got.frames.flags.writeable
@@ -180,11 +180,11 @@ def test_a_clip_that_is_none_is_refused_as_in_process(changes: dict[str, object]
     [
         {},
         {"fps": 2.0},
-        {**vars(OFFICIAL), "fps": 0.0},
-        {**vars(OFFICIAL), "fps": float("nan")},
-        {**vars(OFFICIAL), "max_frames": 0},
-        {**vars(OFFICIAL), "max_frames": "8"},
-        {**vars(OFFICIAL), "extra": 1},
+        {**vars(ROBOREWARD_PROTOCOL), "fps": 0.0},
+        {**vars(ROBOREWARD_PROTOCOL), "fps": float("nan")},
+        {**vars(ROBOREWARD_PROTOCOL), "max_frames": 0},
+        {**vars(ROBOREWARD_PROTOCOL), "max_frames": "8"},
+        {**vars(ROBOREWARD_PROTOCOL), "extra": 1},
     ],
 )
 def test_a_choice_of_frames_that_is_none_is_refused(protocol: object) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reward_models.protocol.frames import OFFICIAL, sample_clip
+from reward_models.protocol.frames import ROBOREWARD_PROTOCOL, sample_clip
 from reward_models.video import read_clip
 from reward_models.video.rate import frame_rate
 from reward_models.video.read import VideoSegment, open_recording
@@ -79,7 +79,7 @@ def test_prompt_and_pixels_are_those_without_the_memory_limit(
 ) -> None:
     path = write_video(tmp_path / "a.mp4", flat_frames(count), fps)
     whole, limited = (read(path, max_bytes=most).clip("x") for most in (10**9, room * FRAME_BYTES))
-    assert len(limited.frames) <= max(OFFICIAL.max_frames, room)
+    assert len(limited.frames) <= max(ROBOREWARD_PROTOCOL.max_frames, room)
     assert whole.fps == limited.fps == fps
     seen, seen_limited = sample_clip(whole), sample_clip(limited)
     assert np.array_equal(seen.frames, seen_limited.frames)
@@ -152,7 +152,7 @@ def test_a_segment_whose_beginning_drifted_holds_its_own_frames(
     assert numbers(segment.read().frames) == list(range(10, 22))
     assert numbers(np.stack(list(segment.stream()))) == list(range(10, 22))
     limited = segment.read(max_bytes=1)
-    assert numbers(limited.frames) == (10 + OFFICIAL.frame_indices(12, 5.0)).tolist()
+    assert numbers(limited.frames) == (10 + ROBOREWARD_PROTOCOL.frame_indices(12, 5.0)).tolist()
     assert (limited.num_frames, limited.fps) == (12, 5.0)
 
 
@@ -280,10 +280,10 @@ def test_a_folder_needs_a_frame_rate(tmp_path: Path) -> None:
 
 def test_of_a_large_folder_only_the_needed_images_are_opened(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "a", flat_frames(40))
-    for i in set(range(40)) - {0, *OFFICIAL.frame_indices(40, 5.0).tolist()}:
+    for i in set(range(40)) - {0, *ROBOREWARD_PROTOCOL.frame_indices(40, 5.0).tolist()}:
         (folder / f"frame_{i}.png").write_bytes(b"")
     recording = read(folder, fps=5.0, max_bytes=1)
-    assert numbers(recording.frames) == OFFICIAL.frame_indices(40, 5.0).tolist()
+    assert numbers(recording.frames) == ROBOREWARD_PROTOCOL.frame_indices(40, 5.0).tolist()
 
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import pytest
 
 from roboreward_gym import Clip, ProgressScore, registry
 from roboreward_gym.errors import BudgetExhausted, InvalidClip, PartialScores, RewardModelFailure
-from roboreward_gym.scorer import Outcome, Scorer, outcomes
+from roboreward_gym.scorer import ScoreOrError, Scorer, outcomes
 
 
 class Scripted:
     """Scores each clip by its task: a level, or an error; counts what it was asked."""
 
-    def __init__(self, answer: Callable[[str], Outcome], *, partial: bool = False) -> None:
+    def __init__(self, answer: Callable[[str], ScoreOrError], *, partial: bool = False) -> None:
         self.answer = answer
         self.partial = partial
         self.asked: list[str] = []
@@ -36,11 +36,11 @@ def clips(tasks: str) -> list[Clip]:
     return [Clip(np.zeros((2, 8, 8, 3), np.uint8), task, 5.0) for task in tasks]
 
 
-def answer(task: str) -> Outcome:
+def answer(task: str) -> ScoreOrError:
     return InvalidClip("no such task") if task == "x" else ProgressScore(int(task))
 
 
-def levels(found: list[Outcome]) -> list[object]:
+def levels(found: list[ScoreOrError]) -> list[object]:
     return [o.level if isinstance(o, ProgressScore) else type(o) for o in found]
 
 
@@ -52,7 +52,7 @@ def test_a_clip_that_is_refused_costs_the_others_nothing(*, partial: bool, asked
 
 
 def test_scores_that_were_paid_for_are_kept_when_the_budget_ends() -> None:
-    def until_empty(task: str) -> Outcome:
+    def until_empty(task: str) -> ScoreOrError:
         return BudgetExhausted("7 requests") if task == "x" else ProgressScore(int(task))
 
     found = outcomes(Scripted(until_empty, partial=True), clips("1234512x"))

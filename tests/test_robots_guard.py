@@ -10,7 +10,7 @@ from robots.arm import ArmReading
 from robots.conventions import JOINT_UPPER
 from robots.errors import ArmFault, CameraError, MotionRefused
 from robots.guard import Guard
-from robots.safety import SafetyLimits, check_may_drop, check_reading, near
+from robots.safety import SafetyLimits, check_reading, check_torque_off_is_safe, near
 from robots.xs.interface import SLEEP_JOINTS
 from tests.fakes_robots import FakeArm
 
@@ -120,11 +120,11 @@ def test_an_image_of_another_size_is_refused() -> None:
 
 
 def test_torque_goes_off_in_the_sleep_pose_only() -> None:
-    check_may_drop(SLEEP_JOINTS + 0.1, SLEEP_JOINTS)
+    check_torque_off_is_safe(SLEEP_JOINTS + 0.1, SLEEP_JOINTS)
     with pytest.raises(MotionRefused, match="would fall"):
-        check_may_drop(START, SLEEP_JOINTS)
+        check_torque_off_is_safe(START, SLEEP_JOINTS)
     with pytest.raises(MotionRefused, match="would fall"):
-        check_may_drop(np.full(6, np.nan), SLEEP_JOINTS)
+        check_torque_off_is_safe(np.full(6, np.nan), SLEEP_JOINTS)
 
 
 def test_near_is_about_every_joint() -> None:

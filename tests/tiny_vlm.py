@@ -11,13 +11,13 @@ from reward_models.nano.config import NanoSize
 from reward_models.nano.model import build_config, build_model, build_processor, save
 from reward_models.nano.questions import DESCRIBE, LOCATE
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.protocol.frames import Protocol
+from reward_models.protocol.frames import VideoProtocol
 from roboreward_gym import Clip, ProgressScore
 
 TINY = NanoSize(
     vision_width=16, vision_depth=1, vision_heads=2, width=32, depth=2, heads=2, expansion=2
 )
-SMALL_CLIPS = Protocol(min_pixels=1)
+SMALL_CLIPS = VideoProtocol(min_pixels=1)
 """Official sampling, without enlarging small frames: fewer tokens, quicker tests."""
 WORDS = [
     "put",

@@ -109,9 +109,9 @@ def table(config: ExperimentConfig, record: Mapping[str, Any]) -> dict[str, Any]
 def decision_words(record: Mapping[str, Any]) -> str:
     """Which policy was kept, and why."""
     kept = "the fine-tuned policy" if record["improved"] else "the base policy: no significant gain"
-    rewards = [record["warm_up_reward"], record["trial_reward"]]
+    rewards = [record["warm_up_reward"], record["validation_reward"]]
     before, after = ("none" if reward is None else f"{reward:.2f}" for reward in rewards)
-    return f"{kept} (mean reward {before} in the warm-up, {after} in the trial, p = {record['p_value']:.4f})"
+    return f"{kept} (mean reward {before} in the warm-up, {after} in the validation, p = {record['p_value']:.4f})"
 
 
 def _play(spec: PolicySpec, seed: int, words: str) -> EpisodeVideo:

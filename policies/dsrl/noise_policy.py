@@ -1,4 +1,4 @@
-"""The noise policy: chooses the part of a chunk's noise that is steered, and draws the rest.
+"""The noise policy: chooses the steered part of a chunk's noise (DSRL: diffusion steering), and draws the rest.
 
 Actions of one chunk resemble each other, so it is the slow part of the noise that decides what the decoder does; the
 fast part is smoothed away. Steering only the slow cosines along the chunk leaves fewer numbers to learn, and the
@@ -25,29 +25,31 @@ class NoisePolicy:
     Attributes:
         actor: Chooses the steered coordinates.
         basis: `(steered, chunk)` orthonormal; its rows span the steered part of the noise.
-        clock: Env steps that the clock feature counts as 1; 0 for no clock.
-        rest_scale: Scale of the random noise in the components that are not steered.
+        time_feature_steps: Env steps that the time feature counts as 1; 0 for no such feature.
+        unsteered_noise_scale: Scale of the random noise in the components that are not steered.
         deterministic: Take the mean of the actor; the part that is not steered stays random.
     """
 
     actor: Actor
     basis: Tensor
-    clock: int
-    rest_scale: float
+    time_feature_steps: int
+    unsteered_noise_scale: float
     deterministic: bool = True
 
     @torch.no_grad()
     def __call__(self, features: Tensor, elapsed: int, generator: torch.Generator) -> Tensor:
         """Noise `(1, chunk, A)` for features `(1, F)`."""
         device = self.basis.device
-        timed = add_clock(features.to(device), torch.tensor([elapsed], device=device), self.clock)
+        timed = add_time_feature(
+            features.to(device), torch.tensor([elapsed], device=device), self.time_feature_steps
+        )
         steered = (
             self.actor.mean(timed) if self.deterministic else self.actor.sample(timed, generator)[0]
         )
         steered_count, chunk = self.basis.shape
         rest = torch.zeros((1, chunk, steered.shape[1] // steered_count), device=device)
         if steered_count < chunk:
-            rest = self.rest_scale * rest.normal_(generator=generator)
+            rest = self.unsteered_noise_scale * rest.normal_(generator=generator)
         return join_noise(steered, rest, self.basis)
 
     def save(self, path: Path) -> None:
@@ -59,10 +61,10 @@ class NoisePolicy:
             "hidden": sizes[1:],
             "size": self.actor.net.biases[-1].shape[-1] // 2,
             "bound": self.actor.bound,
-            "steered": steered,
+            "steered_components": steered,
             "chunk": chunk,
-            "clock": self.clock,
-            "rest_scale": self.rest_scale,
+            "time_feature_steps": self.time_feature_steps,
+            "unsteered_noise_scale": self.unsteered_noise_scale,
             "deterministic": self.deterministic,
         }
         save_checkpoint(path, {**state, "actor": self.actor.state_dict()})
@@ -79,8 +81,11 @@ class NoisePolicy:
             sizes = [state[name] for name in ("features", "size", "hidden", "bound")]
             actor = Actor(*sizes, torch.Generator())
             actor.load_state_dict(state["actor"])
-            basis = cosine_basis(state["steered"], state["chunk"])
-            settings = {name: state[name] for name in ("clock", "rest_scale", "deterministic")}
+            basis = cosine_basis(state["steered_components"], state["chunk"])
+            settings = {
+                name: state[name]
+                for name in ("time_feature_steps", "unsteered_noise_scale", "deterministic")
+            }
         except (KeyError, TypeError, RuntimeError) as error:
             raise WeightsError(
                 f"{path} holds no noise policy of this version ({error}). Run the fine-tuning again."
@@ -110,8 +115,8 @@ def split_noise(noise: Tensor, basis: Tensor) -> Tensor:
     return (basis @ noise).flatten(1)
 
 
-def add_clock(features: Tensor, elapsed: Tensor, clock: int) -> Tensor:
-    """Append the time into the episode, in units of `clock` env steps and centred."""
-    if clock == 0:
+def add_time_feature(features: Tensor, elapsed: Tensor, unit_steps: int) -> Tensor:
+    """Append the time into the episode, 1 after `unit_steps` env steps and -1 at the start; not at all for 0."""
+    if unit_steps == 0:
         return features
-    return torch.cat([features, 2.0 * elapsed[:, None].float() / clock - 1.0], 1)
+    return torch.cat([features, 2.0 * elapsed[:, None].float() / unit_steps - 1.0], 1)

@@ -5,11 +5,11 @@ soft actor-critic can learn it (arXiv 2506.15799). No gradient passes through th
 
 A run has three phases. *Warm-up*: episodes of the untrained actor, which behaves like the base policy; then the critics
 learn alone. *Learning*: the actor explores, and
-all are updated after each episode. *Trial*: episodes of the actor's running average, without updates. A one-sided test
-compares the rewards of trial and warm-up; without a significant gain the base policy is kept.
+all are updated after each episode. *Validation*: episodes of the actor's running average, without updates. A one-sided test
+compares the rewards of validation and warm-up; without a significant gain the base policy is kept.
 
-gamma is per env step and raised to the steps that a chunk really lasted. A clock joins the features: with a time limit,
-what a state is worth depends on the time left. An episode without a score (reward NaN) is never learned from.
+gamma is per env step and raised to the steps that a chunk really lasted. The time into the episode joins the features:
+with a time limit, what a state is worth depends on the time left. An episode without a score (reward NaN) is never learned from.
 """
 
 import math
@@ -36,10 +36,10 @@ from policies.checkpoint import (
     save_checkpoint,
     write_json,
 )
-from policies.dsrl.noise_policy import NoisePolicy, add_clock, cosine_basis, split_noise
+from policies.dsrl.noise_policy import NoisePolicy, add_time_feature, cosine_basis, split_noise
 from policies.dsrl.replay import Replay, Transitions
 from policies.dsrl.sac import Actor, Sac, SacConfig
-from policies.player import BaseNoise, EpisodeRecord, Policy, play_valid
+from policies.player import BaseNoise, EpisodeRecord, Policy, play_without_fault
 from policies.settings import available_device, require_positive
 from roboreward_gym.episode_scores import PENDING
 from roboreward_gym.errors import InvalidSetting
@@ -49,7 +49,7 @@ DECISION = "decision.json"
 RESAMPLES = 1_999
 """Ways to deal the rewards that the test tries; all of them if there are fewer."""
 
-BootstrapRule = Literal["scored_end", "success_only"]
+BootstrapRule = Literal["never", "at_time_limit"]
 
 
 @dataclass(frozen=True)
@@ -57,29 +57,30 @@ class DsrlConfig(SacConfig):
     """The fine-tuner's settings, those of its networks and updates included."""
 
     warm_up_episodes: int = 40
-    """Episodes of the untrained actor before the first update; the trial is compared with them."""
+    """Episodes of the untrained actor before the first update; the validation is compared with them."""
     warm_up_updates: int = 500
     """Updates of the critics alone, once, after the warm-up."""
     updates_per_chunk: int = 10
     """Critic updates per new transition."""
-    trial_episodes: int = 50
+    validation_episodes: int = 50
     """Episodes of the averaged actor after learning, to compare with the warm-up."""
     significance: float = 0.05
     """Largest p-value of the comparison with which the fine-tuned policy is kept: how often a reward that means nothing
     passes."""
     gamma: float = 0.99
     """Discount per env step."""
-    steered: int = 2
+    steered_components: int = 2
     """Cosine components along the chunk that the actor chooses; the chunk length steers all of it."""
-    rest_scale: float = 1.0
+    unsteered_noise_scale: float = 1.0
     """Scale of the random noise in the components that are not steered."""
-    clock: int = 40
-    """Env steps that the clock feature counts as 1, best the time limit; 0 leaves it out."""
-    bootstrap: BootstrapRule = "scored_end"
-    """Which ends have no value after them. `scored_end`: all, because a graded reward at the time limit is the whole
-    return. `success_only`: success, or an env that says `terminated`; for binary and -1/0 rewards. Needs `clock` 0."""
+    time_feature_steps: int = 40
+    """Env steps that the time feature (the time into the episode) counts as 1, best the time limit; 0 leaves it out."""
+    bootstrap: BootstrapRule = "never"
+    """Which ends have a value after them. `never`: none, because a graded reward at the time limit is the whole return.
+    `at_time_limit`: those without success that the env does not call `terminated`; for binary and -1/0 rewards.
+    Needs `time_feature_steps` 0."""
     success_reward: float = 1.0
-    """Terminal reward that means success under `success_only`: 1 for binary, 0 for -1/0."""
+    """Terminal reward that means success under `at_time_limit`: 1 for binary, 0 for -1/0."""
     capacity: int = 20_000
     """Transitions in the replay."""
     save_every: int = 10
@@ -90,7 +91,12 @@ class DsrlConfig(SacConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(
-            self, "warm_up_episodes", "warm_up_updates", "trial_episodes", "steered", "save_every"
+            self,
+            "warm_up_episodes",
+            "warm_up_updates",
+            "validation_episodes",
+            "steered_components",
+            "save_every",
         )
         if not 0 < self.gamma <= 1:
             raise InvalidSetting(f"gamma must be in (0, 1], got {self.gamma}.")
@@ -98,10 +104,10 @@ class DsrlConfig(SacConfig):
             raise InvalidSetting(
                 f"bootstrap must be one of {get_args(BootstrapRule)}, got {self.bootstrap!r}."
             )
-        if self.bootstrap == "success_only" and self.clock:
+        if self.bootstrap == "at_time_limit" and self.time_feature_steps:
             raise InvalidSetting(
-                "bootstrap success_only needs clock 0: it takes values at the time limit, where the clock has a reading "
-                "that no transition starts from, so they are never trained."
+                "bootstrap at_time_limit needs time_feature_steps 0: at the time limit the time feature has a value "
+                "that no transition starts from, so those values are never trained."
             )
 
 
@@ -113,13 +119,13 @@ class Decision:
         improved: Keep it; otherwise the base policy stays.
         p_value: Chance of so large a gain if both policies were equal.
         warm_up_reward: Mean reward of the warm-up, NaN without scored episodes.
-        trial_reward: Mean reward of the trial, NaN without scored episodes.
+        validation_reward: Mean reward of the validation, NaN without scored episodes.
     """
 
     improved: bool
     p_value: float
     warm_up_reward: float
-    trial_reward: float
+    validation_reward: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,21 +143,23 @@ class FineTuned:
     metrics: list[dict[str, Any]]
 
 
-def decide(warm_up: ArrayLike, trial: ArrayLike, significance: float = 0.05) -> Decision:
+def decide(warm_up: ArrayLike, validation: ArrayLike, significance: float = 0.05) -> Decision:
     """Compare mean rewards by a one-sided permutation test, which is exact for any distribution of rewards.
 
-    A trial episode without a score (NaN) counts as the lowest reward of all, so that missing scores are no gain; a
+    A validation episode without a score (NaN) counts as the lowest reward of all, so that missing scores are no gain; a
     warm-up episode without one is left out.
 
     Args:
         warm_up: Rewards of episodes of the base policy.
-        trial: Rewards of episodes of the fine-tuned policy.
+        validation: Rewards of episodes of the fine-tuned policy.
         significance: Largest p-value that counts as a gain.
     """
-    before, scored = _finite(warm_up), _finite(trial)
+    before, scored = _finite(warm_up), _finite(validation)
     p_value = 1.0
-    if min(len(before), np.size(trial)) >= 2 and len(scored):  # one number is no group
-        after = np.nan_to_num(np.asarray(trial, np.float64), nan=min(before.min(), scored.min()))
+    if min(len(before), np.size(validation)) >= 2 and len(scored):  # one number is no group
+        after = np.nan_to_num(
+            np.asarray(validation, np.float64), nan=min(before.min(), scored.min())
+        )
         # p = share of the ways to deal the rewards to two groups that give at least this difference of means
         test = permutation_test(
             (after, before),
@@ -181,10 +189,12 @@ def to_transitions(record: EpisodeRecord, config: DsrlConfig, basis: torch.Tenso
     ]
     discounts = config.gamma**steps
     succeeded = record.reward >= config.success_reward
-    if record.terminated or succeeded or config.bootstrap == "scored_end":
+    if record.terminated or succeeded or config.bootstrap == "never":
         discounts[-1] = 0.0  # nothing follows
     return Transitions(
-        features=add_clock(record.features, torch.from_numpy(starts), config.clock),
+        features=add_time_feature(
+            record.features, torch.from_numpy(starts), config.time_feature_steps
+        ),
         noise=split_noise(record.noise, basis),
         rewards=torch.tensor(rewards, dtype=torch.float32),
         discounts=torch.tensor(discounts, dtype=torch.float32),
@@ -199,19 +209,20 @@ class Learner:
     """
 
     def __init__(self, config: DsrlConfig, policy: Policy, seed: int = 0) -> None:
-        if config.steered > policy.chunk:
+        if config.steered_components > policy.chunk:
             raise InvalidSetting(
-                f"steered must be at most {policy.chunk}, the actions in a chunk of the base policy, "
-                f"got {config.steered}."
+                f"steered_components must be at most {policy.chunk}, the actions in a chunk of the base policy, "
+                f"got {config.steered_components}."
             )
         self.config = config
         device = available_device(config.device)
         self.generator = torch.Generator(device).manual_seed(seed)
-        inputs, size = policy.feature_dim + (config.clock > 0), config.steered * policy.action_dim
+        inputs = policy.feature_dim + (config.time_feature_steps > 0)
+        size = config.steered_components * policy.action_dim
         self.sac = Sac(config, inputs, size, self.generator)
         self.replay = Replay(config.capacity, inputs, size, device)
-        basis = cosine_basis(config.steered, policy.chunk).to(device)
-        steering = (basis, config.clock, config.rest_scale)
+        basis = cosine_basis(config.steered_components, policy.chunk).to(device)
+        steering = (basis, config.time_feature_steps, config.unsteered_noise_scale)
         self.explore = NoisePolicy(self.sac.actor, *steering, deterministic=False)
         self.average = NoisePolicy(cast(Actor, self.sac.average.module), *steering)
 
@@ -281,7 +292,7 @@ def train(
         config: The fine-tuner's settings.
         run_dir: Gets `config.json`, `metrics.jsonl`, `checkpoint.safetensors`, `noise_policy.safetensors` (the averaged
             actor) and `decision.json`.
-        episodes: Episodes of warm-up and learning; those of the trial come after them.
+        episodes: Episodes of warm-up and learning; those of the validation come after them.
         seed: Seed for networks, noise and batches.
         first_env_seed: Episode i resets with this plus i; evaluation must use other seeds.
         resume: Go on with the run in `run_dir`; a fresh start if there is none.
@@ -302,7 +313,7 @@ def train(
         learner.restore(state["learner"])
         metrics = state["metrics"]
     keep_lines(run_dir / METRICS, len(metrics))
-    start, total = len(metrics), episodes + config.trial_episodes
+    start, total = len(metrics), episodes + config.validation_episodes
     for number in (bar := trange(start, total, initial=start, total=total, desc="fine-tuning")):
         if number == config.warm_up_episodes and not len(_finite([m["reward"] for m in metrics])):
             raise InvalidSetting(
@@ -311,17 +322,19 @@ def train(
                 f"stays in {run_dir}."
             )
         early = "warm_up" if number < config.warm_up_episodes else "learning"
-        phase = early if number < episodes else "trial"
-        noise = learner.average if phase == "trial" else learner.explore
+        phase = early if number < episodes else "validation"
+        noise = learner.average if phase == "validation" else learner.explore
         reset_seed = first_env_seed + number
-        record = play_valid(env, policy, noise, seed=reset_seed, generator=learner.generator)
+        record = play_without_fault(
+            env, policy, noise, seed=reset_seed, generator=learner.generator
+        )
         if PENDING in record.logged:
             raise InvalidSetting(
                 "The env hands out scores only after the end of an episode, and this loop learns from the reward of its "
                 'last step. Pass scoring="immediate" to VLMRewardWrapper.'
             )
         losses: dict[str, float] = {}
-        if phase != "trial":
+        if phase != "validation":
             learner.add(record)
         if config.warm_up_episodes <= number + 1 <= episodes:
             # An actor that follows untrained critics forgets the base policy: they learn alone first.

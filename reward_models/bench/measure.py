@@ -13,7 +13,7 @@ from reward_models.bench.metrics import summarize
 from reward_models.data.reward_data import RewardData
 from reward_models.data.sampling import proportional_sample
 from roboreward_gym.errors import InvalidClip, RewardModelFailure, RoboRewardError
-from roboreward_gym.scorer import Outcome, outcomes
+from roboreward_gym.scorer import ScoreOrError, outcomes
 from roboreward_gym.types import LEVELS, ProgressScore, RewardModel
 
 FAILURES_IN_A_ROW = 5
@@ -71,9 +71,9 @@ def measure(
 
 def _ask(
     model: RewardModel, data: RewardData, chosen: Sequence[int], batch_size: int
-) -> dict[int, Outcome]:
+) -> dict[int, ScoreOrError]:
     """Return what became of each example, in order; those left when the model is out of order are not asked about."""
-    found: dict[int, Outcome] = {}
+    found: dict[int, ScoreOrError] = {}
     in_a_row = 0
     with tqdm(total=len(chosen), desc="scoring", unit="clip") as bar:
         for start in range(0, len(chosen), batch_size):

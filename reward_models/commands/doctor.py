@@ -188,7 +188,7 @@ def check_protocol(model: "RoboReward") -> Iterator[Finding]:
 
     settings = settings_differences(model.folder, model.protocol)
     if settings:
-        advice = "RoboReward's protocol is used. Pass protocol=Protocol(...) for another."
+        advice = "RoboReward's protocol is used. Pass protocol=VideoProtocol(...) for another."
         found = f"the settings beside the weights differ: {'; '.join(settings)}"
         yield Finding("protocol", "warning", found, advice)
     else:

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip
+from reward_models.protocol.frames import ROBOREWARD_PROTOCOL, SampledClip, VideoProtocol
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.types import LEVELS, Clip
 
@@ -185,7 +185,9 @@ class RewardData:
         nearest = _nearest(info.stored_indices, np.arange(info.stored_indices[-1] + 1))
         return Clip(self.stored(clip)[nearest], task, info.fps)
 
-    def sampled(self, clip: int, task: str, protocol: Protocol = OFFICIAL) -> SampledClip:
+    def sampled(
+        self, clip: int, task: str, protocol: VideoProtocol = ROBOREWARD_PROTOCOL
+    ) -> SampledClip:
         """Sample what a model sees of `clip(...)`, without building the whole clip."""
         info = self.clips[clip]
         total = int(info.stored_indices[-1]) + 1

@@ -80,7 +80,7 @@ def _episode(
     if not videos:
         yield Skipped(name, "no_video", "there is no video of the cameras from outside")
     # 100 * 0.29 is 28.999..., and a cut at 29 would miss it.
-    level = level_of(round(100 * partial, 6), options.progress_cuts)
+    level = level_of(round(100 * partial, 6), options.progress_thresholds)
     for camera, file in videos:
         yield Example(
             video=video_of(file),

@@ -9,7 +9,7 @@ from pathlib import Path
 from reward_models.data.example import InvalidSource, Item
 from roboreward_gym.errors import InvalidSetting, UnknownName
 
-PROGRESS_CUTS = (10.0, 40.0, 70.0, 100.0)
+PROGRESS_THRESHOLDS = (10.0, 40.0, 70.0, 100.0)
 """Progress in percent from which on an episode of RoboArena has level 2, 3, 4 and 5. The authors' own are not public; a
 level 5 means full success here, as 13 % of its episodes have 100 and 16 % of their rows are labelled 5."""
 
@@ -30,14 +30,14 @@ class ReadOptions:
     """Name of the subset, instead of the source's own."""
     licence: str | None = None
     """Licence of the videos, where the source does not tell."""
-    progress_cuts: tuple[float, float, float, float] = PROGRESS_CUTS
+    progress_thresholds: tuple[float, float, float, float] = PROGRESS_THRESHOLDS
     """RoboArena: progress in percent from which on the level is 2, 3, 4 and 5."""
 
     def __post_init__(self) -> None:
-        cuts = (0.0, *self.progress_cuts, 100.0)
-        if len(cuts) != 6 or any(a > b for a, b in itertools.pairwise(cuts)):
+        bounds = (0.0, *self.progress_thresholds, 100.0)
+        if len(bounds) != 6 or any(a > b for a, b in itertools.pairwise(bounds)):
             raise InvalidSetting(
-                f"The four progress cuts must increase within 0..100, not {self.progress_cuts}."
+                f"The four progress thresholds must increase within 0..100, not {self.progress_thresholds}."
             )
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise InvalidSetting(f"The frame rate must lie in (0, 1000] Hz, not {self.fps}.")

@@ -12,14 +12,14 @@ from reward_models.net.addresses import check_url
 from reward_models.net.credentials import check_key, without
 from reward_models.net.outcomes import scores_or_raise
 from reward_models.net.retries import Patience
-from reward_models.protocol.frames import Protocol, SampledClip, sample_clip
+from reward_models.protocol.frames import SampledClip, VideoProtocol, sample_clip
 from reward_models.protocol.prompt import prompt_sha256
 from roboreward_gym.errors import (
     InvalidSetting,
     RewardModelFailure,
     RoboRewardError,
 )
-from roboreward_gym.scorer import Outcome
+from roboreward_gym.scorer import ScoreOrError
 from roboreward_gym.types import Clip, ProgressScore
 
 MAX_OUTPUT_TOKENS = 60_000
@@ -79,7 +79,13 @@ class ApiJudge(ABC):
     _client: Any
 
     def __init__(
-        self, model: str, *, api_key: str, base_url: str, protocol: Protocol, settings: ApiSettings
+        self,
+        model: str,
+        *,
+        api_key: str,
+        base_url: str,
+        protocol: VideoProtocol,
+        settings: ApiSettings,
     ) -> None:
         if not model:
             raise InvalidSetting(f"Name the model on the server, for example {self.example}")
@@ -106,10 +112,10 @@ class ApiJudge(ABC):
         """Close the connections; a judge that is closed cannot score."""
         self._client.close()
 
-    def _outcomes(self, clips: Sequence[Clip]) -> list[Outcome]:
+    def _outcomes(self, clips: Sequence[Clip]) -> list[ScoreOrError]:
         refused: list[AccessRefused] = []
 
-        def outcome(clip: Clip) -> Outcome:
+        def outcome(clip: Clip) -> ScoreOrError:
             if refused:  # whatever is asked next would be refused, too
                 return refused[0]
             try:

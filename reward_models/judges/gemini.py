@@ -24,7 +24,7 @@ from reward_models.net.addresses import is_loopback_url
 from reward_models.net.credentials import read_key
 from reward_models.net.retries import TRANSIENT_STATUS, Transient, retry_after_s
 from reward_models.protocol.answer import score_text, unreadable
-from reward_models.protocol.frames import Protocol, SampledClip
+from reward_models.protocol.frames import SampledClip, VideoProtocol
 from reward_models.protocol.prompt import build_prompt
 from reward_models.video.write import mp4
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure
@@ -33,7 +33,7 @@ from roboreward_gym.types import ProgressScore
 GEMINI_URL = "https://generativelanguage.googleapis.com"
 KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 
-EVERY_FRAME = Protocol(fps=1e6, min_frames=2, max_frames=1_000_000)
+EVERY_FRAME = VideoProtocol(fps=1e6, min_frames=2, max_frames=1_000_000)
 """Gemini samples from the whole clip by itself."""
 
 

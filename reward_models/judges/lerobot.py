@@ -23,7 +23,7 @@ from lerobot.rewards.topreward import TOPRewardConfig, TOPRewardModel
 from lerobot.rewards.topreward.processor_topreward import make_topreward_pre_post_processors
 from safetensors import SafetensorError
 
-from reward_models.protocol.frames import Protocol, sample_clip
+from reward_models.protocol.frames import VideoProtocol, sample_clip
 from reward_models.protocol.prompt import check_task_text
 from roboreward_gym.errors import WeightsError
 from roboreward_gym.types import LEVELS, Clip, ProgressScore
@@ -62,7 +62,7 @@ class LeRobotReward:
     model: PreTrainedRewardModel
     preprocess: Callable[[dict[str, Any]], dict[str, Any]]
     progress: Callable[[float], float]
-    protocol: Protocol
+    protocol: VideoProtocol
     image_key: str
     manifest: dict[str, Any]
 
@@ -122,7 +122,7 @@ def load_robometer(source: str) -> LeRobotReward:
         # LeRobot would fill missing weights with random numbers and go on.
         model = RobometerRewardModel.from_pretrained(source, config=config, strict=True)
         before, _ = make_robometer_pre_post_processors(config)
-    protocol = Protocol(fps=EVERY_FRAME_HZ, min_frames=2, max_frames=config.max_frames or 8)
+    protocol = VideoProtocol(fps=EVERY_FRAME_HZ, min_frames=2, max_frames=config.max_frames or 8)
     return LeRobotReward(
         model, before, float, protocol, config.image_key, {"model": f"robometer:{source}"}
     )
@@ -147,7 +147,9 @@ def load_topreward(source: str) -> LeRobotReward:
         model,
         before,
         math.exp,
-        Protocol(config.fps or EVERY_FRAME_HZ, min_frames=2, max_frames=config.max_frames or 16),
+        VideoProtocol(
+            config.fps or EVERY_FRAME_HZ, min_frames=2, max_frames=config.max_frames or 16
+        ),
         config.image_key,
         {"model": f"topreward:{source}"},
     )

@@ -26,7 +26,7 @@ from reward_models.judges.chat_answers import advice_about, read_completion, rea
 from reward_models.net.addresses import is_loopback_url
 from reward_models.net.credentials import find_key, read_key, without
 from reward_models.net.retries import TRANSIENT_STATUS, Transient, retry_after_s
-from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip
+from reward_models.protocol.frames import ROBOREWARD_PROTOCOL, SampledClip, VideoProtocol
 from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt
 from reward_models.video.images import image_url, video_url
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure
@@ -36,7 +36,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 TOP_LOGPROBS = 20
 """Most alternatives that servers list for one token."""
 
-STILLS = Protocol(fps=1.0, min_frames=2, max_frames=32)
+STILLS = VideoProtocol(fps=1.0, min_frames=2, max_frames=32)
 """Frames for models that take images: one a second, as RoboRewardBench fed OpenAI's, first and last included."""
 
 
@@ -47,7 +47,7 @@ class Dialect:
     name: str
     frames: Literal["images", "video"]
     """Still frames as one image each, or one video of sampled frames."""
-    protocol: Protocol
+    protocol: VideoProtocol
     """Which frames."""
     forced: bool
     """Whether the server continues the forced start of the answer; else it writes freely."""
@@ -56,7 +56,7 @@ class Dialect:
 
 
 OPENAI = Dialect("openai", frames="images", protocol=STILLS, forced=False, logprobs=False)
-VLLM = Dialect("vllm", frames="video", protocol=OFFICIAL, forced=True, logprobs=True)
+VLLM = Dialect("vllm", frames="video", protocol=ROBOREWARD_PROTOCOL, forced=True, logprobs=True)
 DIALECTS = {dialect.name: dialect for dialect in (OPENAI, VLLM)}
 
 

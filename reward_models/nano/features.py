@@ -22,7 +22,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
 )
 
 from reward_models.data.reward_data import RewardData
-from reward_models.protocol.frames import MERGE, OFFICIAL, Protocol
+from reward_models.protocol.frames import MERGE, ROBOREWARD_PROTOCOL, VideoProtocol
 from reward_models.protocol.inputs import PIXEL_MEAN, PIXEL_STD, clip_patches
 from roboreward_gym.errors import WeightsError
 
@@ -104,7 +104,7 @@ def cache_features(
     data: RewardData,
     folder: Path,
     *,
-    protocol: Protocol = OFFICIAL,
+    protocol: VideoProtocol = ROBOREWARD_PROTOCOL,
     batch_size: int = 16,
 ) -> FeatureCache:
     """Open the cache of this tower, these pixels and this protocol, or run the tower over every clip once.
@@ -142,7 +142,7 @@ def cache_features(
     return cache
 
 
-def features_key(visual: Qwen3VLVisionModel, data: RewardData, protocol: Protocol) -> str:
+def features_key(visual: Qwen3VLVisionModel, data: RewardData, protocol: VideoProtocol) -> str:
     """Fingerprint of all that the features follow from: weights of the tower, pixels and their times, protocol.
 
     It reads every frame. Names, sizes and times of the files would say nothing about what is in them.
@@ -171,7 +171,7 @@ def _run_tower(
     model: Qwen3VLForConditionalGeneration,
     data: RewardData,
     chunk: Sequence[int],
-    protocol: Protocol,
+    protocol: VideoProtocol,
 ) -> tuple[np.ndarray, list[list[int]], list[list[float]]]:
     """Features `(tokens, width)` float16 of some clips, their grids, and the times of their pairs of frames."""
     sampled = [data.sampled(clip, ANY_TASK, protocol) for clip in chunk]

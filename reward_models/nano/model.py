@@ -15,7 +15,7 @@ from transformers import (
 
 from reward_models.nano import tokenizer as tokens
 from reward_models.nano.config import NanoSize
-from reward_models.protocol.frames import MERGE, OFFICIAL, PATCH, TEMPORAL_PATCH
+from reward_models.protocol.frames import MERGE, PATCH, ROBOREWARD_PROTOCOL, TEMPORAL_PATCH
 
 VOCABULARY_MULTIPLE = 64
 
@@ -75,7 +75,10 @@ def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen3VLProcessor:
     """Make the processor class of the 4B and 8B with RoboReward's frame and pixel budget."""
     shared = {"patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": TEMPORAL_PATCH}
     normal = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    budget = {"shortest_edge": OFFICIAL.min_pixels, "longest_edge": OFFICIAL.max_pixels}
+    budget = {
+        "shortest_edge": ROBOREWARD_PROTOCOL.min_pixels,
+        "longest_edge": ROBOREWARD_PROTOCOL.max_pixels,
+    }
     return Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(**shared, **normal),
         tokenizer=tokenizer,
@@ -83,9 +86,9 @@ def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen3VLProcessor:
             **shared,
             **normal,
             size=budget,
-            fps=int(OFFICIAL.fps),
-            min_frames=OFFICIAL.min_frames,
-            max_frames=OFFICIAL.max_frames,
+            fps=int(ROBOREWARD_PROTOCOL.fps),
+            min_frames=ROBOREWARD_PROTOCOL.min_frames,
+            max_frames=ROBOREWARD_PROTOCOL.max_frames,
         ),
         chat_template=tokenizer.chat_template,
     )

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from roboreward_gym.errors import PartialScores, RoboRewardError
-from roboreward_gym.scorer import Outcome
+from roboreward_gym.scorer import ScoreOrError
 from roboreward_gym.types import ProgressScore
 
 
-def scores_or_raise(outcomes: Sequence[Outcome]) -> list[ProgressScore]:
+def scores_or_raise(outcomes: Sequence[ScoreOrError]) -> list[ProgressScore]:
     """Return the scores if every clip has one.
 
     Raises:

@@ -22,7 +22,7 @@ MAX_ASPECT_RATIO = 200
 
 
 @dataclass(frozen=True)
-class Protocol:
+class VideoProtocol:
     """Frame sampling and pixel budget; the defaults are those that RoboReward was trained with."""
 
     fps: float = 2.0
@@ -51,10 +51,12 @@ class Protocol:
         return np.linspace(0, total - 1, n).round().astype(np.int64)
 
 
-OFFICIAL = Protocol()
+ROBOREWARD_PROTOCOL = VideoProtocol()
 
 
-def wanted_indices(num_frames: int, fps: float, protocol: Protocol = OFFICIAL) -> np.ndarray:
+def wanted_indices(
+    num_frames: int, fps: float, protocol: VideoProtocol = ROBOREWARD_PROTOCOL
+) -> np.ndarray:
     """Say which frames of a whole recording the model is shown.
 
     A reader that keeps these can drop all others without any effect on a score.
@@ -71,7 +73,7 @@ def wanted_indices(num_frames: int, fps: float, protocol: Protocol = OFFICIAL) -
 
 
 def thinned_indices(
-    num_frames: int, fps: float, most: int, protocol: Protocol = OFFICIAL
+    num_frames: int, fps: float, most: int, protocol: VideoProtocol = ROBOREWARD_PROTOCOL
 ) -> np.ndarray:
     """Choose at most `most` frames of a recording: those that the model is shown, and evenly spread ones between.
 
@@ -122,7 +124,7 @@ class SampledClip:
         return tuple((a + b) / 2 for a, b in zip(times[::2], times[1::2], strict=True))
 
 
-def sample_clip(clip: Clip, protocol: Protocol = OFFICIAL) -> SampledClip:
+def sample_clip(clip: Clip, protocol: VideoProtocol = ROBOREWARD_PROTOCOL) -> SampledClip:
     """Pick the frames that the model sees, by their places in the whole recording.
 
     Raises:
@@ -160,7 +162,7 @@ def _nearest(kept: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def resized_size(
-    n_frames: int, height: int, width: int, protocol: Protocol = OFFICIAL
+    n_frames: int, height: int, width: int, protocol: VideoProtocol = ROBOREWARD_PROTOCOL
 ) -> tuple[int, int]:
     """Return the (height, width) in pixels that frames are resized to, to fit the pixel budget."""
     t = math.ceil(n_frames / TEMPORAL_PATCH) * TEMPORAL_PATCH

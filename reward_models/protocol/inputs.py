@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from reward_models.protocol.frames import (
     MERGE,
-    OFFICIAL,
     PATCH,
+    ROBOREWARD_PROTOCOL,
     TEMPORAL_PATCH,
-    Protocol,
     SampledClip,
+    VideoProtocol,
     resized_size,
 )
 from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt, render_chat
@@ -43,7 +43,7 @@ class InputBuilder:
     def __init__(
         self,
         tokenizer: PromptTokenizer,
-        protocol: Protocol = OFFICIAL,
+        protocol: VideoProtocol = ROBOREWARD_PROTOCOL,
         answer_prefix: str = ANSWER_PREFIX,
     ) -> None:
         self._tokenizer = tokenizer
@@ -99,7 +99,9 @@ def vision_tokens(grid: Grid, tokenizer: PromptTokenizer) -> list[int]:
     return [tokenizer.vision_start, *pads, tokenizer.vision_end]
 
 
-def clip_patches(frames: np.ndarray, protocol: Protocol = OFFICIAL) -> tuple[torch.Tensor, Grid]:
+def clip_patches(
+    frames: np.ndarray, protocol: VideoProtocol = ROBOREWARD_PROTOCOL
+) -> tuple[torch.Tensor, Grid]:
     """Resize frames to the pixel budget, scale them to [-1, 1] and cut them into patches.
 
     Args:

@@ -15,11 +15,11 @@ from transformers import BatchFeature, Qwen3VLProcessor
 
 from reward_models.protocol.frames import (
     MERGE,
-    OFFICIAL,
     PATCH,
+    ROBOREWARD_PROTOCOL,
     TEMPORAL_PATCH,
-    Protocol,
     SampledClip,
+    VideoProtocol,
 )
 from reward_models.protocol.inputs import InputBuilder
 from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt, render_chat
@@ -57,7 +57,7 @@ EXAMPLES = tuple(
 """Two small clips, one with an odd number of frames, on which inputs are compared."""
 
 
-def settings_differences(folder: Path, protocol: Protocol = OFFICIAL) -> list[str]:
+def settings_differences(folder: Path, protocol: VideoProtocol = ROBOREWARD_PROTOCOL) -> list[str]:
     """Compare the frame and pixel settings that lie beside the weights with the protocol.
 
     Returns:
@@ -99,7 +99,7 @@ def _video_settings(folder: Path) -> Mapping[str, Any]:
     return {}
 
 
-def processor_differences(folder: Path, protocol: Protocol = OFFICIAL) -> list[str]:
+def processor_differences(folder: Path, protocol: VideoProtocol = ROBOREWARD_PROTOCOL) -> list[str]:
     """Run the processor of the installed transformers on two clips and compare its inputs with ours.
 
     Returns:
@@ -128,7 +128,7 @@ def processor_differences(folder: Path, protocol: Protocol = OFFICIAL) -> list[s
 def processor_inputs(
     processor: Qwen3VLProcessor,
     clips: Sequence[SampledClip],
-    protocol: Protocol = OFFICIAL,
+    protocol: VideoProtocol = ROBOREWARD_PROTOCOL,
     answer_prefix: str = ANSWER_PREFIX,
 ) -> BatchFeature:
     """Make the inputs with a processor of transformers."""

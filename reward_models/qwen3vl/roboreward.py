@@ -20,7 +20,12 @@ import transformers
 
 from reward_models.model_options import Quantization
 from reward_models.protocol.answer import parse_published, parse_strict, unreadable
-from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip, sample_clip
+from reward_models.protocol.frames import (
+    ROBOREWARD_PROTOCOL,
+    SampledClip,
+    VideoProtocol,
+    sample_clip,
+)
 from reward_models.protocol.inputs import InputBuilder, move
 from reward_models.protocol.prompt import ANSWER_PREFIX, check_task_text, prompt_sha256
 from reward_models.protocol.tokens import PromptTokenizer
@@ -103,7 +108,7 @@ class RoboReward:
         attention: str | None = None,
         quantize: Quantization | None = None,
         batch_size: int | None = None,
-        protocol: Protocol = OFFICIAL,
+        protocol: VideoProtocol = ROBOREWARD_PROTOCOL,
         off_format_limit: float = 0.5,
         decode: Decode = "logits",
     ) -> None:
@@ -151,13 +156,13 @@ class RoboReward:
         self._check_forward()
 
     def _warn_of_other_settings(self) -> None:
-        if self.protocol != OFFICIAL:
+        if self.protocol != ROBOREWARD_PROTOCOL:
             return  # chosen by whoever made this object
         differences = settings_differences(self.folder)
         if differences:
             warnings.warn(
                 f"The processor settings beside {self._manifest['model']} differ from RoboReward's protocol: "
-                f"{'; '.join(differences)}. The protocol is used. Pass protocol=Protocol(...) for another.",
+                f"{'; '.join(differences)}. The protocol is used. Pass protocol=VideoProtocol(...) for another.",
                 stacklevel=3,
             )
 

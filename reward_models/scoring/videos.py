@@ -81,7 +81,7 @@ class LoadedClip:
     clip: Clip
 
 
-class Scorer:
+class VideoScorer:
     """Scores requests in batches, reading the next batch while the model scores this one.
 
     Args:
@@ -248,7 +248,7 @@ def run(config: ScoreConfig) -> int:
             )
             with bar:
                 draw = None if config.overlay is None else overlay_drawer(config.overlay)
-                scorer = Scorer(model, writer(config.model, writers), bar, draw)
+                scorer = VideoScorer(model, writer(config.model, writers), bar, draw)
                 scorer.run(todo, config.batch_size)
     failed, unreadable, undrawn = (
         (scorer.failed, scorer.unreadable, scorer.undrawn) if todo else (0, 0, 0)

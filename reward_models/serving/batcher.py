@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from reward_models.serving.room import QueueFull
 from roboreward_gym.errors import InvalidMessage, InvalidSetting, RewardModelFailure
-from roboreward_gym.scorer import Outcome, outcomes
+from roboreward_gym.scorer import ScoreOrError, outcomes
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 
 IsGone = Callable[[], Awaitable[bool]]
@@ -21,7 +21,7 @@ IsGone = Callable[[], Awaitable[bool]]
 class _Job:
     clips: Sequence[Clip]
     is_gone: IsGone
-    outcomes: asyncio.Future[list[Outcome]]
+    outcomes: asyncio.Future[list[ScoreOrError]]
     arrived: float = field(default_factory=time.monotonic)
 
 
@@ -71,7 +71,7 @@ class Batcher:
         self._jobs: deque[_Job] = deque()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "reward-model")
-        self._call: Future[list[Outcome]] | None = None
+        self._call: Future[list[ScoreOrError]] | None = None
         self._worker: asyncio.Task[None] | None = None
         self.waiting = 0
         self.counts = Counts()
@@ -98,7 +98,7 @@ class Batcher:
         """Whether requests get answers."""
         return self._worker is not None and not self._worker.done()
 
-    async def score(self, clips: Sequence[Clip], is_gone: IsGone) -> list[Outcome]:
+    async def score(self, clips: Sequence[Clip], is_gone: IsGone) -> list[ScoreOrError]:
         """Score the clips of one request: for each its score, or why it has none; same order.
 
         Raises:

@@ -21,7 +21,7 @@ from reward_models.net.retries import (
     Transient,
     retry_after_s,
 )
-from reward_models.protocol.frames import Protocol, sample_clip
+from reward_models.protocol.frames import VideoProtocol, sample_clip
 from reward_models.serving.wire import (
     ENCODINGS,
     MAX_CLIPS,
@@ -40,7 +40,7 @@ from roboreward_gym.errors import (
     RoboRewardError,
     UnknownName,
 )
-from roboreward_gym.scorer import Outcome
+from roboreward_gym.scorer import ScoreOrError
 from roboreward_gym.types import Clip, ProgressScore
 
 TENACIOUS = Patience(attempts=1_000, first_wait_s=0.25, longest_wait_s=5.0, give_up_after_s=120.0)
@@ -117,7 +117,7 @@ class RemoteReward:
         self._server_bytes: float = math.inf
         self._server_clips: float = math.inf
         self._connected = False
-        self._protocol: Protocol | None = None
+        self._protocol: VideoProtocol | None = None
         self._client = httpx.Client(
             base_url=self.url,
             headers={} if token is None else {"authorization": f"Bearer {token}"},
@@ -198,8 +198,8 @@ class RemoteReward:
         """Close the connections; a reward model that is closed cannot score."""
         self._client.close()
 
-    def _outcomes(self, clips: Sequence[Clip]) -> list[Outcome]:
-        outcomes: dict[int, Outcome] = {}
+    def _outcomes(self, clips: Sequence[Clip]) -> list[ScoreOrError]:
+        outcomes: dict[int, ScoreOrError] = {}
         wanted: dict[int, Clip] = {}
         for i, clip in enumerate(clips):
             try:
@@ -244,7 +244,7 @@ class RemoteReward:
         if batch:
             yield batch
 
-    def _score(self, whole: Sequence[Clip], chosen: Sequence[Clip]) -> list[Outcome]:
+    def _score(self, whole: Sequence[Clip], chosen: Sequence[Clip]) -> list[ScoreOrError]:
         """Send the chosen frames; choose again from the whole clips if the server has another model now."""
         for clips in (chosen, None):
             body = pack_clips(

@@ -59,7 +59,7 @@ class BatchedModel(Protocol):
 class SamplingModel(Protocol):
     """A model that looks at few frames of a clip, whose choice depends on the clip's length and rate only."""
 
-    protocol: frames.Protocol
+    protocol: frames.VideoProtocol
 
 
 class _Refusal(Exception):

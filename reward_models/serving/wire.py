@@ -27,7 +27,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from reward_models.protocol.frames import Protocol
+from reward_models.protocol.frames import VideoProtocol
 from roboreward_gym.errors import (
     InvalidClip,
     InvalidMessage,
@@ -35,7 +35,7 @@ from roboreward_gym.errors import (
     RewardModelFailure,
     RoboRewardError,
 )
-from roboreward_gym.scorer import Outcome
+from roboreward_gym.scorer import ScoreOrError
 from roboreward_gym.types import Clip, ProgressScore
 
 VERSION = 2
@@ -59,11 +59,11 @@ class Request:
     """
 
     clips: list[Clip]
-    protocol: Protocol | None
+    protocol: VideoProtocol | None
 
 
 def pack_clips(
-    clips: Sequence[Clip], encoding: Encoding = "raw", protocol: Protocol | None = None
+    clips: Sequence[Clip], encoding: Encoding = "raw", protocol: VideoProtocol | None = None
 ) -> bytes:
     """Turn clips into the body of a request."""
     blocks = [np.ascontiguousarray(_encode(clip.frames, encoding)) for clip in clips]
@@ -114,12 +114,12 @@ def unpack_clips(body: bytes, max_pixel_bytes: int) -> Request:
     return Request(clips, unpack_protocol(_json(metadata["protocol"])))
 
 
-def pack_protocol(protocol: Protocol | None) -> dict[str, Any] | None:
+def pack_protocol(protocol: VideoProtocol | None) -> dict[str, Any] | None:
     """Turn the choice of frames into what JSON can hold."""
     return None if protocol is None else dataclasses.asdict(protocol)
 
 
-def unpack_protocol(sent: Any) -> Protocol | None:
+def unpack_protocol(sent: Any) -> VideoProtocol | None:
     """Read a choice of frames.
 
     Raises:
@@ -135,13 +135,13 @@ def unpack_protocol(sent: Any) -> Protocol | None:
             "min_pixels": int(),
             "max_pixels": int(),
         } if len(sent) == 5 and 0 < fps <= MAX_FPS and most >= 1:
-            return Protocol(**sent)
+            return VideoProtocol(**sent)
     raise InvalidMessage(
         "The protocol lacks a valid choice of frames: fps, min_frames, max_frames, min_pixels, max_pixels."
     )
 
 
-def pack_outcomes(outcomes: Sequence[Outcome]) -> bytes:
+def pack_outcomes(outcomes: Sequence[ScoreOrError]) -> bytes:
     """Turn scores, and errors where there is no score, into the body of an answer.
 
     Raises:
@@ -157,7 +157,7 @@ def pack_outcomes(outcomes: Sequence[Outcome]) -> bytes:
         ) from error
 
 
-def unpack_outcomes(body: bytes, clips: int) -> list[Outcome]:
+def unpack_outcomes(body: bytes, clips: int) -> list[ScoreOrError]:
     """Read the body of an answer about so many clips.
 
     Raises:
@@ -179,7 +179,7 @@ def pack_error(error: RoboRewardError) -> dict[str, Any]:
     return {"error": {"type": kind, "message": str(error)}}
 
 
-def _pack_outcome(outcome: Outcome) -> dict[str, Any]:
+def _pack_outcome(outcome: ScoreOrError) -> dict[str, Any]:
     if isinstance(outcome, RoboRewardError):
         return pack_error(outcome)
     p = outcome.probabilities
@@ -192,7 +192,7 @@ def _pack_outcome(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _unpack_outcome(entry: Any) -> Outcome:
+def _unpack_outcome(entry: Any) -> ScoreOrError:
     match entry:
         case {"error": {"type": "InvalidClip", "message": str(message)}}:
             return InvalidClip(message)

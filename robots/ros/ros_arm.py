@@ -18,7 +18,8 @@ class RosArm(XsArm):
         link: The connection; made from `config` if None.
         image_size: Height and width that images are scaled to [px].
         limits: The limits to keep.
-        watched: Somebody stands beside the arm; without that only a simulated driver moves.
+        watched: Somebody stands beside the arm with a hand at its power switch; without that only a
+            simulated driver moves.
         operator: Whom to ask after a stop, and whose keys stop the arm.
         ready_s: How long to wait for driver and camera [s].
         timer: The clock.

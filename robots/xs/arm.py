@@ -97,7 +97,7 @@ class XsArm:
         self._lock = threading.RLock()  # of everything below, which two threads use
         self._stop = threading.Event()
         self._fault: ArmFault | None = None
-        self._driving = self._recording = self._moved = self._closed = self._alone = False
+        self._driving = self._recording = self._moved = self._closed = self._is_only_client = False
         self._sent = NEUTRAL_JOINTS
         self._finger_m = FINGER_CLOSED_M
         self._holds = 0
@@ -246,9 +246,9 @@ class XsArm:
         self.clock.stop()
         self.connect()
         # Only before the first motion: later the watch has looked for others all the time.
-        alone_s = 0.0 if self._alone else DISCOVERY_S
-        await_peers(self._link, self._timer, watched=self._watched, alone_s=alone_s)
-        self._alone = True
+        unshared_s = 0.0 if self._is_only_client else DISCOVERY_S
+        await_peers(self._link, self._timer, watched=self._watched, unshared_s=unshared_s)
+        self._is_only_client = True
         # An image that was under way already may show what was before.
         self._await_messages(self._timer.now(), camera=camera)
         if camera:
@@ -342,7 +342,7 @@ class XsArm:
         with self._lock:
             self._look()  # an old joint state proves nothing
             self._driving = False
-            safety.check_may_drop(self._monitor.newest().arm, SLEEP_JOINTS)
+            safety.check_torque_off_is_safe(self._monitor.newest().arm, SLEEP_JOINTS)
         for kind, name in (("group", ARM_GROUP), ("single", GRIPPER)):
             self._link.torque(kind, name, enable=False)
 

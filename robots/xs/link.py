@@ -133,7 +133,7 @@ def check_peers(peers: Peers, *, watched: bool) -> None:
             f"{peers.drivers} drivers publish joint states where one is needed. "
             "Stop the others, or give each robot a ROS_DOMAIN_ID of its own."
         )
-    check_alone(peers)
+    check_only_client(peers)
     if not (watched or peers.simulated):
         raise MotionRefused(
             "This is a real arm, and nobody has confirmed to stand beside it with a hand at its power "
@@ -141,7 +141,7 @@ def check_peers(peers: Peers, *, watched: bool) -> None:
         )
 
 
-def check_alone(peers: Peers) -> None:
+def check_only_client(peers: Peers) -> None:
     """Raise `ArmUnavailable` if somebody else commands the arm or publishes on the camera's topic."""
     if peers.drivers > 1:
         raise ArmUnavailable(f"{peers.drivers} drivers publish joint states. Stop the others.")
@@ -157,14 +157,14 @@ def check_alone(peers: Peers) -> None:
         )
 
 
-def await_peers(link: XsLink, timer: Timer, *, watched: bool, alone_s: float = 0.0) -> None:
+def await_peers(link: XsLink, timer: Timer, *, watched: bool, unshared_s: float = 0.0) -> None:
     """Make sure that the arm is ours and may move; the network lists some things late.
 
     Args:
         link: To the driver.
         timer: The clock.
-        watched: Somebody stands beside the arm.
-        alone_s: For how long nobody else may be listed before the arm counts as ours [s].
+        watched: Somebody stands beside the arm with a hand at its power switch.
+        unshared_s: For how long no other client may be listed before the arm counts as ours [s].
 
     Raises:
         ArmUnavailable: Somebody else, for longer than a crashed one is still listed.
@@ -174,7 +174,7 @@ def await_peers(link: XsLink, timer: Timer, *, watched: bool, alone_s: float = 0
     while True:
         try:
             check_peers(link.peers(), watched=watched)
-            if timer.monotonic() - since >= alone_s:
+            if timer.monotonic() - since >= unshared_s:
                 return
         except (ArmUnavailable, MotionRefused) as error:
             patience = INTRODUCTION_S if isinstance(error, MotionRefused) else GHOST_S

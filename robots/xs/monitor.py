@@ -10,7 +10,7 @@ from robots.safety import SafetyLimits
 from robots.xs.clock import Timer
 from robots.xs.feeds import ImageFeed, JointFeed, JointMessage, Joints
 from robots.xs.images import RawImage, View
-from robots.xs.link import XsLink, check_alone
+from robots.xs.link import XsLink, check_only_client
 from robots.xs.operator import Operator
 from robots.xs.watch import FollowWatch, GripperWatch
 
@@ -142,7 +142,7 @@ class Monitor:
         self._gripper.check(finger_m, newest.finger_m, newest.gripper_ma, now)
         if self._checks % PEERS_CHECKS == 0:
             try:
-                check_alone(self._link.peers())
+                check_only_client(self._link.peers())
             except ArmUnavailable as error:
                 raise ArmFault(f"{error} The arm holds.") from error
 

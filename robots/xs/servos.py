@@ -107,7 +107,7 @@ def set_modes(link: XsLink, read_arm: Callable[[], np.ndarray]) -> None:
     to_change = wrong()
     for kind, name, mode in to_change:
         if name == ARM_GROUP:  # the gripper's torque does not bear the arm
-            safety.check_may_drop(read_arm(), SLEEP_JOINTS)
+            safety.check_torque_off_is_safe(read_arm(), SLEEP_JOINTS)
         link.set_mode(kind, name, mode)
     if to_change and (left := wrong()):
         raise ArmUnavailable(
@@ -208,7 +208,7 @@ def mend_servos(link: XsLink, read_arm: Callable[[], np.ndarray], timer: Timer) 
     of_arm = [name for name in failed if name != GRIPPER]
     if any(read_servos(link, timer, of_arm, "Torque_Enable").values()):
         # Their restart takes a torque away that is still there.
-        safety.check_may_drop(read_arm(), SLEEP_JOINTS)
+        safety.check_torque_off_is_safe(read_arm(), SLEEP_JOINTS)
     log.warning("Overload in %s: restarting the servos.", ", ".join(failed))
     for name in failed:
         link.reboot(name)
