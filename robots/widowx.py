@@ -121,6 +121,15 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         info = {**self._info(executed), **limited}
         return self._observation(), info["truth/success"], False, False, info
 
+    def observe(self) -> Observation:
+        """State and image of now, between two steps.
+
+        Raises:
+            ArmFault: The arm has been stopped.
+        """
+        self._image = None
+        return self._observation()
+
     def render(self) -> np.ndarray | None:
         """The camera image of this step, the same as in the observation."""
         return self._camera() if self.render_mode == "rgb_array" else None

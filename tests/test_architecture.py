@@ -141,6 +141,7 @@ ROOMS = {
         "xs": set(),
         "ros": {"sim", "xs"},  # the simulation only in ros/simulator, see below
         "environments": {"sim", "xs", "ros"},
+        "lerobot_plugin": {"xs", "environments"},
     },
     "robots/ros": {"simulator": set(), "toolbox": set()},
     "policies": {"dsrl": set(), "lerobot_plugin": set()},

@@ -15,7 +15,7 @@ from robots.sim.tasks.toy import ToyScene
 from robots.widowx import WidowXEnv
 from robots.xs.images import View, load_rgb
 from robots.xs.interface import CAMERA_TOPIC, ROBOT_NAME
-from robots.xs.keyboard import Terminal
+from robots.xs.keyboard import Keyboard, Terminal
 from robots.xs.operator import Operator
 from robots.xs.table import RealTable
 
@@ -42,6 +42,7 @@ def make(
     camera_reference: Path | None = None,
     image_size: tuple[int, int] = IMAGE_SIZE,
     limits: SafetyLimits | None = None,
+    keyboard: Keyboard | None = None,
     **kwargs: Any,
 ) -> WidowXEnv:
     """An environment over an XS driver; nothing moves before its first reset.
@@ -59,13 +60,14 @@ def make(
             takes one); one that is upside down or has other colours is refused.
         image_size: Height and width of observations [px].
         limits: Safety limits; by a simulated clock messages may be older by default.
+        keyboard: Of the operator of a real arm; by default the terminal.
         kwargs: For `WidowXEnv`.
     """
     if simulated_clock and watched:
         raise InvalidSetting("A real arm goes by the world's clock: leave simulated_clock out.")
     config, size = RosConfig(robot_name, camera_topic), tuple(image_size)
     if watched:
-        operator = Operator(Terminal())
+        operator = Operator(keyboard or Terminal())
         limits = limits or SafetyLimits()
         view = None if camera_reference is None else View(load_rgb(camera_reference))
         arm = RosArm(

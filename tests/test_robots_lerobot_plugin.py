@@ -1,0 +1,287 @@
+"""The WidowX as a LeRobot robot, and its keyboard, without a network."""
+
+import importlib.util
+import os
+import pty
+import termios
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lerobot", reason="needs the extra `lerobot`")
+
+from lerobot.robots.utils import make_robot_from_config
+
+from roboreward_gym.errors import InvalidSetting, UnknownName
+from robots.errors import ArmFault, ArmUnavailable, InvalidAction
+from robots.lerobot_plugin import features
+from robots.lerobot_plugin.config_roboreward_keyboard import RoboRewardKeyboardConfig
+from robots.lerobot_plugin.config_roboreward_widowx import RoboRewardWidowXConfig
+from robots.lerobot_plugin.roboreward_keyboard import MOTION_KEYS, KeyState, RoboRewardKeyboard
+from robots.lerobot_plugin.roboreward_widowx import RoboRewardWidowX
+from robots.lerobot_plugin.shared_terminal import SharedTerminal
+from robots.safety import SafetyLimits
+from tests.ros_driver import until
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lerobot.robots.robot.HF_LEROBOT_CALIBRATION", tmp_path)
+    monkeypatch.setattr("lerobot.teleoperators.teleoperator.HF_LEROBOT_CALIBRATION", tmp_path)
+
+
+class Typist:
+    """The person's side of a terminal; `descriptor` is what a program has as its standard input."""
+
+    def __init__(self) -> None:
+        self._keys, self.descriptor = pty.openpty()
+        reader, self._screen = os.pipe()
+        self.terminal = SharedTerminal(self.descriptor, self._screen)
+        self._shown = reader
+
+    def type(self, keys: str) -> None:
+        os.write(self._keys, keys.encode())
+
+    def shown(self) -> str:
+        return os.read(self._shown, 1000).decode()
+
+    def mode(self) -> list[Any]:
+        return termios.tcgetattr(self._keys)
+
+
+@pytest.fixture
+def typist() -> Typist:
+    return Typist()
+
+
+@pytest.fixture
+def robot(typist: Typist) -> Iterator[RoboRewardWidowX]:
+    robot = RoboRewardWidowX(RoboRewardWidowXConfig(seed=3), terminal=typist.terminal)
+    robot.connect()
+    yield robot
+    robot.disconnect()
+
+
+def step(**values: float) -> dict[str, float]:
+    return {**dict.fromkeys(features.ACTION_NAMES, 0.0), "gripper.pos": 1.0, **values}
+
+
+def test_lerobot_makes_the_robot_from_its_type() -> None:
+    robot = make_robot_from_config(RoboRewardWidowXConfig())
+    assert isinstance(robot, RoboRewardWidowX)
+    assert not robot.is_connected
+    assert RoboRewardWidowXConfig().type == "roboreward_widowx"
+
+
+def test_rollouts_pass_every_name_on() -> None:
+    """LeRobot's rollout drops what ends otherwise."""
+    for name in (*features.STATE_NAMES, *features.ACTION_NAMES):
+        assert name.endswith((".pos", ".vel"))
+
+
+def test_an_action_survives_its_names() -> None:
+    action = np.linspace(-1, 1, 7).astype(np.float32)
+    assert np.array_equal(features.action_from_names(features.named_action(action)), action)
+
+
+def test_observations_have_the_promised_features(robot: RoboRewardWidowX) -> None:
+    observation = robot.get_observation()
+    assert list(observation) == list(robot.observation_features)
+    assert observation[features.CAMERA].shape == robot.observation_features[features.CAMERA]
+    assert observation["z.pos"] == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_step_moves_the_arm_and_returns_what_was_executed(robot: RoboRewardWidowX) -> None:
+    before = robot.get_observation()
+    for _ in range(3):
+        sent = robot.send_action(step(**{"y.vel": 0.5}))
+    assert sent["y.vel"] == pytest.approx(0.5)
+    assert robot.get_observation()["y.pos"] - before["y.pos"] == pytest.approx(0.07, abs=0.02)
+
+
+def test_at_the_edge_of_the_box_the_executed_step_is_shorter(robot: RoboRewardWidowX) -> None:
+    for _ in range(4):
+        sent = robot.send_action(step(**{"z.vel": 1.0}))
+    assert 0.0 <= sent["z.vel"] < 0.5
+    assert robot.get_observation()["z.pos"] < SafetyLimits().box_high[2] + 0.01
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"delta_x": 0.1, "delta_y": 0.0, "delta_z": 0.0, "gripper": 1.0},  # LeRobot's keyboard_ee
+        {"x.vel": 0.1},
+        step(**{"x.vel": float("nan")}),
+    ],
+)
+def test_another_robots_action_moves_nothing(
+    robot: RoboRewardWidowX, action: dict[str, float]
+) -> None:
+    before = robot.get_observation()
+    with pytest.raises(InvalidAction):
+        robot.send_action(action)
+    assert robot.get_observation()["x.pos"] == pytest.approx(before["x.pos"], abs=1e-4)
+
+
+def test_return_to_the_initial_position_is_a_new_start(robot: RoboRewardWidowX) -> None:
+    first = robot.get_observation()
+    whole_state = {name: first[name] for name in features.STATE_NAMES}
+    robot.send_action(step(**{"x.vel": 1.0}))
+    robot.send_action(whole_state)
+    second = robot.get_observation()
+    assert second["x.pos"] == pytest.approx(first["x.pos"], abs=0.04)
+    assert not np.array_equal(second[features.CAMERA], first[features.CAMERA])  # shuffled
+    robot.send_action(whole_state)  # LeRobot asks for it many times
+    assert np.array_equal(robot.get_observation()[features.CAMERA], second[features.CAMERA])
+
+
+def test_the_space_bar_stops_it(robot: RoboRewardWidowX, typist: Typist) -> None:
+    typist.type(" ")
+    until(lambda: typist.terminal._stops, "key")
+    with pytest.raises(ArmFault, match="space bar"):
+        robot.send_action(step(**{"x.vel": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"backend": "gazebo"}, UnknownName, "sim"),
+        ({"scene": "kitchen"}, UnknownName, "toy"),
+        ({"watched": True}, InvalidSetting, "leave --robot.watched out"),
+    ],
+)
+def test_bad_settings_are_refused(
+    options: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        RoboRewardWidowXConfig(**options)
+
+
+def test_an_unknown_task_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(ValueError, match="put the duck on the towel"):
+        make_robot_from_config(RoboRewardWidowXConfig(task="put the duck on the towl"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("rclpy") is not None, reason="ROS 2 is here")
+def test_without_ros_the_real_arm_says_what_to_install() -> None:
+    with pytest.raises(ValueError, match="make setup-ros"):
+        make_robot_from_config(RoboRewardWidowXConfig(backend="ros2"))
+
+
+def test_a_real_arm_needs_a_terminal() -> None:
+    reader, writer = os.pipe()
+    config = RoboRewardWidowXConfig(backend="ros2", watched=True)
+    with pytest.raises(ArmUnavailable, match="needs a terminal"):
+        RoboRewardWidowX(config, terminal=SharedTerminal(reader, writer))
+
+
+# --- keys ------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_one_step_along_its_axis() -> None:
+    state = KeyState(0.5)
+    action, home = state.take("w")
+    assert action == pytest.approx([0.5, 0, 0, 0, 0, 0, 1])
+    assert not home
+    assert state.take("")[0] == pytest.approx([0, 0, 0, 0, 0, 0, 1])
+
+
+def test_keys_of_several_axes_add_up_and_speed_stays() -> None:
+    state = KeyState(0.5)
+    assert state.take("3dc")[0] == pytest.approx([0, -1, -1, 0, 0, 0, 1])
+    assert state.take("1j")[0] == pytest.approx([0, 0, 0, 0, 0, 0.2, 1])
+
+
+def test_the_gripper_stays_closed_until_it_is_opened_or_the_arm_goes_back() -> None:
+    state = KeyState(0.5)
+    assert state.take("g")[0][-1] == -1.0
+    assert state.take("w")[0][-1] == -1.0
+    assert state.take("g")[0][-1] == 1.0
+    state.take("g")
+    action, home = state.take("h")
+    assert home
+    assert action[-1] == 1.0
+
+
+def test_no_key_of_ours_is_one_of_lerobots() -> None:
+    assert not MOTION_KEYS & set("nrqNRQ \x1b[CD")
+
+
+@pytest.mark.parametrize("speed", [0.0, 1.5])
+def test_a_speed_out_of_range_is_refused(speed: float) -> None:
+    with pytest.raises(InvalidSetting, match="speed"):
+        RoboRewardKeyboardConfig(speed=speed)
+
+
+def test_without_a_terminal_the_keyboard_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SharedTerminal, "is_tty", False)
+    with pytest.raises(ArmUnavailable, match="ssh -t"):
+        RoboRewardKeyboard(RoboRewardKeyboardConfig()).connect()
+
+
+def test_the_keyboard_gives_the_robots_action(
+    typist: Typist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SharedTerminal, "_shared", typist.terminal)
+    keyboard = RoboRewardKeyboard(RoboRewardKeyboardConfig(speed=1.0))
+    keyboard.connect()
+    typist.type("w")
+    action = until(lambda: (got := keyboard.get_action())["x.vel"] and got, "step of the keyboard")
+    assert features.action_from_names(action) == pytest.approx([1, 0, 0, 0, 0, 0, 1])
+    assert action[features.HOME] == 0.0
+    keyboard.disconnect()
+    assert not keyboard.is_connected
+
+
+# --- the terminal ----------------------------------------------------------------------------------
+
+
+def test_each_key_reaches_the_one_it_is_for(typist: Typist) -> None:
+    """LeRobot reads standard input; it gets neither the space bar nor keys of motion."""
+    terminal = typist.terminal
+    terminal.open(MOTION_KEYS)
+    typist.type("w n\x1b[Cd")
+    assert until(lambda: len(terminal._moves) == 2 and terminal.motion_keys(), "keys") == "wd"
+    assert terminal.pressed() == " "
+    assert terminal.pressed() == ""
+    # In line mode here, as LeRobot puts it into single-key mode itself.
+    typist.type("\n")
+    assert os.read(typist.descriptor, 10) == b"n\x1b[C\n"
+    terminal.close()
+
+
+def test_a_question_takes_the_whole_line(typist: Typist) -> None:
+    terminal = typist.terminal
+    terminal.open(MOTION_KEYS)
+    typist.type("was \n")  # before the question: no answer to it
+    until(lambda: len(terminal._moves) == 3, "keys")
+    answers: list[str] = []
+    asking = threading.Thread(target=lambda: answers.append(terminal.ask("Ready?")))
+    asking.start()
+    assert "Ready?" in typist.shown()
+    until(lambda: terminal._line is not None, "question")
+    typist.type("yes sir\n")
+    asking.join()
+    assert answers == ["yes sir"]
+    assert terminal.motion_keys() == "was"
+    terminal.close()
+
+
+def test_the_last_one_to_close_gives_the_terminal_back(typist: Typist) -> None:
+    terminal, before = typist.terminal, typist.mode()
+    terminal.open(MOTION_KEYS)
+    terminal.open()
+    assert typist.mode() != before
+    terminal.close()
+    assert typist.mode() != before
+    terminal.close()
+    terminal.close()
+    assert typist.mode() == before
+    typist.type("w\n")
+    assert os.read(typist.descriptor, 10) == b"w\n"
