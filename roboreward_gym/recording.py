@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat
 
@@ -25,6 +26,10 @@ Bounds = tuple[int, int, int]
 
 MAX_FRAMES = 256
 MAX_BYTES = 256 * 2**20
+
+RECORDED_PER_SAMPLED = 4
+"""Frames recorded for each that a reward model samples per second. Which ones it samples is known when the
+episode ends only; at RoboReward's 2 Hz a recorded frame is at most 1/16 s away from any of them."""
 
 CAPTURED = "roboreward/captured"
 """In the `info` of a reset: the environment is recorded by a `FrameCapture`."""
@@ -103,7 +108,7 @@ class FrameBuffer:
         self._frames = np.empty((min(max(expected, 2), self._limit), *frame.shape), np.uint8)
         self._frames[0] = frame
         self._indices = [0]
-        self._stride = stride
+        self.stride = stride
         self.steps = 0
 
     def __len__(self) -> int:
@@ -117,9 +122,9 @@ class FrameBuffer:
         """Count one step, and take its frame if it is to be kept."""
         self.steps += 1
         kept = len(self._indices)
-        if kept == self._limit and (final or self.steps % self._stride == 0):
+        if kept == self._limit and (final or self.steps % self.stride == 0):
             kept = self._thin()
-        if not final and self.steps % self._stride:
+        if not final and self.steps % self.stride:
             return
         frame = take()
         if frame.shape != self._frames.shape[1:]:
@@ -144,7 +149,7 @@ class FrameBuffer:
         kept = self._frames[: len(self._indices) : 2]
         self._frames[: len(kept)] = kept
         self._indices = self._indices[::2]
-        self._stride *= 2
+        self.stride *= 2
         return len(kept)
 
     def _with_room(self, size: int) -> np.ndarray:
@@ -188,6 +193,12 @@ class FrameRecorder:
             frame = self._source.frame(env, observation)
             self._buffer = FrameBuffer(frame, *self._bounds, expected=self._expected_frames)
 
+    def use_stride(self, stride: int) -> None:
+        """Record every `stride`-th step, of the present episode too if it has taken none."""
+        self._bounds = (*self._bounds[:2], stride)
+        if self._buffer is not None and self._buffer.steps == 0:
+            self._buffer.stride = stride
+
     def take(self, env: gym.Env[Any, Any]) -> FrameBuffer:
         """Take the buffer out before a step: one that raises leaves a gap in it, so it is not used.
 
@@ -229,7 +240,8 @@ class FrameCapture(
         env: One environment.
         frame_source: As of `VLMRewardWrapper`.
         fps: As of `VLMRewardWrapper`; used with `record_fps` only.
-        record_fps: As of `VLMRewardWrapper`.
+        record_fps: As of `VLMRewardWrapper`; by default `VLMRewardVectorWrapper` says how often its
+            reward model needs a frame.
         max_frames: As of `VLMRewardWrapper`.
         max_bytes: As of `VLMRewardWrapper`.
 
@@ -260,6 +272,7 @@ class FrameCapture(
         rate = 1.0 if record_fps is None else read_fps(env, fps)
         bounds = check_bounds(max_frames, max_bytes, rate, record_fps)
         self._recorder = FrameRecorder(settings["frame_source"], bounds)
+        self._has_own_rate = record_fps is not None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -283,6 +296,11 @@ class FrameCapture(
         if ended:
             info = {**info, RECORDING: buffer}
         return observation, reward, terminated, truncated, info
+
+    def record_every(self, steps: int) -> None:
+        """Record a frame every so many steps; without effect where `record_fps` was given."""
+        if not self._has_own_rate:
+            self._recorder.use_stride(steps)
 
 
 def dead_camera(clip: Clip) -> str | None:
@@ -368,8 +386,12 @@ def read_fps(env: Any, fps: object = None) -> float:
 
 
 def _warn_of_skipped_frames(env: Any) -> None:
+    if isinstance(env, gym.vector.VectorEnv):  # with processes the environments are out of sight
+        env = next(iter(getattr(env.unwrapped, "envs", ())), None)
     while isinstance(env, gym.Wrapper):
-        if isinstance(env, gym.wrappers.MaxAndSkipObservation):
+        # Gymnasium's MaxAndSkipObservation and AtariPreprocessing, SB3's MaxAndSkipEnv, and so on.
+        is_named_so = re.search("skip|repeat", type(env).__name__, re.IGNORECASE)
+        if is_named_so or vars(env).get("frame_skip", 1) != 1:
             logger.warning(
                 "%s skips frames, so a step takes longer than metadata['render_fps'] says, and the "
                 "reward model would be told a wrong rate. Pass fps= the steps per second.",
@@ -380,9 +402,21 @@ def _warn_of_skipped_frames(env: Any) -> None:
 
 
 def check_bounds(
-    max_frames: int, max_bytes: int, fps: float = 1.0, record_fps: float | None = None
+    max_frames: int,
+    max_bytes: int,
+    fps: float = 1.0,
+    record_fps: float | None = None,
+    sampling_fps: float | None = None,
 ) -> Bounds:
-    """Return the bounds of a recording of at least `record_fps` frames per second.
+    """Return the bounds of a recording.
+
+    Args:
+        max_frames: Most frames.
+        max_bytes: Most bytes.
+        fps: Steps per second, in [Hz].
+        record_fps: Least frames per second, in [Hz].
+        sampling_fps: Frames per second that the reward model samples, in [Hz]: where `record_fps` is
+            None, `RECORDED_PER_SAMPLED` times as many are recorded. None: one each step.
 
     Raises:
         InvalidSetting: One is out of its range.
@@ -391,7 +425,9 @@ def check_bounds(
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InvalidSetting(f"{name} is a whole number >= {least}, not {value!r}.")
     if record_fps is None:
-        return max_frames, max_bytes, 1
+        if sampling_fps is None:
+            return max_frames, max_bytes, 1
+        record_fps = RECORDED_PER_SAMPLED * sampling_fps
     if isinstance(record_fps, bool) or not (math.isfinite(record_fps) and record_fps > 0):
         raise InvalidSetting(f"record_fps is above 0 Hz, not {record_fps!r}.")
     return max_frames, max_bytes, max(1, math.floor(fps / record_fps + 1e-9))

@@ -5,6 +5,7 @@ others; `Scorer` adds a policy for failures, and a thread for scores that come l
 """
 
 import logging
+import numbers
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
@@ -75,6 +76,14 @@ class Scorer:
         """A copy has a thread of its own, once it needs one."""
         return {**self.__dict__, "_executor": None}
 
+    @property
+    def sampling_fps(self) -> float | None:
+        """Frames per second that its models sample, in [Hz]; None where one does not tell."""
+        models = [m for m in (self._reward_model, self._substitute) if m is not None]
+        rates = [sampling_fps(as_reward_model(model)) for model in models]
+        known = [rate for rate in rates if rate is not None]
+        return max(known) if len(known) == len(models) else None
+
     def results(
         self, clips: Sequence[Clip], reward_model: RewardModel | str | None = None
     ) -> list[ScoreOrError]:
@@ -121,6 +130,12 @@ class Scorer:
         if self._on_failure == "nan":
             return [_unreadable(v) if isinstance(v, RoboRewardError) else v for v in results]
         return results
+
+
+def sampling_fps(reward_model: RewardModel) -> float | None:
+    """The `fps` of a reward model's attribute `protocol`, in [Hz]; None without one."""
+    rate = getattr(getattr(reward_model, "protocol", None), "fps", None)
+    return float(rate) if isinstance(rate, numbers.Real) and rate > 0 else None
 
 
 def outcomes(reward_model: RewardModel, clips: Sequence[Clip]) -> list[ScoreOrError]:

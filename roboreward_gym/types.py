@@ -172,7 +172,11 @@ class ProgressScore:
 
 @runtime_checkable
 class RewardModel(Protocol):
-    """Anything that can score episodes: a VLM, a server, a person, a test fake."""
+    """Anything that can score episodes: a VLM, a server, a person, a test fake.
+
+    It may have an attribute `protocol` with a number `fps`: how many frames per second it looks at, in
+    [Hz]. The wrappers then do not render frames that it would not look at.
+    """
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         """Score each clip; same order, same length. A list of one is the single case."""

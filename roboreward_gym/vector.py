@@ -131,9 +131,13 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         self._frame_source = check_source(frame_source)
         self._ends_terminated = is_terminated(ending)
         self._fps = read_fps(envs, fps)
-        self._bounds = check_bounds(max_frames, max_bytes, self._fps, record_fps)
         self._mode = autoreset_of(envs)
         scorer = Scorer(reward_model, on_failure, retries)
+        self._bounds = check_bounds(
+            max_frames, max_bytes, self._fps, record_fps, scorer.sampling_fps
+        )
+        defaults = (RENDER, None, MAX_FRAMES, MAX_BYTES)
+        self._leaves_recording = (frame_source, record_fps, max_frames, max_bytes) == defaults
         self._scores = EpisodeScores(scorer, as_reward_map(reward_map), envs.num_envs, scoring)
         # Last of all that may fail: before Gymnasium 1.3 a wrapper that is half made closes what it wraps.
         super().__init__(envs)
@@ -193,7 +197,12 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         infos = copy_infos(infos)
         if recorder is None:
             recorder = choose_recorder(
-                self.env, infos, self._frame_source, self._bounds, self._mode
+                self.env,
+                infos,
+                self._frame_source,
+                self._bounds,
+                self._mode,
+                may_be_captured=self._leaves_recording,
             )
         recorder.start(reset_mask, observations, infos)
         self._read_tasks(reset_mask)

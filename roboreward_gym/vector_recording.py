@@ -10,8 +10,6 @@ import numpy as np
 from roboreward_gym.errors import InvalidSetting, NoFrames
 from roboreward_gym.recording import (
     CAPTURED,
-    MAX_BYTES,
-    MAX_FRAMES,
     RECORDING,
     RENDER,
     Bounds,
@@ -207,8 +205,18 @@ def choose_recorder(
     source: str | FrameFunction,
     bounds: Bounds,
     mode: Autoreset,
+    *,
+    may_be_captured: bool,
 ) -> Recorder:
     """What the infos of a full reset and the settings call for.
+
+    Args:
+        envs: The vector environment.
+        infos: Of the reset.
+        source: As of `VectorRecorder`.
+        bounds: As of `VectorRecorder`; of a `FrameCapture` in each environment the stride only.
+        mode: When environments are reset.
+        may_be_captured: Whether no setting says how to record, so that a `FrameCapture` may.
 
     Raises:
         NoFrames: The ends of episodes could not be seen.
@@ -222,11 +230,12 @@ def choose_recorder(
         raise NoFrames(
             f"Some environments have a FrameCapture and {missing} have none. {USE_CAPTURE}."
         )
-    if source != RENDER or bounds != (MAX_FRAMES, MAX_BYTES, 1):
+    if not may_be_captured:
         raise InvalidSetting(
             "Each environment has a FrameCapture: pass frame_source, record_fps, max_frames and "
             "max_bytes to it, and not to VLMRewardVectorWrapper."
         )
+    envs.unwrapped.call("record_every", bounds[2])  # ty: ignore[missing-attribute]
     return CapturedRecorder()
 
 

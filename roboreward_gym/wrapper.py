@@ -97,8 +97,10 @@ class VLMRewardWrapper(
             it twice. `"unchanged"`: what the environment says.
         fps: Steps per second, in [Hz]; by default `render_fps` of the environment's metadata. Pass
             it where a wrapper inside repeats actions or skips frames.
-        record_fps: Record at least so many frames per second instead of one each step, in [Hz], so
-            that an expensive `render` is called less often; the last frame is always recorded.
+        record_fps: Record at least so many frames per second, in [Hz]; the last frame is always
+            recorded. By default four times as many as the reward model samples (its `protocol.fps`):
+            8 Hz for RoboReward, so that below 16 steps per second each step is recorded. Models that
+            do not tell get a frame of each step. Pass the rate of the steps to record each.
         max_frames: Most frames of an episode that are held; longer ones are thinned evenly.
         max_bytes: Most bytes of frames that are held, likewise.
         scoring: `"immediate"`: the step that ends the episode waits for the score. `"deferred"`: it
@@ -167,9 +169,9 @@ class VLMRewardWrapper(
         self._given_task = check_given_task(settings["task"])
         self._ends_terminated = is_terminated(ending)
         self._fps = read_fps(env, fps)
-        bounds = check_bounds(max_frames, max_bytes, self._fps, record_fps)
-        self._recorder = FrameRecorder(settings["frame_source"], bounds)
         scorer = Scorer(settings["reward_model"], settings["on_failure"], retries)
+        bounds = check_bounds(max_frames, max_bytes, self._fps, record_fps, scorer.sampling_fps)
+        self._recorder = FrameRecorder(settings["frame_source"], bounds)
         reward_map_ = as_reward_map(settings["reward_map"])
         self._scores = EpisodeScores(scorer, reward_map_, 1, scoring)
         self._task: str | None = None
@@ -197,17 +199,19 @@ class VLMRewardWrapper(
         """The task of the present episode; None before the first reset.
 
         A task that is set is the one scored from the next reset on, whatever `task` was before. Where
-        the task was the environment's attribute, that is set too; an environment that does not allow
-        it, or sets its own task at a reset, goes on with its own (its `reset` may have an option).
+        the task was the environment's attribute, that is set too (and the environment may refuse a task
+        that it does not know); one without a setter goes on with its own (its `reset` may have an
+        option).
         """
         return self._task
 
     @task.setter
     def task(self, task: str) -> None:
-        self._given_task = check_task(task)
+        task = check_task(task)
         if self._task_of_env:
             with suppress(AttributeError):  # a property without a setter
                 self.env.set_wrapper_attr("task", task)
+        self._given_task = task
 
     def compute_reward(self, *args: Any, **kwargs: Any) -> float:
         """Refuse: relabelled goals (HER) would be rewarded by the simulator, not by the model.

@@ -45,7 +45,8 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
     Args:
         arm: Where actions go and images come from.
         scene: Objects, tasks and true state; simulation only.
-        task: The task of every episode; `reset(options={"task": ...})` changes it for one episode.
+        task: The task of every episode. `env.task = ...` changes it from the next reset on,
+            `reset(options={"task": ...})` for one episode.
         look: "train" leaves out the held-out colours and camera poses, "test" uses only those, "any" all.
         image: False leaves the image out of observations, for physics without a camera.
         render_mode: "rgb_array" or None.
@@ -67,7 +68,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         if look not in ("train", "test", "any"):
             raise InvalidSetting(f"look must be 'train', 'test' or 'any', got {look!r}.")
         self.arm, self.scene = arm, scene
-        self.task = self._default_task = check_task(task, scene.tasks)
+        self._task = self._next_task = check_task(task, scene.tasks)
         self.tasks = scene.tasks
         self.render_mode = render_mode
         self._look, self._with_image = look, image
@@ -85,13 +86,22 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         self.observation_space: gym.spaces.Dict = gym.spaces.Dict(spaces)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
 
+    @property
+    def task(self) -> str:
+        """The task of the present episode."""
+        return self._task
+
+    @task.setter
+    def task(self, task: str) -> None:
+        self._next_task = check_task(task, self.tasks)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Shuffle the scene by seed and bring the arm to its start."""
         super().reset(seed=seed)
-        task = (options or {}).get("task", self._default_task)
-        self.task = check_task(task, self.tasks)
+        task = (options or {}).get("task", self._next_task)
+        self._task = check_task(task, self.tasks)
         self.scene.reset(self.np_random, self.task, self._look)
         position = START_POSITION + self.np_random.uniform(-START_JITTER_M, START_JITTER_M, 3)
         safety.check_pose(position, self._limits)

@@ -394,6 +394,47 @@ def test_a_capture_has_its_own_bounds(max_frames: int) -> None:
     assert len(envs.last_clips[0].frames) == min(max_frames, 301)
 
 
+class Sampling(ColourModel):
+    """Looks at 0.25 frames per second of five steps: at every fifth frame of those that are recorded."""
+
+    protocol = types.SimpleNamespace(fps=0.25)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_captures_render_as_often_as_the_model_needs_it(kind: str) -> None:
+    model = Sampling()
+    envs = VLMRewardVectorWrapper(make_vector(kind, [23, 9], capture=True), model)
+    for _ in range(2):  # the second full reset and what follows it too
+        envs.reset()
+        for _ in range(23):
+            step(envs)
+    envs.close()
+    found = [clip.indices.tolist() for clip in model.clips if clip.indices is not None]
+    assert len(found) == len(model.clips)
+    assert found.count([0, 5, 10, 15, 20, 23]) == 2
+    assert found.count([0, 5, 9]) == 4
+
+
+def test_a_vector_that_renders_itself_records_as_often_as_the_model_needs_it() -> None:
+    model = Sampling()
+    envs = VLMRewardVectorWrapper(make_vector("sync", [12]), model)
+    envs.reset()
+    for _ in range(12):
+        step(envs)
+    assert model.clips[0].indices.tolist() == [0, 5, 10, 12]
+
+
+def test_a_capture_with_a_rate_of_its_own_keeps_it() -> None:
+    model = Sampling()
+    capture = partial(FrameCapture, record_fps=2.5)
+    inner = gym.vector.SyncVectorEnv([lambda: capture(make_colour_env(7))])
+    envs = VLMRewardVectorWrapper(inner, model)
+    envs.reset()
+    for _ in range(7):
+        step(envs)
+    assert model.clips[0].indices.tolist() == [0, 2, 4, 6, 7]
+
+
 @pytest.mark.parametrize("source", ["", None, 3])
 def test_a_frame_source_that_no_vector_has_is_refused(source: Any) -> None:
     with pytest.raises(NoFrames, match="a function of the vector environment"):

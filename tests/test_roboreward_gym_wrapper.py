@@ -20,6 +20,7 @@ from roboreward_gym import (
     ProgressScore,
     RewardModelFailure,
     UnknownName,
+    VLMRewardVectorWrapper,
     VLMRewardWrapper,
 )
 from roboreward_gym.recording import dead_camera
@@ -549,21 +550,52 @@ def test_a_single_black_frame_shows_nothing() -> None:
     assert dead_camera(Clip(noise(0)[None], "task", 5.0)) is None
 
 
-def test_skipped_frames_inside_are_warned_about_unless_the_rate_is_passed(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    class ImageEnv(PaintedEnv):
-        def __init__(self) -> None:
-            super().__init__()
-            self.observation_space = gym.spaces.Box(0, 255, (6, 8, 3), np.uint8)
+class ImageEnv(PaintedEnv):
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = gym.spaces.Box(0, 255, (6, 8, 3), np.uint8)
 
-    skipping = gym.wrappers.TimeLimit(gym.wrappers.MaxAndSkipObservation(ImageEnv(), 4), 9)
-    VLMRewardWrapper(skipping, FakeRewardModel(), fps=1.25)
-    VLMRewardWrapper(PaintedEnv(), FakeRewardModel())
+
+class RepeatAction(gym.Wrapper):
+    """As people write it: nothing in it says how often but its name."""
+
+
+class Preprocessing(gym.Wrapper):
+    """As Gymnasium's AtariPreprocessing: only an attribute says it."""
+
+    def __init__(self, env: gym.Env, frame_skip: int = 4) -> None:
+        super().__init__(env)
+        self.frame_skip = frame_skip
+
+
+@pytest.mark.parametrize("vector", [False, True])
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (lambda env: gym.wrappers.MaxAndSkipObservation(env, 4), "MaxAndSkipObservation"),
+        (RepeatAction, "RepeatAction"),
+        (Preprocessing, "Preprocessing"),
+    ],
+)
+def test_skipped_frames_inside_are_warned_about_unless_the_rate_is_passed(
+    caplog: pytest.LogCaptureFixture, wrap: Callable[..., Any], name: str, *, vector: bool
+) -> None:
+    def make() -> gym.Env:
+        return gym.wrappers.TimeLimit(wrap(ImageEnv()), 9)
+
+    def rewarded(inside: Callable[[], gym.Env], **settings: Any) -> Any:
+        if vector:
+            envs = gym.vector.SyncVectorEnv([inside])
+            return VLMRewardVectorWrapper(envs, FakeRewardModel(), "paint", **settings)
+        return VLMRewardWrapper(inside(), FakeRewardModel(), **settings)
+
+    rewarded(make, fps=1.25)
+    rewarded(ImageEnv)
+    rewarded(lambda: Preprocessing(ImageEnv(), frame_skip=1))
     assert not caplog.records
-    VLMRewardWrapper(skipping, FakeRewardModel())
+    rewarded(make)
     (record,) = caplog.records
-    assert "MaxAndSkipObservation skips frames" in record.message
+    assert f"{name} skips frames" in record.message
     assert "Pass fps=" in record.message
 
 

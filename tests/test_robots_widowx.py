@@ -9,6 +9,7 @@ from gymnasium.utils.env_checker import check_env
 from scipy.spatial.transform import Rotation
 
 import robots  # noqa: F401
+from roboreward_gym import VLMRewardWrapper
 from roboreward_gym.errors import InvalidSetting, RobotFaultEpisode, UnknownName
 from robots.conventions import GRIPPER_DOWN, NEUTRAL_JOINTS, rotation_from_euler
 from robots.errors import InvalidAction, NoTruth
@@ -18,6 +19,7 @@ from robots.sim.experts import ScriptedExpert
 from robots.sim.tasks.drawer import DrawerScene
 from robots.sim.tasks.toy import ToyScene
 from robots.widowx import WidowXEnv, widowx
+from tests.fakes import FakeRewardModel
 from tests.fakes_robots import EmptyScene, FakeArm
 
 IDS = ("robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0")
@@ -235,6 +237,30 @@ def test_the_task_can_change_for_one_episode() -> None:
     assert env.task == "close both drawers"
     env.reset(seed=0)
     assert env.task == "open the left drawer"
+
+
+def test_a_task_that_is_set_holds_from_the_next_reset_on() -> None:
+    env = gym.make(IDS[1])
+    env.reset(seed=0)
+    before = env.unwrapped.task
+    env.unwrapped.task = "close both drawers"
+    assert env.unwrapped.task == before
+    for options in (None, {"task": "open both drawers"}, None):
+        env.reset(options=options)
+        assert env.unwrapped.task == (options or {"task": "close both drawers"})["task"]
+    with pytest.raises(UnknownName, match="Unknown task"):
+        env.unwrapped.task = "wave"
+
+
+def test_the_task_of_the_wrapper_is_that_of_the_simulation() -> None:
+    env = VLMRewardWrapper(gym.make(IDS[1], render_mode="rgb_array"), FakeRewardModel())
+    env.reset(seed=0)
+    env.task = "close both drawers"
+    with pytest.raises(UnknownName, match="Unknown task"):
+        env.task = "wave"
+    for _ in range(2):
+        env.reset()
+        assert env.task == env.unwrapped.task == "close both drawers"
 
 
 def test_neutral_joints_point_the_gripper_down() -> None:

@@ -117,7 +117,7 @@ class RemoteReward:
         self._server_bytes: float = math.inf
         self._server_clips: float = math.inf
         self._connected = False
-        self._protocol: VideoProtocol | None = None
+        self.protocol: VideoProtocol | None = None
         self._client = httpx.Client(
             base_url=self.url,
             headers={} if token is None else {"authorization": f"Bearer {token}"},
@@ -147,7 +147,7 @@ class RemoteReward:
                 f"there. {error}"
             ) from error
         try:
-            self._protocol = unpack_protocol(report.get("protocol"))
+            self.protocol = unpack_protocol(report.get("protocol"))
             self._server_clips = _limit(report, "max_clips", 1)
             self._server_bytes = _limit(report, "max_mib", 1 << 20)
         except InvalidMessage as error:
@@ -221,9 +221,9 @@ class RemoteReward:
 
     def _chosen_frames(self, clip: Clip) -> Clip:
         """Leave only the frames that the served model looks at, with their places in the recording."""
-        if self._protocol is None:
+        if self.protocol is None:
             return clip
-        chosen = sample_clip(clip, self._protocol)
+        chosen = sample_clip(clip, self.protocol)
         return Clip(chosen.frames, clip.task, clip.fps, chosen.indices, chosen.total)
 
     def _batches(self, clips: Mapping[int, Clip]) -> Iterator[list[int]]:
@@ -250,7 +250,7 @@ class RemoteReward:
             body = pack_clips(
                 clips or [self._chosen_frames(clip) for clip in whole],
                 self._encoding,
-                self._protocol,
+                self.protocol,
             )
             try:
                 answer = self._patience.retry(
