@@ -130,6 +130,7 @@ ROOMS = {
         "judges": {"protocol", "net", "video"},
         "serving": {"protocol", "net"},
         "augment": {"protocol", "video", "data", "judges"},
+        "labeling": {"protocol", "net", "video", "data", "serving"},
         "scoring": {"protocol", "video", "data"},
         "bench": {"protocol", "data"},
         "nano": {"protocol", "qwen3vl", "data", "bench"},

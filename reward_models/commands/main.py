@@ -51,6 +51,14 @@ COMMANDS = {
         "Make a reward data set with negatives from videos of successes.",
         extra="data,api",
     ),
+    "label": Command(
+        "reward_models.labeling.server", "Let people rate videos on a web page.", extra="label"
+    ),
+    "agreement": Command(
+        "reward_models.labeling.agreement",
+        "Compare people's ratings with one another and with reward models.",
+        extra="label",
+    ),
     "train": Command("reward_models.nano.train", "Train roboreward-nano."),
 }
 

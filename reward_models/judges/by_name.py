@@ -23,6 +23,11 @@ def remote(argument: str) -> RewardModel:
     return _module("reward_models.serving.remote", "remote", "remote").load(argument)
 
 
+def human(argument: str) -> RewardModel:
+    """Make `human:FOLDER` or `human:http://HOST:PORT`."""
+    return _module("reward_models.labeling.human", "human", "data,remote").load(argument)
+
+
 def robometer(argument: str = "lerobot/Robometer-4B") -> RewardModel:
     """Make `robometer` or `robometer:FOLDER_OR_HUB_ID`."""
     return _module("reward_models.judges.lerobot", "robometer", "lerobot").load_robometer(argument)

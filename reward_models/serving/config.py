@@ -3,6 +3,7 @@
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import tyro
 
@@ -69,7 +70,26 @@ class ServeConfig:
         return int(self.max_mib * (1 << 20))
 
 
-def read_token(config: ServeConfig) -> str | None:
+class Listening(Protocol):
+    """The settings of a program that listens on an address."""
+
+    @property
+    def host(self) -> str:
+        """Address to listen on."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """Port; 0 for any free one."""
+        ...
+
+    @property
+    def token_file(self) -> Path | None:
+        """File with the token that clients must send."""
+        ...
+
+
+def read_token(config: Listening) -> str | None:
     """Return the token of the server, from its file or the environment.
 
     Raises:
@@ -96,7 +116,7 @@ def read_token(config: ServeConfig) -> str | None:
     return token
 
 
-def bind(config: ServeConfig) -> socket.socket:
+def bind(config: Listening) -> socket.socket:
     """Take the port; nobody can connect yet.
 
     Raises:
