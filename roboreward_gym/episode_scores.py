@@ -33,6 +33,9 @@ PENDING = "roboreward/pending"
 EPISODE = "roboreward/episode"
 REWARD = "roboreward/reward"
 
+RESETS_WITHOUT_A_SCORE = 3
+"""So many in a row, each in the middle of an episode, are no coincidence."""
+
 Entries = dict[int, dict[str, Any]]
 """What comes into `info`, by environment."""
 
@@ -85,6 +88,8 @@ class EpisodeScores:
         self._reward_map = reward_map
         self._deferred = scoring == "deferred"
         self._episodes = [0] * num_envs
+        self._interruptions = 0
+        """Resets in the middle of an episode, since an episode has ended."""
         self._warned_of_camera = False
         self._ended: dict[int, PendingEpisode] = {}
         """Of the present step, until `finish_step` succeeds."""
@@ -100,6 +105,7 @@ class EpisodeScores:
     def add(self, clips: Mapping[int, Clip]) -> None:
         """Take in the episodes that ended in a step, by environment."""
         for i, clip in clips.items():
+            self._interruptions = 0
             self._ended[i] = PendingEpisode(self._episodes[i], clip)
             self._episodes[i] += 1
             self.last_clips[i], self.last_scores[i] = clip, None
@@ -111,6 +117,17 @@ class EpisodeScores:
                     clip.task,
                     fault,
                 )
+
+    def count_interruption(self) -> None:
+        """Count a reset in the middle of an episode, and warn once they are too many."""
+        self._interruptions += 1
+        if self._interruptions == RESETS_WITHOUT_A_SCORE:
+            logger.warning(
+                "%d episodes in a row were reset before they ended, so none was scored and every "
+                "reward was 0. If a TimeLimit is outside of this wrapper, put it inside: wrap the "
+                "result of gym.make.",
+                RESETS_WITHOUT_A_SCORE,
+            )
 
     def finish_step(self) -> tuple[dict[int, float], Entries]:
         """Rewards of the episodes that ended in this step, and what comes into the infos.
@@ -168,7 +185,7 @@ class EpisodeScores:
         clips = clips or {i: clip for i, clip in enumerate(self.last_clips) if clip is not None}
         if not clips:
             raise NoEpisode("No episode has ended yet. Play one to its end before rescore().")
-        results = self._scorer.results(list(clips.values()), reward_model)
+        results = self._scorer.submit(list(clips.values()), reward_model).result()
         scores = self._succeeded(dict(zip(clips, results, strict=True)))
         for i, pending in failed.items():
             pending.set_result(scores[i])
@@ -206,14 +223,10 @@ class EpisodeScores:
         asked = [p for p in episodes.values() if p.answer is None or p.failed]
         if not asked:
             return
+        for pending in asked:
+            pending.failed = True  # unless an answer is on its way
         clips = [pending.clip for pending in asked]
-        if self._deferred:
-            answer = self._scorer.submit(clips)
-        else:
-            for pending in asked:
-                pending.failed = True  # unless there are results
-            answer = Future()
-            answer.set_result(self._scorer.results(clips))
+        answer = self._scorer.submit(clips, in_thread=self._deferred)
         for place, pending in enumerate(asked):
             pending.answer, pending.place, pending.failed = answer, place, False
 

@@ -260,14 +260,7 @@ class FrameCapture(
         max_frames: int = MAX_FRAMES,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        settings = record_arguments(
-            self,
-            frame_source=frame_source,
-            fps=fps,
-            record_fps=record_fps,
-            max_frames=max_frames,
-            max_bytes=max_bytes,
-        )
+        settings = record_arguments(self, locals())
         super().__init__(env)
         rate = 1.0 if record_fps is None else read_fps(env, fps)
         bounds = check_bounds(max_frames, max_bytes, rate, record_fps)

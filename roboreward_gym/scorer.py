@@ -84,29 +84,34 @@ class Scorer:
         known = [rate for rate in rates if rate is not None]
         return max(known) if len(known) == len(models) else None
 
-    def results(
-        self, clips: Sequence[Clip], reward_model: RewardModel | str | None = None
-    ) -> list[ScoreOrError]:
-        """Score clips in one call, by another reward model if one is given.
+    def submit(
+        self,
+        clips: Sequence[Clip],
+        reward_model: RewardModel | str | None = None,
+        *,
+        in_thread: bool = False,
+    ) -> "Future[list[ScoreOrError]]":
+        """Score the clips in one call, by another reward model if one is given.
 
         A failure to which the policy has no answer stands in the place of its clip only. A score is
-        unreadable only under the policy `"nan"`.
-        """
-        if self._executor is not None:  # a model need not bear calls from two threads
-            return self.submit(clips, reward_model).result()
-        return self._ask(clips, reward_model)
+        unreadable only under the policy `"nan"`. A bug in the reward model is raised, by the future's
+        `result` if it is scored in the thread.
 
-    def submit(
-        self, clips: Sequence[Clip], reward_model: RewardModel | str | None = None
-    ) -> "Future[list[ScoreOrError]]":
-        """Score the clips in one call in a thread, after all that was submitted before.
-
-        A bug in the reward model is raised by the future's `result`. Python waits at its exit until
-        what was submitted is scored: a process that ended inside of torch would abort.
+        Args:
+            clips: What to ask about.
+            reward_model: Instead of the one of this scorer.
+            in_thread: Return at once, and score in a thread after all that was submitted before. From
+                then on everything is scored there: a model need not bear calls from two threads.
+                Python waits at its exit for what was submitted: a process that ended inside of torch
+                would abort.
         """
-        if self._executor is None:
+        if in_thread and self._executor is None:
             self._executor = ThreadPoolExecutor(1, "roboreward-scoring")
-        return self._executor.submit(self._ask, list(clips), reward_model)
+        if self._executor is not None:
+            return self._executor.submit(self._score, list(clips), reward_model)
+        done: Future[list[ScoreOrError]] = Future()
+        done.set_result(self._score(clips, reward_model))
+        return done
 
     def close(self) -> None:
         """Cancel what has not begun, without waiting for a call that has."""
@@ -114,7 +119,7 @@ class Scorer:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
 
-    def _ask(
+    def _score(
         self, clips: Sequence[Clip], reward_model: RewardModel | str | None
     ) -> list[ScoreOrError]:
         model = self._reward_model if reward_model is None else as_reward_model(reward_model)

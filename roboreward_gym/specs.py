@@ -5,7 +5,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -45,15 +45,21 @@ class SharedObject(str):
 
 
 def record_arguments(
-    wrapper: gym.utils.RecordConstructorArgs, **arguments: object
+    wrapper: gym.utils.RecordConstructorArgs, arguments: Mapping[str, object]
 ) -> dict[str, Any]:
     """Record the arguments for `env.spec`, and return them as they are to be used.
+
+    Args:
+        wrapper: Whose arguments these are.
+        arguments: `locals()` as the first line of its `__init__(self, env, ...)` has them.
 
     Raises:
         NotPortable: The spec came from another process, where an argument was an object.
     """
     used: dict[str, Any] = {}
     for name, value in arguments.items():
+        if name in ("self", "env", "__class__"):
+            continue
         used[name] = value.value if isinstance(value, SharedObject) else value
         if isinstance(used[name], str) and used[name].startswith(OBJECT_MARK):
             raise NotPortable(

@@ -31,7 +31,6 @@ from roboreward_gym.vector_recording import (
 )
 from roboreward_gym.wrapper import (
     Ending,
-    Interruptions,
     announce_task,
     check_given_task,
     env_reward_info,
@@ -150,7 +149,6 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         """Whether steps were taken since the last reset of all, and no episode ended in these."""
         self._none_ended = True
         """Whether no episode has ended since that reset."""
-        self._interruptions = Interruptions()
         self._part: PartialStep | None = None
         """A step that the caller has not got yet, because the reward model failed."""
 
@@ -189,7 +187,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         recorder = None if reset_mask.all() else self._check_recorder()
         if recorder is None:
             if self._unfinished:
-                self._interruptions.count()
+                self._scores.count_interruption()
             self._unfinished, self._none_ended = False, True
         self._scores.give_up_step()
         self._part, self._recorder = None, None
@@ -250,7 +248,6 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         self._recorder = recorder
         if ended.any():
             self._none_ended = False
-            self._interruptions.clear()
         self._unfinished = self._none_ended
         if self._mode is Autoreset.NEXT_STEP:
             self._resets_next = ended

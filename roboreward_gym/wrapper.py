@@ -36,31 +36,6 @@ TaskFunction = Callable[[gym.Env[Any, Any]], str]
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
 Ending = Literal["terminated", "unchanged"]
 
-RESETS_WITHOUT_A_SCORE = 3
-"""So many in a row, each in the middle of an episode, are no coincidence."""
-
-
-class Interruptions:
-    """Resets in the middle of an episode, counted until an episode ends."""
-
-    def __init__(self) -> None:
-        self._in_a_row = 0
-
-    def clear(self) -> None:
-        """An episode has ended."""
-        self._in_a_row = 0
-
-    def count(self) -> None:
-        """Count one, and warn once they are too many."""
-        self._in_a_row += 1
-        if self._in_a_row == RESETS_WITHOUT_A_SCORE:
-            logger.warning(
-                "%d episodes in a row were reset before they ended, so none was scored and every "
-                "reward was 0. If a TimeLimit is outside of this wrapper, put it inside: wrap the "
-                "result of gym.make.",
-                RESETS_WITHOUT_A_SCORE,
-            )
-
 
 class VLMRewardWrapper(
     gym.Wrapper[ObsType, ActType, ObsType, ActType], gym.utils.RecordConstructorArgs
@@ -148,21 +123,7 @@ class VLMRewardWrapper(
         max_bytes: int = MAX_BYTES,
         scoring: Scoring = "immediate",
     ) -> None:
-        settings = record_arguments(
-            self,
-            reward_model=reward_model,
-            task=task,
-            frame_source=frame_source,
-            reward_map=reward_map,
-            on_failure=on_failure,
-            retries=retries,
-            ending=ending,
-            fps=fps,
-            record_fps=record_fps,
-            max_frames=max_frames,
-            max_bytes=max_bytes,
-            scoring=scoring,
-        )
+        settings = record_arguments(self, locals())
         if isinstance(env, gym.vector.VectorEnv):
             raise InvalidSetting("This is a vector environment: use VLMRewardVectorWrapper.")
         super().__init__(env)
@@ -176,7 +137,6 @@ class VLMRewardWrapper(
         self._scores = EpisodeScores(scorer, reward_map_, 1, scoring)
         self._task: str | None = None
         self._task_of_env = settings["task"] is None
-        self._interruptions = Interruptions()
         self._end: Step | None = None
         """The end of an episode that the caller has not got yet, because the reward model failed."""
 
@@ -236,7 +196,7 @@ class VLMRewardWrapper(
                 can still score that episode for the next `reset`, which else gives it up.
         """
         if self._recorder.stop():
-            self._interruptions.count()
+            self._scores.count_interruption()
         self._end = None
         self._scores.give_up_step()
         observation, info = self.env.reset(seed=seed, options=options)
@@ -266,7 +226,6 @@ class VLMRewardWrapper(
         if self._ends_terminated:
             terminated, truncated = True, False
         self._scores.add({0: buffer.to_clip(self._task or "", self._fps)})
-        self._interruptions.clear()
         self._end = (observation, 0.0, terminated, truncated, info)
         return self._with_reward(self._end)
 

@@ -219,7 +219,7 @@ def test_a_failing_server_reaches_the_wrapper_as_a_failure(policy: str) -> None:
     with fake_server(after_contact(Reply(hang_up=True))) as server:
         remote = RemoteReward(server.url, patience=TWICE)
         scorer = Scorer(remote, policy)
-        (result,) = scorer.results([a_clip()])
+        (result,) = scorer.submit([a_clip()]).result()
         if policy == "raise":
             assert isinstance(result, RewardModelFailure)
         else:

@@ -17,7 +17,7 @@ CLIP = Clip(np.zeros((2, 4, 4, 3), np.uint8), "lift the cup", 5.0)
 
 
 def score(scorer: Scorer) -> ProgressScore:
-    (result,) = scorer.results([CLIP])
+    (result,) = scorer.submit([CLIP]).result()
     if isinstance(result, RewardModelFailure):
         raise result
     return result

@@ -134,7 +134,7 @@ class Held:
 def test_close_cancels_the_calls_that_have_not_begun() -> None:
     model = Held()
     scorer = Scorer(model)
-    first, second = scorer.submit(clips("1")), scorer.submit(clips("2"))
+    first, second = scorer.submit(clips("1"), in_thread=True), scorer.submit(clips("2"))
     assert model.begun.wait(60)
     scorer.close()
     model.released.set()
@@ -150,4 +150,4 @@ def test_a_substitute_may_be_named_with_options(name: str, monkeypatch: pytest.M
     monkeypatch.setattr(registry, "_factories", {"second": lambda options="": substitute})
     monkeypatch.setattr(registry, "_loaded", {})
     failing = Scripted(lambda _: RewardModelFailure("no"))
-    assert levels(Scorer(failing, name).results(clips("4"))) == [4]
+    assert levels(Scorer(failing, name).submit(clips("4")).result()) == [4]

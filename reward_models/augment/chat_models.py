@@ -4,17 +4,19 @@ vLLM and other servers with OpenAI's API are `openai:MODEL@http://HOST:PORT/v1`.
 are those of `reward_models.judges`.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from reward_models.augment.models import ChatModel, Question
-from reward_models.augment.roles import UnusableAnswer
+from reward_models.augment.roles import Episode, UnusableAnswer
 from roboreward_gym.errors import InvalidClip, RewardModelUnavailable, UnknownName
 
 if TYPE_CHECKING:
     from reward_models.judges.api_judge import ApiSettings
-    from reward_models.judges.gemini import GeminiJudge
-    from reward_models.judges.openai_compatible import OpenAICompatibleJudge
 
 MAX_OUTPUT_TOKENS = 8_000
 """Most tokens of an answer, thoughts included: enough for a description, and an end to one that does not stop."""
@@ -22,65 +24,48 @@ KINDS = ("openai", "gemini", "local")
 
 
 @dataclass(frozen=True, eq=False)
-class OpenAIChat:
-    """A model behind OpenAI's chat API; videos are sent as still images, one a second, the last frame included.
+class ApiChat:
+    """A model behind an API.
 
     Attributes:
-        judge: The client.
+        name: Model and server.
+        chat: Sends a prompt, and what `encode` makes of an episode, and returns the text of the answer.
+        encode: What is sent of an episode.
+        close: Closes the connections.
     """
 
-    judge: "OpenAICompatibleJudge"
-
-    @property
-    def name(self) -> str:
-        """Model and server."""
-        return f"openai: {self.judge.address}, {MAX_OUTPUT_TOKENS} tokens"
+    name: str
+    chat: Callable[..., str]
+    encode: Callable[[Episode], Any]
+    close: Callable[[], None]
 
     def ask(self, question: Question) -> str:
         """Answer."""
-        from reward_models.judges.openai_compatible import STILLS
-        from reward_models.protocol.frames import sample_clip
-
         if question.episode is None:
-            return self.judge.chat(question.prompt, max_tokens=MAX_OUTPUT_TOKENS)
-        try:
-            clip = sample_clip(question.episode.video.clip(question.episode.task), STILLS)
-        except InvalidClip as error:
-            raise UnusableAnswer("too_short", str(error)) from error
-        return self.judge.chat(question.prompt, list(clip.frames), MAX_OUTPUT_TOKENS)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.judge.close()
+            return self.chat(question.prompt)
+        return self.chat(question.prompt, self.encode(question.episode))
 
 
-@dataclass(frozen=True, eq=False)
-class GeminiChat:
-    """A Gemini model; it is sent the video and samples frames by itself.
+def stills(episode: Episode) -> Sequence[np.ndarray]:
+    """Still images, one a second, the last frame included.
 
-    Attributes:
-        judge: The client.
+    Raises:
+        UnusableAnswer: The episode is too short.
     """
+    from reward_models.judges.openai_compatible import STILLS
+    from reward_models.protocol.frames import sample_clip
 
-    judge: "GeminiJudge"
+    try:
+        return list(sample_clip(episode.video.clip(episode.task), STILLS).frames)
+    except InvalidClip as error:
+        raise UnusableAnswer("too_short", str(error)) from error
 
-    @property
-    def name(self) -> str:
-        """Model and server."""
-        return f"gemini: {self.judge.address}"
 
-    def ask(self, question: Question) -> str:
-        """Answer."""
-        from reward_models.video.write import mp4
+def whole_video(episode: Episode) -> bytes:
+    """The video as MP4, of which Gemini samples frames by itself."""
+    from reward_models.video.write import mp4
 
-        if question.episode is None:
-            return self.judge.chat(question.prompt)
-        video = question.episode.video
-        return self.judge.chat(question.prompt, mp4(video.frames, video.fps))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.judge.close()
+    return mp4(episode.video.frames, episode.video.fps)
 
 
 class LocalText:
@@ -151,11 +136,15 @@ def load_chat_model(name: str, settings: "ApiSettings") -> ChatModel:
     if kind == "openai":
         from reward_models.judges import openai_compatible
 
-        return OpenAIChat(openai_compatible.load(argument, settings))
+        judge = openai_compatible.load(argument, settings)
+        chat = partial(judge.chat, max_tokens=MAX_OUTPUT_TOKENS)
+        name = f"openai: {judge.address}, {MAX_OUTPUT_TOKENS} tokens"
+        return ApiChat(name, chat, stills, judge.close)
     if kind == "gemini":
         from reward_models.judges import gemini
 
-        return GeminiChat(gemini.load(argument, settings))
+        judge = gemini.load(argument, settings)
+        return ApiChat(f"gemini: {judge.address}", judge.chat, whole_video, judge.close)
     if kind == "local":
         return LocalText(argument)
     raise UnknownName("kind of model", kind, KINDS)

@@ -31,19 +31,25 @@ class NanoSize:
 
 
 @dataclass(frozen=True)
-class TowerConfig:
-    """How the vision tower is trained."""
+class StageConfig:
+    """How a stage is optimised; the defaults are those of the vision tower."""
 
     steps: int = 2_500
     """Optimizer steps."""
     batch_size: int = 32
-    """Pairs of frames in a step."""
+    """Pairs of frames (tower) or questions (language model) in a step."""
     learning_rate: float = 1e-3
     """Peak learning rate; falls to zero along a cosine."""
     warmup: int = 50
     """Steps of linear warm-up."""
     weight_decay: float = 0.02
     """Weight decay of AdamW, for matrices only."""
+
+
+@dataclass(frozen=True)
+class TowerConfig(StageConfig):
+    """How the vision tower is trained."""
+
     positive_weight: float = 3.0
     """Weight of the few tokens with a landmark in the presence loss."""
     colour_jitter: float = 0.2
@@ -53,13 +59,9 @@ class TowerConfig:
 
 
 @dataclass(frozen=True)
-class LanguageConfig:
+class LanguageConfig(StageConfig):
     """How the language model is trained."""
 
-    steps: int = 2_500
-    """Optimizer steps."""
-    batch_size: int = 32
-    """Questions in a step."""
     learning_rate: float = 8e-4
     """Peak learning rate; falls to zero along a cosine."""
     warmup: int = 100

@@ -5,6 +5,7 @@ transformers are imported when a model is made, so that naming one costs nothing
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,11 @@ PUBLISHED = {
 }
 
 
-def load_4b(options: str = "") -> "RoboReward":
-    """Load RoboReward-4B at its pinned commit: the entry point `roboreward-4b`.
+def load_published(name: str, options: str = "") -> "RoboReward":
+    """Load a checkpoint of `PUBLISHED` at its pinned commit.
 
     Args:
+        name: Which one.
         options: Such as `?dtype=bfloat16&device=cuda:0`.
 
     Raises:
@@ -50,21 +52,23 @@ def load_4b(options: str = "") -> "RoboReward":
         RewardModelUnavailable: Too little memory for it.
         ModuleNotFoundError: The extra `models` is not installed.
     """
-    return _load_published("roboreward-4b", options)
+    published = PUBLISHED[name]
+    model = load_local(
+        published.hub_id, only_options(name, options), name=name, revision=published.revision
+    )
+    found = model.model.config.text_config.hidden_size
+    if found != published.hidden_size:
+        raise WeightsError(
+            f"{name} has a width of {published.hidden_size}, what was loaded from {published.hub_id} has "
+            f"{found}: it is another model. Delete it from the cache and fetch it again: "
+            f"hf download {published.hub_id} --revision {published.revision}"
+        )
+    return model
 
 
-def load_8b(options: str = "") -> "RoboReward":
-    """Load RoboReward-8B at its pinned commit: the entry point `roboreward-8b`.
-
-    Args:
-        options: Such as `?quantize=int8&device=cuda:0`.
-
-    Raises:
-        WeightsError: It cannot be fetched, or what was fetched is incomplete or another model.
-        RewardModelUnavailable: Too little memory for it.
-        ModuleNotFoundError: The extra `models` is not installed.
-    """
-    return _load_published("roboreward-8b", options)
+# The entry points of these names.
+load_4b = partial(load_published, "roboreward-4b")
+load_8b = partial(load_published, "roboreward-8b")
 
 
 def load_checkpoint(source: str) -> "RoboReward":
@@ -126,20 +130,6 @@ def only_options(name: str, argument: str) -> ModelOptions:
             f"{name} takes options only, such as {name}?dtype=bfloat16; {before!r} is none."
         )
     return options
-
-
-def _load_published(name: str, argument: str) -> "RoboReward":
-    published = PUBLISHED[name]
-    options = only_options(name, argument)
-    model = load_local(published.hub_id, options, name=name, revision=published.revision)
-    found = model.model.config.text_config.hidden_size
-    if found != published.hidden_size:
-        raise WeightsError(
-            f"{name} has a width of {published.hidden_size}, what was loaded from {published.hub_id} has "
-            f"{found}: it is another model. Delete it from the cache and fetch it again: "
-            f"hf download {published.hub_id} --revision {published.revision}"
-        )
-    return model
 
 
 def _is_folder(source: str) -> bool:
