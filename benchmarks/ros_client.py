@@ -13,7 +13,8 @@ import gymnasium as gym
 import numpy as np
 
 import robots  # noqa: F401 - registers the environments
-from experiments.robot import KeepScores, Robot, ScoreWhileRetreating
+from experiments.robot import Robot, RobotOptions
+from experiments.robot_episodes import KeepScores, ScoreWhileRetreating
 from reward_models.judges.null import ConstantReward
 from roboreward_gym.errors import RobotFaultEpisode
 from roboreward_gym.types import RewardModel
@@ -35,7 +36,8 @@ def say(event: str, **facts: Any) -> None:
 
 def make(folder: Path, reward_model: RewardModel | str, *, simulated_clock: bool) -> gym.Env:
     """The environment as an experiment makes it."""
-    env = Robot(folder, simulated_clock=simulated_clock).make(ENV_ID)
+    options = RobotOptions(robot="ros2", simulated_clock=simulated_clock)
+    env = Robot(folder, options).make(ENV_ID)
     return KeepScores(
         VLMRewardWrapper(env, ScoreWhileRetreating(reward_model, env), ending="unchanged")
     )

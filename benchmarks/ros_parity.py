@@ -23,7 +23,7 @@ import tyro
 
 from experiments.config import evaluation_seeds, get_config
 from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy
-from experiments.robot import Robot, ros_id
+from experiments.robot import Robot, RobotOptions, ros_id
 from experiments.run_folder import read_lines, write_json
 from experiments.workers import prepare
 from robots.recording import INDEX
@@ -72,7 +72,7 @@ def compare(args: Args, folder: Path) -> dict[str, Any]:
     config = get_config(f"{args.task}-nano")
     seeds = evaluation_seeds(config.seed, args.episodes)
     here = PolicySpec(config.env_id, config.policy)
-    robot = Robot(folder / "episodes", simulated_clock=True)
+    robot = Robot(folder / "episodes", RobotOptions(robot="ros2", simulated_clock=True))
     there = PolicySpec(ros_id(config.env_id), config.policy, robot=robot)
     simulated = evaluate_policy(here, seeds, folder / "here.jsonl", label="in process")
     with driver(SCENES[args.task], args.speed):

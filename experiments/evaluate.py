@@ -8,9 +8,9 @@ episodes before it nor on how many processes share the work.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,9 +22,10 @@ import tyro
 from tqdm import tqdm
 
 from experiments.config import CONSTANT, evaluation_seeds
-from experiments.metrics import Rate, confusion, success_rate
+from experiments.metrics import LEVELS, Rate, confusion, success_rate
 from experiments.reward_sources import scored_env
-from experiments.robot import KeepScores, Robot
+from experiments.robot import Robot
+from experiments.robot_episodes import EPISODE, KeepScores
 from experiments.run_folder import RunFolder, RunFolderError, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
 from policies.dsrl.noise_policy import NoisePolicy
@@ -33,6 +34,7 @@ from policies.policy import DiffusionPolicy
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting, NoEpisode
 from roboreward_gym.types import Clip, ProgressScore
+from robots.disk import naming
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Outcome:
         level: True level, 1..5.
         predicted: Level that the reward model predicted, 1..5.
         steps: Steps in the environment.
+        episode: Number of its file, on a robot.
     """
 
     seed: int
@@ -71,6 +74,7 @@ class Outcome:
     level: float
     predicted: float
     steps: int
+    episode: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,10 +97,22 @@ class Evaluation:
             )
         return cls(tuple(outcomes[seed] for seed in seeds))
 
+    def rated(self, ratings: Mapping[int, int | None]) -> "Evaluation":
+        """The same with the ratings of a person, by the number of the episode's file, in the place of older ones."""
+        return Evaluation(tuple(_rated(o, ratings) for o in self.outcomes))
+
     @property
     def rate(self) -> Rate:
         """Success rate with its interval, over the episodes whose truth is known."""
         return success_rate(o.success for o in self.outcomes if not math.isnan(o.level))
+
+
+def _rated(outcome: Outcome, ratings: Mapping[int, int | None]) -> Outcome:
+    if outcome.episode is None or outcome.episode not in ratings:
+        return outcome
+    level = ratings[outcome.episode]
+    known = math.nan if level is None else float(level)
+    return replace(outcome, success=level == LEVELS, level=known)
 
 
 class EpisodeRunner:
@@ -124,12 +140,14 @@ class EpisodeRunner:
         record = play_without_fault(
             self._env, self._policy, self._noise, seed=seed, generator=generator
         )
+        number = record.logged.get(EPISODE)
         return Outcome(
             seed=seed,
             success=record.logged["truth/success"] == 1.0,
             level=record.logged["truth/level"],
             predicted=record.logged["roboreward/level"],
             steps=len(record),
+            episode=None if number is None else int(number),
         )
 
     @property
@@ -164,8 +182,9 @@ class EvaluationFile:
     def add(self, outcome: Outcome) -> None:
         """Add an outcome; it is on disk when this returns."""
         self.outcomes[outcome.seed] = outcome
-        self._file.write(json.dumps(asdict(outcome)) + "\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(json.dumps(asdict(outcome)) + "\n")
+            self._file.flush()
 
 
 def evaluate_policy(

@@ -5,15 +5,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
 LEVELS = 5
-Z_95 = 1.959963984540054
-"""Two-sided 95 % point of the normal distribution."""
+UNKNOWN = "unknown"
+"""In the place of a rate of no episode whose end is known."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of successes, with the 95 % Wilson score interval.
+    """A share of successes, with the 95 % Wilson score interval; NaN where the end of no episode is known.
 
     Wilson and not the textbook interval, because ours are shares near 0 or 1 of few episodes.
     """
@@ -22,25 +23,30 @@ class Rate:
     total: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.successes <= self.total or self.total == 0:
-            raise ValueError(
-                f"{self.successes} of {self.total} is no rate. Evaluate at least one episode."
-            )
+        if not 0 <= self.successes <= self.total:
+            raise ValueError(f"{self.successes} of {self.total} is no rate.")
+
+    @property
+    def known(self) -> bool:
+        """Whether there is any episode whose end is known."""
+        return self.total > 0
 
     @property
     def value(self) -> float:
         """Share in [0, 1]."""
-        return self.successes / self.total
+        return self.successes / self.total if self.known else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
         """Lower and upper end of the 95 % interval, in [0, 1]."""
-        n, p, z2 = self.total, self.value, Z_95**2
-        centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-        half = Z_95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        if not self.known:
+            return math.nan, math.nan
+        found = binomtest(self.successes, self.total).proportion_ci(0.95, method="wilson")
+        return float(found.low), float(found.high)
 
     def __str__(self) -> str:
+        if not self.known:
+            return UNKNOWN
         low, high = self.interval
         return f"{100 * self.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 

@@ -17,7 +17,8 @@ from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy
 from experiments.report.strips import Strip
 from experiments.results import Training, provenance, summarize
 from experiments.reward_sources import scored_env
-from experiments.robot import KeepScores, Robot
+from experiments.robot import Robot
+from experiments.robot_episodes import EPISODE, KeepScores
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
 from policies.dsrl.training import DECISION, NOISE_POLICY, Learner, check_episodes, train
 from policies.player import EpisodeRecord
@@ -26,7 +27,12 @@ from roboreward_gym.errors import WeightsError
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.rewards import as_reward_map
 from roboreward_gym.wrapper import VLMRewardWrapper
+from robots.disk import naming
+from robots.recording import read_ratings
+from robots.xs.rating import rating_info
 
+EPISODES = "episodes"
+"""Folder of a run on a robot with all of its episodes."""
 Log = Callable[[Mapping[str, Any]], None]
 
 
@@ -40,13 +46,29 @@ class Finished:
     record: dict[str, Any]
 
 
-def open_run(config: ExperimentConfig, path: Path, *, resume: bool) -> RunFolder:
+def open_run(
+    config: ExperimentConfig,
+    path: Path,
+    *,
+    resume: bool,
+    robot: Mapping[str, Any] | None = None,
+) -> RunFolder:
     """Check all that could be refused later, then open the folder of the run.
+
+    Args:
+        config: The experiment.
+        path: The folder.
+        resume: Continue what is there.
+        robot: `RobotOptions.description` of an arm over ROS 2.
 
     Raises:
         RunFolderError: The folder holds another run, or one that was not asked to resume; see `check` for others.
     """
-    return RunFolder(path, check(config), resume=resume)
+    return RunFolder(path, {**check(config), **_of_robot(robot)}, resume=resume)
+
+
+def _of_robot(robot: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if robot is None else {"robot": dict(robot)}
 
 
 def check(config: ExperimentConfig) -> dict[str, Any]:
@@ -114,6 +136,8 @@ def run(
         training = fine_tune(config, folder, blind=blind, log=log, robot=robot)
     with folder.timed():
         final = evaluate_final(config, folder, workers=workers, robot=robot)
+    ratings = read_ratings(folder / EPISODES)  # some may have been corrected meanwhile
+    base, final = base.rated(ratings), final.rated(ratings)
     record = {
         "config": config.name,
         "seed": config.seed,
@@ -121,9 +145,18 @@ def run(
         "reward_map": config.reward_map,
         **summarize(base.rate, final.rate, training),
         **decision_of(folder),
+        **({} if robot is None else {"robot": robot.options.description()}),
         "minutes": round(folder.minutes, 2),
         **provenance(),
     }
+    write_json(folder / "result.json", record)
+    return Finished(base, final, training, record)
+
+
+def rate_again(config: ExperimentConfig, folder: RunFolder, finished: Finished) -> Finished:
+    """Put the ratings of the run's episodes, some of them corrected, into its record."""
+    base, training, final = finished.base, finished.training, finished.final
+    record = {**finished.record, **summarize(base.rate, final.rate, training)}
     write_json(folder / "result.json", record)
     return Finished(base, final, training, record)
 
@@ -141,15 +174,19 @@ def reopen(path: Path) -> tuple[ExperimentConfig, RunFolder, Finished]:
     saved = read_json(path / "config.json")
     try:
         config = ExperimentConfig.from_json(saved)
-        described = description(config, saved["reward_model_sha256"])
+        described = {
+            **description(config, saved["reward_model_sha256"]),
+            **_of_robot(saved.get("robot")),
+        }
     except (KeyError, TypeError) as error:
         raise RunFolderError(
             f"{path / 'config.json'} was written by another version ({error}). "
             "Run the experiment again, or read it with the version of `git_commit` in its result.json."
         ) from error
     folder = RunFolder(path, described, resume=True)
-    base = Evaluation.load(folder / "base.jsonl", _base_seeds(config))
-    final = Evaluation.load(folder / "final.jsonl", _final_seeds(config))
+    ratings = read_ratings(folder / EPISODES)
+    base = Evaluation.load(folder / "base.jsonl", _base_seeds(config)).rated(ratings)
+    final = Evaluation.load(folder / "final.jsonl", _final_seeds(config)).rated(ratings)
     record = read_json(folder / "result.json")
     return config, folder, Finished(base, final, load_training(folder), record)
 
@@ -239,9 +276,9 @@ def fine_tune(
         if log is not None:
             log(metrics)
 
-    with closing(scored):
+    with closing(scored), naming(folder / "training"):
         train(
-            scored if robot is None else KeepScores(scored),
+            scored if robot is None else KeepScores(scored, blind=blind),
             DiffusionPolicy.load(config.policy).to(config.dsrl.device),
             config.dsrl,
             run_dir=folder / "training",
@@ -257,7 +294,18 @@ def fine_tune(
 def load_training(folder: RunFolder) -> Training:
     """What the fine-tuner logged of warm-up and learning."""
     lines = read_lines(folder / "training" / "metrics.jsonl")
-    return Training.from_metrics([line for line in lines if line["phase"] != "validation"])
+    ratings = read_ratings(folder / EPISODES)
+    return Training.from_metrics(
+        [{**line, **_rating(line, ratings)} for line in lines if line["phase"] != "validation"]
+    )
+
+
+def _rating(line: Mapping[str, Any], ratings: Mapping[int, int | None]) -> dict[str, float]:
+    """What a person said of a training episode, in the names of its metrics; nothing without a rating."""
+    number = line.get(EPISODE)
+    if number is None or int(number) not in ratings:
+        return {}
+    return rating_info(ratings[int(number)])
 
 
 def save_strip(

@@ -75,13 +75,13 @@ def summarize(base: Rate, final: Rate, training: Training) -> dict[str, Any]:
         for name, values in vars(training).items()
     }
     return {
-        "base_success": base.value,
+        "base_success": _json_number(base.value),
         "base_episodes": base.total,
-        "base_interval": list(base.interval),
-        "final_success": final.value,
+        "base_interval": [_json_number(end) for end in base.interval],
+        "final_success": _json_number(final.value),
         "final_episodes": final.total,
-        "final_interval": list(final.interval),
-        "gain_points": 100 * (final.value - base.value),
+        "final_interval": [_json_number(end) for end in final.interval],
+        "gain_points": _json_number(100 * (final.value - base.value)),
         "training_episodes": len(training),
         "false_positive_rate": _json_number(false_positive_rate(counts)),
         "false_negative_rate": _json_number(false_negative_rate(counts)),

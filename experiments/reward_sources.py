@@ -11,7 +11,8 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 
 from experiments.config import CONSTANT, TRUTH
-from experiments.robot import Robot, ScoreWhileRetreating
+from experiments.robot import Robot
+from experiments.robot_episodes import ScoreWhileRetreating
 from reward_models.judges.null import ConstantReward
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper

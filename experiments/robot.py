@@ -1,25 +1,81 @@
-"""A robot over ROS 2 in the place of the simulation: the same learning loop, and it needs no hands."""
+"""A robot over ROS 2 in the place of the simulation: which arm it is, and the environment around it."""
 
-import logging
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
 
-from roboreward_gym.registry import as_reward_model
-from roboreward_gym.types import Clip, ProgressScore, RewardModel
-from roboreward_gym.wrapper import VLMRewardWrapper
-from robots.errors import ArmFault, ArmUnavailable
+from roboreward_gym.errors import InvalidSetting
+from robots.errors import ArmUnavailable
+from robots.limits import limits_to_json, load_limits
 from robots.recording import RecordEpisodes
 from robots.widowx import widowx
 from robots.xs.arm import XsArm
-
-log = logging.getLogger(__name__)
+from robots.xs.interface import CAMERA_TOPIC, ROBOT_NAME
 
 RobotKind = Literal["sim", "ros2"]
+
+
+@dataclass(frozen=True)
+class RobotOptions:
+    """Where a policy plays."""
+
+    robot: RobotKind = "sim"
+    """`sim`: simulated in this process. `ros2`: the arm behind an Interbotix XS driver, see docs/robot.md."""
+    i_am_watching: bool = False
+    """With `ros2`: the arm is a real one, and I stand beside it with a hand at its power switch. Without
+    this only a simulated driver moves."""
+    simulated_clock: bool = False
+    """With `ros2`: go by the clock of a simulated driver that has `--clock simulated`."""
+    robot_name: str = ROBOT_NAME
+    """With `ros2`: namespace of the driver."""
+    camera_topic: str = CAMERA_TOPIC
+    """With `ros2`: raw images, or compressed ones if it ends in `/compressed`."""
+    limits: Path | None = None
+    """With `ros2`: JSON file of safety limits; what it does not name keeps its default."""
+    reset_script: Path | None = None
+    """With a real arm: JSON file of a scripted reset; without it a person puts things back."""
+    camera_reference: Path | None = None
+    """With a real arm: image of the camera's view that a person has looked at."""
+
+    def check(self, workers: int) -> None:
+        """Refuse options that do not go together.
+
+        Args:
+            workers: Processes that are to play.
+
+        Raises:
+            InvalidSetting: They do not, or the file of the limits cannot be used.
+        """
+        if self.robot == "sim":
+            names = [name for name in vars(self) if name != "robot"]
+            self._refuse(names, "for a robot. Add --robot ros2, or leave it out.")
+        elif workers > 1:
+            raise InvalidSetting(
+                f"--robot ros2 is one arm and takes one worker, got {workers}. Leave --workers out."
+            )
+        elif self.i_am_watching:
+            self._refuse(["simulated_clock"], "for a simulated driver. Leave it out.")
+        else:
+            names = ["reset_script", "camera_reference"]
+            self._refuse(names, "for a real arm. Add --i-am-watching, or leave it out.")
+        if self.limits is not None:
+            load_limits(self.limits)
+
+    def _refuse(self, names: list[str], why: str) -> None:
+        default = RobotOptions()
+        for name in names:
+            if getattr(self, name) != getattr(default, name):
+                raise InvalidSetting(f"--{name.replace('_', '-')} is {why}")
+
+    def description(self) -> dict[str, Any]:
+        """Which arm it is and what it may do, JSON-able: what the outcome of a run depends on."""
+        limits = None if self.limits is None else limits_to_json(load_limits(self.limits))
+        return {"name": self.robot_name, "real": self.i_am_watching, "limits": limits}
 
 
 @dataclass(frozen=True)
@@ -28,93 +84,56 @@ class Robot:
 
     Attributes:
         episodes: Folder that gets every episode, the invalid ones too.
-        watched: It is a real one, and somebody stands beside it with a hand at its power switch.
-        simulated_clock: Go by the clock of a simulated driver that has `--clock simulated`.
+        options: Which arm.
+        arms: Those that `make` has made, the newest last.
     """
 
     episodes: Path
-    watched: bool = False
-    simulated_clock: bool = False
+    options: RobotOptions = field(default_factory=lambda: RobotOptions(robot="ros2"))
+    arms: list[XsArm] = field(default_factory=list, compare=False, repr=False)
 
     def make(self, env_id: str) -> gym.Env:
         """Make the environment; nothing moves before its first reset.
 
+        It does not ask the operator for a rating: that is done once the episode is on disk, by
+        `experiments.robot_episodes`.
+
         Raises:
             ArmUnavailable: ROS 2 is not installed.
         """
-        options = {"watched": self.watched, "simulated_clock": self.simulated_clock}
+        options = {k: v for k, v in vars(self.options).items() if k != "robot"}
+        options["watched"] = options.pop("i_am_watching")
+        module, _, name = env_id.rpartition(":")
+        if module:
+            import_module(module)  # registers its environments
+        spec = copy.deepcopy(gym.spec(name))
+        spec.additional_wrappers = ()
         try:
-            env = gym.make(env_id, render_mode="rgb_array", **options)
+            env = gym.make(spec, render_mode="rgb_array", **options)
         except ModuleNotFoundError as error:
             raise ArmUnavailable(
                 f"--robot ros2 needs ROS 2 and our messages ({error}). Run `make setup-ros` and start the program with "
                 ".venv-ros/bin/python, see docs/ros.md."
             ) from error
+        arm = widowx(env).arm
+        if isinstance(arm, XsArm):
+            self.arms.append(arm)
         return RecordEpisodes(env, self.episodes)
+
+    def condition(self) -> str:
+        """How the arm was left, for the person beside it."""
+        return self.arms[-1].condition() if self.arms else "The arm was not moved."
+
+
+def robot_words(robot: Mapping[str, Any] | None) -> str:
+    """The robot of a run, by the description of its options, for a report; None is the simulation in process."""
+    if robot is None:
+        return "the simulated WidowX"
+    if robot["real"]:
+        return f"the WidowX /{robot['name']} over ROS 2"
+    return f"the simulated WidowX behind the ROS 2 driver /{robot['name']}"
 
 
 def ros_id(env_id: str) -> str:
     """The environment over ROS 2 that has the tasks of a simulated one."""
     return env_id if "Ros-v" in env_id else env_id.replace("-v", "Ros-v")
-
-
-class ScoreWhileRetreating:
-    """A reward model that has the arm go back to its rest while it scores.
-
-    The reward model may be on another machine. While it cannot be reached the arm rests, the episode
-    is on disk, and the step that ends the episode waits, for as long as the model's own patience
-    lasts.
-
-    Args:
-        reward_model: A reward model or its name.
-        env: With the arm inside.
-        retreat_first: Whether the arm may move before the score is known: not for one that looks at
-            the environment instead of the frames.
-    """
-
-    def __init__(
-        self, reward_model: RewardModel | str, env: gym.Env, *, retreat_first: bool = True
-    ) -> None:
-        self._model = as_reward_model(reward_model)
-        self._env = env
-        self._retreat_first = retreat_first
-
-    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-        """Score the clips; the arm rests when this returns or raises."""
-        with ThreadPoolExecutor(1, "scoring") as thread:
-            scores = thread.submit(self._model.score, clips)
-            try:
-                if not self._retreat_first:
-                    scores.exception()
-            finally:
-                self._retreat()
-            return scores.result()
-
-    def _retreat(self) -> None:
-        arm = widowx(self._env).arm
-        if not isinstance(arm, XsArm):
-            return
-        try:
-            arm.retreat()
-        except (ArmFault, ArmUnavailable) as error:
-            # The episode itself is sound; the next reset recovers the arm or says why it cannot.
-            log.warning("The arm could not retreat. %s", error)
-
-
-class KeepScores(gym.Wrapper):
-    """Writes the score of each episode into its file.
-
-    Args:
-        env: With a `RecordEpisodes` inside.
-    """
-
-    def __init__(self, env: VLMRewardWrapper) -> None:
-        super().__init__(env)
-        self._scored = env
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step; after the last one of an episode its score is on disk."""
-        step = self._scored.step(action)
-        if (step[2] or step[3]) and self._scored.last_score is not None:
-            self.get_wrapper_attr("attach_score")(self._scored.last_score)
-        return step

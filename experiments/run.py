@@ -11,17 +11,17 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from experiments.config import CONFIGS, ExperimentConfig, get_config
-from experiments.phases import Log, open_run, run
+from experiments.phases import EPISODES, Log, open_run, run
 from experiments.report.report import write_report
 from experiments.results import RESULTS
-from experiments.robot import Robot, RobotKind, ros_id
+from experiments.robot import Robot, RobotOptions, ros_id
 from experiments.run_folder import write_json
 from experiments.workers import prepare
 from roboreward_gym._cli import INTERRUPTED, run_program, this_python
@@ -48,35 +48,31 @@ class RunArgs:
     wandb: bool = False
     """Log training to Weights & Biases as well (extra `wandb`)."""
 
-    robot: RobotKind = "sim"
-    """`sim`: simulated in this process. `ros2`: the arm behind an Interbotix XS driver, see docs/robot.md."""
-    i_am_watching: bool = False
-    """With `ros2`: the arm is a real one, and I stand beside it with a hand at its power switch. Without
-    this only a simulated driver moves."""
-    simulated_clock: bool = False
-    """With `ros2`: go by the clock of a simulated driver that has `--clock simulated`."""
+    on: Annotated[RobotOptions, tyro.conf.arg(name="")] = field(default_factory=RobotOptions)
 
     @property
     def folder(self) -> Path:
         """The run folder."""
-        robot = "" if self.robot == "sim" else f"-{self.robot}"
+        robot = "" if self.on.robot == "sim" else f"-{self.on.robot}"
         name = f"{self.experiment.name}{robot}-seed{self.experiment.seed}"
         return self.out or Path("runs") / name
 
     @property
     def config(self) -> ExperimentConfig:
-        """The experiment with the options that change its outcome."""
+        """The experiment with the options that change its outcome.
+
+        On a robot each episode has cost a person a minute, so training keeps a checkpoint of every one.
+        """
         config = self.experiment
-        if self.robot == "ros2":
-            config = dataclasses.replace(config, env_id=ros_id(config.env_id))
+        if self.on.robot == "ros2":
+            dsrl = dataclasses.replace(config.dsrl, save_every=1)
+            config = dataclasses.replace(config, env_id=ros_id(config.env_id), dsrl=dsrl)
         return config
 
     @property
     def arm(self) -> Robot | None:
         """The arm over ROS 2; None for the simulation."""
-        if self.robot == "sim":
-            return None
-        return Robot(self.folder / "episodes", self.i_am_watching, self.simulated_clock)
+        return None if self.on.robot == "sim" else Robot(self.folder / EPISODES, self.on)
 
 
 def parse(argv: list[str]) -> RunArgs:
@@ -91,14 +87,7 @@ def parse(argv: list[str]) -> RunArgs:
         raise SystemExit(0 if argv[:1] in (["--help"], ["-h"]) else 2)
     default = RunArgs(get_config(argv[0]))
     args = tyro.cli(RunArgs, default=default, args=argv[1:], prog=f"experiments.run {argv[0]}")
-    if args.robot == "sim" and (args.i_am_watching or args.simulated_clock):
-        raise InvalidSetting(
-            "--i-am-watching and --simulated-clock are for a robot. Add --robot ros2, or leave them out."
-        )
-    if args.robot == "ros2" and args.workers > 1:
-        raise InvalidSetting(
-            f"--robot ros2 is one arm and takes one worker, got {args.workers}. Leave --workers out."
-        )
+    args.on.check(args.workers)
     return args
 
 
@@ -129,18 +118,21 @@ def main(argv: list[str]) -> int:
     config, path = args.config, args.folder
     # A stop from outside ends like Ctrl-C: an arm goes to sleep before its torque goes off.
     end_on_signals()
-    folder = open_run(config, path, resume=args.resume)
+    arm = args.arm
+    described = None if arm is None else arm.options.description()
+    folder = open_run(config, path, resume=args.resume, robot=described)
     try:
         log = wandb_log(config, path) if args.wandb else None
-        finished = run(
-            config, folder, workers=args.workers, blind=args.blind, log=log, robot=args.arm
-        )
+        finished = run(config, folder, workers=args.workers, blind=args.blind, log=log, robot=arm)
         page = write_report(config, folder, finished)
     except KeyboardInterrupt:
         words = [word for word in argv if word != "--resume"]
         again = shlex.join([this_python(), "-m", "experiments.run", *words, "--resume"])
-        print(f"\nStopped; nothing is lost. Continue with:\n  {again}")
+        print(f"\nStopped; what was played is kept. Continue with:\n  {again}")
         return INTERRUPTED
+    finally:
+        if arm is not None:
+            print(arm.condition())
     print(f"base        {finished.base.rate}")
     print(f"fine-tuned  {finished.final.rate}")
     print(f"report      {page}")

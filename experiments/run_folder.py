@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from roboreward_gym.errors import RoboRewardError
+from robots.disk import naming
 
 
 class RunFolderError(RoboRewardError, OSError):
@@ -148,5 +149,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def _write(path: Path, text: str) -> None:
     partial = path.with_suffix(PARTIAL)
-    partial.write_text(text)
-    partial.replace(path)
+    with naming(path):
+        partial.write_text(text)
+        partial.replace(path)

@@ -29,3 +29,7 @@ class MotionRefused(RoboRewardError, PermissionError):
 
 class NoTruth(RoboRewardError, LookupError):
     """Nobody knows the true state: there is a real table under the arm, and not a simulated one."""
+
+
+class DiskError(RoboRewardError, OSError):
+    """A file that cannot be written, most often because the disk is full; the message names it."""

@@ -26,9 +26,15 @@ def test_interval_is_that_of_the_literature(
     assert Rate(successes, total).interval == pytest.approx((low, high), abs=5e-5)
 
 
-def test_rate_without_episodes_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one episode"):
-        success_rate([])
+def test_rate_without_episodes_is_unknown() -> None:
+    rate = success_rate([])
+    assert str(rate) == "unknown"
+    assert np.isnan([rate.value, *rate.interval]).all()
+
+
+def test_more_successes_than_episodes_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 of 2 is no rate"):
+        Rate(3, 2)
 
 
 def test_rate_prints_share_and_interval() -> None:

@@ -8,7 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from experiments.robot import KeepScores, Robot, ScoreWhileRetreating, ros_id
+from experiments.robot import Robot, RobotOptions, robot_words, ros_id
+from experiments.robot_episodes import KeepScores, ScoreWhileRetreating
 from experiments.run import parse
 from roboreward_gym import Clip, Episode, ProgressScore, RewardModel, VLMRewardWrapper
 from roboreward_gym.errors import RewardModelFailure
@@ -116,10 +117,47 @@ def test_the_option_changes_the_environment_and_the_folder_only() -> None:
     assert robot.folder == Path("runs/drawer-nano-ros2-seed3")
     assert robot.config.env_id == "robots:WidowXDrawerRos-v0"
     assert robot.arm is not None
-    assert not robot.arm.watched
-    watched = parse(["drawer-nano", "--robot", "ros2", "--i-am-watching"]).arm
-    assert watched is not None
-    assert watched.watched
+    assert not robot.arm.options.i_am_watching
+    assert robot.config.dsrl.save_every == 1  # each episode has cost a person a minute
+
+
+def test_the_options_of_a_robot_reach_its_environment(tmp_path: Path) -> None:
+    made: dict[str, object] = {}
+
+    def make(**options: object) -> gym.Env:
+        made.update(options)
+        arm = XsArm(FakeDriver(), image_size=(48, 64))
+        return WidowXEnv(arm, EmptyScene(), "wave", render_mode="rgb_array")
+
+    limits = tmp_path / "limits.json"
+    limits.write_text('{"box_low": [0.15, -0.1, 0.03]}')
+    options = ["--robot", "ros2", "--i-am-watching", "--camera-topic", "/top/compressed"]
+    options += ["--robot-name", "left", "--limits", str(limits), "--reset-script", "shut.json"]
+    options += ["--camera-reference", "view.png", "--out", str(tmp_path / "run")]
+    robot = parse(["drawer-nano", *options]).arm
+    assert robot is not None
+    gym.register("SomeRos-v0", make)
+    try:
+        robot.make("SomeRos-v0")
+    finally:
+        del gym.registry["SomeRos-v0"]
+    assert made == {
+        "watched": True, "simulated_clock": False, "camera_topic": "/top/compressed", "robot_name": "left",
+        "limits": limits, "reset_script": Path("shut.json"), "camera_reference": Path("view.png"),
+        "render_mode": "rgb_array",
+    }  # fmt: skip
+    assert robot.options.description()["limits"]["box_low"] == [0.15, -0.1, 0.03]
+    assert robot.condition() == "The arm was not moved."
+
+
+def test_a_report_names_the_robot_that_it_was() -> None:
+    options = RobotOptions(robot="ros2", robot_name="left")
+    assert robot_words(None) == "the simulated WidowX"
+    assert (
+        robot_words(options.description()) == "the simulated WidowX behind the ROS 2 driver /left"
+    )
+    real = RobotOptions(robot="ros2", robot_name="left", i_am_watching=True)
+    assert robot_words(real.description()) == "the WidowX /left over ROS 2"
 
 
 @pytest.mark.parametrize("env_id", ["robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0"])

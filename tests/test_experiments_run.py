@@ -27,6 +27,15 @@ def test_unknown_experiment_is_refused_before_anything_runs() -> None:
         (["--i-am-watching"], "Add --robot ros2"),
         (["--simulated-clock"], "Add --robot ros2"),
         (["--robot", "ros2", "--workers", "2"], "one worker, got 2"),
+        (["--camera-topic", "/top"], "--camera-topic is for a robot"),
+        (["--limits", "limits.json"], "--limits is for a robot"),
+        (["--robot", "ros2", "--reset-script", "a.json"], "--reset-script is for a real arm"),
+        (
+            ["--robot", "ros2", "--camera-reference", "a.png"],
+            "--camera-reference is for a real arm",
+        ),
+        (["--robot", "ros2", "--i-am-watching", "--simulated-clock"], "for a simulated driver"),
+        (["--robot", "ros2", "--limits", "missing.json"], "missing.json is no file of limits"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: list[str], said: str) -> None:

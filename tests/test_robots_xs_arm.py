@@ -1,5 +1,6 @@
 """Consent, faults, recovery and an orderly end, on a driver in memory."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -423,3 +424,44 @@ def test_between_episodes_hands_may_be_on_the_table() -> None:
     driver.camera_on = True
     arm.reset(UP, 1.0)
     arm.move(UP, 1.0)
+
+
+# --- a computer that is too busy -------------------------------------------------------------------
+
+
+def starve(driver: FakeDriver, for_s: float) -> None:
+    """Give this process no time: neither messages nor ticks come."""
+    driver.ticks_on = driver.alive = False
+
+    def end() -> None:
+        driver.ticks_on = True
+
+    driver.at(for_s, end)
+
+
+def test_a_computer_that_is_too_busy_is_named_as_the_cause() -> None:
+    arm, driver = driving()
+    driver.at(0.15, lambda: starve(driver, 0.3))
+    arm.move(NEUTRAL_JOINTS, 1.0)
+    with pytest.raises(ArmFault, match=r"too busy: the watch over the arm ran 0\.3 s late.*load"):
+        arm.move(NEUTRAL_JOINTS, 1.0)
+
+
+def test_a_high_load_is_named_although_the_watch_is_on_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arm, driver = driving()
+    monkeypatch.setattr(os, "getloadavg", lambda: (15.0, 15.0, 15.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    driver.at(0.05, lambda: setattr(driver, "alive", False))
+    with pytest.raises(ArmFault, match=r"too busy: its load is 15\.0 on 2 cores"):
+        arm.move(NEUTRAL_JOINTS, 1.0)
+
+
+def test_a_driver_that_dies_is_no_busy_computer(monkeypatch: pytest.MonkeyPatch) -> None:
+    arm, driver = driving()
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
+    driver.at(0.05, lambda: setattr(driver, "alive", False))
+    with pytest.raises(ArmFault) as fault:
+        arm.move(NEUTRAL_JOINTS, 1.0)
+    assert "busy" not in str(fault.value)

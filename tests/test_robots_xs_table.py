@@ -16,7 +16,7 @@ from robots.conventions import NEUTRAL_JOINTS
 from robots.errors import ArmFault, MotionRefused, NoTruth, UnreachablePose
 from robots.widowx import WidowXEnv
 from robots.xs.arm import XsArm
-from robots.xs.keyboard import Terminal
+from robots.xs.keyboard import Terminal, require_terminal
 from robots.xs.operator import Operator
 from robots.xs.rating import AskRating
 from robots.xs.table import RealTable
@@ -266,3 +266,14 @@ def test_without_a_terminal_there_are_no_keys_and_a_question_ends_it() -> None:
     with pytest.raises(KeyboardInterrupt, match="operator"):
         keyboard.ask("Ready?")
     os.close(read)
+
+
+def test_a_keyboard_that_is_no_terminal_is_refused_for_a_real_arm(
+    terminal: tuple[int, int],
+) -> None:
+    require_terminal(terminal[1])
+    read, write = os.pipe()
+    with pytest.raises(MotionRefused, match="standard input is no terminal"):
+        require_terminal(read)
+    os.close(read)
+    os.close(write)

@@ -31,7 +31,7 @@ from robots.ros.link import RosConfig, RosLink  # noqa: E402
 from robots.ros.ros_arm import RosArm  # noqa: E402
 from robots.ros.simulator.time import simulated_time_arm  # noqa: E402
 from robots.widowx import widowx  # noqa: E402
-from robots.xs.interface import CAMERA_TOPIC, FAULT_SERVICE  # noqa: E402
+from robots.xs.interface import CAMERA_TOPIC, FAULT_SERVICE, RESET_SERVICE  # noqa: E402
 from tests.ros_driver import PATIENCE_S, ROOT, running_driver, until  # noqa: E402 - skips without ROS
 
 TOY = "robots:WidowXToyOnTowelRos-v0"
@@ -76,6 +76,24 @@ def test_a_real_arm_needs_somebody_who_watches_it(
     with pytest.raises(MotionRefused, match="--i-am-watching"):
         arm.reset(NEUTRAL_JOINTS, 1.0)
     arm.close()
+
+
+def test_the_environment_of_an_unwatched_real_arm_says_that_it_is_real(
+    driver: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = RosLink.call
+
+    def without_simulation(link: RosLink, service: Any, name: str, request: Any) -> Any:
+        if name == RESET_SERVICE:
+            raise ArmUnavailable(f"{name} did not answer.")
+        return call(link, service, name, request)
+
+    monkeypatch.setattr(RosLink, "call", without_simulation)
+    monkeypatch.setattr(RosLink, "_is_simulation", lambda *_: False)
+    env = gym.make(TOY, simulated_clock=True)
+    with pytest.raises(MotionRefused, match=r"real arm.*--i-am-watching"):
+        env.reset(seed=0)
+    env.close()
 
 
 def test_an_episode_over_ros_is_that_of_the_simulation(env: gym.Env) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from experiments.metrics import Rate, false_positive_rate, mean_absolute_error
+from experiments.metrics import UNKNOWN, Rate, false_positive_rate, mean_absolute_error
 from experiments.report import plots
 from experiments.report.media import data_uri, video
 from experiments.report.strips import Strip
@@ -97,10 +97,11 @@ class Page:
     def _numbers(self, counts: np.ndarray) -> list[dict[str, str]]:
         rate = false_positive_rate(counts)
         gain = 100 * (self.final.value - self.base.value)
+        gained = f"{gain:+.0f}" if math.isfinite(gain) else UNKNOWN
         return [
-            _number("base", f"{100 * self.base.value:.0f} %", "base success", self.base),
-            _number("tuned", f"{100 * self.final.value:.0f} %", "fine-tuned success", self.final),
-            {"kind": "tuned", "value": f"{gain:+.0f}", "label": "points gained"},
+            _number("base", "base success", self.base),
+            _number("tuned", "fine-tuned success", self.final),
+            {"kind": "tuned", "value": gained, "label": "points gained"},
             {
                 "kind": "predicted",
                 "value": f"{100 * rate:.1f} %" if math.isfinite(rate) else "-",
@@ -109,10 +110,12 @@ class Page:
         ]
 
 
-def _number(kind: str, value: str, label: str, rate: Rate) -> dict[str, str]:
+def _number(kind: str, label: str, rate: Rate) -> dict[str, str]:
+    if not rate.known:
+        return {"kind": kind, "value": UNKNOWN, "label": f"{label} (no episode was rated)"}
     low, high = (100 * end for end in rate.interval)
     detail = f"{rate.successes} of {rate.total}, 95 % interval {low:.0f} to {high:.0f}"
-    return {"kind": kind, "value": value, "label": f"{label} ({detail})"}
+    return {"kind": kind, "value": f"{100 * rate.value:.0f} %", "label": f"{label} ({detail})"}
 
 
 def _confusion_note(counts: np.ndarray) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.metrics import Rate, binned_mean, even_width
+from experiments.metrics import UNKNOWN, Rate, binned_mean, even_width
 from experiments.report.media import frame_strip
 
 DPI = 160
@@ -52,9 +52,12 @@ def learning_curve(
     figure, axes = _figure(palette, 7.2, 3.3)
     count = len(predicted)
     width = even_width(count)
-    low, high = (100 * end for end in base.interval)
-    axes.axhspan(low, high, color=palette.base, alpha=0.18, lw=0)
-    axes.axhline(100 * base.value, color=palette.base, lw=1.4, label="base policy (95 % interval)")
+    if base.known:
+        low, high = (100 * end for end in base.interval)
+        axes.axhspan(low, high, color=palette.base, alpha=0.18, lw=0)
+        axes.axhline(
+            100 * base.value, color=palette.base, lw=1.4, label="base policy (95 % interval)"
+        )
     progress = [25 * (level - 1) for level in predicted]
     successes = [100 * (level == 5) if math.isfinite(level) else math.nan for level in predicted]
     for values, style, colour, label in (
@@ -64,12 +67,13 @@ def learning_curve(
     ):
         points = binned_mean(values, width)
         axes.plot(*zip(*points, strict=True), style, ms=3, color=colour, label=label)
-    low, high = (100 * end for end in final.interval)
-    value = 100 * final.value
-    axes.errorbar(
-        [count * 1.03], [value], yerr=[[value - low], [high - value]],
-        fmt="D", ms=6, capsize=4, color=palette.tuned, label="fine-tuned policy (95 % interval)",
-    )  # fmt: skip
+    if final.known:
+        low, high = (100 * end for end in final.interval)
+        value = 100 * final.value
+        axes.errorbar(
+            [count * 1.03], [value], yerr=[[value - low], [high - value]],
+            fmt="D", ms=6, capsize=4, color=palette.tuned, label="fine-tuned policy (95 % interval)",
+        )  # fmt: skip
     axes.set(xlabel="training episodes", ylabel="%", ylim=(-3, 103), xlim=(0, count * 1.06))
     axes.legend(
         loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=8,
@@ -105,6 +109,9 @@ def success_bars(palette: Palette, base: Rate, final: Rate) -> bytes:
     """Success before and after with 95 % Wilson intervals, as PNG."""
     figure, axes = _figure(palette, 3.9, 3.5)
     for x, rate, colour in ((0, base, palette.base), (1, final, palette.tuned)):
+        if not rate.known:
+            axes.text(x, 2, UNKNOWN, ha="center", fontsize=11, color=palette.ink)
+            continue
         value, (low, high) = 100 * rate.value, (100 * end for end in rate.interval)
         axes.bar(x, value, width=0.58, color=colour)
         axes.errorbar(

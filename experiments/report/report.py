@@ -10,7 +10,7 @@ from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec
 from experiments.phases import Finished, kept_noise_policy, policy_spec
 from experiments.report.page import EpisodeVideo, Group, Page
 from experiments.report.strips import load_strips, representative
-from experiments.robot import ros_id
+from experiments.robot import robot_words, ros_id
 from experiments.run_folder import RunFolder
 
 REWARD_WORDS = {
@@ -18,9 +18,10 @@ REWARD_WORDS = {
     CONSTANT: "a constant score",
     NANO: "the scores of roboreward-nano, which saw the video of each episode and the task",
 }
+SIMULATOR, PERSON = "the simulator's state", "the person who watched"
 HONEST_NOTE = (
-    "The reward was the predicted level alone. True success comes from the simulator's state; neither learning nor the "
-    "decision which policy is kept uses it."
+    "The reward was the predicted level alone. True success comes from {}; neither learning nor the decision which "
+    "policy is kept uses it."
 )
 ORACLE_NOTE = "The reward was the true level, so the two curves agree."
 
@@ -43,16 +44,18 @@ def write_report(
         "Of each kind (false and true positives and negatives of success) up to three, spread evenly over the run.",
         chosen,
     )
+    robot = finished.record.get("robot")
+    truth = PERSON if robot is not None and robot["real"] else SIMULATOR
     page = Page(
         title=f"{chosen[0].task.capitalize() if chosen else config.name}, fine-tuned",
         lead=(
-            f"A diffusion policy for the simulated WidowX, fine-tuned in "
+            f"A diffusion policy for {robot_words(robot)}, fine-tuned in "
             f"{len(finished.training)} episodes by {REWARD_WORDS.get(config.reward_model, f'the scores of {config.reward_model}')}."
         ),
         base=finished.base.rate,
         final=finished.final.rate,
         training=finished.training,
-        curve_note=ORACLE_NOTE if config.reward_model == TRUTH else HONEST_NOTE,
+        curve_note=ORACLE_NOTE if config.reward_model == TRUTH else HONEST_NOTE.format(truth),
         videos=videos,
         video_note=note,
         groups=[*groups, training],
@@ -94,6 +97,7 @@ def table(config: ExperimentConfig, record: Mapping[str, Any]) -> dict[str, Any]
     return {
         "Experiment": f"{config.name}, seed {config.seed}",
         "Environment": config.env_id,
+        "Robot": robot_words(record.get("robot")),
         "Base policy": config.policy.as_posix(),
         "Reward": f"{config.reward_model}, mapped by {config.reward_map}",
         "Training episodes": record["training_episodes"],

@@ -9,6 +9,7 @@ from typing import Any
 
 import tyro
 
+from experiments.metrics import UNKNOWN
 from experiments.results import RESULTS
 from experiments.run_folder import RunFolderError, read_json
 from roboreward_gym._cli import run_program
@@ -37,7 +38,8 @@ def mean_gains(records: Sequence[Mapping[str, Any]]) -> str:
     """One line per config with the mean gain over its seeds."""
     gains: dict[str, list[float]] = {}
     for record in records:
-        gains.setdefault(record["config"], []).append(record["gain_points"])
+        if record["gain_points"] is not None:
+            gains.setdefault(record["config"], []).append(record["gain_points"])
     return "\n".join(
         f"- {config}: mean gain {sum(points) / len(points):+.1f} points over {len(points)} seed(s)"
         for config, points in gains.items()
@@ -52,7 +54,7 @@ def _row(record: Mapping[str, Any]) -> list[str]:
         record["reward_model"],
         _success(record, "base"),
         _success(record, "final") if record["improved"] else "base policy kept",
-        f"{record['gain_points']:+.1f}",
+        UNKNOWN if record["gain_points"] is None else f"{record['gain_points']:+.1f}",
         "-" if rate is None else f"{100 * rate:.1f} %",
         f"{record['minutes']:.0f}",
         f"`python -m experiments.run {record['config']} --seed {record['seed']}`",
@@ -60,6 +62,8 @@ def _row(record: Mapping[str, Any]) -> list[str]:
 
 
 def _success(record: Mapping[str, Any], phase: str) -> str:
+    if record[f"{phase}_success"] is None:
+        return UNKNOWN
     low, high = record[f"{phase}_interval"]
     value = 100 * record[f"{phase}_success"]
     return f"{value:.1f} % [{100 * low:.0f}, {100 * high:.0f}], n = {record[f'{phase}_episodes']}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from roboreward_gym.errors import InvalidSetting
 from robots.environments.simulated import IMAGE_SIZE
+from robots.limits import load_limits
 from robots.ros.link import RosConfig
 from robots.ros.ros_arm import RosArm
 from robots.ros.simulator.table import SimulatedTable
@@ -15,7 +16,7 @@ from robots.sim.tasks.toy import ToyScene
 from robots.widowx import WidowXEnv
 from robots.xs.images import View, load_rgb
 from robots.xs.interface import CAMERA_TOPIC, ROBOT_NAME
-from robots.xs.keyboard import Keyboard, Terminal
+from robots.xs.keyboard import Keyboard, Terminal, require_terminal
 from robots.xs.operator import Operator
 from robots.xs.table import RealTable
 
@@ -41,7 +42,7 @@ def make(
     reset_script: Path | None = None,
     camera_reference: Path | None = None,
     image_size: tuple[int, int] = IMAGE_SIZE,
-    limits: SafetyLimits | None = None,
+    limits: SafetyLimits | Path | None = None,
     keyboard: Keyboard | None = None,
     **kwargs: Any,
 ) -> WidowXEnv:
@@ -59,16 +60,23 @@ def make(
         camera_reference: Image of the camera's view that a person has looked at (`robots.environments.reference`
             takes one); one that is upside down or has other colours is refused.
         image_size: Height and width of observations [px].
-        limits: Safety limits; by a simulated clock messages may be older by default.
+        limits: Safety limits, or a JSON file of them; by a simulated clock messages may be older by default.
         keyboard: Of the operator of a real arm; by default the terminal.
         kwargs: For `WidowXEnv`.
+
+    Raises:
+        MotionRefused: A real arm without a keyboard.
     """
     if simulated_clock and watched:
         raise InvalidSetting("A real arm goes by the world's clock: leave simulated_clock out.")
     config, size = RosConfig(robot_name, camera_topic), tuple(image_size)
+    default = simulated_clock_limits() if simulated_clock else SafetyLimits()
+    if not isinstance(limits, SafetyLimits):
+        limits = default if limits is None else load_limits(limits, default)
     if watched:
+        if keyboard is None:
+            require_terminal()
         operator = Operator(keyboard or Terminal())
-        limits = limits or SafetyLimits()
         view = None if camera_reference is None else View(load_rgb(camera_reference))
         arm = RosArm(
             config, image_size=size, limits=limits, watched=True, operator=operator, view=view
@@ -76,9 +84,7 @@ def make(
         table = RealTable(arm, tasks, operator, script=reset_script)
         return WidowXEnv(arm, table, task, limits=limits, **kwargs)
     if simulated_clock:
-        limits = limits or simulated_clock_limits()
         arm = simulated_time_arm(config, image_size=size, limits=limits)
     else:
-        limits = limits or SafetyLimits()
         arm = RosArm(config, image_size=size, limits=limits)
     return WidowXEnv(arm, SimulatedTable(arm, tasks), task, limits=limits, **kwargs)

@@ -98,6 +98,7 @@ class XsArm:
         self._stop = threading.Event()
         self._fault: ArmFault | None = None
         self._driving = self._recording = self._moved = self._closed = self._is_only_client = False
+        self._asleep = False
         self._sent = NEUTRAL_JOINTS
         self._finger_m = FINGER_CLOSED_M
         self._holds = 0
@@ -164,6 +165,14 @@ class XsArm:
         """The person beside the arm agrees that it may move after a stop; not needed with an `operator`."""
         self._consent.give()
 
+    def condition(self) -> str:
+        """How the arm is left, for the person beside it."""
+        if not self._moved:
+            return "The arm was not moved."
+        if self._asleep:
+            return "The arm lies in its sleep pose and its torque is off."
+        return UNDER_TORQUE
+
     def camera(self) -> np.ndarray:
         """The newest image, `(H, W, 3)` uint8 RGB.
 
@@ -186,10 +195,14 @@ class XsArm:
         again = self._moved and not self._closed
         self._link.open(RECONNECT_S if again else self.ready_s)
 
+    def check_peers(self) -> None:
+        """Raise `ArmUnavailable` or `MotionRefused` if this arm may not be driven; it is connected."""
+        await_peers(self._link, self._timer, watched=self._watched)
+
     def look(self) -> np.ndarray:
         """An image of now, `(H, W, 3)` uint8 RGB; nothing moves, and no reference is needed."""
         self.connect()
-        self._await_messages(self._timer.now(), camera=True)
+        self._monitor.await_messages(self.ready_s, camera=True)
         return self.images.rgb()
 
     def rest(self) -> None:
@@ -250,40 +263,21 @@ class XsArm:
         await_peers(self._link, self._timer, watched=self._watched, unshared_s=unshared_s)
         self._is_only_client = True
         # An image that was under way already may show what was before.
-        self._await_messages(self._timer.now(), camera=camera)
+        self._monitor.await_messages(self.ready_s, camera=camera)
         if camera:
             self._monitor.check_picture()
         prepare_servos(self._link, lambda: self._monitor.newest().arm, self._timer)
-        self._await_messages(self._timer.now(), camera=camera)
+        self._monitor.await_messages(self.ready_s, camera=camera)
         with self._lock:
             # Only now, after torque on: the joints may have moved meanwhile.
             self._sent = np.clip(self._monitor.newest().arm, JOINT_LOWER, JOINT_UPPER)
             self._finger_m = self._monitor.newest().finger_m
             self._driving = True
 
-    def _await_messages(self, since: float, *, camera: bool) -> None:
-        """Wait for a joint state and, if needed, an image that are fresh and from after `since` [s]."""
-        limits, deadline = self._limits, self._timer.now() + self.ready_s
-        while True:
-            now = self._timer.now()
-            passed = now - since
-            joints = self.joints.age_s(now) <= min(limits.joints_max_age_s, passed)
-            image = not camera or self.images.age_s(now) <= min(limits.image_max_age_s, passed)
-            if joints and image:
-                return
-            if now > deadline:
-                what = "images" if joints else "joint states"
-                why = self._monitor.rejected_images if joints else self._monitor.rejected_joints
-                raise ArmUnavailable(
-                    f"No {what} that can be used came within {self.ready_s:g} s. "
-                    f"{why or 'See whether the driver and the camera run.'}"
-                )
-            self._timer.wait(threading.Event(), now + TICK_S)
-
     def _travel(self, joints: np.ndarray, gripper: float) -> None:
         """Go to `joints` `(6,)` [rad] slowly, starting and ending at rest."""
         with self._lock:
-            start, self._moved = self._sent.copy(), True
+            start, self._moved, self._asleep = self._sent.copy(), True, False
             self._finger_m = finger_from_gripper(gripper)
         way = joints - start
         # 1.5 times the mean speed is the top of a smooth step.
@@ -345,6 +339,7 @@ class XsArm:
             safety.check_torque_off_is_safe(self._monitor.newest().arm, SLEEP_JOINTS)
         for kind, name in (("group", ARM_GROUP), ("single", GRIPPER)):
             self._link.torque(kind, name, enable=False)
+        self._asleep = True
 
     # --- the watching thread -----------------------------------------------------------------------
 
@@ -358,6 +353,7 @@ class XsArm:
 
     def _on_tick(self) -> None:
         with self._lock:
+            self._monitor.tick()
             if not self._driving:
                 return
             if self._fault is None:

@@ -9,6 +9,8 @@ import tty
 from collections.abc import Generator
 from typing import Protocol
 
+from robots.errors import MotionRefused
+
 
 class Keyboard(Protocol):
     """What the operator presses."""
@@ -20,6 +22,22 @@ class Keyboard(Protocol):
     def ask(self, question: str) -> str:
         """Show a question and wait for a line."""
         ...
+
+
+def require_terminal(descriptor: int | None = None) -> None:
+    """Refuse a keyboard that cannot be one: without it nobody could stop the arm by a key, or agree to a motion.
+
+    Args:
+        descriptor: File descriptor to read from; by default standard input.
+
+    Raises:
+        MotionRefused: It is no terminal.
+    """
+    if not os.isatty(sys.stdin.fileno() if descriptor is None else descriptor):
+        raise MotionRefused(
+            "A real arm needs the keyboard of whoever watches it, and standard input is no terminal. Start the "
+            "program in a terminal (over ssh: ssh -t), not in the background or in a pipe."
+        )
 
 
 class Terminal:
@@ -63,7 +81,7 @@ class Terminal:
             if not byte:
                 raise KeyboardInterrupt("There is no operator: the terminal has ended.")
             line += byte
-        return line.decode(errors="replace").strip()
+        return line.decode(errors="replace").rstrip("\r\n")
 
     @contextlib.contextmanager
     def _single_keys(self) -> Generator[None, None, None]:

@@ -1,5 +1,8 @@
 """What is known of a moving arm, and everything that can be wrong with it, looked at fifty times a second."""
 
+import os
+import threading
+
 import numpy as np
 
 from robots import safety
@@ -10,12 +13,18 @@ from robots.safety import SafetyLimits
 from robots.xs.clock import Timer
 from robots.xs.feeds import ImageFeed, JointFeed, JointMessage, Joints
 from robots.xs.images import RawImage, View
-from robots.xs.link import XsLink, check_only_client
+from robots.xs.link import TICK_S, XsLink, check_only_client
 from robots.xs.operator import Operator
 from robots.xs.watch import FollowWatch, GripperWatch
 
 PEERS_CHECKS = 25
 """Checks between two looks for other clients."""
+LATE_TICK_S = 0.08
+"""A tick of the watch this late [s] is a sign that this computer has too much to do."""
+BUSY_LOAD = 3.0
+"""Programs that want a core, for each core that there is, from which messages come late."""
+LATE_SHOWN_S = 2.0
+"""How long a late tick is held against a fault [s]."""
 
 
 class Monitor:
@@ -47,6 +56,29 @@ class Monitor:
         """Why the messages since the last good one could not be trusted; None if there were none."""
         self.rejected_images: ArmFault | None = None
         self._checks = 0
+        self._ticked_s: float | None = None
+        self._late: tuple[float, float] | None = None  # when a tick was late, and by how much
+
+    def tick(self) -> None:
+        """Take note of when the watching thread runs; called at each of its ticks."""
+        now = self._timer.now()
+        if self._ticked_s is not None:
+            late = now - self._ticked_s - TICK_S
+            if late > LATE_TICK_S and (self._late is None or late >= self._late[1]):
+                self._late = (now, late)
+        self._ticked_s = now
+        if self._late is not None and now - self._late[0] > LATE_SHOWN_S:
+            self._late = None
+
+    def _cause(self) -> str:
+        """A sentence about a computer that has too much to do, to follow a message that is old; empty if it has not."""
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+        if self._late is None and load < BUSY_LOAD * cores:
+            return ""
+        late = (
+            "" if self._late is None else f"the watch over the arm ran {self._late[1]:.1f} s late, "
+        )
+        return f" This computer is too busy: {late}its load is {load:.1f} on {cores} cores. Stop other programs."
 
     def forget(self) -> None:
         """Start anew, before a motion."""
@@ -74,6 +106,31 @@ class Monitor:
             self.rejected_images = None
         except ArmFault as fault:
             self.rejected_images = fault
+
+    def await_messages(self, ready_s: float, *, camera: bool) -> None:
+        """Wait for a joint state and, if needed, an image from after this call: one under way shows what was before.
+
+        Needs no lock.
+
+        Raises:
+            ArmUnavailable: None came within `ready_s` [s].
+        """
+        limits, since = self._limits, self._timer.now()
+        while True:
+            now = self._timer.now()
+            passed = now - since
+            joints = self.joints.age_s(now) <= min(limits.joints_max_age_s, passed)
+            image = not camera or self.images.age_s(now) <= min(limits.image_max_age_s, passed)
+            if joints and image:
+                return
+            if passed > ready_s:
+                what = "images" if joints else "joint states"
+                why = self.rejected_images if joints else self.rejected_joints
+                raise ArmUnavailable(
+                    f"No {what} that can be used came within {ready_s:g} s. "
+                    f"{why or 'See whether the driver and the camera run.'}"
+                )
+            self._timer.wait(threading.Event(), now + TICK_S)
 
     def newest(self) -> Joints:
         """The newest joint state, however old.
@@ -150,10 +207,11 @@ class Monitor:
         reading, limits = self.reading(recording=recording), self._limits
         try:
             safety.check_reading(reading, limits)
-        except ArmFault:
+        except ArmFault as fault:
+            old_joints = reading.joints_age_s > limits.joints_max_age_s
+            old_image = reading.image_age_s > limits.image_max_age_s
+            if not (old_joints or old_image):
+                raise
             # Why the messages since then were rejected explains more than that there were no others.
-            if reading.joints_age_s > limits.joints_max_age_s and self.rejected_joints:
-                raise self.rejected_joints from None
-            if reading.image_age_s > limits.image_max_age_s and self.rejected_images:
-                raise self.rejected_images from None
-            raise
+            why = (self.rejected_joints if old_joints else self.rejected_images) or fault
+            raise ArmFault(f"{why}{self._cause()}") from fault

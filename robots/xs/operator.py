@@ -13,6 +13,10 @@ STOPPED = {
 }
 
 
+class OperatorEnds(KeyboardInterrupt):
+    """The operator ends the session, as Ctrl-C does."""
+
+
 class Operator:
     """The keys of a keyboard, read while the arm moves, and questions while it does not.
 
@@ -46,27 +50,35 @@ class Operator:
         self.level = None
 
     def check_end(self) -> None:
-        """Raise `KeyboardInterrupt`, once, if the operator has pressed `q`: as Ctrl-C does."""
+        """Raise `OperatorEnds`, once, if the operator has pressed `q`."""
         if self._wants_to_end:
             self._wants_to_end = False
-            raise KeyboardInterrupt("The operator ends the session.")
+            raise OperatorEnds("The operator ends the session.")
+
+    def end_later(self) -> None:
+        """Let the next `check_end` end the session."""
+        self._wants_to_end = True
 
     def ask(self, question: str) -> str:
-        """Ask and wait for a line.
+        """Ask and wait for a line. A space in it agrees to nothing: its key stops the arm.
 
         Raises:
-            KeyboardInterrupt: The answer is `q`, or there is nobody to answer.
+            OperatorEnds: The answer is `q`.
+            KeyboardInterrupt: There is nobody to answer.
         """
         answer = self._keyboard.ask(question)
+        while STOP in answer:
+            answer = self._keyboard.ask(f"Space stops the arm, so it stays where it is. {question}")
         if answer.lower() == QUIT:
-            raise KeyboardInterrupt("The operator ends the session.")
+            raise OperatorEnds("The operator ends the session.")
         return answer
 
     def confirm_motion(self, reason: str) -> None:
         """Wait until the operator agrees that a stopped arm may move again.
 
         Raises:
-            KeyboardInterrupt: They do not, or there is nobody to answer.
+            OperatorEnds: They do not.
+            KeyboardInterrupt: There is nobody to answer.
         """
         self.ask(
             f"The arm was stopped and holds. {reason}\n"
@@ -78,12 +90,13 @@ class Operator:
 
         An episode that is complete is not lost to `q`: the session ends with the next `check_end`.
         """
+        question = f"How far did it get with {task!r}? 1 no success .. 5 perfect, Enter for unknown (q to end):"
+        note = ""
         while self.level is None:
-            answer = self._keyboard.ask(
-                f"How far did it get with {task!r}? 1 no success .. 5 perfect, Enter for unknown (q to end):"
-            ).lower()
+            answer = self._keyboard.ask(f"{note}{question}").strip().lower()
             self._wants_to_end |= answer == QUIT
             if answer in ("", QUIT):
                 break
             self.level = LEVELS.get(answer)
+            note = f"{answer!r} is no rating. "
         return self.level

@@ -22,11 +22,13 @@ class AskRating(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarray]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         scene = getattr(self.env.unwrapped, "scene", None)
         if (terminated or truncated) and isinstance(scene, RealTable):
-            level = scene.rate()
-            reward = math.nan if level is None else float(level == 5)
-            info = {
-                **info,
-                "truth/level": math.nan if level is None else float(level),
-                "truth/success": reward,
-            }
+            info = {**info, **rating_info(scene.rate())}
+            reward = info["truth/success"]
         return observation, float(reward), terminated, truncated, info
+
+
+def rating_info(level: int | None) -> dict[str, float]:
+    """The entries of `info` about a rating 1..5; NaN for an unknown one."""
+    if level is None:
+        return {"truth/level": math.nan, "truth/success": math.nan}
+    return {"truth/level": float(level), "truth/success": float(level == 5)}

@@ -35,6 +35,8 @@ class RealTable:
         self.tasks = tasks
         self._script = [] if script is None else load_script(script)
         self._task = ""
+        self.rated = False
+        """Whether the operator has been asked about this episode."""
 
     def reset(self, rng: np.random.Generator, task: str, split: Split) -> None:
         """Have things put back, by the script or by hand; the arm is out of the way meanwhile.
@@ -57,7 +59,7 @@ class RealTable:
         if reason is not None:
             raise ArmFault(reason)
         self._operator.begin_episode()  # what was pressed before is about another one
-        self._task = task
+        self._task, self.rated = task, False
 
     def observe(self) -> None:
         """Look at the keyboard, without waiting.
@@ -76,10 +78,21 @@ class RealTable:
 
         With a scripted reset nobody is asked, since nobody may be there.
         """
+        self.rated = True
+        self._operator.poll()  # keys of just now
         if self._script:
             return self._operator.level
         self._arm.rest()
         return self._operator.ask_level(self._task)
+
+    @property
+    def rating(self) -> int | None:
+        """What the operator has said of this episode, 1..5; None for unknown."""
+        return self._operator.level
+
+    def end_before_next(self) -> None:
+        """End the session before the next episode: this one is complete."""
+        self._operator.end_later()
 
     def level(self, task: str) -> int:
         """The operator's rating of this episode, 1..5.

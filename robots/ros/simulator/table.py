@@ -29,11 +29,16 @@ class SimulatedTable:
 
         Raises:
             ArmUnavailable: There is no simulated driver, or one with another scene.
+            MotionRefused: The driver is that of a real arm.
         """
         self._arm.rest()  # the arm is put to its start at once, which is no motion to watch
         self._arm.connect()
         request = ResetScene.Request(task=task, seed=seed_of(rng), look=split)
-        answer = self._arm.link.call(ResetScene, RESET_SERVICE, request)
+        try:
+            answer = self._arm.link.call(ResetScene, RESET_SERVICE, request)
+        except ArmUnavailable:
+            self._arm.check_peers()  # a real arm has no such service, and says more
+            raise
         if not answer.success:
             raise ArmUnavailable(
                 f"The simulated driver has no scene for {task!r}: {answer.message} "
