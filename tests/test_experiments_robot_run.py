@@ -84,7 +84,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     DiffusionPolicy(TINY).save(folder)
     dsrl = DsrlConfig(
         warm_up_episodes=1, warm_up_updates=1, updates_per_chunk=1, batch=4, width=8, layers=1,
-        validation_episodes=1, significance=1.0, save_every=1, clock=STEPS,
+        validation_episodes=1, significance=1.0, save_every=1, time_feature_steps=STEPS,
     )  # fmt: skip
     return ExperimentConfig(
         "wave", "robots:WidowXToyOnTowelRos-v0", folder, "constant",

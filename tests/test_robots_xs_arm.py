@@ -441,9 +441,9 @@ def starve(driver: FakeDriver, for_s: float) -> None:
 
 def test_a_computer_that_is_too_busy_is_named_as_the_cause() -> None:
     arm, driver = driving()
-    driver.at(0.15, lambda: starve(driver, 0.3))
+    driver.at(0.15, lambda: starve(driver, 0.2))
     arm.move(NEUTRAL_JOINTS, 1.0)
-    with pytest.raises(ArmFault, match=r"too busy: the watch over the arm ran 0\.3 s late.*load"):
+    with pytest.raises(ArmFault, match=r"too busy: the watch over the arm ran 0\.2 s late.*load"):
         arm.move(NEUTRAL_JOINTS, 1.0)
 
 
