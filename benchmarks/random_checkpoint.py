@@ -7,7 +7,6 @@ nothing can be fetched. The tokenizer is the real one of Qwen3, from the package
 import base64
 import itertools
 import json
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from reward_models.protocol.frames import ROBOREWARD_PROTOCOL, SampledClip
 from reward_models.protocol.inputs import InputBuilder, move
 from reward_models.protocol.prompt import ANSWER_PREFIX, DIGITS
 from reward_models.protocol.tokens import PromptTokenizer
+from reward_models.qwen3vl.shapes import PUBLISHED_SHAPES, RESERVED_IDS, Shape, shape_config
 
 # Reserved tokens of Qwen3 and Qwen3-VL, in the order of their ids from 151643 on.
 RESERVED = (
@@ -75,43 +75,9 @@ CALIBRATION_TASKS = (
 )
 LIVELINESS = 25.0
 """Factor on fresh weights: at their usual size an answer hardly depends on what a model sees."""
-VOCABULARY = 151_936
-"""Rows of the embedding, more than there are tokens."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a Qwen3-VL."""
-
-    width: int
-    """Width of the language model."""
-    depth: int
-    """Layers of the language model."""
-    expanded: int
-    """Width of its feed-forward layers."""
-    heads: int
-    """Attention heads."""
-    key_heads: int
-    """Heads of keys and values."""
-    head: int
-    """Width of a head."""
-    vision_width: int
-    """Width of the vision tower."""
-    vision_depth: int
-    """Layers of the vision tower."""
-    vision_expanded: int
-    """Width of its feed-forward layers."""
-    vision_heads: int
-    """Attention heads of the vision tower."""
-    taps: tuple[int, ...]
-    """Layers of the tower whose output goes into the first layers of the language model too."""
-    tied: bool
-    """Whether the output shares the embedding's weights."""
-
 
 SHAPES = {
-    "8b": Shape(4096, 36, 12_288, 32, 8, 128, 1152, 27, 4304, 16, (8, 16, 24), tied=False),
-    "4b": Shape(2560, 36, 9728, 32, 8, 128, 1024, 24, 4096, 16, (5, 11, 17), tied=True),
+    **PUBLISHED_SHAPES,
     "mid": Shape(384, 8, 1152, 6, 2, 64, 384, 8, 1536, 6, (2, 4, 6), tied=False),
     "tiny": Shape(32, 2, 64, 2, 1, 16, 32, 2, 64, 2, (0,), tied=False),
 }
@@ -120,42 +86,8 @@ SHAPES = {
 
 def build_config(shape: Shape, tokenizer: Qwen2Tokenizer) -> Qwen3VLConfig:
     """Describe a Qwen3-VL of this shape with the published vocabulary."""
-    ids = tokenizer.convert_tokens_to_ids
-    side = shape.head // 2 * 5 // 16
-    return Qwen3VLConfig(
-        text_config={
-            "hidden_size": shape.width,
-            "intermediate_size": shape.expanded,
-            "num_hidden_layers": shape.depth,
-            "num_attention_heads": shape.heads,
-            "num_key_value_heads": shape.key_heads,
-            "head_dim": shape.head,
-            "vocab_size": VOCABULARY,
-            "max_position_embeddings": 262_144,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 5_000_000.0,
-                "mrope_section": [shape.head // 2 - 2 * side, side, side],
-                "mrope_interleaved": True,
-            },
-            "eos_token_id": ids("<|im_end|>"),
-            "pad_token_id": ids("<|endoftext|>"),
-            "tie_word_embeddings": shape.tied,
-        },
-        vision_config={
-            "depth": shape.vision_depth,
-            "hidden_size": shape.vision_width,
-            "intermediate_size": shape.vision_expanded,
-            "num_heads": shape.vision_heads,
-            "out_hidden_size": shape.width,
-            "num_position_embeddings": 2304,
-            "deepstack_visual_indexes": list(shape.taps),
-        },
-        image_token_id=ids("<|image_pad|>"),
-        video_token_id=ids("<|video_pad|>"),
-        vision_start_token_id=ids("<|vision_start|>"),
-        vision_end_token_id=ids("<|vision_end|>"),
-        tie_word_embeddings=shape.tied,
+    return shape_config(
+        shape, {token: tokenizer.convert_tokens_to_ids(token) for token in RESERVED_IDS}
     )
 
 

@@ -133,9 +133,10 @@ ROOMS = {
         "labeling": {"protocol", "net", "video", "data", "serving"},
         "scoring": {"protocol", "video", "data"},
         "bench": {"protocol", "data"},
-        "nano": {"protocol", "qwen3vl", "data", "bench"},
+        "training": {"protocol", "video", "qwen3vl", "data", "bench"},
+        "nano": {"protocol", "qwen3vl", "data", "bench", "training"},
         "lerobot_plugin": {"protocol", "video", "data", "scoring"},
-        "commands": {"protocol", "qwen3vl", "nano", "scoring", "serving", "bench"},
+        "commands": {"protocol", "qwen3vl", "nano", "scoring", "serving", "bench", "training"},
     },
     "robots": {
         "sim": set(),

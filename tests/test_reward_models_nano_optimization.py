@@ -11,12 +11,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from reward_models.nano.config import TowerConfig, TrainConfig
-from reward_models.nano.optimization import TrainingFailure, optimize
-from reward_models.nano.training_state import (
-    load_state,
-    save_state,
-    saved_validation_macro_mae,
-)
+from reward_models.nano.optimization import optimize
+from reward_models.nano.training_state import load_state, save_state
+from reward_models.training.errors import TrainingFailure
 from roboreward_gym.errors import InvalidSetting, WeightsError
 
 STEADY = TowerConfig(steps=2, learning_rate=0.1, warmup=0, weight_decay=0.0)
@@ -32,9 +29,7 @@ class Scalars(nn.Module):
 
 
 def config(out: Path, **changes: object) -> TrainConfig:
-    settings = TrainConfig(
-        data=(), out=out, checkpoint_every=1, validate_every=1, validation_examples=1
-    )
+    settings = TrainConfig(data=(), out=out, checkpoint_every=1, validation_examples=1)
     return dataclasses.replace(settings, **changes)
 
 
@@ -49,7 +44,7 @@ def test_gradients_are_clipped_to_norm_one(tmp_path: Path) -> None:
         lambda: 30 * module.matrix.sum() + 40 * module.bias.sum(),
         lambda: 0.6 * module.matrix.sum() + 0 * module.bias.sum(),
     ]
-    optimize(config(tmp_path), "tower", STEADY, {"m": module}, lambda step: (losses[step](), {}))
+    optimize(config(tmp_path, tower=STEADY), {"m": module}, lambda step: (losses[step](), {}))
     moments = load_file(tmp_path / "tower.safetensors")
     # First moments after two steps: 0.9 * 0.1 * first + 0.1 * second.
     assert moments["optimizer/0/exp_avg"].item() == pytest.approx(0.09 * 0.6 + 0.1 * 0.6)
@@ -60,7 +55,7 @@ def test_only_matrices_decay(tmp_path: Path) -> None:
     module = Scalars()
     schedule = dataclasses.replace(STEADY, steps=1, weight_decay=0.5)
     loss = lambda step: (0 * module.matrix.sum() + 0 * module.bias.sum(), {})  # noqa: E731
-    optimize(config(tmp_path), "tower", schedule, {"m": module}, loss)
+    optimize(config(tmp_path, tower=schedule), {"m": module}, loss)
     assert module.matrix.item() == pytest.approx(1 - 0.1 * 0.5)  # learning rate times decay
     assert module.bias.item() == 1.0
 
@@ -68,7 +63,7 @@ def test_only_matrices_decay(tmp_path: Path) -> None:
 def test_the_learning_rate_rises_linearly_and_falls_along_a_cosine(tmp_path: Path) -> None:
     module = Scalars()
     schedule = TowerConfig(steps=12, warmup=4, learning_rate=1.0)
-    optimize(config(tmp_path), "tower", schedule, {"m": module}, lambda _: (module.bias.sum(), {}))
+    optimize(config(tmp_path, tower=schedule), {"m": module}, lambda _: (module.bias.sum(), {}))
     rates = [row["learning_rate"] for row in rows(tmp_path)]
     cosine = [0.5 * (1 + math.cos(math.pi * i / 8)) for i in range(8)]
     assert rates == pytest.approx([0.0, 0.25, 0.5, 0.75, *cosine])
@@ -77,7 +72,7 @@ def test_the_learning_rate_rises_linearly_and_falls_along_a_cosine(tmp_path: Pat
 def test_the_learning_rate_is_that_of_the_step(tmp_path: Path) -> None:
     module = Scalars()
     schedule = TowerConfig(steps=4, warmup=2, learning_rate=0.1, weight_decay=0.0)
-    optimize(config(tmp_path), "tower", schedule, {"m": module}, lambda _: (module.bias.sum(), {}))
+    optimize(config(tmp_path, tower=schedule), {"m": module}, lambda _: (module.bias.sum(), {}))
     # With a constant gradient each step of Adam is as long as the learning rate: 0, 0.05, 0.1, 0.05.
     assert module.bias.item() == pytest.approx(1 - 0.2, abs=1e-4)
 
@@ -88,7 +83,7 @@ def test_a_resumed_stage_goes_on_with_rate_moments_and_rows(tmp_path: Path) -> N
     for name, stops in (("whole", []), ("stopped", [1, 4])):
         out = tmp_path / name
         out.mkdir()
-        settings = config(out, checkpoint_every=2)
+        settings = config(out, checkpoint_every=2, tower=schedule)
         for stop in [*stops, None]:
             module = Scalars()
 
@@ -100,7 +95,7 @@ def test_a_resumed_stage_goes_on_with_rate_moments_and_rows(tmp_path: Path) -> N
                 return (step + 1) * module.matrix.sum() ** 2 + module.bias.sum() ** 2, {}
 
             try:
-                optimize(settings, "tower", schedule, {"m": module}, loss_at)
+                optimize(settings, {"m": module}, loss_at)
             except KeyboardInterrupt:
                 continue
             results[name] = (module.matrix.item(), module.bias.item())
@@ -109,61 +104,23 @@ def test_a_resumed_stage_goes_on_with_rate_moments_and_rows(tmp_path: Path) -> N
     assert logged[0] == logged[1]
 
 
-def test_rows_of_the_other_stage_stay(tmp_path: Path) -> None:
-    module = Scalars()
-    for stage in ("tower", "language"):
-        optimize(config(tmp_path), stage, STEADY, {"m": module}, lambda _: (module.bias.sum(), {}))
-    assert [row["stage"] for row in rows(tmp_path)] == ["tower"] * 2 + ["language"] * 2
-
-
-def test_the_lowest_validation_error_is_kept_and_the_first_of_equal_ones(tmp_path: Path) -> None:
-    module = Scalars()
-    errors = iter([2.0, 1.0, 1.0, 1.5])
-    schedule = dataclasses.replace(STEADY, steps=4)
-    optimize(
-        config(tmp_path),
-        "language",
-        schedule,
-        {"m": module},
-        lambda _: (module.bias.sum(), {}),
-        lambda: {"validation_macro_mae": next(errors)},
-    )
-    best = tmp_path / "language-best.safetensors"
-    assert load_state(best, {"m": module}) == 2
-    assert saved_validation_macro_mae(best) == 1.0
-
-
-def test_without_validation_there_is_no_best(tmp_path: Path) -> None:
-    module = Scalars()
-    optimize(config(tmp_path), "tower", STEADY, {"m": module}, lambda _: (module.bias.sum(), {}))
-    assert not (tmp_path / "tower-best.safetensors").exists()
-
-
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path: Path, bad: float) -> None:
     module = Scalars()
     losses = [1.0, bad]
     with pytest.raises(TrainingFailure, match=r"step 1 of the tower stage.*--tower\.learning-rate"):
         optimize(
-            config(tmp_path), "tower", STEADY, {"m": module},
+            config(tmp_path, tower=STEADY), {"m": module},
             lambda step: (losses[step] * module.bias.sum(), {}),
         )  # fmt: skip
     assert load_state(tmp_path / "tower.safetensors", {"m": module}) == 1
     assert math.isfinite(module.bias.item())
 
 
-@pytest.mark.parametrize(
-    "name", ["checkpoint_every", "validate_every", "validation_examples", "threads"]
-)
+@pytest.mark.parametrize("name", ["checkpoint_every", "validation_examples", "threads"])
 def test_a_setting_below_one_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidSetting, match=name):
         config(tmp_path, **{name: 0})
-
-
-def test_best_weights_without_their_error_are_refused(tmp_path: Path) -> None:
-    save_state(tmp_path / "state.safetensors", 3, {"m": Scalars()})
-    with pytest.raises(WeightsError, match="no validation error"):
-        saved_validation_macro_mae(tmp_path / "state.safetensors")
 
 
 def test_state_survives_the_disk(tmp_path: Path) -> None:

@@ -10,24 +10,32 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Qwen3VLForConditionalGeneration
 
 from reward_models.bench.measure import measure
 from reward_models.data.reward_data import InvalidData, RewardData
-from reward_models.nano import stages
-from reward_models.nano.config import LanguageConfig, TowerConfig, TrainConfig
+from reward_models.nano.config import LANGUAGE, QuestionConfig, TowerConfig, TrainConfig
 from reward_models.nano.model import build_config, build_model, build_processor, save
 from reward_models.nano.questions import vocabulary
-from reward_models.nano.stages import train, validation_examples
+from reward_models.nano.stages import train
 from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.nano.tower import make_head
 from reward_models.qwen3vl.loading import load_model
 from reward_models.qwen3vl.roboreward import RoboReward
+from reward_models.training.config import LossConfig, SftConfig
+from reward_models.training.data import choose_validation
+from reward_models.training.trainer import RewardTrainer
 from roboreward_gym.errors import InvalidSetting, WeightsError
 from tests.reward_folder import write_reward_folder
 from tests.tiny_vlm import TINY, enliven, random_clip
 
-FROZEN = LanguageConfig(steps=1, batch_size=2, learning_rate=0.0, warmup=0)
+
+def language(**changes: Any) -> SftConfig:
+    """Settings of a short language stage."""
+    short = {"steps": 4, "batch_size": 3, "warmup": 2, "validate_every": 2, "log_every": 1}
+    return dataclasses.replace(LANGUAGE, **(short | changes))
+
+
+FROZEN = language(steps=1, batch_size=2, learning_rate=0.0, warmup=0)
 """One step that changes nothing, so that what comes out is what training began with."""
 
 
@@ -46,20 +54,22 @@ def config_for(folders: tuple[Path, ...], out: Path, **changes: object) -> Train
         out=out,
         size=TINY,
         tower=TowerConfig(steps=4, batch_size=2, warmup=2, shift_px=2),
-        language=LanguageConfig(steps=4, batch_size=3, warmup=2),
+        language=language(),
         threads=1,
         checkpoint_every=2,
-        validate_every=2,
         validation_examples=4,
     )
     return dataclasses.replace(config, **changes)
 
 
-ROWS = [("tower", 2), ("tower", 4), ("language", 2), ("language", 4)]
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def rows_of(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+def curve(out: Path) -> list[tuple[int, float]]:
+    """Steps and losses of the language stage."""
+    rows = rows_of(out / "language")
+    return [(row["step"], row["loss"]) for row in rows if "loss" in row]
 
 
 @pytest.fixture(scope="module")
@@ -72,31 +82,32 @@ def run(folders: tuple[Path, ...], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_run_leaves_a_checkpoint_that_scores(run: Path) -> None:
     score = RoboReward(run / "model", off_format_limit=1.0).score([random_clip(9)])[0]
     assert score.level in (1, 2, 3, 4, 5)
-    rows = rows_of(run)
-    assert [(row["stage"], row["step"]) for row in rows] == ROWS
-    assert rows[-1]["validation_macro_mae"] >= 0
+    assert [row["step"] for row in rows_of(run)] == [2, 4]
+    assert [step for step, _ in curve(run)] == [1, 2, 3, 4]
+    validations = [row for row in rows_of(run / "language") if "eval_macro_mae" in row]
+    assert [row["step"] for row in validations] == [2, 4]
 
 
 def test_the_language_stage_leaves_the_tower_alone(run: Path) -> None:
     before, after = (load_file(run / part / "model.safetensors") for part in ("base", "model"))
-    visual = [name for name in before if "visual" in name]
-    assert visual
-    assert all(torch.equal(before[name], after[name]) for name in visual)
-    assert any(
-        not torch.equal(before[name], after[name]) for name in before if "visual" not in name
-    )
+    tower = [name for name in before if "visual" in name and "merger" not in name]
+    assert tower
+    assert all(torch.equal(before[name], after[name]) for name in tower)
+    for part in ("language_model", "visual.merger"):
+        names = [name for name in before if part in name]
+        assert any(not torch.equal(before[name], after[name]) for name in names), part
 
 
 def stop_language_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the language stage be interrupted when it asks for the questions of a step."""
-    draw = stages.QuestionSampler.draw
+    """Let the language stage be interrupted when it computes the loss of a step, counted from 0."""
+    compute = RewardTrainer.compute_loss
 
-    def interrupted(self: stages.QuestionSampler, asked: int) -> object:
-        if asked == step:
+    def interrupted(self: RewardTrainer, *args: Any, **kwargs: Any) -> Any:
+        if self.model.training and self.state.global_step == step:
             raise KeyboardInterrupt
-        return draw(self, asked)
+        return compute(self, *args, **kwargs)
 
-    monkeypatch.setattr(stages.QuestionSampler, "draw", interrupted)
+    monkeypatch.setattr(RewardTrainer, "compute_loss", interrupted)
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -114,21 +125,21 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_rows(
     assert not (tmp_path / "run" / "model").exists()
     monkeypatch.undo()
     train(config)
-    for name in ("model/model.safetensors", "language-best.safetensors"):
-        a, b = (load_file(folder / name) for folder in (run, tmp_path / "run"))
-        assert all(torch.equal(a[key], b[key]) for key in a)
+    a, b = (load_file(f / "model/model.safetensors") for f in (run, tmp_path / "run"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
     assert (run / "selected.json").read_text() == (tmp_path / "run/selected.json").read_text()
-    assert [(row["stage"], row["step"]) for row in rows_of(tmp_path / "run")] == ROWS
+    assert curve(tmp_path / "run") == curve(run)
 
 
 def test_another_run_can_lend_its_tower(
     run: Path, folders: tuple[Path, ...], tmp_path: Path
 ) -> None:
-    language = LanguageConfig(steps=2, batch_size=2, negatives=False)
     out = tmp_path / "no-negatives"
-    train(config_for(folders, out, tower_from=run, language=language))
+    asked = QuestionConfig(negatives=False)
+    train(config_for(folders, out, tower_from=run, language=language(steps=2), questions=asked))
     lent, used = (load_file(f / "model.safetensors") for f in (run / "base", out / "model"))
-    assert all(torch.equal(lent[name], used[name]) for name in lent if "visual" in name)
+    tower = [name for name in lent if "visual" in name and "merger" not in name]
+    assert all(torch.equal(lent[name], used[name]) for name in tower)
     assert not (out / "base").exists()
 
 
@@ -141,9 +152,7 @@ def test_data_without_validation_is_enough(
     folders: tuple[Path, ...], tmp_path: Path, run: Path
 ) -> None:
     out = tmp_path / "run"
-    train(
-        config_for(folders[:1], out, tower_from=run, language=LanguageConfig(steps=1, batch_size=2))
-    )
+    train(config_for(folders[:1], out, tower_from=run, language=language(steps=1)))
     assert (out / "model" / "config.json").is_file()
     selected = json.loads((out / "selected.json").read_text())
     assert selected == {"step": 1, "steps": 1, "validation_macro_mae": None}
@@ -170,9 +179,9 @@ def test_validation_measures_the_weights_on_the_pixels_of_the_validation_split(
     scores = model.score([validation.clip(e.clip, e.task) for e in validation.examples])
     assert len({s.level for s in scores}) > 1, "a constant would not tell one split from another"
     measured = measure(model, validation)
-    (row,) = [row for row in rows_of(out) if row["stage"] == "language"]
+    (row,) = [row for row in rows_of(out / "language") if "eval_macro_mae" in row]
     for name in ("macro_mae", "level_macro_mae", "false_positive_rate"):
-        assert row[f"validation_{name}"] == pytest.approx(measured[name]), name
+        assert row[f"eval_{name}"] == pytest.approx(measured[name]), name
 
 
 def test_validation_looks_at_every_kind_whatever_the_length_of_the_training(tmp_path: Path) -> None:
@@ -180,59 +189,19 @@ def test_validation_looks_at_every_kind_whatever_the_length_of_the_training(tmp_
     folder = write_reward_folder(tmp_path / "val", 60, split="validation", size=(32, 64))
     data = RewardData.open([folder], "validation")
     for count in (24, 30, 60):
-        chosen = validation_examples(data, count)
+        chosen = choose_validation(data.subsets, count)
         kinds = Counter(data.subsets[i] for i in chosen)
         assert len(chosen) == count
         assert set(kinds) == set(data.subsets)
         assert kinds["toy-counterfactual"] >= count // 3
-    np.testing.assert_array_equal(validation_examples(data, 24), validation_examples(data, 24))
+    again = choose_validation(data.subsets, 24)
+    np.testing.assert_array_equal(choose_validation(data.subsets, 24), again)
 
 
 def test_too_few_validation_examples_are_refused(folders: tuple[Path, ...]) -> None:
     data = RewardData.open(folders, "validation")
     with pytest.raises(InvalidSetting, match=r"validation_examples is 1.*Choose \d or more"):
-        validation_examples(data, 1)
-
-
-def test_the_best_weights_by_validation_become_the_model(
-    run: Path, folders: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    errors = iter([1.5, 1.0, 1.25])
-    seen = {}
-
-    def measured(model: Qwen3VLForConditionalGeneration, *_: object) -> dict[str, float]:
-        error = next(errors)
-        seen[error] = model.lm_head.weight.detach().half()
-        return {"validation_macro_mae": error}
-
-    monkeypatch.setattr(stages, "validation_numbers", measured)
-    out = tmp_path / "run"
-    language = LanguageConfig(steps=6, batch_size=2, warmup=1)
-    train(config_for(folders, out, tower_from=run, language=language))
-    model = Qwen3VLForConditionalGeneration.from_pretrained(out / "model", dtype=torch.float16)
-    assert torch.equal(model.lm_head.weight, seen[1.0])
-    assert not torch.equal(model.lm_head.weight, seen[1.25])
-    selected = json.loads((out / "selected.json").read_text())
-    assert selected == {"step": 4, "steps": 6, "validation_macro_mae": 1.0}
-
-
-def test_a_resumed_run_remembers_the_best_weights_of_before(
-    run: Path, folders: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    errors = [1.0, 1.5, 1.25]
-    monkeypatch.setattr(
-        stages, "validation_numbers", lambda *_: {"validation_macro_mae": errors.pop(0)}
-    )
-    out = tmp_path / "run"
-    language = LanguageConfig(steps=6, batch_size=2, warmup=1)
-    config = config_for(folders, out, tower_from=run, language=language)
-    with monkeypatch.context() as patch:
-        stop_language_at(3, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train(config)
-    train(config)
-    selected = json.loads((out / "selected.json").read_text())
-    assert selected == {"step": 2, "steps": 6, "validation_macro_mae": 1.0}
+        choose_validation(data.subsets, 1)
 
 
 def test_splits_that_share_seeds_are_not_trained_on(
@@ -265,14 +234,17 @@ def test_a_tower_stage_begins_with_the_weights_it_is_given(
 def test_a_language_stage_begins_with_the_weights_it_is_given(
     run: Path, folders: tuple[Path, ...], tmp_path: Path
 ) -> None:
-    out, init = tmp_path / "run", run / "language-best.safetensors"
+    out, init = tmp_path / "run", run / "model"
     train(config_for(folders, out, tower_from=run, language=FROZEN, language_init=init))
-    given = load_file(init)
-    base, began = (load_file(f / "model.safetensors") for f in (run / "base", out / "model"))
-    language = [name for name in base if "language_model" in name]
-    assert language
-    assert all(torch.equal(given[f"language/{name}"].half(), began[name]) for name in language)
-    assert any(not torch.equal(base[name], began[name]) for name in language)
+    given, base, began = (
+        load_file(f / "model.safetensors") for f in (init, run / "base", out / "model")
+    )
+    names = [name for name in base if "language_model" in name]
+    assert names
+    assert all(torch.equal(given[name], began[name]) for name in names)
+    assert any(not torch.equal(base[name], began[name]) for name in names)
+    visual = [name for name in base if "visual" in name]
+    assert all(torch.equal(base[name], began[name]) for name in visual)
 
 
 @pytest.mark.parametrize(
@@ -295,17 +267,12 @@ def test_every_kind_of_answer_trains_the_model_by_its_weight(
     changes: bool,
 ) -> None:
     describe, locate = shares
-    language = LanguageConfig(
-        steps=2,
-        batch_size=4,
-        warmup=0,
-        weight_decay=0.0,
-        text_weight=text_weight,
-        describe_share=describe,
-        locate_share=locate,
+    settings = language(
+        steps=2, batch_size=4, warmup=0, weight_decay=0.0, loss=LossConfig(text=text_weight)
     )
+    asked = QuestionConfig(describe_share=describe, locate_share=locate)
     out = tmp_path / "run"
-    train(config_for(folders[:1], out, tower_from=run, language=language))
+    train(config_for(folders[:1], out, tower_from=run, language=settings, questions=asked))
     before, after = (load_file(f / "model.safetensors") for f in (run / "base", out / "model"))
     same = all(torch.equal(before[name], after[name]) for name in before)
     assert same == (not changes)
@@ -333,9 +300,9 @@ def test_the_seed_decides_the_first_weights(folders: tuple[Path, ...], tmp_path:
 def test_the_seed_decides_the_questions(
     run: Path, folders: tuple[Path, ...], tmp_path: Path
 ) -> None:
-    language = LanguageConfig(steps=2, batch_size=3, warmup=0)
+    settings = language(steps=2, batch_size=3, warmup=0)
     first, again, other = weights_by_seed(
-        tmp_path, "model", folders=folders[:1], tower_from=run, language=language
+        tmp_path, "model", folders=folders[:1], tower_from=run, language=settings
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)

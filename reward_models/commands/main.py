@@ -59,7 +59,11 @@ COMMANDS = {
         "Compare people's ratings with one another and with reward models.",
         extra="label",
     ),
-    "train": Command("reward_models.nano.train", "Train roboreward-nano."),
+    "train": Command(
+        "reward_models.commands.train",
+        "Fine-tune a Qwen3-VL (nano, 4B, 8B) on reward data.",
+        extra="train",
+    ),
 }
 
 

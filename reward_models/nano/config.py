@@ -4,10 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from reward_models.training.config import SftConfig
 from roboreward_gym.errors import InvalidSetting
-
-SELECTED = "selected.json"
-"""File of a run that says which step `OUT/model` is, and by which validation error it was chosen."""
 
 
 @dataclass(frozen=True)
@@ -31,25 +29,19 @@ class NanoSize:
 
 
 @dataclass(frozen=True)
-class StageConfig:
-    """How a stage is optimised; the defaults are those of the vision tower."""
+class TowerConfig:
+    """How the vision tower is trained."""
 
     steps: int = 2_500
     """Optimizer steps."""
     batch_size: int = 32
-    """Pairs of frames (tower) or questions (language model) in a step."""
+    """Pairs of frames in a step."""
     learning_rate: float = 1e-3
     """Peak learning rate; falls to zero along a cosine."""
     warmup: int = 50
     """Steps of linear warm-up."""
     weight_decay: float = 0.02
     """Weight decay of AdamW, for matrices only."""
-
-
-@dataclass(frozen=True)
-class TowerConfig(StageConfig):
-    """How the vision tower is trained."""
-
     positive_weight: float = 3.0
     """Weight of the few tokens with a landmark in the presence loss."""
     colour_jitter: float = 0.2
@@ -59,27 +51,35 @@ class TowerConfig(StageConfig):
 
 
 @dataclass(frozen=True)
-class LanguageConfig(StageConfig):
-    """How the language model is trained."""
+class QuestionConfig:
+    """What the language model is asked."""
 
-    learning_rate: float = 8e-4
-    """Peak learning rate; falls to zero along a cosine."""
-    warmup: int = 100
-    """Steps of linear warm-up."""
-    weight_decay: float = 0.05
-    """Weight decay of AdamW, for matrices only."""
     describe_share: tuple[float, float] = (0.3, 0.05)
     """Share of the questions that ask for a description: at the start, and from half-way on."""
     locate_share: tuple[float, float] = (0.4, 0.05)
     """Share of the questions that ask for locations, likewise."""
     located: int = 3
     """Landmarks in one question for locations."""
-    text_weight: float = 0.5
-    """Weight of the loss of words against that of the digit of a score."""
     balance: float = 0.5
     """0 draws examples as they are, 1 makes every (scene, kind, level) equally frequent."""
     negatives: bool = True
     """Train on failures and counterfactuals too; off, for the ablation: on successes with their own task only."""
+
+
+LANGUAGE = SftConfig(
+    steps=2_500,
+    batch_size=32,
+    accumulation=1,
+    learning_rate=8e-4,
+    warmup=100,
+    order="given",
+    precision="float32",
+    gradient_checkpointing=False,
+    device="cpu",
+    validate_every=250,
+    validation_batch_size=64,
+)
+"""How nano's language model and projector are trained, from a random start and in an hour."""
 
 
 @dataclass(frozen=True)
@@ -97,25 +97,29 @@ class TrainConfig:
     tower_init: Path | None = None
     """State of an earlier tower stage (`tower.safetensors`) whose weights this one begins with."""
     language_init: Path | None = None
-    """State of an earlier language stage (`language-best.safetensors`) whose weights this one begins with."""
+    """Model folder of an earlier run whose language model this one begins with."""
     size: NanoSize = field(default_factory=NanoSize)
     """Width and depth."""
     tower: TowerConfig = field(default_factory=TowerConfig)
     """First stage."""
-    language: LanguageConfig = field(default_factory=LanguageConfig)
-    """Second stage."""
+    language: SftConfig = field(default_factory=lambda: LANGUAGE)
+    """Second stage, by the trainer of `roboreward train`; its seed, order and number of threads are those of the run."""
+    questions: QuestionConfig = field(default_factory=QuestionConfig)
+    """What the second stage asks."""
     seed: int = 0
     """Seed of weights and batches."""
     threads: int = 2
     """CPU threads."""
     checkpoint_every: int = 250
-    """Steps between checkpoints."""
-    validate_every: int = 250
-    """Steps between validations; the weights with the lowest validation macro MAE are kept."""
+    """Steps of the first stage between checkpoints."""
     validation_examples: int = 600
     """Examples of the validation split: always the same ones, as many of every subset (scene and kind)."""
 
     def __post_init__(self) -> None:
-        for name in ("checkpoint_every", "validate_every", "validation_examples", "threads"):
+        for name in ("checkpoint_every", "validation_examples", "threads"):
             if getattr(self, name) < 1:
                 raise InvalidSetting(f"{name} is {getattr(self, name)}. Choose 1 or more.")
+        if self.language.steps is None:
+            raise InvalidSetting(
+                "Questions are drawn without end, so there are no epochs. Say how many steps: --language.steps."
+            )

@@ -5,13 +5,14 @@ which teach the model to find in the video what the words mean.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
 from reward_models.data.reward_data import Example, RewardData
-from reward_models.nano.config import LanguageConfig
-from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt
+from reward_models.nano.config import QuestionConfig
+from reward_models.protocol.tokens import TURN_END
+from reward_models.training.questions import Question, score_question
 from roboreward_gym.types import LEVELS
 
 DESCRIBE = "Describe the final state."
@@ -22,53 +23,81 @@ GRID_CELLS = 40
 DESCRIPTION, LOCATION, SCORE = range(3)
 
 
-@dataclass(frozen=True)
-class Question:
-    """One question about one clip, with the answer it should get."""
+class QuestionSampler(Sequence[Question]):
+    """Draws the questions of all steps; the same seed and place give the same question.
 
-    clip: int
-    text: str
-    answer: str
-    is_score: bool
-
-
-class QuestionSampler:
-    """Draws the questions of each step; the same seed and step give the same questions."""
+    Args:
+        data: Clips and examples.
+        config: What is asked.
+        steps: Optimizer steps.
+        per_step: Questions in a step.
+        seed: Seed of the draws.
+    """
 
     def __init__(
-        self, data: RewardData, config: LanguageConfig, end_of_turn: str, seed: int
+        self, data: RewardData, config: QuestionConfig, *, steps: int, per_step: int, seed: int
     ) -> None:
-        self._data, self._config, self._end, self._seed = data, config, end_of_turn, seed
-        self._examples = [e for e in data.examples if config.negatives or is_success(e)]
-        self._probabilities = balanced_probabilities(data, self._examples, config.balance)
-        self._clips = np.unique([e.clip for e in self._examples])
+        self._data, self._config, self._seed = data, config, seed
+        self._steps, self._per_step = steps, per_step
+        numbered = enumerate(data.examples)
+        self._examples = [(i, e) for i, e in numbered if config.negatives or is_success(e)]
+        examples = [example for _, example in self._examples]
+        self._probabilities = balanced_probabilities(data, examples, config.balance)
+        self._clips = np.unique([example.clip for example in examples])
+        self._drawn: tuple[int, list[Question]] = (-1, [])
+
+    def __len__(self) -> int:
+        """Questions of all steps."""
+        return self._steps * self._per_step
+
+    @overload
+    def __getitem__(self, place: int) -> Question: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Question]: ...
+    def __getitem__(self, place: int | slice) -> Question | list[Question]:
+        """Return the question at a place."""
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        step, within = divmod(place, self._per_step)
+        if self._drawn[0] != step:  # places are asked for one after the other
+            self._drawn = (step, self.draw(step))
+        return self._drawn[1][within]
 
     def draw(self, step: int) -> list[Question]:
         """Return the questions of one step."""
         config = self._config
         rng = np.random.default_rng((self._seed, step))
         # Both shares go from their first to their second value in the first half of the steps.
-        progress = min(1.0, 2 * step / config.steps)
+        progress = min(1.0, 2 * step / self._steps)
         describe, locate = (
             first + (second - first) * progress
             for first, second in (config.describe_share, config.locate_share)
         )
-        kinds = rng.choice(3, size=config.batch_size, p=(describe, locate, 1 - describe - locate))
-        drawn = rng.choice(len(self._examples), size=config.batch_size, p=self._probabilities)
-        clips = rng.choice(self._clips, size=config.batch_size)
+        size = self._per_step
+        kinds = rng.choice(3, size=size, p=(describe, locate, 1 - describe - locate))
+        drawn = rng.choice(len(self._examples), size=size, p=self._probabilities)
+        clips = rng.choice(self._clips, size=size)
         questions = []
         for kind, example, clip in zip(kinds, drawn, clips, strict=True):
             if kind == SCORE:
-                questions.append(score_question(self._examples[example], self._end))
+                questions.append(self._score(*self._examples[example]))
             elif kind == DESCRIPTION:
                 questions.append(self._description(int(clip)))
             else:
                 questions.append(self._location(int(clip), rng))
         return questions
 
+    def _score(self, number: int, example: Example) -> Question:
+        subset, episode = self._data.subsets[number], self._data.clips[example.clip].episode
+        return score_question(
+            example.clip, example.task, example.level, subset, f"{episode}#{number}"
+        )
+
     def _description(self, clip: int) -> Question:
-        answer = f" {self._data.clips[clip].caption}{self._end}"
-        return Question(clip, DESCRIBE, answer, is_score=False)
+        info = self._data.clips[clip]
+        return Question(clip, DESCRIBE, f" {info.caption}{TURN_END}", name=info.episode)
 
     def _location(self, clip: int, rng: np.random.Generator) -> Question:
         dense, names = self._data.dense[clip, -1], self._data.landmarks
@@ -77,13 +106,8 @@ class QuestionSampler:
         chosen = rng.permutation(known)[: self._config.located]
         located = [f"{_words(names[k])} {_location_words(dense[k])}" for k in chosen]
         text = f"{LOCATE} {' '.join(_words(names[k]) for k in chosen)}"
-        return Question(clip, text, f" {' '.join(located)}{self._end}", is_score=False)
-
-
-def score_question(example: Example, end_of_turn: str) -> Question:
-    """Ask for the score of one example."""
-    answer = f"{ANSWER_PREFIX}{example.level}{end_of_turn}"
-    return Question(example.clip, build_prompt(example.task), answer, is_score=True)
+        answer = f" {' '.join(located)}{TURN_END}"
+        return Question(clip, text, answer, name=self._data.clips[clip].episode)
 
 
 def is_success(example: Example) -> bool:

@@ -14,9 +14,9 @@ from typing import Any
 import tyro
 
 from reward_models.nano import NAME, WEIGHTS
-from reward_models.nano.config import SELECTED
 from reward_models.nano.tasks import TASKS
 from reward_models.qwen3vl.trained_tasks import FILE as TRAINED_TASKS
+from reward_models.training.run_folder import SELECTED
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import WeightsError
 

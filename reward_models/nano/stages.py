@@ -1,33 +1,30 @@
 """The two stages of nano's training: the vision tower on dense labels, then the language model on its features."""
 
 import json
-from dataclasses import asdict
-from functools import partial
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
-from reward_models.bench.metrics import summarize
 from reward_models.data.reward_data import InvalidData, RewardData
-from reward_models.data.sampling import balanced_sample
-from reward_models.nano.config import SELECTED, TrainConfig
-from reward_models.nano.features import CachedTower, FeatureCache, cache_features
-from reward_models.nano.language import ChatEncoder, language_loss, predict_levels
+from reward_models.nano.config import TrainConfig
 from reward_models.nano.model import build_config, build_model, build_processor, save
-from reward_models.nano.optimization import best_path, optimize, state_path
+from reward_models.nano.optimization import optimize
 from reward_models.nano.questions import DESCRIBE, LOCATE, QuestionSampler, vocabulary
 from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.nano.tower import draw_batch, make_head, tower_loss
-from reward_models.nano.training_state import load_state, saved_validation_macro_mae
-from reward_models.protocol.tokens import PromptTokenizer
-from reward_models.qwen3vl.loading import load_model
+from reward_models.nano.training_state import load_state
 from reward_models.qwen3vl.patches import project_patches
-from roboreward_gym.errors import InvalidSetting, WeightsError
+from reward_models.training.data import SimulatedClips, choose_validation, simulated_set
+from reward_models.training.questions import TrainingSet
+from reward_models.training.run import fine_tune
+from reward_models.training.run_folder import MODEL, SELECTED
+from roboreward_gym.errors import WeightsError
 
-VALIDATION_SEED = 0
-"""Seed of the draw of validation examples: the same for every run, so that runs can be compared."""
+LANGUAGE_STAGE = "language"
+"""Folder of the second stage in that of the run: metrics, checkpoints and settings."""
 
 
 def train(config: TrainConfig) -> None:
@@ -74,90 +71,49 @@ def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
         batch = draw_batch(data, config.tower, rng)
         return tower_loss(visual, head, batch, config.tower.positive_weight)
 
-    optimize(config, "tower", config.tower, {"visual": visual, "head": head}, loss_at)
+    optimize(config, {"visual": visual, "head": head}, loss_at)
     save(model, processor, base)
 
 
 def train_language(
     config: TrainConfig, data: RewardData, validation: RewardData | None, base: Path
 ) -> None:
-    """Train the language model on cached features and write the whole model to `OUT/model`.
+    """Train the language model and the projector by the trainer of all sizes, and write the model to `OUT/model`.
 
     It is the model of the step with the lowest validation macro MAE, or of the last step without validation data.
     """
-    if (config.out / "model").is_dir():
+    if (config.out / MODEL).is_dir():
         return
-    model = load_model(base, torch.float32)
-    processor = Qwen3VLProcessor.from_pretrained(base, local_files_only=True)
-    tower = project_patches(model.model.visual).eval()
-    train_cache = cache_features(model, data, base / "features" / "train")
-    validate = None
-    encoder = ChatEncoder(PromptTokenizer.from_folder(base))
-    if validation is not None:
-        chosen = validation_examples(validation, config.validation_examples)
-        folder = base / "features" / "validation"
-        cache = cache_features(model, validation, folder)
-        validate = partial(validation_numbers, model, encoder, validation, cache, chosen)
-    # From here on the tower is no part of the model that is trained.
-    model.model.visual = CachedTower(tower)
-    if config.language_init is not None:
-        load_state(config.language_init, {"language": model})
-    sampler = QuestionSampler(data, config.language, encoder.end_of_turn, config.seed)
-
-    def loss_at(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        batch = encoder.collate(sampler.draw(step), train_cache, config.language.text_weight)
-        loss, logits = language_loss(model, batch)
-        right = logits[batch.is_digit].argmax(-1) == batch.targets[batch.is_digit]
-        return loss, {"score_accuracy": right.float().mean().item()}
-
-    optimize(config, "language", config.language, {"language": model}, loss_at, validate)
-    _select(config, model)
-    model.model.visual = tower
-    save(model, processor, config.out / "model")
-
-
-def validation_examples(data: RewardData, count: int) -> np.ndarray:
-    """Choose examples that a run is validated on: as many of every subset, the same for every run.
-
-    Raises:
-        InvalidSetting: Not even one of every subset.
-    """
-    subsets = len(set(data.subsets))
-    if count < subsets:
-        raise InvalidSetting(
-            f"validation_examples is {count}, but the validation split has {subsets} subsets (scene and "
-            f"kind). Choose {subsets} or more."
-        )
-    return balanced_sample(data.subsets, count, VALIDATION_SEED)
-
-
-def validation_numbers(
-    model: Qwen3VLForConditionalGeneration,
-    encoder: ChatEncoder,
-    data: RewardData,
-    cache: FeatureCache,
-    chosen: np.ndarray,
-) -> dict[str, float]:
-    """Errors of the present weights on the chosen examples, from the cached features of their clips."""
-    examples = [data.examples[i] for i in chosen]
-    levels = predict_levels(model, encoder, cache, examples)
-    numbers = summarize(
-        levels, np.array([e.level for e in examples]), [data.subsets[i] for i in chosen]
+    sft = replace(config.language, seed=config.seed, order="given")
+    assert sft.steps is not None  # TrainConfig refuses it
+    questions = QuestionSampler(
+        data,
+        config.questions,
+        steps=sft.steps,
+        per_step=sft.batch_size * sft.accumulation,
+        seed=config.seed,
     )
-    names = ("macro_mae", "level_macro_mae", "false_positive_rate", "true_positive_rate")
-    return {f"validation_{name}": numbers[name] for name in names}
+    folder = config.out / LANGUAGE_STAGE
+    fine_tune(
+        base,
+        sft,
+        TrainingSet(SimulatedClips(data), questions),
+        _validation_set(validation, config.validation_examples),
+        folder,
+        features=base / "features",
+        feature_dtype=torch.float16,
+        init=config.language_init,
+    )
+    shutil.copyfile(folder / SELECTED, config.out / SELECTED)
+    (folder / MODEL).replace(config.out / MODEL)
 
 
-def _select(config: TrainConfig, model: Qwen3VLForConditionalGeneration) -> None:
-    """Load the best weights, and note which they are."""
-    best = best_path(config.out, "language")
-    if best.is_file():
-        step, error = load_state(best, {"language": model}), saved_validation_macro_mae(best)
-    else:
-        step, error = load_state(state_path(config.out, "language"), {"language": model}), None
-    selected = {"step": step, "steps": config.language.steps, "validation_macro_mae": error}
-    text = json.dumps(selected, indent=2) + "\n"
-    (config.out / SELECTED).write_text(text, encoding="utf-8")
+def _validation_set(data: RewardData | None, count: int) -> TrainingSet | None:
+    if data is None:
+        return None
+    everything = simulated_set(data)
+    chosen = choose_validation(data.subsets, count)
+    return TrainingSet(everything.clips, [everything.questions[i] for i in chosen])
 
 
 def _check_config(config: TrainConfig) -> None:

@@ -1,6 +1,5 @@
 """Training state on disk without pickle: safetensors for numbers, written whole or not at all."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,8 @@ def save_state(
     step: int,
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer | None = None,
-    *,
-    validation_macro_mae: float | None = None,
 ) -> None:
-    """Write parameters, optimizer moments if there is an optimizer, the step and what validation measured."""
+    """Write parameters, optimizer moments if there is an optimizer, and the step."""
     tensors = {
         f"{name}/{key}": value
         for name, module in modules.items()
@@ -32,11 +29,10 @@ def save_state(
         tensors |= {
             f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()
         }
-    facts = {"step": step, "validation_macro_mae": validation_macro_mae}
     partial = path.with_suffix(".partial")
     # Copies, because safetensors refuses tied weights that share their memory.
     copies = {key: value.detach().clone() for key, value in tensors.items()}
-    save_file(copies, partial, {key: json.dumps(value) for key, value in facts.items()})
+    save_file(copies, partial, {"step": str(step)})
     partial.replace(path)
 
 
@@ -51,7 +47,7 @@ def load_state(
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            step = int(json.loads(file.metadata()["step"]))
+            step = int(file.metadata()["step"])
         for name, module in modules.items():
             prefix = f"{name}/"
             module.load_state_dict(
@@ -65,21 +61,6 @@ def load_state(
             "Train into another folder, or delete this file."
         ) from error
     return step
-
-
-def saved_validation_macro_mae(path: Path) -> float:
-    """Read what validation measured when the state was saved.
-
-    Raises:
-        WeightsError: The file is corrupt, or was saved without it.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return float(json.loads(file.metadata()["validation_macro_mae"]))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"The training state {path} holds no validation error: {error}. Delete this file."
-        ) from error
 
 
 def _optimizer_state(

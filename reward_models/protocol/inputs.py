@@ -79,18 +79,38 @@ class InputBuilder:
         }
 
     def _tokens(self, clip: SampledClip, grid: Grid) -> list[int]:
-        """Token ids of the whole prompt.
+        """Token ids of the whole prompt."""
+        return chat_tokens(
+            build_prompt(clip.task), grid, clip.group_times_s, self._tokenizer, self._answer_prefix
+        )
 
-        Reserved tokens split a text before it is encoded, so the parts between them can be encoded by themselves.
-        """
-        head, tail = render_chat(build_prompt(clip.task))
-        stamps = [f"<{time:.1f} seconds>" for time in clip.group_times_s]
-        encode, picture = self._tokenizer.encode, vision_tokens(grid, self._tokenizer)
-        # The first time stands right behind the task and may merge with its last character.
-        ids = [*encode(head + stamps[0]), *picture]
-        for stamp in stamps[1:]:
-            ids += [*encode(stamp), *picture]
-        return ids + list(encode(tail + self._answer_prefix))
+
+def chat_tokens(
+    question: str,
+    grid: Grid,
+    group_times_s: Sequence[float],
+    tokenizer: PromptTokenizer,
+    answer: str = "",
+) -> list[int]:
+    """Return the token ids of a question about a video and, behind them, of an answer or its start.
+
+    Reserved tokens split a text before it is encoded, so the parts between them can be encoded by themselves.
+
+    Args:
+        question: What the user asks.
+        grid: Patches of the video.
+        group_times_s: Time of each temporal group in [s].
+        tokenizer: The checkpoint's tokenizer.
+        answer: What the assistant's turn begins with.
+    """
+    head, tail = render_chat(question)
+    stamps = [f"<{time:.1f} seconds>" for time in group_times_s]
+    encode, picture = tokenizer.encode, vision_tokens(grid, tokenizer)
+    # The first time stands right behind the task and may merge with its last character.
+    ids = [*encode(head + stamps[0]), *picture]
+    for stamp in stamps[1:]:
+        ids += [*encode(stamp), *picture]
+    return ids + list(encode(tail + answer))
 
 
 def vision_tokens(grid: Grid, tokenizer: PromptTokenizer) -> list[int]:

@@ -1,0 +1,126 @@
+"""Our settings as those of transformers' `Trainer`."""
+
+import importlib.util
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from reward_models.training.config import Logger, SftConfig
+from reward_models.training.run_folder import CHECKPOINTS
+from roboreward_gym.errors import InvalidSetting, install_advice
+
+WAIT_S = 86_400
+"""How long processes wait for one another: the first may compute features of a large data set for hours."""
+FSDP = {
+    "version": 2,
+    "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+    "transformer_layer_cls_to_wrap": ["Qwen3VLTextDecoderLayer", "Qwen3VLVisionBlock"],
+    # Whole tensors, so that a checkpoint is also a model that other tools read.
+    "state_dict_type": "FULL_STATE_DICT",
+    "cpu_ram_efficient_loading": False,
+    "reshard_after_forward": True,
+}
+
+
+def training_arguments(
+    config: SftConfig, out: Path, steps: int, *, validate: bool
+) -> TrainingArguments:
+    """Translate the settings; processes of `torchrun` find one another here.
+
+    Args:
+        config: Our settings.
+        out: Folder of the run.
+        steps: Optimizer steps.
+        validate: Whether there is validation data.
+    """
+    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
+    os.environ.setdefault("WANDB_DIR", str(out))
+    os.environ.setdefault("WANDB_PROJECT", "roboreward-gym")
+    given: dict[str, Any] = {}
+    if validate:
+        given |= {
+            "eval_strategy": "steps",
+            "eval_steps": config.validate_every,
+            "metric_for_best_model": "macro_mae",
+            "greater_is_better": False,
+        }
+    if config.fsdp:
+        # With FSDP the library wants activation checkpointing among the settings of FSDP.
+        given |= {
+            "fsdp": "full_shard auto_wrap",
+            "fsdp_config": {**FSDP, "activation_checkpointing": config.gradient_checkpointing},
+        }
+    elif config.gradient_checkpointing:
+        given |= {
+            "gradient_checkpointing": True,
+            "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        }
+    return TrainingArguments(
+        output_dir=str(out / CHECKPOINTS),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.validation_batch_size,
+        gradient_accumulation_steps=config.accumulation,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(config.warmup * (steps if config.warmup < 1 else 1)),
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_gradient_norm,
+        optim="adamw_torch_fused",
+        bf16=config.precision == "mixed",
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and "LOCAL_RANK" in os.environ else None,
+        ddp_timeout=WAIT_S,
+        ddp_find_unused_parameters=False,
+        save_strategy="steps",
+        save_steps=config.validate_every,
+        # The best checkpoint is kept beside these; an older one is deleted when the newer one is whole.
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=config.log_every,
+        logging_first_step=True,
+        # A loss that is not finite must end the run, and not be left out of the log.
+        logging_nan_inf_filter=False,
+        report_to=list(config.log_to) or "none",
+        run_name=out.name,
+        seed=config.seed,
+        # Samples lie in their order already, and go on with all their parts.
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        label_names=["index"],
+        dataloader_num_workers=config.workers,
+        dataloader_pin_memory=not on_cpu,
+        **given,
+    )
+
+
+def check_loggers(loggers: Sequence[Logger]) -> None:
+    """Check that every logger can log, before anything is trained.
+
+    Raises:
+        InvalidSetting: One is not installed, or W&B has no login.
+    """
+    if "tensorboard" in loggers and importlib.util.find_spec("tensorboard") is None:
+        raise InvalidSetting(
+            f"--sft.log-to tensorboard needs tensorboard. {install_advice('train')}, or leave it out."
+        )
+    if "wandb" not in loggers:
+        return
+    if importlib.util.find_spec("wandb") is None:
+        raise InvalidSetting(
+            f"--sft.log-to wandb needs wandb. {install_advice('wandb')}, or leave it out."
+        )
+    import wandb
+
+    offline = os.environ.get("WANDB_MODE", "online") in ("offline", "disabled", "dryrun")
+    if not offline and not wandb.api.api_key:
+        raise InvalidSetting(
+            "W&B has no login on this machine. Run `wandb login`, set WANDB_MODE=offline, or leave "
+            "--sft.log-to wandb out."
+        )

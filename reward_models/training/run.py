@@ -1,0 +1,244 @@
+"""One fine-tuning: a base checkpoint, questions and settings become `OUT/model`. nano and the 4B and 8B go through here."""
+
+import logging
+import math
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+from transformers import Qwen3VLForConditionalGeneration, TrainingArguments, set_seed
+
+from reward_models.protocol.tokens import PromptTokenizer
+from reward_models.qwen3vl.loading import (
+    check_folder,
+    choose_device,
+    load_model,
+    weights_sha256,
+)
+from reward_models.qwen3vl.patches import project_patches
+from reward_models.training.adapters import add_adapters
+from reward_models.training.arguments import check_loggers, training_arguments
+from reward_models.training.collate import Collator
+from reward_models.training.config import SftConfig
+from reward_models.training.data import training_data_sha256
+from reward_models.training.errors import InvalidTrainingData, TrainingFailure
+from reward_models.training.export import check_processor_files, export_best
+from reward_models.training.features import PixelVisuals, cache_features
+from reward_models.training.order import Samples, Visuals, epoch_orders
+from reward_models.training.projector import Projector, freeze
+from reward_models.training.questions import TrainingSet
+from reward_models.training.run_folder import (
+    MODEL,
+    begin_or_continue,
+    last_whole_checkpoint,
+)
+from reward_models.training.trainer import METRICS, MetricsFile, RewardTrainer, ValidateLast
+
+logger = logging.getLogger(__name__)
+
+FREE = ("device", "workers", "log_to", "validation_batch_size")
+"""Settings that the weights of a run do not depend on."""
+
+
+def fine_tune(
+    base: Path,
+    config: SftConfig,
+    train: TrainingSet,
+    validation: TrainingSet | None,
+    out: Path,
+    *,
+    features: Path | None = None,
+    feature_dtype: torch.dtype | None = None,
+    init: Path | None = None,
+) -> None:
+    """Train, going on from the last checkpoint if there is one, and write the best weights to `OUT/model`.
+
+    Under `torchrun` every process calls this with the same arguments.
+
+    Args:
+        base: Complete checkpoint folder to begin with.
+        config: How to train.
+        train: What to train on.
+        validation: What to choose the checkpoint by; without it, the last one becomes the model.
+        out: Folder of the run.
+        features: Folder of the frozen tower's output; without it the tower runs in every step.
+        feature_dtype: How this output is stored; as it is computed by default.
+        init: A checkpoint whose language model replaces that of `base` at the start.
+
+    Raises:
+        WeightsError: A checkpoint that cannot be used, or a run that was begun with other settings.
+        InvalidTrainingData: Fewer examples than one step takes, or an example that cannot be read.
+        InvalidSetting: A setting that this machine or this environment cannot serve.
+        TrainingFailure: A loss that is not finite, too little memory, or another process that ended.
+    """
+    if (out / MODEL).is_dir():
+        return
+    check_folder(base)
+    check_processor_files(base)
+    choose_device(config.device)
+    check_loggers(config.log_to)
+    steps, per_step = step_sizes(config, len(train.questions))
+    if _is_first():
+        begin_or_continue(out, _settings(base, config, per_step, init, train, validation))
+    arguments = training_arguments(config, out, steps, validate=validation is not None)
+    set_seed(config.seed)
+    tokenizer = PromptTokenizer.from_folder(base)
+    model = _load(base, config, arguments, init)
+    shown: list[Visuals] = []
+    for data in (train, validation):
+        if data is None:
+            continue
+        if features is None:
+            shown.append(PixelVisuals(data.clips))
+            continue
+        # One process computes, the others wait and then find everything there.
+        with _first_process_first(arguments):
+            shown.append(
+                cache_features(model.model.visual, data.clips, features, dtype=feature_dtype)
+            )
+    if features is not None:
+        model.model.visual = Projector(model.model.visual)
+    freeze(model, projector=config.projector)
+    order = epoch_orders(
+        _lengths(train, config),
+        steps=steps,
+        batch_size=config.batch_size,
+        per_step=per_step,
+        order=config.order,
+        seed=config.seed,
+    )
+    trainer = RewardTrainer(
+        model if config.lora is None else add_adapters(model, config.lora, one_type=config.fsdp),
+        arguments,
+        collator=Collator(tokenizer, config.loss, config.max_length),
+        digits=tokenizer.digits,
+        loss=config.loss,
+        train=Samples(train.questions, shown[0], order),
+        validation=None
+        if validation is None
+        else Samples(validation.questions, shown[1], range(len(validation.questions))),
+        callbacks=[MetricsFile(out / METRICS), ValidateLast()],
+    )
+    _train(trainer, config, out)
+    if _is_first():
+        export_best(base, out)
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+def step_sizes(config: SftConfig, examples: int) -> tuple[int, int]:
+    """Return the number of optimizer steps, and how many examples one takes on all devices together.
+
+    Raises:
+        InvalidTrainingData: There are fewer examples than that.
+    """
+    per_step = config.batch_size * config.accumulation * int(os.environ.get("WORLD_SIZE", "1"))
+    if examples < per_step:
+        raise InvalidTrainingData(
+            f"There are {examples} training examples, fewer than the {per_step} of one step. Lower "
+            "--sft.batch-size or --sft.accumulation."
+        )
+    return config.steps or math.ceil(config.epochs * (examples // per_step)), per_step
+
+
+def _settings(
+    base: Path,
+    config: SftConfig,
+    per_step: int,
+    init: Path | None,
+    train: TrainingSet,
+    validation: TrainingSet | None,
+) -> dict[str, Any]:
+    """All that the weights of a run depend on."""
+    sft = {key: value for key, value in asdict(config).items() if key not in FREE}
+    return {
+        "sft": sft,
+        "examples_per_step": per_step,
+        "base_sha256": weights_sha256(base),
+        "init": init,
+        "data_sha256": training_data_sha256(train, validation),
+    }
+
+
+def _load(
+    base: Path, config: SftConfig, arguments: TrainingArguments, init: Path | None
+) -> Qwen3VLForConditionalGeneration:
+    """Load the model: on its device, or in main memory if it is to be divided among devices."""
+    device = torch.device("cpu") if config.fsdp else arguments.device
+    # What is not trained needs no more than bfloat16.
+    narrow = config.precision == "bfloat16" or (config.precision == "mixed" and config.lora)
+    dtype = torch.bfloat16 if narrow else torch.float32
+    model = load_model(base, dtype, device=device, attention=config.attention)
+    if init is not None:
+        given = load_model(init, dtype).state_dict()
+        kept = {name: value for name, value in given.items() if "visual" not in name}
+        model.load_state_dict(kept, strict=False)
+    project_patches(model.model.visual)
+    return model
+
+
+def _lengths(data: TrainingSet, config: SftConfig) -> list[int]:
+    """About how long each example is; of all prompts nearly everything but the task is the same."""
+    if config.order != "length":
+        return [0] * len(data.questions)
+    clips = [data.clips.visual_tokens(clip) for clip in range(len(data.clips))]
+    return [clips[question.clip] + len(question.text) // 4 for question in data.questions]
+
+
+def _train(trainer: RewardTrainer, config: SftConfig, out: Path) -> None:
+    """Train from the last checkpoint on, and put into words what can go wrong.
+
+    Raises:
+        TrainingFailure: Too little memory, or another process that ended.
+    """
+    checkpoint = last_whole_checkpoint(out) if _is_first() else None
+    if distributed.is_initialized():
+        found = [checkpoint]
+        distributed.broadcast_object_list(found)
+        checkpoint = found[0]
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingFailure(_memory_advice(config, error)) from error
+    except RuntimeError as error:
+        if isinstance(error, TrainingFailure):
+            raise
+        if "can't allocate memory" in str(error):  # torch's allocator of main memory
+            raise TrainingFailure(_memory_advice(config, error)) from error
+        if distributed.is_initialized() and "onnection" in str(error):
+            raise TrainingFailure(
+                f"Another process of this run ended, and this one cannot go on alone: {error}. See its own "
+                f"message. The checkpoints in {out} are whole: the same command continues from the last one."
+            ) from error
+        raise
+
+
+def _memory_advice(config: SftConfig, error: BaseException) -> str:
+    ways = [
+        (config.batch_size > 1, f"--sft.batch-size 1 --sft.accumulation {config.batch_size * config.accumulation}"),
+        (not config.gradient_checkpointing, "--sft.gradient-checkpointing"),
+        (not config.fsdp, "--sft.fsdp on several GPUs"),
+        (config.lora is None, "--sft.lora.rank 64 in place of all weights"),
+        (config.precision != "bfloat16", "--sft.precision bfloat16"),
+    ]  # fmt: skip
+    helps = "; ".join(way for useful, way in ways if useful)
+    first_line = str(error).partition("\n")[0]
+    return (
+        f"The memory does not suffice: {first_line} Lower what is needed: {helps or 'a smaller model'}. "
+        "roboreward train --plan prints the needs. The last checkpoint is whole."
+    )
+
+
+def _is_first() -> bool:
+    """Whether this process writes what is written once."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _first_process_first(arguments: TrainingArguments) -> AbstractContextManager[None]:
+    if not distributed.is_initialized():
+        return nullcontext()
+    return arguments.main_process_first(local=False, desc="features")
