@@ -12,7 +12,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from reward_models.data.reward_data import RewardData
 from reward_models.nano.model import build_config, build_model
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.protocol.frames import Protocol
+from reward_models.protocol.frames import VideoProtocol
 from reward_models.training.data import SimulatedClips
 from reward_models.training.features import INDEX, VALUES, FeatureCache, cache_features
 from roboreward_gym.errors import WeightsError
@@ -36,7 +36,7 @@ def model() -> Model:
 
 
 def cached(
-    model: Model, folder: Path, root: Path, protocol: Protocol = SMALL_CLIPS
+    model: Model, folder: Path, root: Path, protocol: VideoProtocol = SMALL_CLIPS
 ) -> FeatureCache:
     clips = SimulatedClips(RewardData.open([folder], "train"), protocol)
     return cache_features(model.model.visual, clips, root, protocol=protocol, batch_size=2)

@@ -16,10 +16,10 @@ from reward_models.data.reward_data import RewardData
 from reward_models.data.sampling import balanced_sample
 from reward_models.data.sources import ReadOptions
 from reward_models.protocol.frames import (
-    OFFICIAL,
+    ROBOREWARD_PROTOCOL,
     TOKEN_PIXELS,
-    Protocol,
     SampledClip,
+    VideoProtocol,
     resized_size,
     sample_clip,
 )
@@ -201,7 +201,7 @@ class VideoClips:
     """Clips that are decoded when they are needed."""
 
     videos: tuple[Video, ...]
-    protocol: Protocol = OFFICIAL
+    protocol: VideoProtocol = ROBOREWARD_PROTOCOL
 
     def __len__(self) -> int:
         """How many there are."""
@@ -244,7 +244,7 @@ class SimulatedClips:
     """Clips of simulated reward data."""
 
     data: RewardData
-    protocol: Protocol = OFFICIAL
+    protocol: VideoProtocol = ROBOREWARD_PROTOCOL
 
     def __len__(self) -> int:
         """How many there are."""
@@ -267,7 +267,7 @@ class SimulatedClips:
         return visual_tokens(*self._shape[:3], self.protocol)
 
 
-def visual_tokens(frames: int, height: int, width: int, protocol: Protocol) -> int:
+def visual_tokens(frames: int, height: int, width: int, protocol: VideoProtocol) -> int:
     """Number of visual tokens of so many sampled frames."""
     h, w = resized_size(frames, height, width, protocol)
     return -(-frames // 2) * (h // TOKEN_PIXELS) * (w // TOKEN_PIXELS)

@@ -25,7 +25,7 @@ from filelock import FileLock
 from tqdm import tqdm
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
-from reward_models.protocol.frames import OFFICIAL, Protocol, SampledClip
+from reward_models.protocol.frames import ROBOREWARD_PROTOCOL, SampledClip, VideoProtocol
 from reward_models.protocol.inputs import PIXEL_MEAN, PIXEL_STD, Grid, clip_patches
 from reward_models.training.collate import Visual
 from reward_models.training.projector import tower_features
@@ -90,7 +90,7 @@ class PixelVisuals:
     """Pixels of clips, for a model that still has its tower."""
 
     clips: Clips
-    protocol: Protocol = OFFICIAL
+    protocol: VideoProtocol = ROBOREWARD_PROTOCOL
 
     def __getitem__(self, clip: int) -> Visual:
         """Read one clip and cut it into patches."""
@@ -104,7 +104,7 @@ def cache_features(
     clips: Clips,
     root: Path,
     *,
-    protocol: Protocol = OFFICIAL,
+    protocol: VideoProtocol = ROBOREWARD_PROTOCOL,
     dtype: torch.dtype | None = None,
     batch_size: int = 8,
 ) -> FeatureCache:
@@ -137,7 +137,7 @@ def _compute(
     missing: Mapping[str, int],
     folder: Path,
     known: dict[str, Entry],
-    settings: tuple[Protocol, torch.dtype, int],
+    settings: tuple[VideoProtocol, torch.dtype, int],
 ) -> None:
     protocol, dtype, size = settings
     row = max((entry.end for entry in known.values()), default=0)
@@ -160,7 +160,7 @@ def _compute(
 
 
 def _run_tower(
-    visual: Qwen3VLVisionModel, clips: Sequence[SampledClip], protocol: Protocol
+    visual: Qwen3VLVisionModel, clips: Sequence[SampledClip], protocol: VideoProtocol
 ) -> tuple[torch.Tensor, list[Grid]]:
     pixels, grids = zip(*(clip_patches(clip.frames, protocol) for clip in clips), strict=True)
     device = visual.pos_embed.weight.device
@@ -168,7 +168,7 @@ def _run_tower(
     return rows.contiguous(), list(grids)
 
 
-def tower_key(visual: Qwen3VLVisionModel, protocol: Protocol, dtype: torch.dtype) -> str:
+def tower_key(visual: Qwen3VLVisionModel, protocol: VideoProtocol, dtype: torch.dtype) -> str:
     """Fingerprint of all that features follow from beside the pixels: the tower's weights and the protocol."""
     config = visual.config
     settings = {
