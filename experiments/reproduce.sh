@@ -56,19 +56,19 @@ weights() {
   # Warm restarts: each begins with the weights of the one before, and draws rare levels more often.
   unless runs/nano-1/model/config.json reward_models.nano.train "${first[@]}" --out runs/nano-1 \
     --tower.steps 1150 --language.steps 1200 --language.learning-rate 1.5e-3 \
-    --language.describe-share 0.25 0.05 --language.locate-share 0.2 0.03
+    --questions.describe-share 0.25 0.05 --questions.locate-share 0.2 0.03
   unless runs/nano-2/model/config.json reward_models.nano.train "${first[@]}" --out runs/nano-2 \
-    --stage language --tower-from runs/nano-1 --language-init runs/nano-1/language-best.safetensors \
-    --language.steps 650 --language.learning-rate 1e-3 --language.warmup 30 --language.balance 0.6 \
-    --language.describe-share 0.1 0.03 --language.locate-share 0.08 0.02
+    --stage language --tower-from runs/nano-1 --language-init runs/nano-1/model \
+    --language.steps 650 --language.learning-rate 1e-3 --language.warmup 30 --questions.balance 0.6 \
+    --questions.describe-share 0.1 0.03 --questions.locate-share 0.08 0.02
   unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" --out runs/nano \
     --tower-init runs/nano-1/tower.safetensors --tower.steps 900 \
-    --language-init runs/nano-2/language-best.safetensors --language.steps 1900 \
-    --language.learning-rate 1e-3 --language.warmup 50 --language.balance 0.6 \
-    --language.describe-share 0.1 0.02 --language.locate-share 0.15 0.02
+    --language-init runs/nano-2/model --language.steps 1900 \
+    --language.learning-rate 1e-3 --language.warmup 50 --questions.balance 0.6 \
+    --questions.describe-share 0.1 0.02 --questions.locate-share 0.15 0.02
   unless runs/nano-no-negatives/model/config.json reward_models.nano.train "${clips[@]}" \
     --out runs/nano-no-negatives --stage language --tower-from runs/nano \
-    --language.no-negatives --language.steps 120 --language.learning-rate 1.5e-3
+    --questions.no-negatives --language.steps 120 --language.learning-rate 1.5e-3
   test_data
   unless runs/nano.json reward_models.bench.benchmark --model runs/nano/model \
     --no-negatives runs/nano-no-negatives/model --data $data/test --limit 2600 --out runs/nano.json

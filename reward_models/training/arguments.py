@@ -19,16 +19,17 @@ WAIT_S = 86_400
 FSDP = {
     "version": 2,
     "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-    "transformer_layer_cls_to_wrap": ["Qwen3VLTextDecoderLayer", "Qwen3VLVisionBlock"],
-    # Whole tensors, so that a checkpoint is also a model that other tools read.
-    "state_dict_type": "FULL_STATE_DICT",
     "cpu_ram_efficient_loading": False,
     "reshard_after_forward": True,
 }
 
 
+TEXT_LAYER, VISION_LAYER = "Qwen3VLTextDecoderLayer", "Qwen3VLVisionBlock"
+"""What FSDP gathers at a time, by the names of their classes."""
+
+
 def training_arguments(
-    config: SftConfig, out: Path, steps: int, *, validate: bool
+    config: SftConfig, out: Path, steps: int, *, validate: bool, tower: bool
 ) -> TrainingArguments:
     """Translate the settings; processes of `torchrun` find one another here.
 
@@ -37,6 +38,7 @@ def training_arguments(
         out: Folder of the run.
         steps: Optimizer steps.
         validate: Whether there is validation data.
+        tower: Whether the model has its vision tower.
     """
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
@@ -54,14 +56,18 @@ def training_arguments(
         # With FSDP the library wants activation checkpointing among the settings of FSDP.
         given |= {
             "fsdp": "full_shard auto_wrap",
-            "fsdp_config": {**FSDP, "activation_checkpointing": config.gradient_checkpointing},
+            "fsdp_config": {
+                **FSDP,
+                "transformer_layer_cls_to_wrap": [TEXT_LAYER, *([VISION_LAYER] if tower else [])],
+                "activation_checkpointing": config.gradient_checkpointing,
+            },
         }
     elif config.gradient_checkpointing:
         given |= {
             "gradient_checkpointing": True,
             "gradient_checkpointing_kwargs": {"use_reentrant": False},
         }
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(out / CHECKPOINTS),
         max_steps=steps,
         per_device_train_batch_size=config.batch_size,
@@ -98,6 +104,10 @@ def training_arguments(
         dataloader_pin_memory=not on_cpu,
         **given,
     )
+    if arguments.fsdp_plugin_args is not None:
+        # Whole tensors, so that a checkpoint is also a model; the library has no setting of its own for it.
+        arguments.fsdp_plugin_args["state_dict_type"] = "FULL_STATE_DICT"
+    return arguments
 
 
 def check_loggers(loggers: Sequence[Logger]) -> None:

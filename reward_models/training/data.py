@@ -267,7 +267,9 @@ class SimulatedClips:
         return visual_tokens(*self._shape[:3], self.protocol)
 
 
-def visual_tokens(frames: int, height: int, width: int, protocol: VideoProtocol) -> int:
+def visual_tokens(
+    frames: int, height: int, width: int, protocol: VideoProtocol = ROBOREWARD_PROTOCOL
+) -> int:
     """Number of visual tokens of so many sampled frames."""
     h, w = resized_size(frames, height, width, protocol)
     return -(-frames // 2) * (h // TOKEN_PIXELS) * (w // TOKEN_PIXELS)

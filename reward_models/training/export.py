@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +104,21 @@ def load_trained(
                 f"{file} is of another model: it has {result.unexpected_keys[0]}. Choose another."
             )
         missing &= set(result.missing_keys)
-    model.tie_weights()
-    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
-    lost = sorted(name for name in missing - tied if "visual" not in name and "rotary" not in name)
+    lost = sorted(name for name in missing - _there_anyway(model, missing))
     if lost or not files:
         raise WeightsError(
             f"The checkpoint {checkpoint} lacks {lost[0] if lost else 'weights'}. Choose another."
         )
     return model
+
+
+def _there_anyway(model: Qwen3VLForConditionalGeneration, missing: Set[str]) -> set[str]:
+    """Weights that a checkpoint may lack: the frozen tower's, and one of two that are the same."""
+    names: set[str] = {name for name in missing if "visual" in name and "merger" not in name}
+    pair = {"lm_head.weight", "model.language_model.embed_tokens.weight"}
+    if model.config.tie_word_embeddings and not pair <= missing:
+        names |= pair
+    return names
 
 
 def _stored_dtype(folder: Path) -> torch.dtype:

@@ -84,7 +84,9 @@ def fine_tune(
     steps, per_step = step_sizes(config, len(train.questions))
     if _is_first():
         begin_or_continue(out, _settings(base, config, per_step, init, train, validation))
-    arguments = training_arguments(config, out, steps, validate=validation is not None)
+    arguments = training_arguments(
+        config, out, steps, validate=validation is not None, tower=features is None
+    )
     set_seed(config.seed)
     tokenizer = PromptTokenizer.from_folder(base)
     model = _load(base, config, arguments, init)

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from reward_models.bench.metrics import (
+    calibration_error,
     false_positive_rate,
     macro_mean_absolute_error,
     true_positive_rate,
@@ -31,6 +32,11 @@ from reward_models.training.order import Samples
 from roboreward_gym.types import LEVELS
 
 METRICS = "metrics.jsonl"
+
+# Between processes on a CPU accelerate calls it "cpu:0", to where torch cannot restore the state of an optimizer.
+torch.serialization.register_package(
+    15, lambda _: None, lambda storage, place: storage if place == "cpu:0" else None
+)
 
 
 class RewardTrainer(Trainer):
@@ -121,11 +127,16 @@ class RewardTrainer(Trainer):
         levels = np.argmax(prediction.predictions, -1).astype(np.float64) + LEVELS[0]
         truth = np.array([question.level for question in asked])
         by_level = [str(level) for level in truth]
+        probabilities = _softmax(np.asarray(prediction.predictions, np.float64))
+        expected = probabilities @ np.array(LEVELS)
+        right = (levels == truth).astype(np.float64)
         return {
             "macro_mae": macro_mean_absolute_error(levels, truth, [q.subset for q in asked])[0],
             "level_macro_mae": macro_mean_absolute_error(levels, truth, by_level)[0],
             "false_positive_rate": false_positive_rate(levels, truth),
             "true_positive_rate": true_positive_rate(levels, truth),
+            "expected_mae": float(np.abs(expected - truth).mean()),
+            "calibration_error": calibration_error(probabilities.max(1), right),
         }
 
     def _not_finite(self, inputs: dict[str, torch.Tensor], loss: float) -> str:
@@ -169,6 +180,12 @@ class ValidateLast(TrainerCallback):
         if state.global_step == state.max_steps:
             control.should_evaluate = args.eval_strategy != "no"
             control.should_save = True
+
+
+def _softmax(log_mass: np.ndarray) -> np.ndarray:
+    """Probabilities of the levels, given that it is one of them; `(N, 5)`."""
+    mass = np.exp(log_mass - log_mass.max(1, keepdims=True))
+    return mass / mass.sum(1, keepdims=True)
 
 
 def _without_nan(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""One optimizer step of a checkpoint in the shape of 4B, and the plan of memory beside what it took: `python -m benchmarks.train_step`.
+
+Random weights, the real vocabulary and width, but few layers, so that it fits a laptop: about 7 GB and some minutes on a CPU.
+Each method runs in a process of its own. Written to `benchmarks/results/train_step.json`.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import tyro
+
+from benchmarks.random_checkpoint import SHAPES, write_checkpoint
+from benchmarks.train_throughput import examples
+from reward_models.qwen3vl.shapes import Shape, shape_config
+from reward_models.training.config import NAMED, LoraSettings, SftConfig
+from reward_models.training.plan import OVERHEAD_BYTES, Need, needs
+from reward_models.training.run import fine_tune
+
+RESULTS = Path(__file__).parent / "results" / "train_step.json"
+METHODS = ("all weights", "LoRA")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to run."""
+
+    size: str = "4b"
+    """Shape: 4b or 8b."""
+    layers: int = 2
+    """Layers of the language model and of the tower that are kept; deepstack features come from the first."""
+    batch_size: int = 1
+    """Examples in the step."""
+    threads: int = 1
+    """CPU threads."""
+    method: str = ""
+    """Run only this one, in this process; for the program itself."""
+    checkpoint: Path | None = None
+    """Likewise: its checkpoint."""
+    out: Path = RESULTS
+    """File to write."""
+
+
+def cut_shape(config: Config) -> Shape:
+    """Return the shape with few layers."""
+    return replace(SHAPES[config.size], depth=config.layers, vision_depth=config.layers, taps=(0,))
+
+
+def settings(config: Config, method: str) -> SftConfig:
+    """Return the authors' settings with one step; half precision, because float32 does not fit a laptop."""
+    return replace(
+        NAMED[f"roboreward-{config.size}"].sft,
+        steps=1,
+        batch_size=config.batch_size,
+        accumulation=1,
+        precision="bfloat16",
+        device="cpu",
+        lora=LoraSettings() if method == "LoRA" else None,
+        log_every=1,
+    )
+
+
+def step(config: Config) -> None:
+    """Take one step in this process and print what it needed."""
+    torch.set_num_threads(config.threads)
+    assert config.checkpoint is not None
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=config.checkpoint.parent) as folder:
+        out = Path(folder) / "run"
+        data = examples(config.batch_size)
+        sft = settings(config, config.method)
+        # The peak of the step: writing the model afterwards loads it a second time.
+        peaks: list[int] = []
+        from reward_models.training import run
+
+        run.export_best = lambda *_: peaks.append(
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        )
+        fine_tune(config.checkpoint, sft, data, None, out)
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    result = {
+        "peak_gb": round((peaks[0] - before) * 1024 / 1e9, 2),
+        "seconds": round(time.monotonic() - began, 1),
+        "loss": next(row["loss"] for row in rows if "loss" in row),
+        "gradient_norm": next(row["grad_norm"] for row in rows if "grad_norm" in row),
+    }
+    print(json.dumps(result))
+
+
+def planned(config: Config, method: str) -> Need:
+    """Return what the plan says of one device."""
+    found = needs(shape_config(cut_shape(config)), settings(config, method), cached=False)
+    return next(need for need in found if need.gpus == 1 and need.method == method)
+
+
+def main() -> None:
+    """Run both methods and write the file."""
+    config = tyro.cli(Config, description=__doc__)
+    if config.method:
+        step(config)
+        return
+    result = {
+        "shape": config.size,
+        "layers": config.layers,
+        "batch_size": config.batch_size,
+        "precision": "bfloat16",
+        "device": "cpu",
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = write_checkpoint(Path(name) / "base", cut_shape(config), taught=False)
+        for method in METHODS:
+            arguments = ["--method", method, "--checkpoint", str(folder), "--size", config.size,
+                         "--layers", str(config.layers), "--batch-size", str(config.batch_size),
+                         "--threads", str(config.threads)]  # fmt: skip
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.train_step", *arguments],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            measured = json.loads(done.stdout.splitlines()[-1])
+            need = planned(config, method)
+            plan = round((need.total - OVERHEAD_BYTES) / 1e9, 2)
+            result[method] = {**measured, "planned_gb": plan}
+            print(method, result[method])
+    config.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
