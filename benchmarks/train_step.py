@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 import tyro
@@ -19,9 +20,9 @@ import tyro
 from benchmarks.random_checkpoint import SHAPES, write_checkpoint
 from benchmarks.train_throughput import examples
 from reward_models.qwen3vl.shapes import Shape, shape_config
+from reward_models.training import run
 from reward_models.training.config import NAMED, LoraSettings, SftConfig
 from reward_models.training.plan import OVERHEAD_BYTES, Need, needs
-from reward_models.training.run import fine_tune
 
 RESULTS = Path(__file__).parent / "results" / "train_step.json"
 METHODS = ("all weights", "LoRA")
@@ -78,12 +79,12 @@ def step(config: Config) -> None:
         sft = settings(config, config.method)
         # The peak of the step: writing the model afterwards loads it a second time.
         peaks: list[int] = []
-        from reward_models.training import run
 
-        run.export_best = lambda *_: peaks.append(
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        )
-        fine_tune(config.checkpoint, sft, data, None, out)
+        def note_peak(*_: Path) -> None:
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+        with mock.patch.object(run, "export_best", note_peak):
+            run.fine_tune(config.checkpoint, sft, data, None, out)
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     result = {
         "peak_gb": round((peaks[0] - before) * 1024 / 1e9, 2),
