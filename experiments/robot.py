@@ -4,12 +4,14 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
 
 from roboreward_gym.errors import InvalidSetting
+from roboreward_gym.registry import split_name
 from robots.errors import ArmUnavailable
 from robots.limits import limits_to_json, load_limits
 from robots.recording import RecordEpisodes
@@ -42,11 +44,12 @@ class RobotOptions:
     camera_reference: Path | None = None
     """With a real arm: image of the camera's view that a person has looked at."""
 
-    def check(self, workers: int) -> None:
+    def check(self, workers: int, reward_model: str = "") -> None:
         """Refuse options that do not go together.
 
         Args:
             workers: Processes that are to play.
+            reward_model: Name of the reward model.
 
         Raises:
             InvalidSetting: They do not, or the file of the limits cannot be used.
@@ -65,6 +68,11 @@ class RobotOptions:
             self._refuse(names, "for a real arm. Add --i-am-watching, or leave it out.")
         if self.limits is not None:
             load_limits(self.limits)
+        if self.i_am_watching and split_name(reward_model)[0] == "roboreward-nano":
+            raise InvalidSetting(
+                "roboreward-nano was trained on the simulation only, and its scores of a real arm mean nothing. "
+                "Pass another --reward-model: remote:http://HOST:PORT, openai:MODEL, or truth for your own ratings."
+            )
 
     def _refuse(self, names: list[str], why: str) -> None:
         default = RobotOptions()
@@ -76,6 +84,13 @@ class RobotOptions:
         """Which arm it is and what it may do, JSON-able: what the outcome of a run depends on."""
         limits = None if self.limits is None else limits_to_json(load_limits(self.limits))
         return {"name": self.robot_name, "real": self.i_am_watching, "limits": limits}
+
+
+def _no_ros(reason: str) -> ArmUnavailable:
+    return ArmUnavailable(
+        f"--robot ros2 needs ROS 2 and our messages ({reason}). Run `make setup-ros` and start the program with "
+        ".venv-ros/bin/python, see docs/ros.md."
+    )
 
 
 @dataclass(frozen=True)
@@ -111,14 +126,20 @@ class Robot:
         try:
             env = gym.make(spec, render_mode="rgb_array", **options)
         except ModuleNotFoundError as error:
-            raise ArmUnavailable(
-                f"--robot ros2 needs ROS 2 and our messages ({error}). Run `make setup-ros` and start the program with "
-                ".venv-ros/bin/python, see docs/ros.md."
-            ) from error
+            raise _no_ros(str(error)) from error
         arm = widowx(env).arm
         if isinstance(arm, XsArm):
             self.arms.append(arm)
         return RecordEpisodes(env, self.episodes)
+
+    def check_installed(self) -> None:
+        """Look for ROS 2 before anything is written.
+
+        Raises:
+            ArmUnavailable: It is not installed.
+        """
+        if find_spec("rclpy") is None:
+            raise _no_ros("there is no rclpy")
 
     def condition(self) -> str:
         """How the arm was left, for the person beside it."""

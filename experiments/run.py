@@ -87,7 +87,7 @@ def parse(argv: list[str]) -> RunArgs:
         raise SystemExit(0 if argv[:1] in (["--help"], ["-h"]) else 2)
     default = RunArgs(get_config(argv[0]))
     args = tyro.cli(RunArgs, default=default, args=argv[1:], prog=f"experiments.run {argv[0]}")
-    args.on.check(args.workers)
+    args.on.check(args.workers, args.experiment.reward_model)
     return args
 
 
@@ -119,6 +119,8 @@ def main(argv: list[str]) -> int:
     # A stop from outside ends like Ctrl-C: an arm goes to sleep before its torque goes off.
     end_on_signals()
     arm = args.arm
+    if arm is not None:
+        arm.check_installed()
     described = None if arm is None else arm.options.description()
     folder = open_run(config, path, resume=args.resume, robot=described)
     try:

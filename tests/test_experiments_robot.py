@@ -134,6 +134,7 @@ def test_the_options_of_a_robot_reach_its_environment(tmp_path: Path) -> None:
     options = ["--robot", "ros2", "--i-am-watching", "--camera-topic", "/top/compressed"]
     options += ["--robot-name", "left", "--limits", str(limits), "--reset-script", "shut.json"]
     options += ["--camera-reference", "view.png", "--out", str(tmp_path / "run")]
+    options += ["--reward-model", "truth"]
     robot = parse(["drawer-nano", *options]).arm
     assert robot is not None
     gym.register("SomeRos-v0", make)

@@ -7,6 +7,7 @@ import pytest
 from experiments.config import CONFIGS
 from experiments.run import main, parse
 from roboreward_gym.errors import InvalidSetting, UnknownName
+from robots.errors import ArmUnavailable
 
 
 def test_options_change_the_named_experiment() -> None:
@@ -36,11 +37,25 @@ def test_unknown_experiment_is_refused_before_anything_runs() -> None:
         ),
         (["--robot", "ros2", "--i-am-watching", "--simulated-clock"], "for a simulated driver"),
         (["--robot", "ros2", "--limits", "missing.json"], "missing.json is no file of limits"),
+        (
+            ["--robot", "ros2", "--i-am-watching"],
+            "roboreward-nano was trained on the simulation only",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: list[str], said: str) -> None:
     with pytest.raises(InvalidSetting, match=said):
         parse(["drawer-nano", *options])
+
+
+def test_a_robot_without_ros_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.robot.find_spec", lambda name: None)
+    out = tmp_path / "run"
+    with pytest.raises(ArmUnavailable, match="make setup-ros"):
+        main(["drawer-nano", "--robot", "ros2", "--out", str(out)])
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(("argv", "status"), [([], 2), (["--seed", "1"], 2), (["--help"], 0)])
