@@ -14,14 +14,20 @@ ROTATION_TOLERANCE_RAD = 2e-2
 
 
 class Kinematics:
-    """End-effector poses from joints and back; holds no state that a caller can see."""
+    """End-effector poses from joints and back; holds no state that a caller can see.
 
-    def __init__(self) -> None:
+    Args:
+        fixed: Joints that inverse kinematics leaves where it starts, for an arm that has not got them.
+    """
+
+    def __init__(self, fixed: tuple[str, ...] = ()) -> None:
         self._model = mujoco.MjModel.from_xml_path(str(ARM_XML))
         self._configuration = mink.Configuration(self._model)
         self._task = mink.FrameTask(
             "ee", "site", position_cost=1.0, orientation_cost=0.3, lm_damping=1e-4
         )
+        dofs = [int(self._model.joint(joint).dofadr[0]) for joint in fixed]
+        self._constraints = [mink.DofFreezingTask(self._model, dofs)] if dofs else None
         self._limits = [mink.ConfigurationLimit(self._model)]
         self._site = self._model.site("ee").id
 
@@ -43,7 +49,13 @@ class Kinematics:
             if np.linalg.norm(error[:3]) < 1e-4 and np.linalg.norm(error[3:]) < 1e-3:
                 break
             velocity = mink.solve_ik(
-                self._configuration, [self._task], 1.0, "daqp", damping=1e-6, limits=self._limits
+                self._configuration,
+                [self._task],
+                1.0,
+                "daqp",
+                damping=1e-6,
+                limits=self._limits,
+                constraints=self._constraints,
             )
             self._configuration.integrate_inplace(velocity, 1.0)
         error = self._task.compute_error(self._configuration)

@@ -34,7 +34,7 @@ dds.large_images()
 
 def need_ros() -> None:
     """Skip the test, or at module level the module, without ROS 2 and the messages."""
-    for module in ("rclpy", "interbotix_xs_msgs", "roboreward_sim_msgs"):
+    for module in ("rclpy", "interbotix_xs_msgs", "roboreward_msgs", "roboreward_sim_msgs"):
         pytest.importorskip(module, reason=REASON)
 
 

@@ -70,7 +70,13 @@ def test_every_package_of_the_table_has_modules() -> None:
 
 
 def test_ros_is_imported_in_its_corner_only() -> None:
-    ros = {"rclpy", "sensor_msgs", "interbotix_xs_msgs", "roboreward_sim_msgs"}
+    ros = {
+        "rclpy",
+        "sensor_msgs",
+        "interbotix_xs_msgs",
+        "roboreward_msgs",
+        "roboreward_sim_msgs",
+    }
     found = {
         path.relative_to(ROOT / "robots").parts[0]
         for path in (ROOT / "robots").rglob("*.py")

@@ -181,16 +181,88 @@ def test_an_arm_in_pwm_mode_bears_its_own_weight_no_more(robot: SimulatedRobot) 
     assert robot.arm.data.site("ee").xpos[2] < height - 0.05
 
 
+def ns(time_s: float) -> int:
+    return round(time_s * 1e9)
+
+
 def test_a_trajectory_is_played_and_a_second_one_refused(robot: SimulatedRobot) -> None:
     start = joints(robot)
-    path = [(t, list(start + t * 0.3 * WAIST)) for t in (0.25, 0.5, 1.0)]
+    path = [(ns(t), list(start + t * 0.4 * WAIST)) for t in (0.0, 0.25, 0.5, 0.75)]
     robot.follow(ARM, path)
     with pytest.raises(InvalidSetting, match="running"):
         robot.follow(ARM, path)
-    robot.advance(2.0)
+    robot.advance(0.7)
+    with pytest.raises(InvalidSetting, match="running"):
+        robot.follow(ARM, path)
+    robot.advance(1.0)
     assert joints(robot)[0] - start[0] == pytest.approx(0.3, abs=0.02)
     with pytest.raises(InvalidSetting, match="at least 2 points"):
         robot.follow(ARM, path[:1])
+
+
+def test_each_point_is_sent_when_the_one_before_it_is_due(robot: SimulatedRobot) -> None:
+    """The vendor's driver begins with the second point at once."""
+    start = joints(robot)
+    robot.set_mode(ARM, "position", "time", 100, 30)
+    goals = [list(start + turn * WAIST) for turn in (0.0, 0.1, 0.2)]
+    robot.follow(ARM, [(ns(t), goal) for t, goal in zip((0.0, 0.5, 0.9), goals, strict=True)])
+    robot.advance(0.4)
+    assert joints(robot)[0] - start[0] == pytest.approx(0.1, abs=0.02)
+    robot.advance(0.4)
+    assert joints(robot)[0] - start[0] == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(("times_s", "wait_s"), [((0.0, 0.9, 1.1), 3.495), ((0.0, 2.0, 4.0), 0.0)])
+def test_across_a_whole_second_it_waits_as_the_vendors_driver(
+    robot: SimulatedRobot, times_s: tuple[float, ...], wait_s: float
+) -> None:
+    """It takes the nanoseconds within a second, without a sign: interbotix_ros_manipulators#176."""
+    start = joints(robot)
+    goals = [list(start + turn * WAIST) for turn in (0.0, 0.1, 0.2)]
+    robot.follow(ARM, [(ns(t), goal) for t, goal in zip(times_s, goals, strict=True)])
+    first_s = times_s[1] % 1.0
+    robot.advance(first_s + 1.0)
+    assert joints(robot)[0] - start[0] == pytest.approx(0.2, abs=0.02)
+    waits = robot._path_ends - (robot.time - first_s - 1.0) - first_s
+    assert waits == pytest.approx(wait_s, abs=0.01)
+
+
+def test_the_driver_writes_a_profile_for_the_modes_that_have_one(robot: SimulatedRobot) -> None:
+    robot.set_mode(GRIPPER, "pwm", "velocity", 77, 88)
+    assert robot.registers(GRIPPER, "Profile_Velocity") == [0]
+    robot.set_mode(GRIPPER, "velocity", "velocity", 77, 88)
+    assert robot.registers(GRIPPER, "Profile_Velocity") == [0]
+    assert robot.registers(GRIPPER, "Profile_Acceleration") == [88]
+
+
+# --- another arm -----------------------------------------------------------------------------------
+
+
+def test_a_wx250_has_no_roll_of_the_forearm() -> None:
+    robot = SimulatedRobot("toy", model="wx250")
+    assert robot.model.motors == (
+        "waist",
+        "shoulder",
+        "elbow",
+        "wrist_angle",
+        "wrist_rotate",
+        "gripper",
+    )
+    assert [robot.model.motor_id(motor) for motor in robot.model.motors] == [1, 2, 4, 6, 7, 8]
+    assert len(robot.read().position) == 8
+    robot.reset(3)
+    assert robot.arm.data.joint("forearm_roll").qpos[0] == pytest.approx(0.0, abs=1e-6)
+    robot.command(robot.motors("group", "arm"), [0.4, -0.4, 0.5, 0.9, 0.2])
+    robot.advance(3.0)
+    assert robot.read().position[:5] == pytest.approx([0.4, -0.4, 0.5, 0.9, 0.2], abs=0.05)
+    assert robot.arm.data.joint("forearm_roll").qpos[0] == pytest.approx(0.0, abs=0.02)
+    with pytest.raises(UnknownName, match="forearm_roll"):
+        robot.motors("single", "forearm_roll")
+
+
+def test_an_arm_of_other_lengths_is_not_simulated() -> None:
+    with pytest.raises(UnknownName, match="wx250s"):
+        SimulatedRobot("toy", model="vx300s")
 
 
 @pytest.mark.parametrize("call", ["motors", "mode", "profile", "register", "scene", "task", "look"])

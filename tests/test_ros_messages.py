@@ -55,8 +55,8 @@ def test_a_message_survives_the_wire() -> None:
     assert (got.name, list(got.cmd)) == ("arm", [0.5, -1.25])
 
 
-def test_both_packages_are_found_as_they_are() -> None:
-    assert [build.up_to_date(package) for package in PACKAGES] == [True, True]
+def test_every_package_is_found_as_it_is() -> None:
+    assert all(build.up_to_date(package) for package in PACKAGES)
 
 
 def test_a_second_build_does_nothing() -> None:

@@ -8,7 +8,7 @@ from roboreward_gym.errors import RoboRewardError
 MESSAGES = Path(__file__).parent / "messages"
 """Our packages of messages, by name; each is an ordinary ament package that colcon builds too."""
 
-PACKAGES = ("interbotix_xs_msgs", "roboreward_sim_msgs")
+PACKAGES = ("interbotix_xs_msgs", "roboreward_sim_msgs", "roboreward_msgs")
 
 
 class InvalidDefinition(RoboRewardError, ValueError):

@@ -25,16 +25,18 @@ from builtin_interfaces.msg import Time
 from interbotix_xs_msgs.msg import JointGroupCommand, JointSingleCommand, JointTrajectoryCommand
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from roboreward_sim_msgs.srv import GetTruth, ResetScene, SetFault
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 
 from roboreward_gym.errors import RoboRewardError
 from robots.ros import dds
 from robots.ros.simulator.camera_thread import CameraThread
 from robots.ros.simulator.client_progress import ClientProgress
+from robots.ros.simulator.description import robot_description
 from robots.ros.simulator.faults import Fault, FaultSchedule, parse_fault
 from robots.ros.simulator.pace import Pace
 from robots.ros.simulator.robot import SCENES, SimulatedRobot
@@ -46,10 +48,13 @@ from robots.xs.interface import (
     QUEUE_DEPTH,
     RESET_SERVICE,
     ROBOT_NAME,
-    STATE_JOINTS,
     STATES_HZ,
     TRUTH_SERVICE,
 )
+from robots.xs.models import MODELS
+
+TRAJECTORY_FIELDS = {"velocity": "velocities", "pwm": "effort", "current": "effort"}
+"""What of a trajectory's points is sent in a mode; positions in all others."""
 
 
 def time_message(nanoseconds: int) -> Time:
@@ -64,7 +69,7 @@ class SimulatedDriver(Node):
         robot: What moves.
         camera_hz: Images a second; 0 for none.
         camera_topic: Where images go; JPEG below `<topic>/compressed`.
-        name: Namespace of the driver, the vendor's `robot_name`.
+        name: Namespace of the driver, the vendor's `robot_name`; the model's if empty.
         simulated_clock: Publish `/clock` and stamp by it, for clients with `use_sim_time`; and wait for them.
         speed: Simulated seconds in a second, at most.
     """
@@ -75,11 +80,11 @@ class SimulatedDriver(Node):
         *,
         camera_hz: float = 15.0,
         camera_topic: str = CAMERA_TOPIC,
-        name: str = ROBOT_NAME,
+        name: str = "",
         simulated_clock: bool = False,
         speed: float = 1.0,
     ) -> None:
-        super().__init__("xs_sdk", namespace=name)
+        super().__init__("xs_sdk", namespace=name or robot.model_name)
         self.robot = robot
         self.faults = FaultSchedule()
         self.lock = threading.Lock()  # of the simulation's state
@@ -89,6 +94,7 @@ class SimulatedDriver(Node):
         self._late: deque[tuple[float, JointState]] = deque()
         self._published: JointState | None = None
         self._states = self.create_publisher(JointState, "joint_states", QUEUE_DEPTH)
+        self._describe()
         for message, topic, callback in (
             (JointGroupCommand, "joint_group", self._on_group),
             (JointSingleCommand, "joint_single", self._on_single),
@@ -140,6 +146,14 @@ class SimulatedDriver(Node):
         if fault is not None:
             nanoseconds = max(0, nanoseconds + round(fault.offset_s * 1e9))
         return time_message(nanoseconds)
+
+    def _describe(self) -> None:
+        """The description of the arm as a parameter and a topic that stays, as the vendor's launch file has both."""
+        text = robot_description(self.robot.model, self.get_namespace().strip("/"))
+        self.declare_parameter("robot_description", text)
+        stays = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._description = self.create_publisher(String, "robot_description", stays)
+        self._description.publish(String(data=text))
 
     def _now_ns(self) -> int:
         if self._clock_topic is None:
@@ -215,7 +229,7 @@ class SimulatedDriver(Node):
 
     def _state_message(self) -> JointState:
         reading, now = self.robot.read(), self.robot.time
-        names, position = list(STATE_JOINTS), reading.position
+        names, position = list(self.robot.model.state_joints), reading.position
         fault = self.faults.active("nan_joints", now)
         if fault is not None:
             position[names.index(fault.joint)] = float("nan")
@@ -261,13 +275,18 @@ class SimulatedDriver(Node):
     def _on_trajectory(self, message: JointTrajectoryCommand) -> None:
         if self.faults.loses("commands", self.robot.time):
             return
-        path = [
-            (p.time_from_start.sec + p.time_from_start.nanosec * 1e-9, list(p.positions))
-            for p in message.traj.points
-        ]
         try:
             with self.lock:
-                self.robot.follow(self.robot.motors(message.cmd_type, message.name), path)
+                joints = self.robot.motors(message.cmd_type, message.name)
+                field = TRAJECTORY_FIELDS.get(self.robot.mode(joints), "positions")
+                path = [
+                    (
+                        p.time_from_start.sec * 10**9 + p.time_from_start.nanosec,
+                        [*getattr(p, field)],
+                    )
+                    for p in message.traj.points
+                ]
+                self.robot.follow(joints, path)
         except RoboRewardError as error:
             self.get_logger().error(f"Trajectory dropped. {error}")
 
@@ -309,7 +328,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scene", choices=SCENES, default="toy")
     parser.add_argument("--camera-hz", type=float, default=15.0, help="0 for no images")
     parser.add_argument("--camera-topic", default=CAMERA_TOPIC)
-    parser.add_argument("--name", default=ROBOT_NAME, help="namespace, the vendor's robot_name")
+    parser.add_argument("--model", choices=tuple(MODELS), default=ROBOT_NAME)
+    parser.add_argument(
+        "--name", default="", help="namespace, the vendor's robot_name; the model's by default"
+    )
     parser.add_argument("--seed", type=int, help="shuffle the scene and put the arm at its start")
     parser.add_argument(
         "--clock",
@@ -327,7 +349,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.speed <= 0.0 or (options.speed != 1.0 and options.clock == "wall"):
         parser.error("expected a --speed above 0, and 1 unless there is --clock simulated")
     dds.large_images()
-    robot = SimulatedRobot(options.scene)
+    robot = SimulatedRobot(options.scene, model=options.model)
     if options.seed is not None:
         robot.reset(options.seed)
     # Our own handlers: those of rclpy end the context under the threads that still publish.
@@ -342,7 +364,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: driver.stopped.set())
-    driver.get_logger().info(f"Simulated {options.name} is up: {options.scene}.")
+    driver.get_logger().info(
+        f"Simulated {options.model} is up at {driver.get_namespace()}: {options.scene}."
+    )
     driver.run()
     rclpy.try_shutdown()
     return 0

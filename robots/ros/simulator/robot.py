@@ -3,7 +3,9 @@
 Plain Python without ROS, and without a clock: `advance` moves the simulated time on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import mujoco
 import numpy as np
@@ -25,23 +27,25 @@ from robots.xs.interface import (
     GRIPPER,
     GRIPPER_START_MODE,
     MODES,
-    MOTORS,
     PROFILE_ACCELERATION,
     PROFILE_VELOCITY,
     PROFILES,
-    SERVOS,
     SHADOWS,
     SLEEP_JOINTS,
 )
+from robots.xs.models import arm_model
 
 SCENES = ("toy", "drawer")
 PAIRED = ("shoulder", "elbow")
 SETTLE_S = 0.2
+UINT32 = 2**32
+DRIVER_PROFILED = ("position", "ext_position", "linear_position")
+"""Modes with which the vendor's driver writes a profile."""
 
 
 @dataclass(frozen=True, eq=False)
 class JointReading:
-    """Values of `joint_states`, in the order of `STATE_JOINTS`: `(9,)` [rad or m], [rad/s or m/s] and [mA]."""
+    """Values of `joint_states`, in the order of the model's `state_joints` [rad or m], [rad/s or m/s] and [mA]."""
 
     position: np.ndarray
     velocity: np.ndarray
@@ -65,15 +69,19 @@ class SimulatedRobot:
 
     Args:
         scene: "toy" or "drawer".
+        model: "wx250s", or "wx250", which has no roll of the forearm.
         image_size: Height and width of the camera's images [px].
     """
 
-    def __init__(self, scene: str, *, image_size: tuple[int, int] = (480, 640)) -> None:
+    def __init__(
+        self, scene: str, *, model: str = "wx250s", image_size: tuple[int, int] = (480, 640)
+    ) -> None:
+        self.model, self.model_name = arm_model(model), model
         if scene not in SCENES:
             raise UnknownName("scene", scene, SCENES)
         self.arm = MujocoArm(scene, image_size=image_size)
         self.scene: Scene = ToyScene(self.arm) if scene == "toy" else DrawerScene(self.arm)
-        self._kinematics = Kinematics()
+        self._kinematics = Kinematics(self.model.fixed)
         self._place(0, self.scene.tasks[0], "any")
         self.arm.reset(SLEEP_JOINTS, 0.0)
         model, data = self.arm.model, self.arm.data
@@ -86,7 +94,8 @@ class SimulatedRobot:
             self._set_profile(joint, "time", PROFILE_VELOCITY, PROFILE_ACCELERATION)
         self._set_profile(GRIPPER, "velocity", 0, 0)
         self._shadow_errors = dict.fromkeys(SHADOWS, 0)
-        self._path: list[tuple[float, list[str], list[float]]] = []
+        self._path: list[tuple[float, tuple[str, ...], list[float]]] = []
+        self._path_ends = 0.0
         self._owed_s = 0.0
         self._begin_episode()
 
@@ -102,14 +111,14 @@ class SimulatedRobot:
             UnknownName: No such kind, group or joint.
         """
         if kind == "group":
-            groups = {ARM_GROUP: ARM_JOINTS, "all": MOTORS}
+            groups = {ARM_GROUP: self.model.joints, "all": self.model.motors}
             if name not in groups:
                 raise UnknownName("group", name, groups)
             return groups[name]
         if kind != "single":
             raise UnknownName("cmd_type", kind, ("group", "single"))
-        if name not in SERVOS:
-            raise UnknownName("joint", name, SERVOS)
+        if name not in self.model.servos:
+            raise UnknownName("joint", name, self.model.servos)
         return (name,)
 
     def command(self, joints: tuple[str, ...], values: list[float]) -> None:
@@ -123,20 +132,32 @@ class SimulatedRobot:
         for joint, value in zip(joints, values, strict=True):
             self._servo(joint).command(value)
 
-    def follow(self, joints: tuple[str, ...], path: list[tuple[float, list[float]]]) -> None:
-        """Play a trajectory: commands at times [s] from now.
+    def follow(self, joints: tuple[str, ...], path: Sequence[tuple[int, list[float]]]) -> None:
+        """Play a trajectory as the vendor's driver does: commands and times [ns] in the unit of the mode.
+
+        The first point is where the arm should be, and is not sent; each other one is sent when the one before it is
+        due. Of the times the driver takes the nanoseconds within a second only, and subtracts them without a sign: across a
+        whole second it waits for up to 4.3 s (interbotix_ros_manipulators#176), and whole seconds are no time at all.
 
         Raises:
-            InvalidSetting: Another one is running, or it has less than two points.
+            InvalidSetting: Another one is running, it has less than two points, or one of another size.
         """
-        if self._path:
+        if self.time < self._path_ends - 1e-9:
             raise InvalidSetting("Another trajectory is running; the new one is rejected.")
         if len(path) < 2:
             raise InvalidSetting(f"A trajectory needs at least 2 points, got {len(path)}.")
-        for _, values in path:
+        for _, values in path[1:]:
             if len(values) != len(joints):
                 raise InvalidSetting(f"Each point needs {len(joints)} values, got {len(values)}.")
-        self._path = [(self.time + after, list(joints), values) for after, values in path]
+        at = self.time
+        for (before_ns, _), (this_ns, values) in pairwise(path):
+            self._path.append((at, joints, values))
+            at += (this_ns % 10**9 - before_ns % 10**9) % UINT32 * 1e-9
+        self._path_ends = at
+
+    def mode(self, joints: tuple[str, ...]) -> str:
+        """Mode of the first joint; a group's joints are in one."""
+        return self._servo(joints[0]).settings.mode
 
     def set_mode(
         self, joints: tuple[str, ...], mode: str, profile: str, velocity: int, acceleration: int
@@ -151,8 +172,13 @@ class SimulatedRobot:
         if mode in POSITION_MODES and profile not in PROFILES:
             raise UnknownName("profile", profile, PROFILES)
         for joint in joints:
-            self._servo(joint).settings.mode = mode
-            self._set_profile(joint, profile, velocity, acceleration)
+            settings = self._servo(joint).settings
+            settings.mode, settings.profile = mode, profile
+            # The driver writes these registers for the modes that it thinks need them.
+            if mode in DRIVER_PROFILED:
+                settings.velocity = velocity
+            if mode in (*DRIVER_PROFILED, "velocity"):
+                settings.acceleration = acceleration
 
     def set_torque(self, joints: tuple[str, ...], *, enable: bool) -> None:
         """Torque on holds where the joint is; torque off lets it fall. A servo in error keeps its torque off."""
@@ -222,7 +248,7 @@ class SimulatedRobot:
 
     def read(self) -> JointReading:
         """Joints and gripper now."""
-        servos = [self.servos[motor] for motor in MOTORS]
+        servos = [self.servos[motor] for motor in self.model.motors]
         finger = self._gripper.finger
         return JointReading(
             np.array([*(s.position for s in servos), finger, -finger]),
@@ -238,7 +264,7 @@ class SimulatedRobot:
             self._owed_s -= timestep
             while self._path and self._path[0][0] <= data.time + 1e-9:
                 _, joints, values = self._path.pop(0)
-                self.command(tuple(joints), values)
+                self.command(joints, values)
             for servo in self.servos.values():
                 servo.step()
             mujoco.mj_step(self.arm.model, data)
@@ -265,6 +291,7 @@ class SimulatedRobot:
             raise InvalidSetting(f"No joints reach the start at {start} m.")
         self.arm.reset(joints, 1.0)
         self._path.clear()
+        self._path_ends = self.time
         for servo in self.servos.values():
             servo.hold()
         self._begin_episode()

@@ -25,10 +25,8 @@ from robots.xs.gripper_linkage import finger_from_angle
 from robots.xs.interface import (
     ARM_GROUP,
     GRIPPER,
-    MOTOR_IDS,
     SHADOWS,
     SLEEP_JOINTS,
-    STATE_JOINTS,
 )
 
 MODE_CHANGE_S = 0.15
@@ -111,17 +109,18 @@ class XsServices:
         return response
 
     def _get_robot_info(self, request: Any, response: Any) -> Any:
+        model = self._driver.robot.model
         with self._driver.lock:
             joints = self._driver.robot.motors(request.cmd_type, request.name)
             if joints[0] in SHADOWS:
-                raise UnknownName("joint", joints[0], MOTOR_IDS)
+                raise UnknownName("joint", joints[0], model.motors)
             settings = self._driver.robot.servos[joints[0]].settings
         arm = [ARM_JOINTS.index(j) if j in ARM_JOINTS else None for j in joints]
         response.mode, response.profile_type = settings.mode, settings.profile
         # In the place of the gripper the vendor's driver names its left finger.
         names = ["left_finger" if j == GRIPPER else j for j in joints]
         response.joint_names = names
-        response.joint_ids = [MOTOR_IDS[j] for j in joints]
+        response.joint_ids = [model.motor_id(j) for j in joints]
         # The gripper's limits are those of the left finger, in [m] and [m/s].
         response.joint_lower_limits = [
             float(FINGER_CLOSED_M if i is None else JOINT_LOWER[i]) for i in arm
@@ -133,7 +132,7 @@ class XsServices:
         response.joint_sleep_positions = [
             finger_from_angle(0.0) if i is None else float(SLEEP_JOINTS[i]) for i in arm
         ]
-        response.joint_state_indices = [STATE_JOINTS.index(name) for name in names]
+        response.joint_state_indices = [model.state_joints.index(name) for name in names]
         response.num_joints = len(joints)
         response.name = [ARM_GROUP, "all"] if request.name == "all" else [request.name]
         return response

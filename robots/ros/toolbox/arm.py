@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from robots.errors import MotionRefused
+from robots.conventions import ARM_JOINTS
+from robots.errors import ArmUnavailable, MotionRefused
 from robots.kinematics import Kinematics
 from robots.ros.toolbox.core import InterbotixRobotXSCore
-from robots.xs.interface import HOME_JOINTS
+from robots.xs.models import arm_model
 
-GUESSES = np.zeros((3, 6))
-GUESSES[1:, 0] = np.deg2rad([-120.0, 120.0])
+GUESSED_WAIST_RAD = np.deg2rad([0.0, -120.0, 120.0])
 """Where inverse kinematics starts, after the present joints: ahead, and turned to either side."""
 
 POSITION_MODES = ("position", "ext_position")
@@ -59,6 +59,7 @@ class InterbotixArmXSInterface:
 
     Args:
         core: The connection.
+        robot_model: "wx250s" or "wx250".
         group_name: "arm".
         moving_time: Length of a move [s].
         accel_time: Length of its ramps [s], at most half of it.
@@ -67,14 +68,22 @@ class InterbotixArmXSInterface:
     def __init__(
         self,
         core: InterbotixRobotXSCore,
+        robot_model: str,
         group_name: str = "arm",
         moving_time: float = 2.0,
         accel_time: float = 0.3,
     ) -> None:
         self.core, self.group_name = core, group_name
+        model = arm_model(robot_model)
+        self._places = [ARM_JOINTS.index(joint) for joint in model.joints]
         self.moving_time, self.accel_time = moving_time, accel_time
         self.group_info = core.robot_get_robot_info("group", group_name)
-        self._kinematics = Kinematics()
+        if tuple(self.group_info.joint_names) != model.joints:
+            raise ArmUnavailable(
+                f"/{core.robot_name} is no {robot_model}: its group {group_name!r} has the joints "
+                f"{list(self.group_info.joint_names)}. Name the model that the driver was started for."
+            )
+        self._kinematics = Kinematics(model.fixed)
         self._written: tuple[int, int] | None = None
         self.capture_joint_positions()
 
@@ -83,15 +92,15 @@ class InterbotixArmXSInterface:
         self.joint_commands = self.get_joint_positions()
 
     def get_joint_positions(self) -> list[float]:
-        """Measured joints `(6,)` [rad]."""
+        """Measured joints `(N,)` [rad]."""
         return self._measured("position")
 
     def get_joint_velocities(self) -> list[float]:
-        """Measured speeds `(6,)` [rad/s]."""
+        """Measured speeds `(N,)` [rad/s]."""
         return self._measured("velocity")
 
     def get_joint_efforts(self) -> list[float]:
-        """Measured currents `(6,)` [mA]."""
+        """Measured currents `(N,)` [mA]."""
         return self._measured("effort")
 
     def get_number_of_joints(self) -> int:
@@ -99,7 +108,7 @@ class InterbotixArmXSInterface:
         return self.group_info.num_joints
 
     def get_joint_commands(self) -> list[float]:
-        """Last commanded joints `(6,)` [rad]."""
+        """Last commanded joints `(N,)` [rad]."""
         return list(self.joint_commands)
 
     def get_single_joint_command(self, joint_name: str) -> float:
@@ -129,7 +138,7 @@ class InterbotixArmXSInterface:
         accel_time: float | None = None,
         blocking: bool = True,  # noqa: FBT001, FBT002 - the vendor's signature
     ) -> bool:
-        """Move to `(6,)` [rad]; False, and no motion, for joints out of their limits or a move too fast."""
+        """Move to `(N,)` [rad]; False, and no motion, for joints out of their limits or a move too fast."""
         if not self._allowed(joint_positions, moving_time):
             return False
         self.set_trajectory_time(moving_time, accel_time)
@@ -158,7 +167,8 @@ class InterbotixArmXSInterface:
         blocking: bool = True,  # noqa: FBT001, FBT002 - the vendor's signature
     ) -> bool:
         """All joints at zero: the arm stretched out forward."""
-        return self.set_joint_positions(list(HOME_JOINTS), moving_time, accel_time, blocking)
+        home = [0.0] * self.group_info.num_joints
+        return self.set_joint_positions(home, moving_time, accel_time, blocking)
 
     def go_to_sleep_pose(
         self,
@@ -182,20 +192,27 @@ class InterbotixArmXSInterface:
         """Find joints for a pose `(4, 4)` in the base frame, and go there unless `execute` is False.
 
         Returns:
-            The joints `(6,)` [rad], those of the last command if none were found, and whether it worked.
+            The joints `(N,)` [rad], those of the last command if none were found, and whether it worked.
         """
-        guesses = [self.joint_commands, *GUESSES] if custom_guess is None else [custom_guess]
+        guesses = self._guesses() if custom_guess is None else [custom_guess]
         pose = np.asarray(T_sd, dtype=float)
+        why = "No joints reach that pose."
         for guess in guesses:
             found = self._kinematics.inverse(
-                pose[:3, 3], pose[:3, :3], np.asarray(guess, dtype=float), iterations=100
+                pose[:3, 3], pose[:3, :3], self._all_joints(guess), iterations=100
             )
-            if found is None or not self._allowed(found, moving_time):
+            if found is None:
                 continue
-            joints = [int(joint * 1000) / 1000.0 for joint in found]  # as the vendor's
+            refused = self._refusal(found[self._places], moving_time)
+            if refused:
+                why = refused
+                continue
+            # As the vendor's.
+            joints = [int(joint * 1000) / 1000.0 for joint in found[self._places]]
             if execute:
                 return joints, self.set_joint_positions(joints, moving_time, accel_time, blocking)
             return joints, True
+        self._warn(why)
         return list(self.joint_commands), False
 
     def set_ee_pose_components(
@@ -265,27 +282,39 @@ class InterbotixArmXSInterface:
         return list(self.group_info.joint_names).index(joint_name)
 
     def _forward(self, joints: Sequence[float]) -> np.ndarray:
-        return pose_matrix(*self._kinematics.forward(np.asarray(joints, dtype=float)))
+        return pose_matrix(*self._kinematics.forward(self._all_joints(joints)))
 
-    def _allowed(self, joints: Sequence[float] | np.ndarray, moving_time: float | None) -> bool:
+    def _all_joints(self, joints: Sequence[float]) -> np.ndarray:
+        """Joints `(6,)` [rad] of the kinematics: those that the arm has not got are zero."""
+        full = np.zeros(len(ARM_JOINTS))
+        full[self._places] = np.asarray(joints, dtype=float)
+        return full
+
+    def _guesses(self) -> list[list[float]]:
+        turned = [[waist, *[0.0] * (len(self._places) - 1)] for waist in GUESSED_WAIST_RAD]
+        return [self.joint_commands, *turned]
+
+    def _allowed(self, joints: Sequence[float], moving_time: float | None) -> bool:
+        refused = self._refusal(joints, moving_time)
+        if refused:
+            self._warn(refused)
+        return not refused
+
+    def _refusal(self, joints: Sequence[float] | np.ndarray, moving_time: float | None) -> str:
+        """Why the arm may not go there in that time; empty if it may."""
         goal, info = np.asarray(joints, dtype=float), self.group_info
         if goal.shape != (info.num_joints,) or not np.isfinite(goal).all():
-            self._warn(f"{joints} are not {info.num_joints} finite joints.")
-            return False
+            return f"{joints} are not {info.num_joints} finite joints."
         duration = self.moving_time if moving_time is None else moving_time
         inside = (goal >= np.asarray(info.joint_lower_limits) - 1e-3) & (
             goal <= np.asarray(info.joint_upper_limits) + 1e-3
         )
         needed = np.abs(goal - np.asarray(self.joint_commands)) / duration
         if not inside.all():
-            self._warn(f"{goal.round(3)} rad is out of the joint limits.")
-            return False
+            return f"{goal.round(3)} rad is out of the joint limits."
         if (needed > np.asarray(info.joint_velocity_limits)).any():
-            self._warn(
-                f"{needed.max():.1f} rad/s would be needed to be there within {duration:g} s."
-            )
-            return False
-        return True
+            return f"{needed.max():.1f} rad/s would be needed to be there within {duration:g} s."
+        return ""
 
     def _warn(self, why: str) -> None:
         """The vendor's methods return False for a move that is refused; that alone is easily missed."""

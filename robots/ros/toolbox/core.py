@@ -1,26 +1,22 @@
 """The connection of the toolbox's API: services, command topics and joint states under the vendor's names."""
 
 import atexit
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rclpy
-from interbotix_xs_msgs.msg import JointTrajectoryCommand
 from interbotix_xs_msgs.srv import MotorGains
-from rclpy.duration import Duration
+from rclpy.logging import LoggingSeverity
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
-from trajectory_msgs.msg import JointTrajectoryPoint
 
 from robots.errors import ArmUnavailable
 from robots.ros.node import TIMEOUT_S, DriverClient
-from robots.xs.interface import QUEUE_DEPTH
+from robots.ros.toolbox.trajectory import TrajectoryPlayer
+from robots.xs.models import MODELS
 
 OPEN: list["InterbotixRobotXSCore"] = []
 """Connections that `robot_shutdown` closes."""
-WAIT_S = 0.02
 
 
 class InterbotixRobotNode(Node):
@@ -51,11 +47,12 @@ class InterbotixRobotXSCore:
     """Talks to one driver; moves nothing by itself. The vendor's `.core`.
 
     Args:
-        robot_model: "wx250s"; another model has another geometry and is refused.
+        robot_model: "wx250s" or "wx250"; another model has another geometry and is refused.
         robot_name: Namespace of the driver; the model's name if None.
         topic_joint_states: Below the namespace.
+        logging_level: Of the node; INFO if None.
         node_name: Of a new node.
-        node: An existing one to use instead; it must not be spun by anybody else.
+        node: An existing one to use instead; it must not be spun by anybody else, another robot included.
         timeout_s: How long to wait for the driver, and for each answer [s].
 
     Raises:
@@ -66,23 +63,27 @@ class InterbotixRobotXSCore:
         self,
         robot_model: str,
         robot_name: str | None = None,
-        *,
         topic_joint_states: str = "joint_states",
+        logging_level: LoggingSeverity | None = None,
         node_name: str = "robot_manipulation",
         node: Node | None = None,
+        *,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        if robot_model.rpartition("/")[2] != "wx250s":
+        if robot_model not in MODELS:
             raise ArmUnavailable(
-                f"{robot_model!r} is not supported: poses are computed for a wx250s, and another arm "
+                f"{robot_model!r} is not supported: we know the geometry of {' and '.join(MODELS)}, and another arm "
                 "would be moved somewhere else. Use the vendor's toolbox for it."
+            )
+        if node is not None and node.executor is not None:
+            raise ArmUnavailable(
+                "The node is spun by somebody else, or serves another robot. Leave `node` out: each robot then has its own."
             )
         self.robot_model, self.robot_name = robot_model, robot_name or robot_model
         self._inited = not rclpy.ok()
         if self._inited:
             rclpy.init()
         self._owned = None if node else InterbotixRobotNode(node_name)
-        self._trajectory: Publisher | None = None
         try:
             self.client = DriverClient(
                 node or self._owned,
@@ -93,6 +94,10 @@ class InterbotixRobotXSCore:
         except ArmUnavailable:
             self._leave()
             raise
+        self._player = TrajectoryPlayer(self.get_node().get_clock(), self._send_point)
+        if logging_level is not None:
+            self.get_node().get_logger().set_level(logging_level)
+        self._trajectory_of = ("", "")
         # A program that ends without closing would leave a thread in ROS that aborts the interpreter's end.
         OPEN.append(self)
         atexit.register(self.close)
@@ -205,23 +210,24 @@ class InterbotixRobotXSCore:
         traj_type: str,
         raw_traj: Sequence[Mapping[float, Sequence[float]]],
     ) -> None:
-        """Have the driver play points of "position" [rad] or "velocity" [rad/s] at times [s] from now."""
-        if self._trajectory is None:
-            topic = f"/{self.robot_name}/commands/joint_trajectory"
-            node, found = self.get_node(), threading.Event()
-            self._trajectory = node.create_publisher(JointTrajectoryCommand, topic, QUEUE_DEPTH)
-            for _ in range(int(self.client.timeout_s / WAIT_S)):
-                if self._trajectory.get_subscription_count() or found.wait(WAIT_S):
-                    break
-        message = JointTrajectoryCommand(cmd_type=cmd_type, name=name)
-        for points in raw_traj:
-            for time_s, values in points.items():
-                point = JointTrajectoryPoint()
-                field = "positions" if traj_type == "position" else "velocities"
-                setattr(point, field, [float(value) for value in values])
-                point.time_from_start = Duration(nanoseconds=round(time_s * 1e9)).to_msg()
-                message.traj.points.append(point)
-        self._trajectory.publish(message)
+        """Play points of "position" [rad] or "velocity" [rad/s], as the mode is, at times [s] from now; does not wait.
+
+        Nothing moves, with a warning, while another one is played or with less than two points.
+        """
+        points = [(time_s, values) for point in raw_traj for time_s, values in point.items()]
+        if self._player.is_playing or len(points) < 2:
+            why = "another one is played" if self._player.is_playing else "it needs two points"
+            self.get_node().get_logger().warning(f"The trajectory is not played: {why}.")
+            return
+        self._trajectory_of = (cmd_type, name)
+        self._player.play(points)
+
+    def _send_point(self, values: Sequence[float]) -> None:
+        kind, name = self._trajectory_of
+        if kind == "group":
+            self.client.write_group(name, values)
+        else:
+            self.client.write_single(name, values[0])
 
     def sleep(self, duration_s: float) -> None:
         """Wait by the node's clock."""
@@ -232,6 +238,7 @@ class InterbotixRobotXSCore:
         if self in OPEN:
             OPEN.remove(self)
             atexit.unregister(self.close)
+        self._player.close()
         self.client.close()
         self._leave()
 

@@ -85,6 +85,14 @@ class InterbotixGripperXSInterface:
         """Angle of the gripper's servo [rad]."""
         return self.core.robot_get_single_joint_state(self.gripper_name)["position"]
 
+    def get_gripper_velocity(self) -> float:
+        """Speed of the gripper's servo [rad/s]."""
+        return self.core.robot_get_single_joint_state(self.gripper_name)["velocity"]
+
+    def get_gripper_effort(self) -> float:
+        """Current of the gripper's servo [mA]."""
+        return self.core.robot_get_single_joint_state(self.gripper_name)["effort"]
+
     def _prepare(self) -> None:
         """Put the gripper into PWM mode at its first use; only the gripper loses its torque for a moment."""
         if self._ready:

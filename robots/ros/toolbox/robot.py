@@ -5,26 +5,32 @@ Code written for the toolbox runs on it, against the simulated driver or the rea
 - the constructor moves nothing and writes nothing. The vendor's sets operating modes, which drops the arm; here
   the profile is written with the first move, and the gripper is put into PWM mode by its first use;
 - no call waits for ever: without a driver there is an `ArmUnavailable` after `timeout_s`;
-- `set_ee_cartesian_trajectory` streams set-points itself and tries the whole way before it begins;
+- trajectories are streamed from here: the driver's own player stops at whole seconds. `set_ee_cartesian_trajectory` tries
+  the whole way before it begins;
+- one node serves one robot;
 - no `modern_robotics`.
 """
 
 from typing import Any
 
 import rclpy
+from rclpy.logging import LoggingSeverity
 from rclpy.node import Node
 
 from robots.ros.node import TIMEOUT_S
 from robots.ros.toolbox.arm import InterbotixArmXSInterface
-from robots.ros.toolbox.core import OPEN, InterbotixRobotXSCore
+from robots.ros.toolbox.core import OPEN, InterbotixRobotNode, InterbotixRobotXSCore
 from robots.ros.toolbox.gripper import PWM_HIGH, PWM_LOW, InterbotixGripperXSInterface
+
+GLOBAL_NODES: list[InterbotixRobotNode] = []
+"""Made by `create_interbotix_global_node`."""
 
 
 class InterbotixManipulatorXS:
     """An arm with a gripper: `.arm`, `.gripper` and `.core`.
 
     Args:
-        robot_model: "wx250s".
+        robot_model: "wx250s" or "wx250".
         group_name: Group of the arm's joints.
         gripper_name: Joint of the gripper; None for an arm without one.
         robot_name: Namespace of the driver; the model's name if None.
@@ -34,6 +40,7 @@ class InterbotixManipulatorXS:
         gripper_pressure_lower_limit: PWM at pressure 0.
         gripper_pressure_upper_limit: PWM at pressure 1.
         topic_joint_states: Below the namespace.
+        logging_level: Of the node; INFO if None.
         node_name: Of the node that talks to the driver.
         node: An existing one to use instead.
         timeout_s: How long to wait for the driver [s].
@@ -54,6 +61,7 @@ class InterbotixManipulatorXS:
         gripper_pressure_lower_limit: float = float(PWM_LOW),
         gripper_pressure_upper_limit: float = float(PWM_HIGH),
         topic_joint_states: str = "joint_states",
+        logging_level: LoggingSeverity | None = None,
         node_name: str = "robot_manipulation",
         node: Node | None = None,
         timeout_s: float = TIMEOUT_S,
@@ -62,11 +70,14 @@ class InterbotixManipulatorXS:
             robot_model,
             robot_name,
             topic_joint_states=topic_joint_states,
+            logging_level=logging_level,
             node_name=node_name,
             node=node,
             timeout_s=timeout_s,
         )
-        self.arm = InterbotixArmXSInterface(self.core, group_name, moving_time, accel_time)
+        self.arm = InterbotixArmXSInterface(
+            self.core, self.core.robot_model, group_name, moving_time, accel_time
+        )
         if gripper_name is not None:
             self.gripper = InterbotixGripperXSInterface(
                 self.core,
@@ -91,6 +102,17 @@ class InterbotixManipulatorXS:
         self.core.close()
 
 
+def create_interbotix_global_node(
+    node_name: str = "interbotix_robot_manipulation", namespace: str | None = None
+) -> InterbotixRobotNode:
+    """A node to pass to a robot as `node`; `robot_shutdown` destroys it."""
+    if not rclpy.ok():
+        rclpy.init()
+    node = InterbotixRobotNode(node_name, namespace=namespace)
+    GLOBAL_NODES.append(node)
+    return node
+
+
 def robot_startup(node: Node | None = None) -> None:
     """Does nothing: the constructor has begun to listen. Here so that the toolbox's scripts run."""
 
@@ -99,4 +121,6 @@ def robot_shutdown(node: Node | None = None) -> None:
     """Leave every driver and end ROS in this process, as the toolbox's function does; arms hold their last target."""
     for core in list(OPEN):
         core.close()
+    while GLOBAL_NODES:
+        GLOBAL_NODES.pop().destroy_node()
     rclpy.try_shutdown()

@@ -1,6 +1,15 @@
 """What the vendor has under this name, from our toolbox."""
 
 from robots.ros.toolbox.core import InterbotixRobotNode
-from robots.ros.toolbox.robot import robot_shutdown, robot_startup
+from robots.ros.toolbox.robot import (
+    create_interbotix_global_node,
+    robot_shutdown,
+    robot_startup,
+)
 
-__all__ = ["InterbotixRobotNode", "robot_shutdown", "robot_startup"]
+__all__ = [
+    "InterbotixRobotNode",
+    "create_interbotix_global_node",
+    "robot_shutdown",
+    "robot_startup",
+]

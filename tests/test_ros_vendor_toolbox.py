@@ -1,0 +1,104 @@
+"""The vendor's own Python toolbox moves our simulated driver: their code judges it, arm and gripper.
+
+Runs where `ROBOREWARD_VENDOR_TOOLBOX` names a checkout of github.com/Interbotix/interbotix_ros_toolboxes (branch `jazzy`) and
+`modern_robotics` is installed. Nothing of it is kept here.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.ros_driver import PATIENCE_S, ROOT, need_ros, running_driver
+
+need_ros()
+CHECKOUT = os.environ.get("ROBOREWARD_VENDOR_TOOLBOX", "")
+pytestmark = [
+    pytest.mark.ros,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not CHECKOUT, reason="ROBOREWARD_VENDOR_TOOLBOX names no checkout of the toolbox"
+    ),
+    pytest.mark.skipif(
+        importlib.util.find_spec("modern_robotics") is None,
+        reason="the vendor's toolbox needs modern_robotics (pip install modern-robotics)",
+    ),
+]
+
+MODULES = (
+    "interbotix_xs_toolbox/interbotix_xs_modules",
+    "interbotix_common_toolbox/interbotix_common_modules",
+)
+SCRIPT = """
+import json, sys
+from interbotix_common_modules.common_robot.robot import robot_shutdown, robot_startup
+from interbotix_xs_modules.xs_robot.arm import InterbotixManipulatorXS
+
+bot = InterbotixManipulatorXS("MODEL", "arm", "gripper", moving_time=1.0, accel_time=0.3)
+robot_startup()
+clock = bot.core.get_node().get_clock()
+from rclpy.duration import Duration
+seen = {}
+
+def rest():
+    clock.sleep_for(Duration(seconds=0.5))
+    return list(bot.arm.get_joint_positions())
+
+bot.arm.go_to_home_pose(moving_time=2.0)
+seen["home"] = rest()
+_, seen["found"] = bot.arm.set_ee_pose_components(x=0.3, z=0.2)
+rest()
+seen["pose"] = bot.arm.get_ee_pose()[:3, 3].tolist()
+bot.gripper.grasp(1.0)
+seen["closed"] = bot.gripper.get_finger_position()
+bot.gripper.release(1.0)
+seen["open"] = bot.gripper.get_finger_position()
+before = bot.arm.get_ee_pose()[:3, 3]
+seen["line"] = bool(bot.arm.set_ee_cartesian_trajectory(z=-0.06, moving_time=0.9))
+rest()
+seen["moved"] = (bot.arm.get_ee_pose()[:3, 3] - before).tolist()
+bot.arm.go_to_sleep_pose(moving_time=2.0)
+seen["sleep"] = rest()
+seen["registers"] = list(bot.core.robot_get_motor_registers("group", "arm", "Profile_Velocity"))
+print("SEEN", json.dumps(seen), flush=True)
+robot_shutdown()
+"""
+
+
+@pytest.mark.parametrize("model", ["wx250s", "wx250"])
+def test_the_vendors_toolbox_moves_arm_and_gripper(tmp_path: Path, model: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("MODEL", model))
+    folders = [str(Path(CHECKOUT).expanduser() / module) for module in MODULES]
+    path = os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])
+    # By the wall's clock: the vendor's code knows no other.
+    with running_driver("--camera-hz", "0", "--model", model, simulated_clock=False):
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("SEEN")]
+    assert lines, done.stdout[-2000:] + done.stderr[-2000:]
+    seen = json.loads(lines[0].removeprefix("SEEN"))
+    joints = 6 if model == "wx250s" else 5
+    sleep = [0.0, -1.8, 1.55, 0.0, 0.8, 0.0]
+    if joints == 5:
+        del sleep[3]
+    assert seen["home"] == pytest.approx([0.0] * joints, abs=0.08)
+    assert seen["found"]
+    assert seen["pose"] == pytest.approx([0.3, 0.0, 0.2], abs=0.02)
+    assert seen["closed"] < 0.018
+    assert seen["open"] > 0.034
+    assert seen["line"]
+    assert seen["moved"] == pytest.approx([0.0, 0.0, -0.06], abs=0.015)
+    assert seen["sleep"] == pytest.approx(sleep, abs=0.08)
+    assert seen["registers"] == [2000] * joints
