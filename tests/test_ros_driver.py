@@ -17,9 +17,10 @@ import rclpy  # noqa: E402
 from interbotix_xs_msgs.msg import JointTrajectoryCommand  # noqa: E402
 from interbotix_xs_msgs.srv import MotorGains  # noqa: E402
 from rclpy.node import Node  # noqa: E402
-from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from roboreward_sim_msgs.srv import GetTruth, ResetScene, SetFault  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
 from robots.conventions import ARM_JOINTS, JOINT_LOWER, JOINT_UPPER  # noqa: E402
@@ -179,13 +180,20 @@ def test_gripper_pwm_closes_and_opens(client: Client) -> None:
     client.driver.write_single("gripper", 0.0)
 
 
+def test_the_description_is_there_for_whoever_comes_later(client: Client) -> None:
+    stays = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    inbox = Inbox(client.driver.node, String, "/wx250s/robot_description", stays)
+    text = until(inbox.messages, "description")[0].data
+    assert "wx250s/ee_gripper_link" in text
+    assert text.count('type="revolute"') == 6
+
+
 def test_a_trajectory_is_played(client: Client) -> None:
     start = client.joints()
     message = JointTrajectoryCommand(cmd_type="group", name="arm", traj=JointTrajectory())
-    for time_s in (0.5, 1.25):
-        point = JointTrajectoryPoint(positions=[start[0] + 0.2 * time_s, *start[1:]])
-        point.time_from_start.sec = int(time_s)
-        point.time_from_start.nanosec = round(time_s % 1.0 * 1e9)
+    for time_s, turn in ((0.0, 0.0), (0.25, 0.1), (0.75, 0.25)):
+        point = JointTrajectoryPoint(positions=[start[0] + turn, *start[1:]])
+        point.time_from_start.nanosec = round(time_s * 1e9)
         message.traj.points.append(point)
     until(client.trajectory.get_subscription_count, "driver")
     client.trajectory.publish(message)

@@ -159,19 +159,30 @@ def test_a_trajectory_is_played(bot: InterbotixManipulatorXS) -> None:
     bot.arm.go_to_home_pose(moving_time=2.0)
     start = settled(bot)
     there = start + np.array([0.3, 0, 0, 0, 0, 0])
-    points = [{0.0: start.tolist()}, {0.5: there.tolist()}, {1.0: there.tolist()}]
+    # Across a whole second, where the driver's own player stops for seconds.
+    points = [
+        {0.0: start.tolist()},
+        {0.9: start.tolist()},
+        {1.1: start.tolist()},
+        {1.3: there.tolist()},
+    ]
     bot.core.robot_write_trajectory("group", "arm", "position", points)
-    bot.core.sleep(2.5)
+    elsewhere = [{0.0: start.tolist()}, {0.1: (2 * start - there).tolist()}]
+    bot.core.robot_write_trajectory("group", "arm", "position", elsewhere)  # refused: one is played
+    bot.core.sleep(2.3)
     assert settled(bot)[0] - start[0] == pytest.approx(0.3, abs=0.05)
     bot.arm.capture_joint_positions()
     assert len(bot.arm.get_joint_velocities()) == len(bot.arm.get_joint_efforts()) == 6
 
 
 BEGIN = """
-from interbotix_common_modules.common_robot.robot import robot_shutdown, robot_startup
+from interbotix_common_modules.common_robot.robot import (
+    create_interbotix_global_node, robot_shutdown, robot_startup
+)
 from interbotix_xs_modules.xs_robot.arm import InterbotixManipulatorXS
 bot = InterbotixManipulatorXS(
-    robot_model='wx250s', group_name='arm', gripper_name='gripper', moving_time=2.0
+    robot_model='wx250s', group_name='arm', gripper_name='gripper', moving_time=2.0,
+    node=NODE,
 )
 robot_startup()
 print('moved', bot.arm.go_to_home_pose(), flush=True)
@@ -180,11 +191,13 @@ bot.get_node().loginfo('at home')
 
 
 @pytest.mark.parametrize("end", ["robot_shutdown()", ""])
+@pytest.mark.parametrize("own_node", [False, True])
 def test_a_script_with_the_vendors_module_names_runs_and_ends_without_a_crash(
-    driver: DriverProcess, tmp_path: Path, end: str
+    driver: DriverProcess, tmp_path: Path, end: str, *, own_node: bool
 ) -> None:
     script = tmp_path / "script.py"
-    script.write_text(BEGIN + end)
+    node = "create_interbotix_global_node()" if own_node else "None"
+    script.write_text(BEGIN.replace("NODE", node) + end)
     done = subprocess.run(
         [sys.executable, "-m", "robots.ros.toolbox.run", str(script)],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
@@ -195,7 +208,7 @@ def test_a_script_with_the_vendors_module_names_runs_and_ends_without_a_crash(
 
 def test_a_mode_that_is_not_position_is_refused(bot: InterbotixManipulatorXS) -> None:
     bot.core.robot_set_operating_modes("group", "arm", "velocity", "velocity")
-    other = bot.arm.__class__(bot.core, moving_time=1.0)
+    other = bot.arm.__class__(bot.core, "wx250s", moving_time=1.0)
     with pytest.raises(MotionRefused, match="position mode"):
         other.go_to_sleep_pose(moving_time=3.0)
     bot.core.robot_set_operating_modes("group", "arm", "position", "time", 1000, 300)
@@ -210,6 +223,16 @@ def test_pressure_maps_to_the_vendors_pwm(pressure: float, pwm: float) -> None:
 def test_another_arm_is_refused() -> None:
     with pytest.raises(ArmUnavailable, match="'vx300s' is not supported"):
         InterbotixManipulatorXS("vx300s")
+
+
+def test_a_driver_of_another_arm_is_refused(driver: DriverProcess) -> None:
+    with pytest.raises(ArmUnavailable, match="is no wx250:"):
+        InterbotixManipulatorXS("wx250", robot_name="wx250s", timeout_s=PATIENCE_S)
+
+
+def test_one_node_serves_one_robot(bot: InterbotixManipulatorXS) -> None:
+    with pytest.raises(ArmUnavailable, match="Leave `node` out"):
+        InterbotixManipulatorXS("wx250s", node=bot.get_node())
 
 
 def test_without_a_driver_the_constructor_gives_up() -> None:

@@ -17,6 +17,7 @@ import rclpy
 from rclpy.logging import LoggingSeverity
 from rclpy.node import Node
 
+from robots.errors import ArmUnavailable
 from robots.ros.node import TIMEOUT_S
 from robots.ros.toolbox.arm import InterbotixArmXSInterface
 from robots.ros.toolbox.core import OPEN, InterbotixRobotNode, InterbotixRobotXSCore
@@ -75,9 +76,13 @@ class InterbotixManipulatorXS:
             node=node,
             timeout_s=timeout_s,
         )
-        self.arm = InterbotixArmXSInterface(
-            self.core, self.core.robot_model, group_name, moving_time, accel_time
-        )
+        try:
+            self.arm = InterbotixArmXSInterface(
+                self.core, robot_model, group_name, moving_time, accel_time
+            )
+        except ArmUnavailable:
+            self.core.close()
+            raise
         if gripper_name is not None:
             self.gripper = InterbotixGripperXSInterface(
                 self.core,
