@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import pty
+import subprocess
+import sys
 import termios
 import threading
 from collections.abc import Iterator
@@ -25,7 +27,7 @@ from robots.lerobot_plugin.roboreward_keyboard import MOTION_KEYS, KeyState, Rob
 from robots.lerobot_plugin.roboreward_widowx import RoboRewardWidowX
 from robots.lerobot_plugin.shared_terminal import SharedTerminal
 from robots.safety import SafetyLimits
-from tests.ros_driver import until
+from tests.ros_driver import ROOT, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -285,3 +287,10 @@ def test_the_last_one_to_close_gives_the_terminal_back(typist: Typist) -> None:
     assert typist.mode() == before
     typist.type("w\n")
     assert os.read(typist.descriptor, 10) == b"w\n"
+
+
+def test_a_program_that_ends_without_closing_leaves_a_terminal_that_works(typist: Typist) -> None:
+    code = "from robots.lerobot_plugin.shared_terminal import SharedTerminal as S; S.of_process().open()"
+    before = typist.mode()
+    subprocess.run([sys.executable, "-c", code], stdin=typist.descriptor, cwd=ROOT, check=True)
+    assert typist.mode() == before

@@ -69,10 +69,30 @@ robot_shutdown()
 """
 
 
+STAND_IN = """
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+def euler_matrix(roll, pitch, yaw, axes="sxyz"):
+    matrix = np.identity(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", [roll, pitch, yaw]).as_matrix()
+    return matrix
+
+def euler_from_matrix(matrix, axes="sxyz"):
+    return tuple(Rotation.from_matrix(np.asarray(matrix)[:3, :3]).as_euler("xyz"))
+
+def quaternion_from_euler(roll, pitch, yaw, axes="sxyz"):
+    return Rotation.from_euler("xyz", [roll, pitch, yaw]).as_quat()
+"""
+"""Of a package of ROS that has no wheel, and that the toolbox uses for Euler angles."""
+
+
 @pytest.mark.parametrize("model", ["wx250s", "wx250"])
 def test_the_vendors_toolbox_moves_arm_and_gripper(tmp_path: Path, model: str) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace("MODEL", model))
+    if importlib.util.find_spec("tf_transformations") is None:
+        (tmp_path / "tf_transformations.py").write_text(STAND_IN)
     folders = [str(Path(CHECKOUT).expanduser() / module) for module in MODULES]
     path = os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])
     # By the wall's clock: the vendor's code knows no other.

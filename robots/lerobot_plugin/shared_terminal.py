@@ -5,6 +5,7 @@ the same terminal beside it, each key would go to one of the three by chance, th
 this takes the terminal, keeps what is ours and passes all else on through a pseudo terminal in the place of standard input.
 """
 
+import atexit
 import contextlib
 import os
 import pty
@@ -69,6 +70,8 @@ class SharedTerminal:
             os.dup2(follower, self._in)
             os.close(follower)
             self._thread = threading.Thread(target=self._read, name="shared_terminal", daemon=True)
+            # A command of LeRobot's that fails early closes nothing.
+            atexit.register(self._give_back)
         self._thread.start()
 
     def close(self) -> None:
@@ -77,8 +80,16 @@ class SharedTerminal:
             if self._users == 0:
                 return
             self._users -= 1
-            if self._users or not hasattr(self, "_terminal"):
+            if self._users:
                 return
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Leave the terminal as it was; nothing happens if it was not taken."""
+        self._users = 0
+        if not hasattr(self, "_terminal"):
+            return
+        atexit.unregister(self._give_back)
         self._thread.join()
         termios.tcsetattr(self._terminal, termios.TCSANOW, self._before)
         os.dup2(self._terminal, self._in)
