@@ -116,8 +116,10 @@ def test_both_layouts_ask_for_scores(tmp_path: Path) -> None:
 
 def test_the_fingerprint_follows_answers(good: Path, copy: Path) -> None:
     before = training_data_sha256(*open_training_data([good], 10))
+    assert before == training_data_sha256(*open_training_data([copy], 10))
     assert before != training_data_sha256(*open_training_data([copy], 0))
-    assert before != training_data_sha256(*open_training_data([copy], 10))  # names are paths
+    rewrite(copy, "train", [*GOOD["train"][:1], GOOD["train"][1] | {"reward": 1}, GOOD["train"][2]])
+    assert before != training_data_sha256(*open_training_data([copy], 10))
 
 
 def test_no_data_is_refused() -> None:

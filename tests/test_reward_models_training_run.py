@@ -235,16 +235,7 @@ def test_a_run_killed_while_it_saves_goes_on_from_the_checkpoint_before(
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_curve_of_one(root: Path, whole: Path, tmp_path: Path) -> None:
-    result = process(root, tmp_path / "run", *TWO, accumulation=1)
-    assert result.returncode == 0, result.stderr
-    assert [loss for _, loss in curve(tmp_path / "run")] == pytest.approx(
-        [loss for _, loss in curve(whole)], rel=1e-3
-    )
-
-
-@pytest.mark.slow
-def test_a_killed_process_ends_the_others_with_a_word_and_the_run_goes_on(
+def test_a_killed_process_ends_the_other_and_both_go_on_with_the_curve_of_one(
     root: Path, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"

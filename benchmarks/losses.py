@@ -1,0 +1,146 @@
+"""Which loss trains a reward model best: `python -m benchmarks.losses --data DIR [DIR ...]`, about half an hour on one core.
+
+roboreward-nano (whose own training used cross-entropy) is fine-tuned by each loss from the same weights, on the same questions in the
+same order for as many steps, with three seeds, and measured after the last step on the same validation examples. The data are
+folders of `experiments.simulation.reward_data` with the splits `train` and `validation`. A run that is there is not repeated, and one
+that was stopped goes on. Written to `benchmarks/results/losses.json`, with mean and standard deviation over seeds, and printed as
+one table.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from reward_models.data.reward_data import RewardData
+from reward_models.nano import WEIGHTS
+from reward_models.nano.config import LANGUAGE, QuestionConfig
+from reward_models.nano.questions import QuestionSampler
+from reward_models.training.config import LossConfig
+from reward_models.training.data import SimulatedClips, open_training_data
+from reward_models.training.questions import TrainingSet
+from reward_models.training.run import fine_tune
+from reward_models.training.trainer import METRICS
+from roboreward_gym._cli import keep_freed_memory
+
+RESULTS = Path(__file__).parent / "results" / "losses.json"
+LOSSES = {
+    "cross-entropy": LossConfig(),
+    "cross-entropy, all tokens alike (the authors')": LossConfig(digit=0.2, words=0.8),
+    "soft targets, 0.5": LossConfig(softness=0.5),
+    "expected score": LossConfig(cross_entropy=0.0, regression=0.5),
+    "cross-entropy + expected score": LossConfig(regression=0.25),
+    "cross-entropy + pairs": LossConfig(pairwise=0.5),
+}
+"""Weights are set so that each part is about as large as cross-entropy is at the start."""
+MEASURED = (
+    "macro_mae",
+    "level_macro_mae",
+    "expected_mae",
+    "false_positive_rate",
+    "true_positive_rate",
+    "calibration_error",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to compare."""
+
+    data: tuple[Path, ...]
+    """Folders of simulated reward data."""
+    runs: Path = Path("runs/losses")
+    """Folder of the runs."""
+    steps: int = 60
+    """Optimizer steps of each run."""
+    batch_size: int = 16
+    """Questions in a step, scores only."""
+    learning_rate: float = 5e-4
+    """Peak learning rate of all losses."""
+    seeds: int = 3
+    """Seeds of the questions, the same ones for each loss."""
+    validation_examples: int = 400
+    """Validation examples."""
+    out: Path = RESULTS
+    """File to write."""
+
+
+def train(config: Config, loss: LossConfig, seed: int, folder: Path) -> dict[str, float]:
+    """Fine-tune once and return what the last validation measured."""
+    sft = replace(
+        LANGUAGE,
+        loss=loss,
+        seed=seed,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        warmup=config.steps // 10,
+        validate_every=config.steps,
+    )
+    data = RewardData.open(config.data, "train")
+    scores_only = QuestionConfig(describe_share=(0.0, 0.0), locate_share=(0.0, 0.0))
+    questions = QuestionSampler(
+        data, scores_only, steps=config.steps, per_step=config.batch_size, seed=seed
+    )
+    _, validation = open_training_data(config.data, config.validation_examples)
+    fine_tune(
+        WEIGHTS,
+        sft,
+        TrainingSet(SimulatedClips(data), questions),
+        validation,
+        folder,
+        features=config.runs / "features",
+        feature_dtype=torch.float16,
+    )
+    rows = [json.loads(line) for line in (folder / METRICS).read_text("utf-8").splitlines()]
+    (last,) = [row for row in rows if "eval_macro_mae" in row]
+    return {name: last[f"eval_{name}"] for name in MEASURED}
+
+
+def summary(results: list[dict[str, float]]) -> dict[str, Any]:
+    """Mean and standard deviation over seeds, and the numbers themselves."""
+    table = {name: [result[name] for result in results] for name in MEASURED}
+    return {
+        name: {
+            "mean": round(float(np.mean(values)), 4),
+            "sd": round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else None,
+            "seeds": [round(value, 4) for value in values],
+        }
+        for name, values in table.items()
+    }
+
+
+def main() -> None:
+    """Train with every loss, write the file and print the table."""
+    config = tyro.cli(Config, description=__doc__)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in LOSSES}
+    # Seeds in the outer loop: a comparison that is stopped has as many runs of every loss.
+    for seed in range(config.seeds):
+        for place, (name, loss) in enumerate(LOSSES.items()):
+            results[name].append(train(config, loss, seed, config.runs / f"{place}-seed{seed}"))
+        written = {
+            "model": "roboreward-nano",
+            "steps": config.steps,
+            "batch_size": config.batch_size,
+            "learning_rate": config.learning_rate,
+            "seeds": seed + 1,
+            "validation_examples": config.validation_examples,
+            "losses": {name: summary(found) for name, found in results.items()},
+        }
+        config.out.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    print(f"| loss | {' | '.join(MEASURED)} |")
+    print(f"| --- {'| --- ' * len(MEASURED)}|")
+    for name, found in results.items():
+        numbers = summary(found)
+        cells = [f"{numbers[m]['mean']:.3f} ± {numbers[m]['sd'] or 0:.3f}" for m in MEASURED]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
