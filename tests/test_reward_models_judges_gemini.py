@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from reward_models.judges.api_judge import ApiSettings
-from reward_models.judges.budget import Budget, process_budget
 from reward_models.judges.gemini import GeminiJudge, load
+from reward_models.net.budget import Budget, process_budget
 from reward_models.net.retries import Patience
 from reward_models.protocol.prompt import build_prompt
 from reward_models.video.write import mp4

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from reward_models.judges.api_judge import AccessRefused, ApiSettings
-from reward_models.judges.budget import Budget, process_budget
 from reward_models.judges.openai_compatible import (
     OPENAI,
     VLLM,
@@ -19,6 +18,7 @@ from reward_models.judges.openai_compatible import (
     OpenAICompatibleJudge,
     load,
 )
+from reward_models.net.budget import Budget, process_budget
 from reward_models.net.retries import Patience
 from reward_models.protocol.prompt import build_prompt
 from roboreward_gym.errors import (

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from reward_models.judges.budget import Budget, process_budget
 from reward_models.net.addresses import check_url, is_loopback, is_loopback_url
+from reward_models.net.budget import Budget, process_budget
 from reward_models.net.credentials import find_key, read_key, without
 from reward_models.net.retries import Patience, Transient, retry_after_s
 from roboreward_gym.errors import BudgetExhausted, InvalidSetting, RewardModelFailure

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 
 from reward_models.judges.api_judge import ApiSettings
-from reward_models.judges.budget import Budget
 from reward_models.judges.openai_compatible import OPENAI, VLLM, Dialect, OpenAICompatibleJudge
+from reward_models.net.budget import Budget
 from reward_models.net.retries import Patience
 from reward_models.serving import remote as remote_module
 from reward_models.serving.remote import RemoteReward

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import tyro
+
 from reward_models.augment.pipeline import Steps
 from reward_models.data.example import InvalidSource
 from reward_models.data.sources import ReadOptions
 from reward_models.data.splits import Fractions
 from reward_models.data.video_file import OutputError, VideoFormat, whole_file
+from reward_models.scale.places import Place
 from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.registry import split_name
 
@@ -23,6 +26,7 @@ ON_SERVERS = {"openai", "gemini", "remote"}
 MAY_CHANGE = {
     "limit",
     "concurrency",
+    "place",
     "max_requests",
     "max_cost_usd",
     "usd_per_million_tokens",
@@ -83,7 +87,9 @@ class AugmentConfig:
     usd_per_million_tokens: tuple[float, float] | None = None
     """Price of a million input and output tokens, needed for --max-cost-usd; ROBOREWARD_USD_PER_MILLION_TOKENS by default."""
     concurrency: int = 4
-    """Episodes that are worked on at a time."""
+    """Episodes that are worked on at a time, in one process; with several processes each works on one."""
+    place: tyro.conf.OmitArgPrefixes[Place] = Place()  # noqa: RUF009 - frozen
+    """Where to work."""
     page_episodes: int = 100
     """Episodes shown in audit.html; audit.jsonl has all."""
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import diskcache
 from diskcache.core import MODE_PICKLE
+from filelock import FileLock
 
 from reward_models.augment.roles import Episode
 from reward_models.data.example import InvalidSource
@@ -82,6 +83,8 @@ class AnswerCache:
             )
         except (OSError, sqlite3.Error) as error:
             raise OutputError(f"The cache {folder} cannot be written: {error}.") from error
+        self._locks = folder / "locks"
+        self._locks.mkdir(exist_ok=True)
         self._lock = threading.Lock()
         self._being_asked: dict[str, threading.Lock] = {}
 
@@ -92,10 +95,11 @@ class AnswerCache:
 
     @contextmanager
     def alone(self, key: str) -> Generator[None, None, None]:
-        """Let one thread at a time ask a question: the others find its answer."""
+        """Let one thread of one process at a time ask a question: the others find its answer."""
         with self._lock:
             waiting = self._being_asked.setdefault(key, threading.Lock())
-        with waiting:
+        # The system opens the lock of a process that is killed.
+        with waiting, FileLock(self._locks / f"{key[:2]}.lock", thread_local=False):
             yield
 
     def put(self, key: str, answer: str) -> None:

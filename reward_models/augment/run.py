@@ -5,9 +5,9 @@ Stopped in any way and started again with the same --out, a run goes on where it
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import tyro
@@ -23,7 +23,9 @@ from reward_models.augment.roles_by_name import RoleMaker
 from reward_models.augment.units import Unit, units, write_labels
 from reward_models.data.example import Example, InvalidSource, Skipped
 from reward_models.data.sources import read_source
+from reward_models.net.budget import Budget, budget_with, share_between
 from reward_models.protocol.prompt import check_task_text
+from reward_models.scale.places import in_threads
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import BudgetExhausted, RewardModelFailure, RoboRewardError
 from roboreward_gym.types import LEVELS
@@ -32,6 +34,7 @@ FAILURES_IN_A_ROW = 5
 """After so many episodes that a model gave no answer about, it is taken to be out of order."""
 
 Line = dict[str, Any]
+ModelLoader = Callable[[str], ChatModel]
 
 
 class Worker:
@@ -109,7 +112,28 @@ def _as_it_is(example: Example, reward: int, count: int, roles: Roles) -> Outcom
     return outcome
 
 
-def run(config: AugmentConfig, load: Callable[[str], ChatModel] | None = None) -> Summary:
+class ProcessWorker:
+    """A `Worker` in a process of its own, with its own models and its part of the budget.
+
+    Args:
+        config: The configuration.
+        reserved: File names that belong to units.
+        load: Makes a model by name.
+    """
+
+    def __init__(self, config: AugmentConfig, reserved: set[str], load: ModelLoader | None) -> None:
+        share_between(config.place.workers)
+        cache = AnswerCache(config.out / "cache")
+        self._work = Worker(
+            config, RoleMaker(config, load or _loader(config), cache).roles(), reserved
+        )
+
+    def __call__(self, unit: Unit) -> Line:
+        """Return the line of the journal; raises as `Worker` does."""
+        return self._work(unit)
+
+
+def run(config: AugmentConfig, load: ModelLoader | None = None) -> Summary:
     """Do all units that are not done yet, and write the set.
 
     Args:
@@ -126,34 +150,49 @@ def run(config: AugmentConfig, load: Callable[[str], ChatModel] | None = None) -
         todo = list(_limited(units(read_source(config.source, config.read)), config.limit))
         if not todo:
             raise InvalidSource(f"{config.source} is empty.")
-        with (
-            closing(AnswerCache(config.out / "cache")) as cache,
-            closing(RoleMaker(config, load or _loader(config), cache)) as maker,
-        ):
-            failed = _work(config, maker.roles(), todo, journal)
+        reserved = {f"{unit.name}.mp4" for unit in todo if isinstance(unit, Unit)}
+        if config.place.here:
+            with (
+                closing(AnswerCache(config.out / "cache")) as cache,
+                closing(RoleMaker(config, load or _loader(config), cache)) as maker,
+            ):
+                threads = config.concurrency
+                worker = Worker(config, maker.roles(), reserved)
+                failed = _work(
+                    todo, journal, lambda left: in_threads(worker, left, threads, 2 * threads)
+                )
+        else:
+            job = partial(ProcessWorker, config, reserved, load)
+            failed = _work(todo, journal, lambda left: config.place.map(job, left))
         summary = write_set(config, journal.lines.values())
         write_page(config.out, journal.lines.values(), config.page_episodes)
         return dataclasses.replace(summary, failed=failed)
 
 
 def _work(
-    config: AugmentConfig, roles: Roles, todo: Sequence[Unit | Skipped], journal: Journal
+    todo: Sequence[Unit | Skipped],
+    journal: Journal,
+    results: Callable[[Sequence[Unit]], Generator[Callable[[], Line]]],
 ) -> int:
-    """Do what is left, and return how many episodes failed because a model gave no answer."""
+    """Do what is left, and return how many episodes failed because a model gave no answer.
+
+    Args:
+        todo: All units, and what is none.
+        journal: What is done.
+        results: Begins units, and gives the result of each in order.
+    """
     named = [unit for unit in todo if isinstance(unit, Unit)]
     for item in todo:
         if isinstance(item, Skipped) and item.where not in journal.lines:
             journal.append(item.where, {"rule": item.rule, "why": item.why})
             tqdm.write(f"{item.where}: {item.why}", file=sys.stderr)
     left = [unit for unit in named if unit.name not in journal.lines]
-    worker = Worker(config, roles, {f"{unit.name}.mp4" for unit in named})
     failed = failed_in_a_row = 0
-    with tqdm(
-        total=len(named), initial=len(named) - len(left), desc="augment", unit="episode"
-    ) as bar:
-        for unit, future in _ahead(worker, left, config.concurrency):
+    bar = tqdm(total=len(named), initial=len(named) - len(left), desc="augment", unit="episode")
+    with bar, closing(results(left)) as taken:
+        for unit, take in zip(left, taken, strict=True):
             try:
-                line = future.result()
+                line = take()
             except BudgetExhausted as error:
                 raise BudgetExhausted(
                     f"{error} Here that is --max-requests and --max-cost-usd. What was paid for is kept: the "
@@ -174,22 +213,6 @@ def _work(
     return failed
 
 
-def _ahead(
-    worker: Worker, todo: Sequence[Unit], concurrency: int
-) -> Iterator[tuple[Unit, "Future[Line]"]]:
-    """Results in the order of the source; at most twice `concurrency` units are begun."""
-    waiting: list[tuple[Unit, Future[Line]]] = []
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="augment")
-    try:
-        for unit in todo:
-            waiting.append((unit, pool.submit(worker, unit)))
-            if len(waiting) >= 2 * concurrency:
-                yield waiting.pop(0)
-        yield from waiting
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _limited(items: Iterator[Unit | Skipped], limit: int | None) -> Iterator[Unit | Skipped]:
     count = 0
     for item in items:
@@ -200,20 +223,21 @@ def _limited(items: Iterator[Unit | Skipped], limit: int | None) -> Iterator[Uni
         yield item
 
 
-def _loader(config: AugmentConfig) -> Callable[[str], ChatModel]:
+def _loader(config: AugmentConfig) -> ModelLoader:
     def load(name: str) -> ChatModel:
         from reward_models.augment.chat_models import load_chat_model
         from reward_models.judges.api_judge import ApiSettings
-        from reward_models.judges.budget import budget_with, process_budget
 
         limits = (config.max_requests, config.max_cost_usd, config.usd_per_million_tokens)
-        if limits == (None, None, None):
-            budget = process_budget()
-        else:
-            budget = budgets.setdefault("", budget_with(*limits))
+        unlimited = limits == (
+            None,
+            None,
+            None,
+        )  # then the environment decides, and whose server it is
+        budget = None if unlimited else budgets.setdefault("", budget_with(*limits))
         return load_chat_model(name, ApiSettings(budget=budget, concurrency=config.concurrency))
 
-    budgets: dict[str, Any] = {}
+    budgets: dict[str, Budget] = {}
     return load
 
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from reward_models.judges.budget import Budget, process_budget
-from reward_models.net.addresses import check_url
+from reward_models.net.addresses import check_url, is_own_server
+from reward_models.net.budget import Budget, own_server_budget, process_budget
 from reward_models.net.credentials import check_key, without
 from reward_models.net.outcomes import scores_or_raise
 from reward_models.net.retries import Patience
@@ -94,7 +94,10 @@ class ApiJudge(ABC):
         self._url = check_url(base_url)
         self._key = check_key(api_key, "the key of the API")
         self._settings = settings
-        self._budget = settings.budget or process_budget()
+        self.concurrency = settings.concurrency
+        """Most requests at the same time."""
+        own = is_own_server(self._url)
+        self._budget = settings.budget or (own_server_budget() if own else process_budget())
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         """Score each clip by a request of its own; same order, same length.
@@ -128,7 +131,7 @@ class ApiJudge(ABC):
 
         if len(clips) < 2:
             return [outcome(clip) for clip in clips]
-        with ThreadPoolExecutor(min(self._settings.concurrency, len(clips)), "api-judge") as pool:
+        with ThreadPoolExecutor(min(self.concurrency, len(clips)), "api-judge") as pool:
             return list(pool.map(outcome, clips))
 
     def _score(self, clip: Clip) -> ProgressScore:

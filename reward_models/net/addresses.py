@@ -48,6 +48,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_own_server(url: str) -> bool:
+    """Whether a server lies on this machine or in a private network, so that nobody sends a bill.
+
+    >>> is_own_server("http://gpu-box:8000/v1"), is_own_server("http://10.0.0.7/v1"), is_own_server("https://api.openai.com/v1")
+    (True, True, False)
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".lan"))
+
+
 def is_loopback_url(url: str) -> bool:
     """Whether a server lies on this machine, so that no proxy can reach it.
 

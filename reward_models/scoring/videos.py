@@ -4,18 +4,21 @@ Prints a table on a terminal and JSON lines elsewhere; --out writes JSON lines t
 --out, it goes on where it was. A recording that cannot be scored is reported, left out, and tried again the next time.
 """
 
+import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, redirect_stdout
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext, redirect_stdout
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import tyro
 from tqdm import tqdm
 
 from reward_models.model_options import ModelOptions, options_into_name
+from reward_models.net.budget import share_between
+from reward_models.scale.places import Place, in_threads
 from reward_models.scoring.inputs import (
     InvalidRequest,
     Request,
@@ -34,7 +37,7 @@ from roboreward_gym.errors import (
     RoboRewardError,
 )
 from roboreward_gym.registry import load_reward_model
-from roboreward_gym.scorer import outcomes
+from roboreward_gym.scorer import ScoreOrError, outcomes
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 
 FAILURES_IN_A_ROW = 5
@@ -68,7 +71,15 @@ class ScoreConfig:
     overlay: Path | None = None
     """Folder for copies of the videos with the score drawn below."""
     batch_size: int = 8
-    """Recordings in memory and scored at a time."""
+    """Recordings scored at a time; as many more are in memory."""
+    readers: int = 4
+    """Threads that read recordings, in each process."""
+    concurrency: int | None = None
+    """Most requests under way at a time to a model behind an API, 4 by default; needs a batch at least as large."""
+    shard: str | None = None
+    """Score a part of the recordings only: 2/8 is the second of eight. Each part needs an --out of its own."""
+    place: tyro.conf.OmitArgPrefixes[Place] = field(default_factory=Place)
+    """Where to work."""
     quiet: bool = False
     """No progress bar and no summary; errors are reported still."""
 
@@ -81,24 +92,133 @@ class LoadedClip:
     clip: Clip
 
 
-class VideoScorer:
-    """Scores requests in batches, reading the next batch while the model scores this one.
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What became of one request.
+
+    Attributes:
+        request: What was asked.
+        outcome: The score, or why there is none.
+        about: Rate and numbers of frames of the clip; None if the recording could not be read.
+        clip: The clip, in the process that scored it only.
+    """
+
+    request: Request
+    outcome: ScoreOrError
+    about: Mapping[str, Any] | None = None
+    clip: Clip | None = None
+
+
+@runtime_checkable
+class ConcurrentModel(Protocol):
+    """A model behind an API that is sent several requests at a time."""
+
+    concurrency: int
+
+
+def load_model(name: str, concurrency: int | None) -> RewardModel:
+    """Load a reward model, with as many requests at a time as wanted.
+
+    Raises:
+        InvalidRequest: The model sends no requests.
+    """
+    model = load_reward_model(name)
+    if concurrency is not None:
+        if not isinstance(model, ConcurrentModel):
+            raise InvalidRequest(f"{name} sends no requests to an API: leave out --concurrency.")
+        model.concurrency = concurrency
+    return model
+
+
+class Worker:
+    """Reads and scores batches in a process of its own.
 
     Args:
-        reward_model: What scores.
-        write: Takes each request with its clip and its score.
+        model: Name of the reward model.
+        concurrency: Requests under way at a time.
+        readers: Threads that read.
+        processes: How many such processes there are; they share the budget for paid requests.
+    """
+
+    def __init__(self, model: str, concurrency: int | None, readers: int, processes: int) -> None:
+        share_between(processes)
+        keep_freed_memory()
+        self._model = load_model(model, concurrency)
+        self._readers = readers
+
+    def __call__(self, requests: Sequence[Request]) -> list[Scored]:
+        """Return what became of each request, without its frames."""
+        loaded = next(read_ahead(requests, len(requests), self._readers))
+        return [replace(one, clip=None) for one in score_batch(self._model, loaded)]
+
+
+def score_batch(
+    model: RewardModel, loaded: Sequence[LoadedClip | tuple[Request, RoboRewardError]]
+) -> list[Scored]:
+    """Score what could be read, in one call."""
+    clips = [item.clip for item in loaded if isinstance(item, LoadedClip)]
+    found = iter(outcomes(model, clips))
+    return [
+        Scored(item.request, next(found), _about(item.clip), item.clip)
+        if isinstance(item, LoadedClip)
+        else Scored(*item)
+        for item in loaded
+    ]
+
+
+def _about(clip: Clip) -> dict[str, Any]:
+    total = clip.num_frames or len(clip.frames)
+    return {"fps": clip.fps, "frames": len(clip.frames), "frames_total": total}
+
+
+def read_ahead(
+    requests: Sequence[Request], batch_size: int, readers: int
+) -> Iterator[list[LoadedClip | tuple[Request, RoboRewardError]]]:
+    """Yield clips in batches, in order, reading the next ones meanwhile; at most two batches are in memory."""
+    reading = in_threads(_read, requests, readers, ahead=batch_size)
+    while batch := [take() for take in itertools.islice(reading, batch_size)]:
+        yield batch
+
+
+def _read(request: Request) -> LoadedClip | tuple[Request, RoboRewardError]:
+    try:
+        return LoadedClip(request, request.source.read().clip(request.task))
+    except RoboRewardError as error:
+        return request, error
+
+
+def batches_of(requests: Sequence[Request], size: int) -> Iterator[Sequence[Request]]:
+    """Cut into batches."""
+    return (requests[i : i + size] for i in range(0, len(requests), size))
+
+
+def scored_batches(config: ScoreConfig, requests: Sequence[Request]) -> Generator[list[Scored]]:
+    """Read and score, wherever the configuration says; in the order of the requests."""
+    if config.place.here:
+        model = load_model(config.model, config.concurrency)
+        for loaded in read_ahead(requests, config.batch_size, config.readers):
+            yield score_batch(model, loaded)
+        return
+    job = partial(Worker, config.model, config.concurrency, config.readers, config.place.workers)
+    for take in config.place.map(job, batches_of(requests, config.batch_size)):
+        yield take()
+
+
+class Collector:
+    """Writes scores as they come, reports what has none, and ends a run whose model is out of order.
+
+    Args:
+        write: Takes each scored request.
         bar: Advances by one per recording, scored or failed.
         draw: Takes the same once all scores of the batch are written; may raise `InvalidVideo`.
     """
 
     def __init__(
         self,
-        reward_model: RewardModel,
-        write: Callable[[LoadedClip, ProgressScore], None],
+        write: Callable[[Scored, ProgressScore], None],
         bar: tqdm,
-        draw: Callable[[LoadedClip, ProgressScore], None] | None = None,
+        draw: Callable[[Scored, ProgressScore], None] | None = None,
     ) -> None:
-        self._reward_model = reward_model
         self._write = write
         self._bar = bar
         self._draw = draw
@@ -110,84 +230,50 @@ class VideoScorer:
         self.undrawn = 0
         """Recordings that were scored, but whose overlay cannot be drawn."""
 
-    def run(self, requests: Sequence[Request], batch_size: int) -> None:
-        """Score all requests; one that fails is reported, and the others go on.
+    def take(self, batches: Iterable[Sequence[Scored]]) -> None:
+        """Take all batches; a recording that fails is reported, and the others go on.
 
         Raises:
             RoboRewardError: The model failed on `FAILURES_IN_A_ROW` recordings one after another, or
                 can score nothing any more, as without a budget. What was scored is written.
         """
-        for loaded in read_ahead(requests, batch_size):
-            clips = [item for _, item in loaded if isinstance(item, LoadedClip)]
-            for request, error in loaded:
-                if isinstance(error, RoboRewardError):
-                    self._report(request, error)
-            found = outcomes(self._reward_model, [item.clip for item in clips])
+        for batch in batches:
             # All scores of the batch first: an error below may end the run.
-            for item, score in zip(clips, found, strict=True):
-                if isinstance(score, ProgressScore):
-                    self._write(item, score)
-                    self.unreadable += not score.readable
+            for one in batch:
+                if isinstance(one.outcome, ProgressScore):
+                    self._write(one, one.outcome)
+                    self.unreadable += not one.outcome.readable
                     self._bar.update()
-            for item, outcome in zip(clips, found, strict=True):
-                if isinstance(outcome, ProgressScore):
-                    self._draw_overlay(item, outcome)
-            for item, outcome in zip(clips, found, strict=True):
-                self._consider(item.request, outcome)
+            for one in batch:
+                if isinstance(one.outcome, ProgressScore):
+                    self._draw_overlay(one, one.outcome)
+            for one in batch:
+                self._consider(one)
 
-    def _draw_overlay(self, item: LoadedClip, score: ProgressScore) -> None:
+    def _draw_overlay(self, one: Scored, score: ProgressScore) -> None:
         if self._draw is None:
             return
         try:
-            self._draw(item, score)
+            self._draw(one, score)
         except InvalidVideo as error:
             self.undrawn += 1
-            tqdm.write(f"{item.request.id}: {error}", file=sys.stderr)
+            tqdm.write(f"{one.request.id}: {error}", file=sys.stderr)
 
-    def _consider(self, request: Request, outcome: ProgressScore | RoboRewardError) -> None:
-        if isinstance(outcome, ProgressScore):
+    def _consider(self, one: Scored) -> None:
+        if isinstance(one.outcome, ProgressScore):
             self._in_a_row = 0
             return
-        if not isinstance(outcome, InvalidClip | RewardModelFailure):
-            raise outcome
-        self._report(request, outcome)
-        self._in_a_row = self._in_a_row + 1 if isinstance(outcome, RewardModelFailure) else 0
-        if self._in_a_row >= FAILURES_IN_A_ROW:
-            raise outcome
-
-    def _report(self, request: Request, error: RoboRewardError) -> None:
+        read = one.about is not None
+        if read and not isinstance(one.outcome, InvalidClip | RewardModelFailure):
+            raise one.outcome
         self.failed += 1
-        tqdm.write(f"{request.id}: {error}", file=sys.stderr)
+        tqdm.write(f"{one.request.id}: {one.outcome}", file=sys.stderr)
         self._bar.update()
-
-
-def read_ahead(
-    requests: Sequence[Request], batch_size: int
-) -> Iterator[list[tuple[Request, LoadedClip | RoboRewardError]]]:
-    """Yield clips in batches, in order; at most two batches are in memory."""
-    batches = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
-    with ThreadPoolExecutor(1, thread_name_prefix="reader") as pool:
-        ahead = pool.submit(read_batch, batches[0]) if batches else None
-        for following in [*batches[1:], None]:
-            if ahead is None:
-                return
-            loaded = ahead.result()
-            ahead = None if following is None else pool.submit(read_batch, following)
-            yield loaded
-
-
-def read_batch(
-    requests: Sequence[Request],
-) -> list[tuple[Request, LoadedClip | RoboRewardError]]:
-    """Read each recording, or say why it cannot be read."""
-    return [(request, _read(request)) for request in requests]
-
-
-def _read(request: Request) -> LoadedClip | RoboRewardError:
-    try:
-        return LoadedClip(request, request.source.read().clip(request.task))
-    except RoboRewardError as error:
-        return error
+        if read:
+            failed = isinstance(one.outcome, RewardModelFailure)
+            self._in_a_row = self._in_a_row + 1 if failed else 0
+            if self._in_a_row >= FAILURES_IN_A_ROW:
+                raise one.outcome
 
 
 def requests_of(config: ScoreConfig) -> list[Request]:
@@ -219,12 +305,46 @@ def requests_of(config: ScoreConfig) -> list[Request]:
     return from_paths(config.paths, str(config.task), config.fps)
 
 
+def part(requests: list[Request], shard: str | None) -> list[Request]:
+    """Return the requests of one shard, `2/8` for the second of eight; all without one.
+
+    Raises:
+        InvalidRequest: The shard is none.
+    """
+    if shard is None:
+        return requests
+    number, slash, of = shard.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise InvalidRequest(f"--shard is {shard!r}. Write 2/8 for the second of eight parts.")
+    return requests[int(number) - 1 :: int(of)]
+
+
+def check(config: ScoreConfig) -> None:
+    """Refuse settings that do not fit together.
+
+    Raises:
+        InvalidRequest: Says which.
+    """
+    for name in ("batch_size", "readers", "concurrency"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise InvalidRequest(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
+    if config.concurrency is not None and config.concurrency > config.batch_size:
+        raise InvalidRequest(
+            f"--concurrency {config.concurrency} needs --batch-size {config.concurrency} or more."
+        )
+    if config.overlay is not None and not config.place.here:
+        raise InvalidRequest(
+            "--overlay needs one worker: draw in a run without --workers and --ray."
+        )
+
+
 def run(config: ScoreConfig) -> int:
     """Score everything; 1 if a recording could not be scored or its overlay not be drawn, else 0."""
-    if config.batch_size < 1:
-        raise InvalidRequest(f"--batch-size must be at least 1, not {config.batch_size}.")
-    requests = requests_of(config)
+    check(config)
+    requests = part(requests_of(config), config.shard)
     stdout = sys.stdout
+    failed = unreadable = undrawn = 0
     # What models and their libraries print is no score: stdout is for scores.
     with (
         nullcontext() if config.out is None else ScoreLog(config.out, config.model) as log,
@@ -233,7 +353,6 @@ def run(config: ScoreConfig) -> int:
         todo = [request for request in requests if log is None or not log.has(request)]
         done = len(requests) - len(todo)
         if todo:
-            model = load_reward_model(config.model)
             writers: list[RowWriter] = [] if log is None else [log.append]
             default = None if log is not None else "table" if stdout.isatty() else "jsonl"
             format = config.format or default
@@ -246,42 +365,35 @@ def run(config: ScoreConfig) -> int:
                 unit="video",
                 disable=config.quiet,
             )
-            with bar:
+            with bar, closing(scored_batches(config, todo)) as batches:
                 draw = None if config.overlay is None else overlay_drawer(config.overlay)
-                scorer = VideoScorer(model, writer(config.model, writers), bar, draw)
-                scorer.run(todo, config.batch_size)
-    failed, unreadable, undrawn = (
-        (scorer.failed, scorer.unreadable, scorer.undrawn) if todo else (0, 0, 0)
-    )
+                collector = Collector(writer(config.model, writers), bar, draw)
+                collector.take(batches)
+            failed, unreadable, undrawn = collector.failed, collector.unreadable, collector.undrawn
     if not config.quiet:
         _summarize(len(todo) - failed, done, unreadable, undrawn, failed)
     return int(failed + undrawn > 0)
 
 
-def writer(model: str, writers: Sequence[RowWriter]) -> Callable[[LoadedClip, ProgressScore], None]:
+def writer(model: str, writers: Sequence[RowWriter]) -> Callable[[Scored, ProgressScore], None]:
     """Return a function that writes the row of a score to each of `writers`."""
 
-    def write(item: LoadedClip, score: ProgressScore) -> None:
-        clip = item.clip
-        about = {
-            "fps": clip.fps,
-            "frames": len(clip.frames),
-            "frames_total": clip.num_frames or len(clip.frames),
-        }
-        row = score_row(item.request, model, score, **about)
+    def write(one: Scored, score: ProgressScore) -> None:
+        row = score_row(one.request, model, score, **(one.about or {}))
         for append in writers:
             append(row)
 
     return write
 
 
-def overlay_drawer(folder: Path) -> Callable[[LoadedClip, ProgressScore], None]:
+def overlay_drawer(folder: Path) -> Callable[[Scored, ProgressScore], None]:
     """Return a function that writes the overlay of a score into the folder."""
     from reward_models.scoring.overlay import overlay_name, write_overlay
 
-    def draw(item: LoadedClip, score: ProgressScore) -> None:
-        path = folder / overlay_name(item.request.id)
-        write_overlay(path, item.request.source, item.clip, score)
+    def draw(one: Scored, score: ProgressScore) -> None:
+        if one.clip is not None:
+            path = folder / overlay_name(one.request.id)
+            write_overlay(path, one.request.source, one.clip, score)
 
     return draw
 

@@ -8,7 +8,7 @@ import threading
 from roboreward_gym.errors import BudgetExhausted, InvalidSetting
 
 MAX_REQUESTS = 10_000
-"""Requests per process, unless `ROBOREWARD_MAX_REQUESTS` says otherwise."""
+"""Requests per process to servers of others, unless `ROBOREWARD_MAX_REQUESTS` says otherwise."""
 
 
 class Budget:
@@ -85,30 +85,55 @@ class Budget:
             self.cost_usd += (input_tokens * price_in + output_tokens * price_out) / 1e6
 
 
+_processes = 1
+
+
+def share_between(processes: int) -> None:
+    """Give this process its part of every limit, as several like it work at the same time.
+
+    Args:
+        processes: How many there are; call it before a budget is made.
+    """
+    global _processes
+    _processes = processes
+
+
 @functools.cache
 def process_budget() -> Budget:
     """Return the budget that all models behind APIs share in this process, from the environment."""
     return budget_with()
 
 
+@functools.cache
+def own_server_budget() -> Budget:
+    """Return the budget of servers of one's own: without a limit but for what the environment says."""
+    return budget_with(default=None)
+
+
 def budget_with(
     max_requests: int | None = None,
     max_cost_usd: float | None = None,
     usd_per_million_tokens: tuple[float, float] | None = None,
+    *,
+    default: int | None = MAX_REQUESTS,
 ) -> Budget:
-    """Make a budget; the environment, or the default, decides on each value that is None.
+    """Make a budget, or this process's part of it; the environment, or the default, decides on each value that is None.
 
     Raises:
         InvalidSetting: A negative limit, a cost without prices, or a variable that is no number.
     """
     if max_requests is None:
         number = _number("ROBOREWARD_MAX_REQUESTS")
-        max_requests = MAX_REQUESTS if number is None else int(number)
+        max_requests = default if number is None else int(number)
     if max_cost_usd is None:
         max_cost_usd = _number("ROBOREWARD_MAX_COST_USD")
     prices = os.environ.get("ROBOREWARD_USD_PER_MILLION_TOKENS")
     if usd_per_million_tokens is None and prices is not None:
         usd_per_million_tokens = _prices(prices)
+    if max_requests is not None:
+        max_requests //= _processes
+    if max_cost_usd is not None:
+        max_cost_usd /= _processes
     return Budget(max_requests, max_cost_usd, usd_per_million_tokens)
 
 
