@@ -30,6 +30,8 @@ class Reply:
     """Between single bytes of the body."""
     hang_up: bool = False
     """Close the connection without a word."""
+    before: Callable[[], object] = bool
+    """Called before the answer, outside of the server's lock."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class FakeServer:
                 reply = server.reply_to(Request(self.path, headers, body))
                 server.count(+1)
                 try:
+                    reply.before()
                     time.sleep(reply.delay_s)
                     if reply.hang_up:
                         self.close_connection = True

@@ -5,6 +5,7 @@ The driver alone writes output, as a single process does; a worker that is lost 
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,10 @@ except ModuleNotFoundError as error:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Job = Callable[[], Callable[[Item], Result]]
+
+
+CONNECT_TIMEOUT_S = 10.0
+"""Longest time for a cluster to take a connection, in [s]."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,11 @@ def _connect(address: str, workers: int) -> None:
         if address == "local":
             ray.init(address="local", num_cpus=workers + 1, include_dashboard=False, **quiet)
         else:
+            host, colon, port = address.removeprefix("ray://").rpartition(":")
+            if colon:  # Ray itself would try for minutes
+                socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
             ray.init(address=address, **quiet)
-    except ConnectionError as error:
+    except (OSError, ValueError) as error:
         raise InvalidSetting(
             f"No Ray cluster answers at {address!r}: {error}. Start one with `ray start --head`, or pass --ray local."
         ) from error
