@@ -51,7 +51,6 @@ apidoc_modules = [
             "**/lerobot_plugin/*",
             "**/ros/**",
             "**/environments/*ros*",
-            "**/environments/reference*",
             "**/weights/**",
         ],
         "separate_modules": True,

@@ -31,6 +31,8 @@ class RobotOptions:
     i_am_watching: bool = False
     """With `ros2`: the arm is a real one, and I stand beside it with a hand at its power switch. Without
     this only a simulated driver moves."""
+    dry_run: bool = False
+    """With `ros2`: the whole loop with driver, camera and person, but nothing is sent to the arm."""
     simulated_clock: bool = False
     """With `ros2`: go by the clock of a simulated driver that has `--clock simulated`."""
     robot_name: str = ROBOT_NAME
@@ -42,7 +44,10 @@ class RobotOptions:
     reset_script: Path | None = None
     """With a real arm: JSON file of a scripted reset; without it a person puts things back."""
     camera_reference: Path | None = None
-    """With a real arm: image of the camera's view that a person has looked at."""
+    """With a real arm: image of the camera's view that a person has looked at; by default that of the set-up."""
+    setup: Path | None = None
+    """With a real arm: folder of its set-up, which `python -m robots.check` writes; by default
+    `robot_setup/<robot name>`."""
 
     def check(self, workers: int, reward_model: str = "") -> None:
         """Refuse options that do not go together.
@@ -61,10 +66,13 @@ class RobotOptions:
             raise InvalidSetting(
                 f"--robot ros2 is one arm and takes one worker, got {workers}. Leave --workers out."
             )
+        elif self.dry_run:
+            self._refuse(["i_am_watching"], "for an arm that moves. Leave it or --dry-run out.")
+            self._refuse(["simulated_clock"], "for a simulated driver that moves. Leave it out.")
         elif self.i_am_watching:
             self._refuse(["simulated_clock"], "for a simulated driver. Leave it out.")
         else:
-            names = ["reset_script", "camera_reference"]
+            names = ["reset_script", "camera_reference", "setup"]
             self._refuse(names, "for a real arm. Add --i-am-watching, or leave it out.")
         if self.limits is not None:
             load_limits(self.limits)
@@ -83,7 +91,8 @@ class RobotOptions:
     def description(self) -> dict[str, Any]:
         """Which arm it is and what it may do, JSON-able: what the outcome of a run depends on."""
         limits = None if self.limits is None else limits_to_json(load_limits(self.limits))
-        return {"name": self.robot_name, "real": self.i_am_watching, "limits": limits}
+        dry = {"dry_run": True} if self.dry_run else {}
+        return {"name": self.robot_name, "real": self.i_am_watching, "limits": limits, **dry}
 
 
 def _no_ros(reason: str) -> ArmUnavailable:
@@ -150,6 +159,8 @@ def robot_words(robot: Mapping[str, Any] | None) -> str:
     """The robot of a run, by the description of its options, for a report; None is the simulation in process."""
     if robot is None:
         return "the simulated WidowX"
+    if robot.get("dry_run"):
+        return f"the WidowX /{robot['name']} in a dry run that moved nothing"
     if robot["real"]:
         return f"the WidowX /{robot['name']} over ROS 2"
     return f"the simulated WidowX behind the ROS 2 driver /{robot['name']}"

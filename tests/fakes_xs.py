@@ -295,6 +295,8 @@ class FakeDriver:
             frame = frame[::-1, ::-1].copy()
         elif self.picture == "red and blue swapped":
             frame = frame[:, :, ::-1].copy()
+        elif self.picture == "red card":
+            frame[height // 4 : height // 2, width // 4 : 3 * width // 4] = (210, 30, 30)
         elif self.picture == "black with noise":
             frame = np.random.default_rng(self._steps).integers(0, 8, frame.shape).astype(np.uint8)
         elif self.picture == "covered":

@@ -150,6 +150,7 @@ ROOMS = {
         "xs": set(),
         "ros": {"sim", "xs"},  # the simulation only in ros/simulator, see below
         "environments": {"sim", "xs", "ros"},
+        "check": {"sim", "xs", "ros", "environments"},  # the training view beside the real camera
         "lerobot_plugin": {"xs", "environments"},
     },
     "robots/ros": {"simulator": set(), "toolbox": set()},

@@ -143,8 +143,9 @@ def test_the_options_of_a_robot_reach_its_environment(tmp_path: Path) -> None:
     finally:
         del gym.registry["SomeRos-v0"]
     assert made == {
-        "watched": True, "simulated_clock": False, "camera_topic": "/top/compressed", "robot_name": "left",
+        "watched": True, "dry_run": False, "simulated_clock": False, "camera_topic": "/top/compressed", "robot_name": "left",
         "limits": limits, "reset_script": Path("shut.json"), "camera_reference": Path("view.png"),
+        "setup": None,
         "render_mode": "rgb_array",
     }  # fmt: skip
     assert robot.options.description()["limits"]["box_low"] == [0.15, -0.1, 0.03]
@@ -158,6 +159,8 @@ def test_a_report_names_the_robot_that_it_was() -> None:
         robot_words(options.description()) == "the simulated WidowX behind the ROS 2 driver /left"
     )
     real = RobotOptions(robot="ros2", robot_name="left", i_am_watching=True)
+    dry = RobotOptions(robot="ros2", robot_name="left", dry_run=True)
+    assert "dry run that moved nothing" in robot_words(dry.description())
     assert robot_words(real.description()) == "the WidowX /left over ROS 2"
 
 

@@ -29,6 +29,8 @@ def test_unknown_experiment_is_refused_before_anything_runs() -> None:
         (["--simulated-clock"], "Add --robot ros2"),
         (["--robot", "ros2", "--workers", "2"], "one worker, got 2"),
         (["--camera-topic", "/top"], "--camera-topic is for a robot"),
+        (["--robot", "ros2", "--dry-run", "--i-am-watching"], "for an arm that moves"),
+        (["--dry-run"], "--dry-run is for a robot"),
         (["--limits", "limits.json"], "--limits is for a robot"),
         (["--robot", "ros2", "--reset-script", "a.json"], "--reset-script is for a real arm"),
         (

@@ -1,12 +1,13 @@
 """The environments over ROS 2: the same tasks as in simulation, on a real WidowX or behind a simulated driver."""
 
+import atexit
 from pathlib import Path
 from typing import Any
 
 from roboreward_gym.errors import InvalidSetting
 from robots.environments.simulated import IMAGE_SIZE
 from robots.limits import load_limits
-from robots.ros.link import RosConfig
+from robots.ros.link import RosConfig, RosLink
 from robots.ros.ros_arm import RosArm
 from robots.ros.simulator.table import SimulatedTable
 from robots.ros.simulator.time import simulated_clock_limits, simulated_time_arm
@@ -14,10 +15,13 @@ from robots.safety import SafetyLimits
 from robots.sim.tasks.drawer import DrawerScene
 from robots.sim.tasks.toy import ToyScene
 from robots.widowx import WidowXEnv
+from robots.xs.arm import XsArm
+from robots.xs.dry import DryLink
 from robots.xs.images import View, load_rgb
 from robots.xs.interface import CAMERA_TOPIC, ROBOT_NAME
 from robots.xs.keyboard import Keyboard, Terminal, require_terminal
 from robots.xs.operator import Operator
+from robots.xs.setup import FOLDER, VIEW, ArmSetup
 from robots.xs.table import RealTable
 
 
@@ -36,11 +40,13 @@ def make(
     tasks: tuple[str, ...],
     *,
     watched: bool = False,
+    dry_run: bool = False,
     robot_name: str = ROBOT_NAME,
     camera_topic: str = CAMERA_TOPIC,
     simulated_clock: bool = False,
     reset_script: Path | None = None,
     camera_reference: Path | None = None,
+    setup: Path | None = None,
     image_size: tuple[int, int] = IMAGE_SIZE,
     limits: SafetyLimits | Path | None = None,
     keyboard: Keyboard | None = None,
@@ -53,36 +59,54 @@ def make(
         tasks: Tasks that the table has things for.
         watched: Somebody stands beside a real arm with a hand at its power switch. Without it the driver has
             to be a simulated one, whose scene is shuffled at every reset and reports its true level.
+        dry_run: Nothing is sent to the arm, which only seems to move: for the whole loop around it, the person included.
         robot_name: Namespace of the driver.
         camera_topic: Raw images, or compressed ones if it ends in `/compressed`.
         simulated_clock: Go by `/clock`, with a driver that has `--clock simulated`.
         reset_script: Scripted reset of a real table; without it the operator is asked.
-        camera_reference: Image of the camera's view that a person has looked at (`robots.environments.reference`
-            takes one); one that is upside down or has other colours is refused.
+        camera_reference: Image of the camera's view that a person has looked at; one that is upside down or has other
+            colours is refused. By default that of the set-up.
+        setup: Folder of the set-up of a real arm, which `python -m robots.check` writes; by default
+            `robot_setup/<robot name>`.
         image_size: Height and width of observations [px].
         limits: Safety limits, or a JSON file of them; by a simulated clock messages may be older by default.
         keyboard: Of the operator of a real arm; by default the terminal.
         kwargs: For `WidowXEnv`.
 
     Raises:
-        MotionRefused: A real arm without a keyboard.
+        MotionRefused: A real arm without a keyboard, or without a set-up that has passed.
     """
-    if simulated_clock and watched:
+    if simulated_clock and (watched or dry_run):
         raise InvalidSetting("A real arm goes by the world's clock: leave simulated_clock out.")
     config, size = RosConfig(robot_name, camera_topic), tuple(image_size)
     default = simulated_clock_limits() if simulated_clock else SafetyLimits()
+    setup = setup or FOLDER / robot_name
+    checked = ArmSetup.load(setup) if watched and not dry_run else None
     if not isinstance(limits, SafetyLimits):
+        default = default if checked is None else checked.limits
         limits = default if limits is None else load_limits(limits, default)
-    if watched:
-        if keyboard is None:
+    if watched or dry_run:
+        if checked is not None:
+            checked.require(robot_name, camera_topic, limits)
+            camera_reference = camera_reference or setup / VIEW
+        if keyboard is None and not (dry_run and reset_script):
             require_terminal()
         operator = Operator(keyboard or Terminal())
         view = None if camera_reference is None else View(load_rgb(camera_reference))
-        arm = RosArm(
-            config, image_size=size, limits=limits, watched=True, operator=operator, view=view
+        options: dict[str, Any] = {
+            "image_size": size,
+            "limits": limits,
+            "operator": operator,
+            "view": view,
+        }
+        if dry_run:  # nothing moves, so nobody has to watch
+            arm = XsArm(DryLink(RosLink(config)), watched=True, dry=True, **options)
+            atexit.register(arm.close)  # a thread in ROS aborts the interpreter's end
+        else:
+            arm = RosArm(config, watched=True, **options)
+        return WidowXEnv(
+            arm, RealTable(arm, tasks, operator, script=reset_script), task, limits=limits, **kwargs
         )
-        table = RealTable(arm, tasks, operator, script=reset_script)
-        return WidowXEnv(arm, table, task, limits=limits, **kwargs)
     if simulated_clock:
         arm = simulated_time_arm(config, image_size=size, limits=limits)
     else:

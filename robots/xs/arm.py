@@ -72,6 +72,7 @@ class XsArm:
         timer: The clock.
         clock: Of the control periods; made from `timer` if None.
         view: What the camera has to see.
+        dry: The link is a `DryLink`: the arm only seems to move, and the camera does not see it.
     """
 
     def __init__(
@@ -86,13 +87,16 @@ class XsArm:
         timer: Timer | None = None,
         clock: ControlClock | None = None,
         view: View | None = None,
+        dry: bool = False,
     ) -> None:
-        self.image_size = image_size
+        self.image_size, self._dry = image_size, dry
         self._link, self._limits, self._watched = link, limits or SafetyLimits(), watched
         self._operator, self._consent = operator, Consent(operator, needed=watched)
         self.ready_s, self._timer = ready_s, timer or SystemTimer()
         self.clock = clock or ControlClock(1.0 / CONTROL_HZ, self._timer)
-        self._monitor = Monitor(link, self._limits, self._timer, image_size, operator, view)
+        self._monitor = Monitor(
+            link, self._limits, self._timer, image_size, operator, view, seen=not dry
+        )
         self.joints, self.images = self._monitor.joints, self._monitor.images
         self._lock = threading.RLock()  # of everything below, which two threads use
         self._stop = threading.Event()
@@ -167,6 +171,8 @@ class XsArm:
 
     def condition(self) -> str:
         """How the arm is left, for the person beside it."""
+        if self._dry:
+            return "It was a dry run: nothing was sent to the arm."
         if not self._moved:
             return "The arm was not moved."
         if self._asleep:

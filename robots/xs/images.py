@@ -122,7 +122,7 @@ def load_rgb(path: Path) -> np.ndarray:
     """
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise CameraError(f"{path} is missing or no image. Take one as docs/robot.md describes.")
+        raise CameraError(f"{path} is missing or no image. Take one with `python -m robots.check`.")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

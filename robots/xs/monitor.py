@@ -7,7 +7,7 @@ import numpy as np
 
 from robots import safety
 from robots.arm import ArmReading
-from robots.conventions import gripper_from_finger
+from robots.conventions import ARM_JOINTS, gripper_from_finger
 from robots.errors import ArmFault, ArmUnavailable
 from robots.safety import SafetyLimits
 from robots.xs.clock import Timer
@@ -37,6 +37,7 @@ class Monitor:
         image_size: Height and width that images are scaled to [px].
         operator: Whose keys stop the arm.
         view: What the camera has to see.
+        seen: Whether motion shows in the images.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class Monitor:
         image_size: tuple[int, int],
         operator: Operator | None,
         view: View | None,
+        *,
+        seen: bool = True,
     ) -> None:
         self._link, self._limits, self._timer = link, limits, timer
-        self._operator, self._view = operator, view
+        self._operator, self._view, self._seen = operator, view, seen
         self.joints, self.images = JointFeed(), ImageFeed(image_size)
         self._follow, self._gripper = FollowWatch(), GripperWatch()
         self.rejected_joints: ArmFault | None = None
@@ -119,8 +122,8 @@ class Monitor:
         while True:
             now = self._timer.now()
             passed = now - since
-            joints = self.joints.age_s(now) <= min(limits.joints_max_age_s, passed)
-            image = not camera or self.images.age_s(now) <= min(limits.image_max_age_s, passed)
+            joints = _is_fresh(self.joints.age_s(now), limits.joints_max_age_s, passed)
+            image = not camera or _is_fresh(self.images.age_s(now), limits.image_max_age_s, passed)
             if joints and image:
                 return
             if passed > ready_s:
@@ -164,7 +167,8 @@ class Monitor:
         image = self.check_picture()
         if self.joints.newest is not None:
             limit_s = self._limits.image_max_age_s
-            self.images.check_changes(image, self.joints.newest.arm, self._timer.now(), limit_s)
+            moved = self.joints.newest.arm if self._seen else np.zeros(len(ARM_JOINTS))
+            self.images.check_changes(image, moved, self._timer.now(), limit_s)
         return image
 
     def check_picture(self) -> np.ndarray:
@@ -215,3 +219,8 @@ class Monitor:
             # Why the messages since then were rejected explains more than that there were no others.
             why = (self.rejected_joints if old_joints else self.rejected_images) or fault
             raise ArmFault(f"{why}{self._cause()}") from fault
+
+
+def _is_fresh(age_s: float, max_age_s: float, passed_s: float) -> bool:
+    """Whether a message is new enough, and from after a moment `passed_s` ago."""
+    return age_s <= max_age_s and age_s < passed_s
