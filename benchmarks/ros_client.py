@@ -1,6 +1,7 @@
 """The client process of `benchmarks.ros_faults`: swings the arm in short episodes until a signal ends it.
 
-What happens is printed as JSON lines with the date [s]: `step`, `invalid`, `reset`, `scored`, `ended`.
+What happens is printed as JSON lines with the date [s]: `reset`, `step`, `invalid` (a fault in an episode), `refused` (no
+episode could begin), `interrupted`, `ended`.
 """
 
 import json
@@ -19,6 +20,7 @@ from reward_models.judges.null import ConstantReward
 from roboreward_gym.errors import RobotFaultEpisode
 from roboreward_gym.types import RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
+from robots.errors import ArmUnavailable, CameraError, DiskError, MotionRefused
 from robots.signals import end_on_signals
 from robots.widowx import widowx
 from robots.xs.arm import XsArm
@@ -31,7 +33,9 @@ SWING = np.array([0.0, 0.9, 0.0, 0.0, 0.0, 0.0])
 
 def say(event: str, **facts: Any) -> None:
     """Print one event."""
-    print(json.dumps({"event": event, "at": time.time(), **facts}), flush=True)
+    # One write, so that a signal cannot come between a line and its end.
+    sys.stdout.write(json.dumps({"event": event, "at": time.time(), **facts}) + "\n")
+    sys.stdout.flush()
 
 
 def make(folder: Path, reward_model: RewardModel | str, *, simulated_clock: bool) -> gym.Env:
@@ -80,6 +84,12 @@ def main(folder: Path, episodes: int, reward_model: str, clock: str) -> int:
             except RobotFaultEpisode as error:
                 say("invalid", reason=str(error))
                 time.sleep(PAUSE_S)
+            except (ArmUnavailable, CameraError, MotionRefused) as error:
+                say("refused", reason=str(error))
+                time.sleep(PAUSE_S)
+            except DiskError as error:
+                say("refused", reason=str(error))
+                break
             else:
                 done += 1
                 report(env)

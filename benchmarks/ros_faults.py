@@ -1,10 +1,10 @@
 """What stops the arm, and how fast: every fault, with driver, client and observer in processes of their own.
 
-    python -m benchmarks.ros_faults
+    .venv-ros/bin/python -m benchmarks.ros_faults
 
 Needs ROS 2 (`make setup-ros`) and a quiet machine with two cores: everything happens in real time, and takes about
-eight minutes. Writes every row into `benchmarks/results/ros_faults.json` as soon as it is there; rows that are not
-measured, with `--only`, stay as they were.
+twenty minutes. Writes every row into `benchmarks/results/ros_faults.json` as soon as it is there; rows that are not
+measured, with `--only`, stay as they were. The row of the full disk needs the right to mount a small file system.
 """
 
 import json
@@ -17,35 +17,31 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import rclpy
 import tyro
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
-from roboreward_sim_msgs.srv import SetFault
-from sensor_msgs.msg import JointState
 
-from robots.conventions import ARM_JOINTS
-from robots.xs.interface import FAULT_SERVICE, ROBOT_NAME
+from benchmarks.ros_processes import CLOCK, Observer, Process
+from robots.recording import INDEX
 
 OUT = Path(__file__).parent / "results" / "ros_faults.json"
-STILL_RAD_S = 0.03
 SLOW_RAD_S = 0.75
 """Faster than any slow move, slower than the swinging."""
 STEPS_BEFORE = 8
-CLOCK = ["wall"]
-"""What driver and client go by; `simulated` in a rehearsal."""
-
+STOPPED_S = 3.0
+"""How long SIGSTOP holds the driver."""
+TRIES = 10
+"""Second learners."""
+DISK = "40m"
+"""Size of the disk that becomes full: some episodes, each with its reserve."""
 
 FAULTS: dict[str, dict[str, Any]] = {
     "driver death": {"kind": "driver_death"},
+    "SIGSTOP of the driver for 3 s": {},
     "frozen camera": {"kind": "frozen_camera"},
     "camera repeats its last image": {"kind": "frozen_camera", "repeat": True},
     "late joint states": {"kind": "late_joint_states", "delay_s": 0.3},
@@ -60,21 +56,26 @@ FAULTS: dict[str, dict[str, Any]] = {
     "gripper overload": {"kind": "servo_error", "joint": "gripper"},
     "camera at 3 Hz": {"kind": "slow_camera", "hz": 3.0},
     "image size that changes": {"kind": "image_size"},
+    "second camera": {},
 }
-UNSEEN = ("driver death", "lost joint states")
+"""In the middle of an episode."""
+UNSEEN = (
+    "driver death", "lost joint states", "SIGSTOP of the driver for 3 s", "bus that cannot be read",
+)  # fmt: skip
+BETWEEN: dict[str, dict[str, Any]] = {
+    "register read that is cut short": {"kind": "short_registers", "joint": "elbow"},
+    "services that answer late": {"kind": "late_services", "delay_s": 8.0},
+    "services that fail": {"kind": "failed_services"},
+}
+"""Seen between two episodes, where services are asked: the episode that is played is sound."""
 CLIENT_FAULTS = {
     "SIGTERM of the client": signal.SIGTERM,
     "Ctrl-C of the client": signal.SIGINT,
     "SIGHUP of the client": signal.SIGHUP,
     "kill -9 of the client": signal.SIGKILL,
 }
-REWARD_MODEL = "network loss of the reward model"
-ALL = (*FAULTS, *CLIENT_FAULTS, REWARD_MODEL)
-
-
-def patience_s() -> float:
-    """How long to wait for an event."""
-    return 90.0 if CLOCK == ["wall"] else 900.0
+LEARNER, FULL, REWARD_MODEL = "second learner", "full disk", "network loss of the reward model"
+ALL = (*FAULTS, *BETWEEN, *CLIENT_FAULTS, LEARNER, FULL, REWARD_MODEL)
 
 
 @dataclass(frozen=True)
@@ -87,138 +88,34 @@ class Fault:
             the arm; None where nothing has to stop.
         marked_invalid: The episode is on disk with the reason; None where it is none of its fault.
         recovered: The next episode was played to its end.
+        lost: Episodes that ended, soundly or by a fault, and are not on disk.
         reason: What the client said.
+        load: Of the machine meanwhile.
     """
 
     fault: str
     stopped_ms: float | None
     marked_invalid: bool | None
     recovered: bool
+    lost: int
     reason: str = ""
-
-
-class Observer:
-    """Sees the arm's true motion, from a process that the client knows nothing of."""
-
-    def __init__(self) -> None:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("observer")
-        self.speeds: list[tuple[float, float]] = []
-        self._node.create_subscription(
-            JointState, f"/{ROBOT_NAME}/joint_states", self._on_joints, 10
-        )
-        self._fault = self._node.create_client(SetFault, FAULT_SERVICE)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
-
-    def inject(self, fault: dict[str, Any]) -> float:
-        """Begin a fault, or end all with `{}`; returns the date [s]."""
-        if not self._fault.wait_for_service(timeout_sec=30.0):
-            raise SystemExit("The simulated driver is not running. Start it first.")
-        began, answered = time.time(), threading.Event()
-        future = self._fault.call_async(SetFault.Request(fault=json.dumps(fault)))
-        future.add_done_callback(lambda _: answered.set())
-        if not answered.wait(5.0) and fault.get("kind") != "driver_death":
-            raise SystemExit(f"The simulated driver did not answer to the fault {fault}.")
-        return began
-
-    def last(self, since: float, faster_than: float = STILL_RAD_S) -> float | None:
-        """Date of the last motion after `since`; None if there was none."""
-        dates = [date for date, speed in self.speeds if date >= since and speed > faster_than]
-        return max(dates, default=None)
-
-    def close(self) -> None:
-        """Leave the network."""
-        self._ended.set()
-        self._thread.join()
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.try_shutdown()
-
-    def _spin(self) -> None:
-        with suppress(ExternalShutdownException):
-            while not self._ended.is_set():
-                self._executor.spin_once(timeout_sec=0.1)
-
-    def _on_joints(self, message: JointState) -> None:
-        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
-        # A stamp that cannot be true is that of the jumping clock.
-        date = stamp if abs(time.time() - stamp) < 10.0 else time.time()
-        speed = dict(zip(message.name, message.velocity, strict=True))
-        effort = dict(zip(message.name, message.effort, strict=True))
-        if any(
-            effort[j] for j in ARM_JOINTS
-        ):  # else the torque is off: the arm settles in its sleep pose
-            self.speeds.append((date, float(np.abs([speed[j] for j in ARM_JOINTS]).max())))
-
-
-class Process:
-    """A child whose output is kept; JSON lines of a client are its events."""
-
-    def __init__(self, module: str, *arguments: str) -> None:
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdout=subprocess.PIPE, stderr=sys.stderr, text=True,
-        )  # fmt: skip
-        self.events: list[dict[str, Any]] = []
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool], after: int = 0) -> int:
-        """Index behind the first event from `after` on that is wanted.
-
-        Raises:
-            TimeoutError: It did not come.
-        """
-        deadline, index = time.monotonic() + patience_s(), after
-        while time.monotonic() < deadline:
-            while index < len(self.events):
-                index += 1
-                if condition(self.events[index - 1]):
-                    return index
-            time.sleep(0.002)
-        raise TimeoutError(f"The event did not come; the last ones were {self.events[-3:]}.")
-
-    def signal(self, number: int) -> float:
-        """Send a signal; returns the date [s]."""
-        self._child.send_signal(number)
-        return time.time()
-
-    def end(self, *, ask: bool = True) -> None:
-        """Stop it, or do not even `ask` one that ends by itself, and wait for its end."""
-        if ask and self._child.poll() is None:
-            self._child.send_signal(signal.SIGTERM)
-        try:
-            self._child.wait(patience_s())
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-
-    def _read(self) -> None:
-        assert self._child.stdout is not None
-        for line in self._child.stdout:
-            if line.startswith("{"):
-                self.events.append(json.loads(line))
+    load: float = 0.0
 
 
 def driver() -> Process:
     """The simulated driver, with the camera at 30 Hz."""
     return Process(
-        "robots.ros.simulator.driver",
-        "--scene",
-        "toy",
-        "--camera-hz",
-        "30",
-        "--clock",
-        *CLOCK,
+        "robots.ros.simulator.driver", "--scene", "toy", "--camera-hz", "30", "--clock", *CLOCK
     )
 
 
-def client(folder: Path, *, episodes: int = 1000, reward_model: str = "constant") -> Process:
-    """A client that swings the arm."""
-    return Process("benchmarks.ros_client", str(folder), str(episodes), reward_model, *CLOCK)
+def client(
+    folder: Path, *, episodes: int = 1000, reward_model: str = "constant", own_temporary: str = ""
+) -> Process:
+    """A client that swings the arm; with a temporary folder of its own it is as on another computer."""
+    environment = {"TMPDIR": own_temporary} if own_temporary else None
+    arguments = (str(folder), str(episodes), reward_model, *CLOCK)
+    return Process("benchmarks.ros_client", *arguments, environment=environment)
 
 
 def moving(event: dict[str, Any]) -> bool:
@@ -226,10 +123,42 @@ def moving(event: dict[str, Any]) -> bool:
     return event["event"] == "step" and event["step"] == STEPS_BEFORE
 
 
+def played(event: dict[str, Any]) -> bool:
+    """Whether an episode was played to its end, and scored."""
+    return event["event"] == "step" and "reward" in event
+
+
 def invalid_on_disk(folder: Path) -> bool:
     """Whether the episode that ended last is on disk, marked."""
-    lines = (folder / "episodes.jsonl").read_text().splitlines()
+    lines = (folder / INDEX).read_text().splitlines()
     return bool(lines) and json.loads(lines[-1])["invalid"] is not None
+
+
+def lost(child: Process, folder: Path) -> int:
+    """Episodes that ended and are not on disk."""
+    ended, begun = 0, False
+    for event in list(child.events):
+        begun |= event["event"] == "reset"
+        if begun and (played(event) or event["event"] == "invalid"):
+            ended, begun = ended + 1, False
+    index = folder / INDEX
+    kept = len(index.read_text().splitlines()) if index.exists() else 0
+    return max(0, ended - kept)
+
+
+def row(
+    name: str,
+    stopped_s: float | None,
+    *,
+    marked: bool | None,
+    recovered: bool,
+    lost: int,
+    reason: str = "",
+) -> Fault:
+    """A row, with the load of the machine now."""
+    milliseconds = None if stopped_s is None else round(1e3 * stopped_s, 1)
+    load = round(os.getloadavg()[0], 2)
+    return Fault(name, milliseconds, marked, recovered, lost, reason, load)
 
 
 def rate(folder: Path, episodes: int) -> dict[str, Any]:
@@ -248,7 +177,31 @@ def rate(folder: Path, episodes: int) -> dict[str, Any]:
         "images_hz": round(images_hz, 3),
         "images": report["images"],
         "images_lost": report["images_lost"],
+        "rate_load": round(os.getloadavg()[0], 2),
     }
+
+
+@contextmanager
+def broken(name: str, observer: Observer, machine: list[Process]) -> Generator[float]:
+    """Break something, and mend it at the end; yields the date of the fault [s]."""
+    if name.startswith("SIGSTOP"):
+        began = machine[0].signal(signal.SIGSTOP)
+        threading.Timer(STOPPED_S, machine[0].signal, [signal.SIGCONT]).start()
+        yield began
+    elif name == "second camera":
+        intruder = Process("benchmarks.ros_second_camera")
+        try:
+            intruder.wait_for(lambda e: e["event"] == "publishing")
+            yield intruder.events[0]["at"]
+        finally:
+            intruder.end()
+    else:
+        yield observer.inject({**FAULTS, **BETWEEN}[name])
+        if name == "driver death":
+            machine[0].end()
+            machine[0] = driver()
+        else:
+            observer.inject({})
 
 
 def driver_faults(
@@ -257,27 +210,54 @@ def driver_faults(
     """Break the driver in the middle of an episode, mend it, see the next episode through, and so on."""
     if not names:
         return
-    child, seen = client(folder), 0
+    child, seen, name = client(folder), 0, names[0]
     try:
         for name in names:
             seen = child.wait_for(moving, seen)
-            began = observer.inject(FAULTS[name])
-            seen = child.wait_for(lambda e: e["event"] == "invalid", seen)
-            event = child.events[seen - 1]
-            time.sleep(1.0)
-            last = event["at"] if name in UNSEEN else observer.last(began) or began
-            if name == "driver death":
-                machine[0].end()
-                machine[0] = driver()
-            else:
-                observer.inject({})
+            with broken(name, observer, machine) as began:
+                seen = child.wait_for(lambda e: e["event"] == "invalid", seen)
+                event = child.events[seen - 1]
+                time.sleep(1.0)
+                last = event["at"] if name in UNSEEN else observer.last(began) or began
             marked = invalid_on_disk(folder)
-            seen = child.wait_for(lambda e: e["event"] == "step" and "reward" in e, seen)
-            yield Fault(
-                name, round(1e3 * (last - began), 1), marked, recovered=True, reason=event["reason"]
-            )
+            seen = child.wait_for(played, seen)
+            yield row(
+                name, last - began, marked=marked, recovered=True, lost=lost(child, folder),
+                reason=event["reason"],
+            )  # fmt: skip
     except TimeoutError as error:
-        yield Fault(name, None, None, recovered=False, reason=str(error))
+        yield row(
+            name, None, marked=None, recovered=False, lost=lost(child, folder), reason=str(error)
+        )
+    finally:
+        child.end()
+
+
+def between_faults(
+    observer: Observer, names: Sequence[str], folder: Path, machine: list[Process]
+) -> Iterator[Fault]:
+    """Break a service during an episode, which goes on; see the next one refused, mend it, and see one through."""
+    if not names:
+        return
+    child, seen, name = client(folder), 0, names[0]
+    try:
+        for name in names:
+            seen = child.wait_for(moving, seen)
+            with broken(name, observer, machine):
+                seen = child.wait_for(played, seen)
+                marked = invalid_on_disk(folder)
+                seen = child.wait_for(lambda e: e["event"] == "refused", seen)
+                event = child.events[seen - 1]
+            still = observer.last(event["at"]) is None
+            seen = child.wait_for(played, seen)
+            yield row(
+                name, 0.0 if still else None, marked=marked, recovered=True, lost=lost(child, folder),
+                reason=event["reason"],
+            )  # fmt: skip
+    except TimeoutError as error:
+        yield row(
+            name, None, marked=None, recovered=False, lost=lost(child, folder), reason=str(error)
+        )
     finally:
         child.end()
 
@@ -293,17 +273,75 @@ def client_fault(observer: Observer, name: str, folder: Path) -> Fault:
         child.wait_for(lambda e: e["event"] == "ended")
     time.sleep(1.0)
     # An orderly end goes on slowly to the sleep pose; what has to stop is the episode's motion.
-    last = observer.last(began, SLOW_RAD_S if orderly else STILL_RAD_S) or began
+    last = (observer.last(began, SLOW_RAD_S) if orderly else observer.last(began)) or began
     child.end(ask=False)
     marked = invalid_on_disk(folder) if orderly else None
+    gone = lost(child, folder)
+    return row(name, last - began, marked=marked, recovered=plays_again(folder), lost=gone)
+
+
+def plays_again(folder: Path) -> bool:
+    """Whether another client plays an episode to its end."""
     after = client(folder, episodes=1)
     try:
-        after.wait_for(lambda e: e["event"] == "step" and "reward" in e)
+        after.wait_for(played)
         recovered = True
     except TimeoutError:
         recovered = False
     after.end(ask=not recovered)
-    return Fault(name, round(1e3 * (last - began), 1), marked, recovered)
+    return recovered
+
+
+def second_learner(folder: Path) -> Fault:
+    """Start another client again and again while one drives the arm: as on this computer, twice as on another one."""
+    first = client(folder / "first")
+    seen, refused, reason = first.wait_for(moving), 0, ""
+    for number in range(TRIES):
+        elsewhere = number >= TRIES - 2
+        with tempfile.TemporaryDirectory() as scratch:
+            second = client(
+                folder / str(number), episodes=1, own_temporary=scratch if elsewhere else ""
+            )
+            index = second.wait_for(lambda e: e["event"] in ("refused", "reset"))
+            event = second.events[index - 1]
+            refused += event["event"] == "refused"
+            reason = event.get("reason", reason)
+            second.end()
+    seen = first.wait_for(played, seen)
+    # From another computer it is noticed by the network, which spoils the episode that is played.
+    marked = invalid_on_disk(folder / "first") if any(_invalid(first)) else None
+    gone = lost(first, folder / "first")
+    first.end()
+    words = f"{refused} of {TRIES} refused. {reason}"
+    return row(LEARNER, None, marked=marked, recovered=refused == TRIES, lost=gone, reason=words)
+
+
+def _invalid(child: Process) -> list[dict[str, Any]]:
+    return [event for event in list(child.events) if event["event"] == "invalid"]
+
+
+def full_disk(observer: Observer, folder: Path) -> Fault:
+    """Record on a small disk until it is full: the program ends in an orderly way, and what it played is kept."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", str(folder)]
+    subprocess.run(mount, check=True)
+    try:
+        (folder / "other").write_bytes(bytes(22_000_000))
+        child = client(folder / "episodes")
+        index = child.wait_for(lambda e: e["event"] in ("refused", "ended"))
+        event = child.events[index - 1]
+        child.wait_for(lambda e: e["event"] == "ended", index - 1)
+        still = observer.last(event["at"], SLOW_RAD_S) is None
+        child.end(ask=False)
+        gone = lost(child, folder / "episodes")
+        (folder / "other").unlink()
+        recovered = plays_again(folder / "episodes")
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    return row(
+        FULL, 0.0 if still else None, marked=None, recovered=recovered, lost=gone,
+        reason=event.get("reason", ""),
+    )  # fmt: skip
 
 
 def reward_model_fault(folder: Path) -> Fault:
@@ -321,12 +359,14 @@ def reward_model_fault(folder: Path) -> Fault:
         time.sleep(8.0)
         waited = len(child.events) == seen
         server = Process(*arguments)
-        seen = child.wait_for(lambda e: e["event"] == "step" and "reward" in e, seen)
-        reward = child.events[seen - 1]["reward"]
-        marked = invalid_on_disk(folder)
-        return Fault(REWARD_MODEL, None, marked, waited and reward == 0.75)
+        seen = child.wait_for(played, seen)
+        good = waited and child.events[seen - 1]["reward"] == 0.75
+        return row(
+            REWARD_MODEL, None, marked=invalid_on_disk(folder), recovered=good,
+            lost=lost(child, folder),
+        )  # fmt: skip
     except TimeoutError as error:
-        return Fault(REWARD_MODEL, None, None, recovered=False, reason=str(error))
+        return row(REWARD_MODEL, None, marked=None, recovered=False, lost=0, reason=str(error))
     finally:
         child.end()
         server.end()
@@ -347,28 +387,38 @@ class Args:
     file is written."""
 
 
+def rows(args: Args, observer: Observer, folder: Path, machine: list[Process]) -> Iterator[Fault]:
+    """Measure what is wanted, row by row."""
+    wanted = [name for name in ALL if name in (args.only or ALL)]
+    of_driver = [name for name in FAULTS if name in wanted]
+    yield from driver_faults(observer, of_driver, folder / "driver", machine)
+    between = [name for name in BETWEEN if name in wanted]
+    yield from between_faults(observer, between, folder / "between", machine)
+    for name in CLIENT_FAULTS:
+        if name in wanted:
+            yield client_fault(observer, name, folder / name)
+    if LEARNER in wanted:
+        yield second_learner(folder / LEARNER)
+    if FULL in wanted:
+        yield full_disk(observer, folder / FULL)
+    if REWARD_MODEL in wanted:
+        yield reward_model_fault(folder / REWARD_MODEL)
+
+
 def main(args: Args) -> None:
     """Measure and write."""
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     if args.rehearse:
         CLOCK[:] = ["simulated"]
-    wanted = [name for name in ALL if name in (args.only or ALL)]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine, observer = [driver()], Observer()
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
             if args.episodes:
-                keep(args, rate(folder, args.episodes))
-            of_driver = [name for name in FAULTS if name in wanted]
-            for fault in driver_faults(observer, of_driver, folder / "driver", machine):
+                keep(args, rate(Path(scratch), args.episodes))
+            for fault in rows(args, observer, Path(scratch), machine):
                 keep(args, {}, fault)
-            for name in CLIENT_FAULTS:
-                if name in wanted:
-                    keep(args, {}, client_fault(observer, name, folder / name))
-            if REWARD_MODEL in wanted:
-                keep(args, {}, reward_model_fault(folder / REWARD_MODEL))
     finally:
         observer.close()
         machine[0].end()
@@ -376,21 +426,22 @@ def main(args: Args) -> None:
 
 def keep(args: Args, found: dict[str, Any], fault: Fault | None = None) -> None:
     """Print what was measured, and write it at once, in the place of what was measured before."""
-    print(fault or found, flush=True)
+    sys.stdout.write(f"{fault or found}\n")
+    sys.stdout.flush()
     if args.rehearse:
         return
     old = json.loads(args.out.read_text()) if args.out.exists() else {"faults": []}
-    rows = {row["fault"]: row for row in old["faults"]}
+    known = {line["fault"]: line for line in old["faults"]}
     if fault is not None:
-        rows[fault.fault] = asdict(fault)
-    record = {**old, **found, "faults": [rows[n] for n in ALL if n in rows], "machine": _machine()}
+        known[fault.fault] = asdict(fault)
+    lines = [known[name] for name in ALL if name in known]
+    record = {**old, **found, "faults": lines, "machine": _machine()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _machine() -> dict[str, Any]:
-    load = os.getloadavg()[0]
-    return {"cores": os.cpu_count(), "load": round(load, 2), "python": platform.python_version()}
+    return {"cores": os.cpu_count(), "nice": os.nice(0), "python": platform.python_version()}
 
 
 if __name__ == "__main__":

@@ -217,8 +217,8 @@ class Monitor:
             if not (old_joints or old_image):
                 raise
             # Why the messages since then were rejected explains more than that there were no others.
-            why = (self.rejected_joints if old_joints else self.rejected_images) or fault
-            raise ArmFault(f"{why}{self._cause()}") from fault
+            why = self.rejected_joints if old_joints else self.rejected_images
+            raise why or ArmFault(f"{fault}{self._cause()}") from fault
 
 
 def _is_fresh(age_s: float, max_age_s: float, passed_s: float) -> bool:

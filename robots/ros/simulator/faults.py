@@ -24,6 +24,8 @@ KINDS = {
     "clock_jump": "stamps are `offset_s` off",
     "bus_error": "joint states of -pi rad without effort, as after a read on the bus that failed",
     "short_registers": "the servo of `joint` does not answer when registers are read",
+    "late_services": "the driver's services answer `delay_s` late",
+    "failed_services": "the driver's services answer with nothing, as the vendor's after an error",
     "slow_camera": "`hz` images a second",
     "image_size": "images of 16x12 pixels",
 }
@@ -39,7 +41,7 @@ class Fault:
         kind: One of `KINDS`.
         after_s: When it begins, counted from the request.
         for_s: How long it lasts; None until every fault is ended.
-        delay_s: Of late joint states.
+        delay_s: Of late joint states, or of late answers.
         joint: Whose servo or whose value.
         bits: Value of `Hardware_Error_Status`.
         probability: Of losing a message.

@@ -1,5 +1,6 @@
 """The services of the XS driver, answered by the simulated robot."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -141,6 +142,14 @@ class XsServices:
         """The vendor's services have no field for a failure: they log it and answer with nothing."""
 
         def service(request: Any, response: Any) -> Any:
+            active, now = self._driver.faults.active, self._driver.robot.time
+            late = active("late_services", now)
+            if late is not None:
+                time.sleep(
+                    late.delay_s
+                )  # of the world's time: nobody moves a simulated clock meanwhile
+            if active("failed_services", now) is not None:
+                return response
             try:
                 return answer(request, response)
             except RoboRewardError as error:
