@@ -26,6 +26,11 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
     An error that we raise on purpose, or the name of an environment that there is not, ends it with
     what the error says, and Ctrl-C with a word: a traceback tells the user of a program nothing.
     """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if (
+        spec is not None
+    ):  # started by `python -m`: --help names the module, not the path of its file
+        sys.argv[0] = f"python -m {spec.name.removesuffix('.__main__')}"
     try:
         status = main()
     except (RoboRewardError, gym.error.UnregisteredEnv) as error:

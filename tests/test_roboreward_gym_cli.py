@@ -111,3 +111,15 @@ def test_freed_memory_goes_back_to_the_kernel_by_default() -> None:
 def test_nothing_is_done_where_there_is_no_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert keep_freed_memory() is False
+
+
+def test_help_names_the_module_and_not_its_path(tmp_path: Path) -> None:
+    source = "import sys\nfrom roboreward_gym._cli import run_program\n"
+    (tmp_path / "watch.py").write_text(source + "run_program(lambda: print(sys.argv[0]))\n")
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-m", "watch"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "python -m watch\n"
