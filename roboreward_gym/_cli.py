@@ -27,9 +27,7 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
     what the error says, and Ctrl-C with a word: a traceback tells the user of a program nothing.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    if (
-        spec is not None
-    ):  # started by `python -m`: --help names the module, not the path of its file
+    if spec is not None:  # by `python -m`: its --help names the module, not the path of a file
         sys.argv[0] = f"python -m {spec.name.removesuffix('.__main__')}"
     try:
         status = main()
