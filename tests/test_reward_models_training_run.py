@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from reward_models.commands.train import main
 from reward_models.qwen3vl.roboreward import RoboReward
-from reward_models.training import run
+from reward_models.training import arguments, run
 from reward_models.training.config import LoraSettings, SftConfig
 from reward_models.training.data import open_training_data
 from reward_models.training.errors import InvalidTrainingData, TrainingFailure
@@ -377,6 +377,36 @@ def test_wandb_without_a_login_is_refused_before_anything_is_done(
     with pytest.raises(InvalidSetting, match=r"wandb login.*WANDB_MODE=offline"):
         train(root, tmp_path / "run", dataclasses.replace(SHORT, log_to=("wandb",)))
     assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_finds_the_curve_in_the_folder_of_the_run(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(root, out, dataclasses.replace(SHORT, steps=2, log_to=("tensorboard",)))
+    (events,) = (out / "tensorboard").rglob("events.out.*")
+    assert b"train/loss" in events.read_bytes()
+    assert b"eval/macro_mae" in events.read_bytes()
+
+
+def test_tensorboard_that_is_not_installed_is_refused(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arguments, "is_tensorboard_available", lambda: False)
+    with pytest.raises(InvalidSetting, match=r"needs tensorboardX.*\[train\]"):
+        train(root, tmp_path / "run", dataclasses.replace(SHORT, log_to=("tensorboard",)))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("default")  # the client's own
+def test_wandb_logs_offline_into_the_folder_of_the_run(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+    wandb.teardown()  # it remembers the environment of the first call in this process
+    for name, value in (("MODE", "offline"), ("SILENT", "true"), ("DIR", str(tmp_path / "run"))):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    train(root, tmp_path / "run", dataclasses.replace(SHORT, steps=2, log_to=("wandb",)))
+    wandb.finish()
+    assert list((tmp_path / "run").rglob("*.wandb"))
 
 
 def test_lora_without_the_projector_is_refused() -> None:

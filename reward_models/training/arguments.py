@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import is_tensorboard_available
 
 from reward_models.training.config import Logger, SftConfig
 from reward_models.training.run_folder import CHECKPOINTS
@@ -116,9 +117,9 @@ def check_loggers(loggers: Sequence[Logger]) -> None:
     Raises:
         InvalidSetting: One is not installed, or W&B has no login.
     """
-    if "tensorboard" in loggers and importlib.util.find_spec("tensorboard") is None:
+    if "tensorboard" in loggers and not is_tensorboard_available():
         raise InvalidSetting(
-            f"--sft.log-to tensorboard needs tensorboard. {install_advice('train')}, or leave it out."
+            f"--sft.log-to tensorboard needs tensorboardX. {install_advice('train')}, or leave it out."
         )
     if "wandb" not in loggers:
         return
