@@ -60,7 +60,9 @@ class Three:
 
 def leave_pending() -> None:
     """Play one episode with roboreward-nano as the reward model, and end while it scores."""
-    env = VLMRewardWrapper(Noise(), "roboreward-nano", "lift the cup", scoring="deferred")
+    env = VLMRewardWrapper(
+        Noise(), "roboreward-nano?abstain=never", "lift the cup", scoring="deferred"
+    )
     env.reset(seed=0)
     info: dict[str, Any] = {}
     while "roboreward/pending" not in info:

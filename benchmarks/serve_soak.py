@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results" / "serve_soak.json"
 class SoakConfig:
     """Which model is served, and how many requests it gets."""
 
-    model: str = "roboreward-nano"
+    model: str = "roboreward-nano?abstain=never"
     """Reward model to serve."""
     requests: int = 5000
     """Requests in all."""

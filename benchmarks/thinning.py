@@ -42,7 +42,7 @@ def differs(model: RewardModel, whole: Clip, thinned: Clip) -> bool:
 
 def main() -> None:
     """Measure and record."""
-    model = load_reward_model("roboreward-nano")
+    model = load_reward_model("roboreward-nano?abstain=never")
     small = [(n, fps, (64, 64), 1) for n, fps in itertools.product(LENGTHS, RATES_HZ)]
     large = [(n, fps, (480, 640), MAX_BYTES) for n, fps in LARGE]
     rng = np.random.default_rng(0)

@@ -66,6 +66,8 @@ weights() {
     --language-init runs/nano-2/model --language.steps 1900 \
     --language.learning-rate 1e-3 --language.warmup 50 --questions.balance 0.6 \
     --questions.describe-share 0.1 0.02 --questions.locate-share 0.15 0.02
+  unless runs/nano/model/familiarity.safetensors reward_models.nano.familiarity --model runs/nano/model \
+    "${clips[@]}"
   unless runs/nano-no-negatives/model/config.json reward_models.nano.train "${clips[@]}" \
     --out runs/nano-no-negatives --stage language --tower-from runs/nano \
     --questions.no-negatives --language.steps 120 --language.learning-rate 1.5e-3

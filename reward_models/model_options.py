@@ -16,6 +16,7 @@ from roboreward_gym.registry import reward_model_names, split_name
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Quantization = Literal["int8", "int4"]
+Abstain = Literal["auto", "never"]
 
 LOCAL_MODELS = ("roboreward-nano", "roboreward-4b", "roboreward-8b", "checkpoint")
 """Names that take options; all others run elsewhere or compute nothing."""
@@ -34,8 +35,12 @@ class ModelOptions:
     attention: str | None = None
     """Attention of a local model by its name in transformers: sdpa, eager or flash_attention_2."""
 
+    abstain: Abstain | None = None
+    """Whether a local model gives no level where it knows that it does not know (auto, the default), or never abstains."""
+
     def __post_init__(self) -> None:
-        for name, choices in (("dtype", get_args(Dtype)), ("quantize", get_args(Quantization))):
+        literals = {"dtype": Dtype, "quantize": Quantization, "abstain": Abstain}
+        for name, choices in ((name, get_args(kind)) for name, kind in literals.items()):
             value = getattr(self, name)
             if value is not None and value not in choices:
                 raise InvalidSetting(f"{name} is {value!r}. Choose one of {', '.join(choices)}.")

@@ -1,8 +1,8 @@
 """From a score of 1..5 to the number that the learner sees.
 
 Named maps are text, so that they travel through configs and environment specs:
-`progress`, `expected_progress`, `binary` or `binary@4`, `minus_one` or `minus_one@4`, `level`.
-Hyphens may stand for underscores.
+`progress`, `expected_progress`, `binary` or `binary@4`, `minus_one` or `minus_one@4`, `level`,
+`calibrated:FILE` or `calibrated_minus_one:FILE`. Hyphens may stand for underscores.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from roboreward_gym.errors import InvalidScore, UnknownName
+from roboreward_gym.operating_point import OperatingPoint
 from roboreward_gym.specs import FUNCTION_NAME, load_function
 from roboreward_gym.types import LEVELS, ProgressScore
 
@@ -40,6 +41,16 @@ def minus_one(score: ProgressScore, threshold: int = SUCCESS) -> float:
     return binary(score, threshold) - 1.0
 
 
+def calibrated(score: ProgressScore, point: OperatingPoint) -> float:
+    """1 where the score counts as success at an operating point, else 0."""
+    return float(point.is_success(score))
+
+
+def calibrated_minus_one(score: ProgressScore, point: OperatingPoint) -> float:
+    """0 where the score counts as success at an operating point, else -1."""
+    return calibrated(score, point) - 1.0
+
+
 def level(score: ProgressScore) -> float:
     """The level itself, 1..5."""
     if score.level is None:
@@ -53,6 +64,11 @@ _PLAIN: dict[str, RewardMap] = {
     "level": level,
 }
 _AT_THRESHOLD: dict[str, Callable[..., float]] = {"binary": binary, "minus_one": minus_one}
+_AT_POINT: dict[str, Callable[..., float]] = {
+    "calibrated": calibrated,
+    "calibrated_minus_one": calibrated_minus_one,
+}
+"""Maps that take the file of an operating point behind a colon."""
 
 
 def as_reward_map(name: str | RewardMap) -> RewardMap:
@@ -60,11 +76,15 @@ def as_reward_map(name: str | RewardMap) -> RewardMap:
 
     Raises:
         UnknownName: No such map, or a threshold that is not in 2..5.
+        InvalidSetting: The file of an operating point is missing or something else.
     """
     if not isinstance(name, str):
         if callable(name):
             return name
         raise UnknownName("reward map", repr(name), _names())
+    kind, colon, file = name.partition(":")
+    if colon and kind.replace("-", "_") in _AT_POINT:
+        return partial(_AT_POINT[kind.replace("-", "_")], point=OperatingPoint.load(file))
     if FUNCTION_NAME.fullmatch(name):
         return load_function(name)
     base, at, threshold = name.replace("-", "_").partition("@")
@@ -94,4 +114,4 @@ def reward_of(score: ProgressScore, reward_map: RewardMap) -> float:
 
 def _names() -> list[str]:
     thresholds = [f"{name}@{n}" for name in _AT_THRESHOLD for n in LEVELS[1:]]
-    return [*_PLAIN, *_AT_THRESHOLD, *thresholds]
+    return [*_PLAIN, *_AT_THRESHOLD, *thresholds, *(f"{name}:FILE" for name in _AT_POINT)]

@@ -11,6 +11,7 @@ from reward_models import nano
 from reward_models.bench import benchmark
 from reward_models.bench.benchmark import BenchmarkConfig, load_named_model, run
 from reward_models.bench.measure import measure
+from reward_models.bench.questions import from_reward_data
 from reward_models.commands import main as cli
 from reward_models.data.reward_data import RewardData
 from reward_models.judges.null import ConstantReward, RandomReward
@@ -66,7 +67,7 @@ class Silent:
 
 def test_a_model_that_knows_the_truth_makes_no_error(folder: Path) -> None:
     data = RewardData.open([folder], "test")
-    numbers = measure(Oracle(data), data, batch_size=3)
+    numbers = measure(Oracle(data), from_reward_data(data), batch_size=3)
     assert numbers["macro_mae"] == 0.0
     assert numbers["exact"] == 1.0
     assert numbers["episodes"] == 5
@@ -74,14 +75,14 @@ def test_a_model_that_knows_the_truth_makes_no_error(folder: Path) -> None:
 
 
 def test_always_three_equals_its_baseline(folder: Path) -> None:
-    numbers = measure(ConstantReward(3), RewardData.open([folder], "test"))
+    numbers = measure(ConstantReward(3), from_reward_data(RewardData.open([folder], "test")))
     assert numbers["macro_mae"] == numbers["always_three_macro_mae"]
     assert numbers["false_positive_rate"] == 0.0
 
 
 def test_unreadable_answers_are_counted_and_cost_four(folder: Path) -> None:
     data = RewardData.open([folder], "test")
-    numbers = measure(Silent(), data, batch_size=4)
+    numbers = measure(Silent(), from_reward_data(data), batch_size=4)
     assert numbers["unreadable_count"] == 5
     errors = [4.0 if i % 2 == 0 else abs(3 - e.level) for i, e in enumerate(data.examples)]
     assert numbers["mae"] == pytest.approx(np.mean(errors))
@@ -116,15 +117,15 @@ def test_paid_answers_are_written_when_others_fail(
     truth = [e.level for e in RewardData.open([folder], "test").examples]
     assert numbers["bias"] == pytest.approx(np.mean([3 - truth[i] for i in (0, 2, 3, 4)]))
     err = capsys.readouterr().err
-    assert "Example 1 (" in err
+    assert "put the" in err
     assert "The clip was refused." in err
-    assert "The last 4 examples were not asked about." in err
+    assert "The last 4 questions were not asked." in err
 
 
 def test_any_registered_model_is_measured_by_name(folder: Path, tmp_path: Path) -> None:
     register_reward_model("bench-test-model", lambda argument: ConstantReward(int(argument)))
     out = tmp_path / "numbers.json"
-    run(BenchmarkConfig(model="bench-test-model:2", data=(folder,), out=out))
+    run(BenchmarkConfig(model="bench-test-model:2", data=(str(folder),), out=out))
     numbers = json.loads(out.read_text())
     assert numbers["model"] == "bench-test-model:2"
     assert numbers["bias"] == pytest.approx(
@@ -138,7 +139,7 @@ def test_a_checkpoint_folder_is_measured_from_pixels(folder: Path, tmp_path: Pat
     run(
         BenchmarkConfig(
             model=str(checkpoint),
-            data=(folder,),
+            data=(str(folder),),
             out=out,
             no_negatives=f"checkpoint:{checkpoint}",
             limit=3,
@@ -152,7 +153,7 @@ def test_a_checkpoint_folder_is_measured_from_pixels(folder: Path, tmp_path: Pat
 
 def test_what_cannot_be_averaged_is_null_in_the_file(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "numbers.json"
-    run(BenchmarkConfig(model="constant:3", data=(folder,), out=out))
+    run(BenchmarkConfig(model="constant:3", data=(str(folder),), out=out))
 
     def refuse(name: str) -> None:
         raise AssertionError(name)
@@ -168,7 +169,7 @@ def test_a_limit_draws_from_every_kind_and_repeats_for_a_seed(tmp_path: Path) ->
 
     def scored(seed: int) -> tuple[list[str], dict[str, float]]:
         model = Silent()
-        numbers = measure(model, data, limit=16, seed=seed)
+        numbers = measure(model, from_reward_data(data).sample(16, seed))
         return model.tasks, numbers["mae_by_subset"]
 
     (first, subsets), (again, _), (other, _) = scored(0), scored(0), scored(1)
@@ -187,7 +188,7 @@ def test_an_unknown_model_suggests_the_closest() -> None:
 @pytest.mark.parametrize("name", ["limit", "batch_size", "threads"])
 def test_a_setting_below_one_is_refused(name: str, folder: Path) -> None:
     with pytest.raises(InvalidSetting, match=name):
-        BenchmarkConfig(model="constant:3", data=(folder,), out=folder, **{name: 0})
+        BenchmarkConfig(model="constant:3", data=(str(folder),), out=folder, **{name: 0})
 
 
 @pytest.mark.parametrize(

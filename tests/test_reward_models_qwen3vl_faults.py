@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import BatchFeature
 
+from reward_models.qwen3vl.forward import VideoFeatures
 from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import Clip, ProgressScore
 from roboreward_gym.errors import InvalidClip, RewardModelFailure, RoboRewardError
@@ -41,18 +42,18 @@ def model(shared: RoboReward) -> Iterator[RoboReward]:
 def answer_with(model: RoboReward, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Let the model's logits pass through a function."""
     next_token = model._next_token
-    model._next_token = lambda inputs: change(next_token(inputs))
+    model._next_token = lambda inputs, videos: change(next_token(inputs, videos))
 
 
 def run_out_of_memory(model: RoboReward, most: int, error: type[Exception]) -> list[int]:
     """Let the model fail on batches above `most` clips; return the sizes of those that it was given."""
     next_token, sizes = model._next_token, []
 
-    def limited(inputs: BatchFeature) -> torch.Tensor:
+    def limited(inputs: BatchFeature, videos: list[VideoFeatures]) -> torch.Tensor:
         sizes.append(len(inputs["input_ids"]))
         if sizes[-1] > most:
             raise error("out of memory: tried to allocate 8 GiB")
-        return next_token(inputs)
+        return next_token(inputs, videos)
 
     model._next_token = limited
     return sizes
@@ -188,7 +189,7 @@ def test_a_reply_without_a_level_is_unreadable(
     model: RoboReward, monkeypatch: pytest.MonkeyPatch, reply: str
 ) -> None:
     model.decode = "text"
-    monkeypatch.setattr(model, "_generate", lambda inputs: [reply] * len(inputs["input_ids"]))
+    monkeypatch.setattr(model, "_replies", lambda inputs: [reply] * len(inputs["input_ids"]))
     score = model.score([random_clip(4)])[0]
     assert score.level is None
     assert score.text == reply
@@ -213,7 +214,7 @@ def test_no_memory_for_one_clip_is_an_error(model: RoboReward, error: type[Excep
 
 
 def test_an_error_inside_the_model_is_passed_on(model: RoboReward) -> None:
-    def broken(_: BatchFeature) -> torch.Tensor:
+    def broken(*_: object) -> torch.Tensor:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     model._next_token = broken

@@ -253,7 +253,7 @@ def test_the_two_parsers_of_a_generated_reply_have_names_of_their_own(
     readings = {}
     for decode in ("text", "published"):
         model = RoboReward(folder, protocol=SMALL_CLIPS, decode=decode)
-        monkeypatch.setattr(model, "_generate", lambda _: ["ANSWER: 3 or 4"])
+        monkeypatch.setattr(model, "_replies", lambda _: ["ANSWER: 3 or 4"])
         readings[decode] = model.score([random_clip(9)])[0].level
         assert model.score([random_clip(9)])[0].manifest["decode"] == decode
     assert readings == {"text": None, "published": 3}

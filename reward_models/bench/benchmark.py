@@ -1,8 +1,10 @@
-"""Measure a reward model on labelled clips: `roboreward bench --model NAME --data DIR --out FILE.json`.
+"""Measure a reward model on labelled clips: `roboreward bench --model NAME --data DATA --out FILE.json`.
 
-The reward model scores the clips as it would in a wrapper, from their pixels. The numbers are written as JSON, and the
-confusion of predicted and true levels as a picture beside it. An answer that cannot be read counts as an error of 4, as
-in RoboRewardBench, and is counted in `unreadable_count`. An example without any answer is left out and counted in `failed_count`; the exit status is then 1.
+DATA is a folder of simulated reward data, a folder in the published RoboReward layout, or KIND:PATH such as csv:videos.csv.
+The reward model scores the videos as it would in a wrapper, from their pixels. The numbers are written as JSON, with a page
+(`.html`) and the confusion of predicted and true levels (`.png`) beside it. An answer that cannot be read counts as an error
+of 4, as in RoboRewardBench, and is counted in `unreadable_count`. An example without any answer is left out and counted in
+`failed_count`; the exit status is then 1. Answers are kept in `.answers.jsonl`: the same command goes on where it was stopped.
 """
 
 import json
@@ -16,15 +18,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from reward_models.data.reward_data import RewardData, Split
+from reward_models.data.reward_data import Split
 from reward_models.model_options import ModelOptions, options_into_name, resolve_folder
 from roboreward_gym._cli import keep_freed_memory, run_program
 from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.types import RewardModel
-
-DETAILS = ("confusion", "mae_by_subset", "mae_by_level")
-"""Numbers that are written to the file but not printed."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +33,28 @@ class BenchmarkConfig:
     model: str
     """Name of any reward model, for example roboreward-nano, constant:3, checkpoint:FOLDER_OR_HUB_ID, openai:MODEL or
     remote:http://HOST:PORT; a folder alone is a checkpoint."""
-    data: tuple[Path, ...]
-    """Data folders."""
+    data: tuple[str, ...]
+    """Folders of reward data, folders in the published layout, or KIND:PATH."""
     out: Path
-    """JSON file to write; the picture gets the same name with `.png`."""
+    """JSON file to write; page, picture and answers get the same name with another ending."""
     options: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
-    """How local models are loaded, both of them."""
+    """How local models are loaded, all of them."""
+    against: str | None = None
+    """Second reward model, compared on the same examples: differences with paired intervals."""
     no_negatives: str | None = None
     """Second reward model, measured on the same examples: for the model card, one trained without negatives."""
+    controls: bool = False
+    """Also ask about changed videos to which the right answer is known, and measure two models that see almost nothing."""
     split: Split = "test"
     """Split of the data."""
     limit: int | None = None
-    """Score this many examples only, drawn in proportion from every subset (scene and kind)."""
+    """Score this many examples only, drawn in proportion from every subset."""
     seed: int = 0
-    """Seed of that draw."""
+    """Seed of that draw, of the controls and of the intervals."""
     batch_size: int = 16
-    """Clips scored in one call."""
+    """Clips scored in one call; more where one video has more tasks."""
+    bootstrap: int = 1000
+    """Draws for the 95 % intervals; 0 leaves them out."""
     threads: int | None = None
     """CPU threads of torch; its own choice by default."""
 
@@ -58,6 +63,8 @@ class BenchmarkConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidSetting(f"{name} is {value}. Choose 1 or more.")
+        if self.bootstrap < 0:
+            raise InvalidSetting(f"bootstrap is {self.bootstrap}. Choose 0 or more.")
 
 
 def load_named_model(name: str) -> RewardModel:
@@ -73,54 +80,79 @@ def load_named_model(name: str) -> RewardModel:
 def run(config: BenchmarkConfig) -> dict[str, Any]:
     """Measure what `config` says, write the files and return the numbers."""
     # scikit-learn and torch take seconds to import: only once it is known that there is something to measure.
-    from reward_models.bench.measure import measure, plot_confusion
+    from reward_models.bench.answers import AnswerLog
+    from reward_models.bench.control_run import run_controls
+    from reward_models.bench.measure import difference, measure, plot_confusion
+    from reward_models.bench.page import write_page
+    from reward_models.bench.questions import open_questions
 
     keep_freed_memory()
     if config.threads is not None:
         import torch
 
         torch.set_num_threads(config.threads)
-    data = RewardData.open(config.data, config.split)
-    draw = {"limit": config.limit, "seed": config.seed, "batch_size": config.batch_size}
+    everything = open_questions(config.data, config.split)
+    questions = everything.sample(config.limit, config.seed)
+
+    def answers_of(name: str, part: str = "") -> AnswerLog:
+        path = config.out.with_suffix(f"{part}.answers.jsonl")
+        return AnswerLog(path, name, everything.fingerprint())
+
+    draws = {"bootstrap": config.bootstrap, "seed": config.seed}
+    model, log = load_named_model(config.model), answers_of(config.model)
+    how = {"batch_size": config.batch_size, **draws}
     result = {
         "model": config.model,
+        "data": list(config.data),
         "split": config.split,
         "seed": config.seed,
-        **measure(load_named_model(config.model), data, **draw),
+        **measure(model, questions, log=log, **how),
     }
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    _write(config.out, result)  # before the second model, which may fail
+    _write(config.out, result)  # before what may fail
+    if config.against is not None:
+        other = answers_of(config.against, ".against")
+        numbers = measure(load_named_model(config.against), questions, log=other, **how)
+        result["against"] = {"model": config.against, **numbers}
+        result["difference"] = difference(questions, log, other, **draws)
     if config.no_negatives is not None:
-        result["no_negatives"] = measure(load_named_model(config.no_negatives), data, **draw)
-        _write(config.out, result)
+        second = answers_of(config.no_negatives, ".no-negatives")
+        result["no_negatives"] = measure(
+            load_named_model(config.no_negatives), questions, log=second, **how
+        )
+    if config.controls:
+        result["controls"] = run_controls(
+            model, questions, log, answers_of(config.model, ".controls"), **how
+        )
+    _write(config.out, result)
     picture = config.out.with_suffix(".png")
     plot_confusion(np.array(result["confusion"]), picture, f"{config.model}, {config.split}")
+    write_page(config.out.with_suffix(".html"), result)
     return result
 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure one reward model, as the command line says; 1 if an example got no score, else 0."""
     config = tyro.cli(BenchmarkConfig, args=argv, prog="roboreward bench", description=__doc__)
-    result = run(options_into_name(config, ("model", "no_negatives")))
-    summary = {k: v for k, v in result.items() if k not in DETAILS and not isinstance(v, dict)}
+    result = run(options_into_name(config, ("model", "against", "no_negatives")))
+    summary = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
     tqdm.write(json.dumps(_without_nan(summary), indent=2))
-    return int(any(part.get("failed_count") for part in (result, result.get("no_negatives", {}))))
+    tqdm.write(f"Page: {config.out.with_suffix('.html')}")
+    parts = [result, result.get("no_negatives", {}), result.get("against", {})]
+    return int(any(part.get("failed_count") for part in parts))
 
 
 def _write(path: Path, result: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_without_nan(result), indent=2) + "\n", encoding="utf-8")
 
 
-def _without_nan(numbers: Mapping[str, Any]) -> dict[str, Any]:
+def _without_nan(value: Any) -> Any:
     """Put null where there is nothing to average, because JSON has no NaN."""
-    cleaned = {}
-    for name, value in numbers.items():
-        if isinstance(value, Mapping):
-            cleaned[name] = _without_nan(value)
-        else:
-            undefined = isinstance(value, float) and math.isnan(value)
-            cleaned[name] = None if undefined else value
-    return cleaned
+    if isinstance(value, Mapping):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 if __name__ == "__main__":

@@ -1,102 +1,156 @@
-"""Score every example of a data set with a reward model and compare with the true levels."""
+"""Score every question of a benchmark with a reward model and compare with the true levels."""
 
+import math
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from reward_models.bench.metrics import summarize
-from reward_models.data.reward_data import RewardData
-from reward_models.data.sampling import proportional_sample
-from roboreward_gym.errors import InvalidClip, RewardModelFailure, RoboRewardError
-from roboreward_gym.scorer import ScoreOrError, outcomes
-from roboreward_gym.types import LEVELS, ProgressScore, RewardModel
+from reward_models.bench.answers import Answer, AnswerLog, arrays
+from reward_models.bench.ask import ask
+from reward_models.bench.intervals import intervals
+from reward_models.bench.metrics import curves, macro_mean_absolute_error, summarize
+from reward_models.bench.questions import Question, Questions
+from roboreward_gym.types import LEVELS, RewardModel
 
-FAILURES_IN_A_ROW = 5
-"""After so many examples that the model itself failed on, it is taken to be out of order."""
+DETAILS = ("confusion", "mae_by_subset", "mae_by_level")
+"""What `summarize` gives beside single numbers."""
 
 
 def measure(
     model: RewardModel,
-    data: RewardData,
+    questions: Questions,
     *,
-    limit: int | None = None,
-    seed: int = 0,
+    log: AnswerLog | None = None,
     batch_size: int = 16,
+    bootstrap: int = 0,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Score the examples from their pixels, as a wrapper would, and summarize the errors.
+    """Score the videos from their pixels, as a wrapper would, and summarize the errors.
 
-    An example without a score is named on stderr, left out of the metrics and counted in `failed_count`.
+    A question without a score is named on stderr, left out of the metrics and counted in `failed_count`.
 
     Args:
         model: The reward model.
-        data: Clips and examples.
-        limit: Score at most this many examples, drawn in proportion from every subset.
-        seed: Seed of that draw.
-        batch_size: Clips in memory at a time.
+        questions: What to ask.
+        log: Where answers go and which there are already; in memory by default.
+        batch_size: Clips in one call.
+        bootstrap: Draws for the intervals; 0 leaves them out.
+        seed: Seed of the draws.
 
     Raises:
-        RoboRewardError: No example got a score.
+        RoboRewardError: No question got a score.
     """
-    chosen = proportional_sample(data.subsets, limit or len(data.examples), seed)
-    began = time.perf_counter()
-    found = _ask(model, data, chosen.tolist(), batch_size)
-    seconds = time.perf_counter() - began
-    scores = {i: score for i, score in found.items() if isinstance(score, ProgressScore)}
-    if not scores:
-        raise next(error for error in found.values() if isinstance(error, RoboRewardError))
-    levels = np.full(len(scores), np.nan)
-    probabilities = np.full((len(scores), len(LEVELS)), np.nan)
-    for row, score in enumerate(scores.values()):
-        if score.level is not None:
-            levels[row] = score.level
-        if score.probabilities is not None:
-            probabilities[row] = score.probabilities
-    examples = [data.examples[i] for i in scores]
-    truth = np.array([e.level for e in examples])
-    subsets = [data.subsets[i] for i in scores]
+    log = AnswerLog(None, "", "") if log is None else log
+    error = ask(model, questions, log, batch_size=batch_size)
+    if error is not None and not any(row.key in log.answers for row in questions.rows):
+        raise error
+    return summarize_answers(questions, log, bootstrap=bootstrap, seed=seed)
+
+
+def summarize_answers(
+    questions: Questions, log: AnswerLog, *, bootstrap: int = 0, seed: int = 0
+) -> dict[str, Any]:
+    """All numbers of one model that has answered."""
+    rows = [row for row in questions.rows if row.key in log.answers]
+    answers = [log.answers[row.key] for row in rows]
+    levels, probabilities = arrays(answers)
+    truth = np.array([row.level for row in rows])
     given = None if np.isnan(probabilities).all() else probabilities
+    kinds = [row.kind for row in rows]
     return {
-        "episodes": len({data.clips[e.clip].episode for e in examples}),
-        **summarize(levels, truth, subsets, given),
-        "off_format": float(np.mean([score.off_format for score in scores.values()])),
-        "failed_count": len(chosen) - len(scores),
-        "clips_per_s": round(len(scores) / seconds, 2),
+        "episodes": len({row.unit for row in rows}),
+        "videos": len({row.video for row in rows}),
+        **summarize(levels, truth, [row.subset for row in rows], given),
+        "mae_by_kind": macro_mean_absolute_error(levels, truth, kinds)[1],
+        **({} if given is None else curves(levels, truth, given)),
+        "off_format": float(np.mean([answer.off_format for answer in answers])),
+        "coverage": len(rows) / (len(questions) + len(questions.skipped)),
+        "failed_count": len(questions) - len(rows),
+        "skipped_count": len(questions.skipped),
+        **_speed(answers),
+        "intervals": intervals(
+            lambda chosen: _single_numbers(rows, levels, given, chosen),
+            [row.unit for row in rows],
+            bootstrap,
+            seed,
+        ),
     }
 
 
-def _ask(
-    model: RewardModel, data: RewardData, chosen: Sequence[int], batch_size: int
-) -> dict[int, ScoreOrError]:
-    """Return what became of each example, in order; those left when the model is out of order are not asked about."""
-    found: dict[int, ScoreOrError] = {}
-    in_a_row = 0
-    with tqdm(total=len(chosen), desc="scoring", unit="clip") as bar:
-        for start in range(0, len(chosen), batch_size):
-            batch = [int(i) for i in chosen[start : start + batch_size]]
-            examples = [data.examples[i] for i in batch]
-            answers = outcomes(model, [data.clip(e.clip, e.task) for e in examples])
-            found.update(zip(batch, answers, strict=True))
-            bar.update(len(batch))
-            stop = False
-            for i, answer in zip(batch, answers, strict=True):
-                in_a_row = in_a_row + 1 if isinstance(answer, RewardModelFailure) else 0
-                stop |= in_a_row >= FAILURES_IN_A_ROW
-                if isinstance(answer, RoboRewardError):
-                    # Without a budget, for one, nothing more can be scored.
-                    stop |= not isinstance(answer, InvalidClip | RewardModelFailure)
-                    tqdm.write(
-                        f"Example {i} ({data.examples[i].task!r}): {answer}", file=sys.stderr
-                    )
-            left = len(chosen) - len(found)
-            if stop and left:
-                tqdm.write(f"The last {left} examples were not asked about.", file=sys.stderr)
-                break
-    return found
+def difference(
+    questions: Questions, first: AnswerLog, second: AnswerLog, *, bootstrap: int, seed: int = 0
+) -> dict[str, Any]:
+    """Numbers of the first model minus those of the second on the questions that both answered, with paired intervals."""
+    rows = [r for r in questions.rows if r.key in first.answers and r.key in second.answers]
+    sides = [arrays([log.answers[row.key] for row in rows]) for log in (first, second)]
+
+    def differences(chosen: np.ndarray) -> dict[str, float]:
+        one, two = (_single_numbers(rows, *_with_or_without(side), chosen) for side in sides)
+        return {name: one[name] - two[name] for name in one.keys() & two.keys()}
+
+    everything = np.arange(len(rows))
+    return {
+        "examples": len(rows),
+        **differences(everything),
+        "intervals": intervals(differences, [row.unit for row in rows], bootstrap, seed),
+    }
+
+
+def _with_or_without(side: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    levels, probabilities = side
+    return levels, None if np.isnan(probabilities).all() else probabilities
+
+
+def _single_numbers(
+    rows: Sequence[Question],
+    levels: np.ndarray,
+    probabilities: np.ndarray | None,
+    chosen: np.ndarray,
+) -> dict[str, float]:
+    """The single numbers of `summarize` on some rows, and the error of each subset as `mae_by_subset/NAME`."""
+    numbers = summarize(
+        levels[chosen],
+        np.array([rows[i].level for i in chosen]),
+        [rows[i].subset for i in chosen],
+        None if probabilities is None else probabilities[chosen],
+    )
+    parts = dict.fromkeys({f"mae_by_subset/{row.subset}" for row in rows}, math.nan)
+    parts |= {f"mae_by_subset/{name}": value for name, value in numbers["mae_by_subset"].items()}
+    single = {k: v for k, v in numbers.items() if k not in DETAILS and isinstance(v, float)}
+    return {**single, **parts}
+
+
+def _speed(answers: Sequence[Answer]) -> dict[str, float | None]:
+    """Time per clip of the calls, and the most memory that this process took."""
+    seconds = np.array([answer.seconds for answer in answers])
+    return {
+        "clips_per_s": round(len(seconds) / max(float(seconds.sum()), 1e-9), 2),
+        "latency_ms": round(1000 * float(np.median(seconds)), 2),
+        "latency_p95_ms": round(1000 * float(np.percentile(seconds, 95)), 2),
+        "peak_memory_mb": _memory_mb(),
+        "peak_gpu_memory_mb": _gpu_memory_mb(),
+    }
+
+
+def _memory_mb() -> float | None:
+    """Most memory of this process; Windows does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, kibibytes elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def _gpu_memory_mb() -> float | None:
+    """Most GPU memory that torch took, if a model brought torch and there is a GPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return round(torch.cuda.max_memory_allocated() / 2**20, 1)
 
 
 def plot_confusion(confusion: np.ndarray, path: Path, title: str) -> None:

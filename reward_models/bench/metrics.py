@@ -35,11 +35,10 @@ def macro_mean_absolute_error(
     predicted: np.ndarray, truth: np.ndarray, subsets: Sequence[str]
 ) -> tuple[float, dict[str, float]]:
     """Plain mean of the errors of the subsets, whatever their sizes, and the error of each."""
-    names = np.asarray(subsets)
-    parts = {
-        str(name): mean_absolute_error(predicted[names == name], truth[names == name])
-        for name in np.unique(names)
-    }
+    names, subset = np.unique(subsets, return_inverse=True)
+    errors = np.abs(_with_unreadable_errors(predicted, truth) - truth)
+    means = np.bincount(subset, errors) / np.bincount(subset)
+    parts = {str(name): float(mean) for name, mean in zip(names, means, strict=True)}
     return float(np.mean(list(parts.values()))), parts
 
 
@@ -64,6 +63,51 @@ def success_roc_auc(success_probability: np.ndarray, truth: np.ndarray) -> float
     return float(sk.roc_auc_score(succeeded, success_probability))
 
 
+def success_curve(success_probability: np.ndarray, truth: np.ndarray) -> dict[str, list[float]]:
+    """False- and true-positive rate for every threshold on P(5) that changes one of them; empty for one-sided data."""
+    succeeded = truth == SUCCESS
+    if len(truth) == 0 or succeeded.all() or not succeeded.any():
+        return {"threshold": [], "false_positive_rate": [], "true_positive_rate": []}
+    false_positive, true_positive, threshold = sk.roc_curve(succeeded, success_probability)
+    return {
+        # scikit-learn begins with an infinite threshold, which JSON cannot hold: above every probability is the same.
+        "threshold": [min(float(t), 1.0 + 1e-6) for t in threshold],
+        "false_positive_rate": false_positive.tolist(),
+        "true_positive_rate": true_positive.tolist(),
+    }
+
+
+def reliability(
+    confidence: np.ndarray, correct: np.ndarray, bins: int = 10
+) -> list[dict[str, float]]:
+    """Mean confidence, accuracy and count of each of the equal bins that hold something."""
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        {
+            "confidence": float(confidence[which == b].mean()),
+            "accuracy": float(correct[which == b].mean()),
+            "count": int((which == b).sum()),
+        }
+        for b in np.unique(which)
+    ]
+
+
+def preference_accuracy(expected: np.ndarray, truth: np.ndarray, subsets: Sequence[str]) -> float:
+    """Share of the pairs of one subset with different true levels whose scores are in the same order; a tie counts half.
+
+    Unreadable answers are left out. NaN if there is no such pair. Within one subset it is (1 + Somers' D) / 2.
+    """
+    names, right, pairs = np.asarray(subsets), 0.0, 0
+    for name in np.unique(names):
+        rows = (names == name) & ~np.isnan(expected)
+        score, level = expected[rows], truth[rows]
+        above = level[:, None] > level[None]
+        order = np.sign(score[:, None] - score[None])[above]
+        right += float((order + 1).sum()) / 2
+        pairs += len(order)
+    return right / pairs if pairs else math.nan
+
+
 def kendall_tau(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Kendall's tau-b over the readable predictions; NaN if either side is constant."""
     read = ~np.isnan(predicted)
@@ -83,7 +127,8 @@ def confusion_matrix(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> float:
     """Expected calibration error: mean gap between confidence and accuracy over equal bins.
 
-    No library at hand has it for the likeliest of several classes: scikit-learn's curve is for two.
+    scikit-learn's curve is for two classes. torchmetrics has it for several, but needs torch, which models behind an API
+    do without.
     """
     if len(confidence) == 0:
         return math.nan
@@ -119,6 +164,7 @@ def summarize(
     by_level, levels = macro_mean_absolute_error(predicted, truth, [str(t) for t in truth])
     threes = np.full(len(truth), float(ALWAYS_THREE))
     unreadable = np.isnan(predicted)
+    expected = predicted if probabilities is None else expected_levels(predicted, probabilities)
     result: dict[str, Any] = {
         "examples": len(truth),
         "mae": mean_absolute_error(predicted, truth),
@@ -132,6 +178,7 @@ def summarize(
         "within_one": float((np.abs(predicted - truth) <= 1).mean()),
         "false_positive_rate": false_positive_rate(predicted, truth),
         "true_positive_rate": true_positive_rate(predicted, truth),
+        "preference_accuracy": preference_accuracy(expected, truth, subsets),
         "unreadable": float(unreadable.mean()),
         "unreadable_count": int(unreadable.sum()),
         "always_three_mae": mean_absolute_error(threes, truth),
@@ -146,6 +193,22 @@ def summarize(
         result["calibration_error"] = calibration_error(probabilities[given].max(1), correct)
         result["success_roc_auc"] = success_roc_auc(probabilities[given, -1], truth[given])
     return result
+
+
+def expected_levels(predicted: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Mean levels `(N,)` under the probabilities; the level itself where there are none, NaN where it is unreadable."""
+    mean = probabilities @ np.array(LEVELS, np.float64)
+    return np.where(np.isnan(predicted) | np.isnan(mean), predicted, mean)
+
+
+def curves(predicted: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """What plots are drawn from: the ROC curve of P(5) and the reliability of the likeliest level."""
+    given = ~np.isnan(predicted) & ~np.isnan(probabilities).any(1)
+    correct = (predicted == truth)[given].astype(np.float64)
+    return {
+        "success_curve": success_curve(probabilities[given, -1], truth[given]),
+        "reliability": reliability(probabilities[given].max(1), correct),
+    }
 
 
 def _with_unreadable_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -46,6 +46,11 @@ COMMANDS = {
         "Measure a reward model on labelled clips.",
         extra="bench",
     ),
+    "calibrate": Command(
+        "reward_models.bench.calibrate",
+        "Find where a score counts as success for one task.",
+        extra="bench",
+    ),
     "augment": Command(
         "reward_models.augment.run",
         "Make a reward data set with negatives from videos of successes.",

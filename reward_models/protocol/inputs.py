@@ -60,6 +60,14 @@ class InputBuilder:
         pixels, grids = zip(
             *(clip_patches(clip.frames, self._protocol) for clip in clips), strict=True
         )
+        return {
+            **self.text(clips, grids),
+            "pixel_values_videos": pixels[0] if len(pixels) == 1 else torch.cat(pixels),
+            "video_grid_thw": torch.tensor(grids),
+        }
+
+    def text(self, clips: Sequence[SampledClip], grids: Sequence[Grid]) -> dict[str, torch.Tensor]:
+        """Return `input_ids`, `attention_mask` and `position_ids` alone, for videos of these grids."""
         rows = [self._tokens(clip, grid) for clip, grid in zip(clips, grids, strict=True)]
         width = max(map(len, rows))
         ids = np.zeros((len(rows), width), np.int64)
@@ -74,8 +82,6 @@ class InputBuilder:
             "input_ids": torch.from_numpy(ids),
             "attention_mask": torch.from_numpy(mask),
             "position_ids": torch.from_numpy(positions),
-            "pixel_values_videos": pixels[0] if len(pixels) == 1 else torch.cat(pixels),
-            "video_grid_thw": torch.tensor(grids),
         }
 
     def _tokens(self, clip: SampledClip, grid: Grid) -> list[int]:

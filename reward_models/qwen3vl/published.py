@@ -115,6 +115,7 @@ def load_local(
         dtype=options.dtype,
         attention=options.attention,
         quantize=options.quantize,
+        abstain=options.abstain != "never",
     )
 
 

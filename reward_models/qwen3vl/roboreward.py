@@ -4,14 +4,13 @@ The start of the answer is forced, so that the next token is the digit: five log
 probabilities, and how much the model would rather have said something else. `generate` gives the level only, later.
 """
 
-import inspect
 import math
 import os
-import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -26,9 +25,16 @@ from reward_models.protocol.frames import (
     VideoProtocol,
     sample_clip,
 )
-from reward_models.protocol.inputs import InputBuilder, move
+from reward_models.protocol.inputs import Grid, InputBuilder, clip_patches, move
 from reward_models.protocol.prompt import ANSWER_PREFIX, check_task_text, prompt_sha256
 from reward_models.protocol.tokens import PromptTokenizer
+from reward_models.qwen3vl.familiarity import Familiarity
+from reward_models.qwen3vl.forward import (
+    VideoFeatures,
+    encode_videos,
+    group_by_video,
+    next_token_logits,
+)
 from reward_models.qwen3vl.loading import (
     Checkpoint,
     check_folder,
@@ -42,6 +48,7 @@ from reward_models.qwen3vl.loading import (
 from reward_models.qwen3vl.memory import check_memory, count_parameters
 from reward_models.qwen3vl.patches import project_patches
 from reward_models.qwen3vl.reference import EXAMPLES, LIBRARY_ERRORS, settings_differences
+from reward_models.qwen3vl.replies import ReplyGenerator
 from reward_models.qwen3vl.trained_tasks import TrainedTasks
 from reward_models.qwen3vl.versions import TRIED_TRANSFORMERS
 from roboreward_gym.errors import (
@@ -57,12 +64,6 @@ Decode = Literal["logits", "text", "published"]
 
 BATCH, BATCH_ON_CPU = 8, 1
 """A CPU computes at full speed on one clip: more of them only leave its caches, and are shared between cores instead."""
-
-VIDEO_TYPE = 2
-"""What transformers calls a video token in `mm_token_type_ids`."""
-
-REPLY_TOKENS = 128
-"""Longest reply that is generated, as in the published wrappers; an answer takes five."""
 
 
 class RoboReward:
@@ -83,6 +84,7 @@ class RoboReward:
         protocol: Frames and pixels that the model sees.
         off_format_limit: Above this probability of saying something other than a digit, an answer
             counts as unreadable instead of being read as the likeliest digit.
+        abstain: Give no level where a file beside the weights says that words or video are unknown to the model.
         decode: `logits` reads one forward pass. `text` generates a reply and reads a level that it
             states beyond doubt, `published` reads it as the authors' evaluation does: slower,
             without probabilities, for comparison.
@@ -110,6 +112,7 @@ class RoboReward:
         batch_size: int | None = None,
         protocol: VideoProtocol = ROBOREWARD_PROTOCOL,
         off_format_limit: float = 0.5,
+        abstain: bool = True,
         decode: Decode = "logits",
     ) -> None:
         if batch_size is not None and batch_size < 1:
@@ -131,8 +134,10 @@ class RoboReward:
         self.protocol = protocol
         self.off_format_limit = off_format_limit
         self.decode = decode
+        self.abstain = abstain
+        self._familiarity = Familiarity.beside(checkpoint.folder)
         self._trained_tasks = TrainedTasks(checkpoint.folder, name or checkpoint.name)
-        self._generating = threading.Lock()
+        self._replies = ReplyGenerator(self.model, self.tokenizer)
         self._digits = torch.tensor(self.tokenizer.digits)
         self._builder = InputBuilder(
             self.tokenizer, protocol, ANSWER_PREFIX if decode == "logits" else ""
@@ -169,7 +174,7 @@ class RoboReward:
     def _check_forward(self) -> None:
         """Run the model once, so that a library that it cannot run with is named here and not in an episode."""
         try:
-            self._next_token(self.prepare(EXAMPLES[:1]))
+            self._score(EXAMPLES[:1])
         except torch.OutOfMemoryError:
             raise
         except LIBRARY_ERRORS as error:
@@ -192,22 +197,28 @@ class RoboReward:
                 that the prompt cannot hold.
             RewardModelFailure: The memory does not suffice for a single clip.
         """
-        sampled = [self._sample(clip) for clip in clips]
+        sampled = self._sample(clips)
         # Equal shapes go together: one attention call for all frames, and no wasted padding.
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, clip in enumerate(sampled):
             groups[clip.frames.shape].append(i)
-        size = self.batch_size
-        batches = [
-            group[start : start + size]
-            for group in groups.values()
-            for start in range(0, len(group), size)
-        ]
+        batches = [b for group in groups.values() for b in self._batches(sampled, group)]
         found = self._score_all([[sampled[i] for i in batch] for batch in batches])
         scores = {
             i: s for pair in zip(batches, found, strict=True) for i, s in zip(*pair, strict=True)
         }
         return [scores[i] for i in range(len(sampled))]
+
+    def _batches(self, sampled: Sequence[SampledClip], group: list[int]) -> list[list[int]]:
+        """Put clips of one shape into batches; several tasks about one video are a batch of their own."""
+        shared, single = [], group
+        if self.decode == "logits":
+            found = group_by_video([sampled[i] for i in group])
+            by_video = [[group[i] for i in same] for same in found]
+            shared = [same for same in by_video if len(same) > 1]
+            single = [same[0] for same in by_video if len(same) == 1]
+        size = self.batch_size
+        return [*shared, *(single[start : start + size] for start in range(0, len(single), size))]
 
     def prepare(self, clips: Sequence[SampledClip]) -> dict[str, torch.Tensor]:
         """Turn sampled clips into the model's inputs, padded on the left: the answer comes next."""
@@ -242,23 +253,49 @@ class RoboReward:
 
     @torch.inference_mode()
     def _score(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
+        if self.decode != "logits":
+            return self._score_text(clips)
+        grids, videos = self._encode(clips)
+        manifests = [self._describe(*about) for about in zip(clips, grids, videos, strict=True)]
+        rows: list[torch.Tensor] = []
+        for start in range(0, len(clips), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            inputs = self._builder.text(clips[part], grids[part])
+            self._check_length(inputs)
+            rows += self._next_token(inputs, videos[part])
+        return [self._read(*pair) for pair in zip(rows, manifests, strict=True)]
+
+    def _next_token(
+        self, inputs: Mapping[str, torch.Tensor], videos: Sequence[VideoFeatures]
+    ) -> torch.Tensor:
+        """`(B, vocabulary)` float64 logits behind the prompts, on the CPU."""
+        logits = next_token_logits(self.model, move(inputs, self.model.device), videos)
+        return logits.cpu().double()  # Apple's GPU has no doubles
+
+    @torch.inference_mode()
+    def video_tokens(self, clips: Sequence[SampledClip]) -> list[torch.Tensor]:
+        """`(N, width)` features of each clip's video, as the language model gets them; the clips have equal shapes."""
+        return [video.tokens for video in self._encode(clips)[1]]
+
+    def _encode(self, clips: Sequence[SampledClip]) -> tuple[list[Grid], list[VideoFeatures]]:
+        """Grid and features of the video of each clip; clips with the same frames share them."""
+        groups = group_by_video(clips)
+        firsts = [clips[group[0]].frames for group in groups]
+        pixels, grids = zip(*(clip_patches(f, self.protocol) for f in firsts), strict=True)
+        videos = encode_videos(self.model, pixels, grids)
+        place = {i: number for number, group in enumerate(groups) for i in group}
+        order = [place[i] for i in range(len(clips))]
+        return [grids[n] for n in order], [videos[n] for n in order]
+
+    def _score_text(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
         inputs = self.prepare(clips)
         self._check_length(inputs)
         grids = inputs["video_grid_thw"].tolist()
         manifests = [self._describe(*pair) for pair in zip(clips, grids, strict=True)]
-        if self.decode != "logits":
-            return [
-                ProgressScore(level=self._parse(text), text=text, manifest=manifest)
-                for text, manifest in zip(self._generate(inputs), manifests, strict=True)
-            ]
-        logits = self._next_token(inputs)
-        return [self._read(*pair) for pair in zip(logits, manifests, strict=True)]
-
-    @torch.inference_mode()
-    def _next_token(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """`(B, vocabulary)` float64 logits behind the prompts, on the CPU."""
-        output = self.model(**move(inputs, self.model.device), use_cache=False, logits_to_keep=1)
-        return output.logits[:, -1].cpu().double()  # Apple's GPU has no doubles
+        return [
+            ProgressScore(level=self._parse(text), text=text, manifest=manifest)
+            for text, manifest in zip(self._replies(inputs), manifests, strict=True)
+        ]
 
     def _parse(self, text: str) -> int | None:
         if self.decode == "published":
@@ -266,31 +303,15 @@ class RoboReward:
         answer = parse_strict(text)
         return answer.level if answer else None
 
-    def _generate(self, inputs: Mapping[str, torch.Tensor]) -> list[str]:
-        inputs = move(inputs, self.model.device)
-        # `generate` counts positions by itself, and from transformers 5.4 on by the type of each token.
-        del inputs["position_ids"]
-        if "mm_token_type_ids" in inspect.signature(self.model.forward).parameters:
-            visual = inputs["input_ids"] == self.tokenizer.video_pad
-            inputs["mm_token_type_ids"] = visual.long() * VIDEO_TYPE
-        # Sampling settings of the checkpoint would only draw a warning: greedy uses none of them.
-        greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        with self._generating:  # transformers keeps a place in the text in the model itself
-            tokens = self.model.generate(**inputs, max_new_tokens=REPLY_TOKENS, **greedy)
-        replies = tokens[:, inputs["input_ids"].shape[1] :]
-        return [self._reply(reply) for reply in replies.tolist()]
-
-    def _reply(self, ids: list[int]) -> str:
-        """Text up to the end of the turn."""
-        end = ids.index(self.tokenizer.turn_end) if self.tokenizer.turn_end in ids else len(ids)
-        return self.tokenizer.decode(ids[:end])
-
     def _read(self, logits: torch.Tensor, manifest: Mapping[str, Any]) -> ProgressScore:
         """Read one `(vocabulary,)` row of logits; a row with NaN is no answer."""
         mass = logits.softmax(-1)[self._digits].sum().item()
         if not math.isfinite(mass):
             return unreadable("", manifest, "logits that are not finite", off_format=1.0)
         off_format = min(max(1.0 - mass, 0.0), 1.0)
+        refused = manifest.get("familiarity", {}).get("refused")
+        if refused and self.abstain:
+            return unreadable("", manifest, f"The model abstains: {refused}", off_format)
         digits = logits[self._digits]
         level = LEVELS[int(digits.argmax())]
         text = f"{ANSWER_PREFIX}{level}"
@@ -299,29 +320,39 @@ class RoboReward:
             return ProgressScore(level=None, off_format=off_format, text=text, manifest=manifest)
         return ProgressScore(level, digits.softmax(-1).numpy(), off_format, text, manifest)
 
-    def _describe(self, clip: SampledClip, grid: list[int]) -> dict[str, Any]:
-        vision = self.model.config.vision_config
+    def _describe(
+        self, clip: SampledClip, grid: Sequence[int], video: VideoFeatures | None = None
+    ) -> dict[str, Any]:
+        vision, known = self.model.config.vision_config, {}
+        if self._familiarity is not None and video is not None:
+            known = {"familiarity": self._familiarity.check(clip.task, video.tokens)}
         return {
             **self._manifest,
+            **known,
             "frame_indices": clip.indices.tolist(),
             "frames_missing": list(clip.missing),
             "frames_total": clip.total,
             "fps": clip.fps,
             "frame_size": list(clip.frames.shape[1:3]),
             "resized_to": [side * vision.patch_size for side in grid[1:]],
-            "grid_thw": grid,
+            "grid_thw": list(grid),
             "visual_tokens": math.prod(grid) // vision.spatial_merge_size**2,
         }
 
-    def _sample(self, clip: Clip) -> SampledClip:
-        if not isinstance(clip, Clip):
-            raise InvalidClip(
-                f"score takes a list of clips, and this one holds something of type {type(clip).__name__}. "
-                "Call score([Clip(frames, task, fps)])."
-            )
-        check_task_text(clip.task, self.tokenizer.reserved)
-        self._trained_tasks.warn_about(clip.task)
-        return sample_clip(clip, self.protocol)
+    def _sample(self, clips: Sequence[Clip]) -> list[SampledClip]:
+        """Pick the frames that the model sees; clips with the same array of frames share those too."""
+        found: dict[tuple[int, int, float], SampledClip] = {}
+        for clip in clips:
+            if not isinstance(clip, Clip):
+                raise InvalidClip(
+                    f"score takes a list of clips, and this one holds something of type {type(clip).__name__}. "
+                    "Call score([Clip(frames, task, fps)])."
+                )
+            check_task_text(clip.task, self.tokenizer.reserved)
+            self._trained_tasks.warn_about(clip.task)
+            if _recording(clip) not in found:
+                found[_recording(clip)] = sample_clip(clip, self.protocol)
+        return [replace(found[_recording(clip)], task=clip.task) for clip in clips]
 
     def _check_length(self, inputs: Mapping[str, torch.Tensor]) -> None:
         limit = self.model.config.text_config.max_position_embeddings
@@ -330,6 +361,11 @@ class RoboReward:
             raise InvalidClip(
                 f"The prompt has {length} tokens, more than the limit of {limit}. Shorten the task."
             )
+
+
+def _recording(clip: Clip) -> tuple[int, int, float]:
+    """Equal for clips of one call that differ in nothing but the task."""
+    return id(clip.frames), id(clip.indices), clip.fps
 
 
 def free_cores() -> int:

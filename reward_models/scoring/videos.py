@@ -36,6 +36,7 @@ from roboreward_gym.errors import (
     RewardModelFailure,
     RoboRewardError,
 )
+from roboreward_gym.operating_point import OperatingPoint
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.scorer import ScoreOrError, outcomes
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
@@ -68,6 +69,8 @@ class ScoreConfig:
     """JSONL file for the scores, gone on with if it exists; without it they go to stdout."""
     format: Format | None = None
     """What stdout gets: by default, without --out, a table on a terminal and JSON lines elsewhere."""
+    calibration: Path | None = None
+    """Operating point from roboreward calibrate: rows then say whether a score counts as success."""
     overlay: Path | None = None
     """Folder for copies of the videos with the score drawn below."""
     batch_size: int = 8
@@ -343,6 +346,7 @@ def run(config: ScoreConfig) -> int:
     """Score everything; 1 if a recording could not be scored or its overlay not be drawn, else 0."""
     check(config)
     requests = part(requests_of(config), config.shard)
+    point = None if config.calibration is None else OperatingPoint.load(config.calibration)
     stdout = sys.stdout
     failed = unreadable = undrawn = 0
     # What models and their libraries print is no score: stdout is for scores.
@@ -367,7 +371,7 @@ def run(config: ScoreConfig) -> int:
             )
             with bar, closing(scored_batches(config, todo)) as batches:
                 draw = None if config.overlay is None else overlay_drawer(config.overlay)
-                collector = Collector(writer(config.model, writers), bar, draw)
+                collector = Collector(writer(config.model, writers, point), bar, draw)
                 collector.take(batches)
             failed, unreadable, undrawn = collector.failed, collector.unreadable, collector.undrawn
     if not config.quiet:
@@ -375,11 +379,16 @@ def run(config: ScoreConfig) -> int:
     return int(failed + undrawn > 0)
 
 
-def writer(model: str, writers: Sequence[RowWriter]) -> Callable[[Scored, ProgressScore], None]:
-    """Return a function that writes the row of a score to each of `writers`."""
+def writer(
+    model: str, writers: Sequence[RowWriter], point: OperatingPoint | None = None
+) -> Callable[[Scored, ProgressScore], None]:
+    """Return a function that writes the row of a score to each of `writers`, with `success` at an operating point."""
 
     def write(one: Scored, score: ProgressScore) -> None:
-        row = score_row(one.request, model, score, **(one.about or {}))
+        about = dict(one.about or {})
+        if point is not None:
+            about["success"] = point.is_success(score) if score.readable else None
+        row = score_row(one.request, model, score, **about)
         for append in writers:
             append(row)
 

@@ -1,0 +1,142 @@
+"""Describe the world of a nano's training beside its weights: `python -m reward_models.nano.familiarity --model DIR --data DIR...`.
+
+With the file nano abstains where it does not know the words or the pictures (`reward_models.qwen3vl.familiarity`). It is made
+from the finished weights and the training data alone; nothing of another world is needed. Run it before `ship`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from sklearn.covariance import LedoitWolf
+from tqdm import tqdm
+
+from reward_models.data.reward_data import InvalidData, RewardData
+from reward_models.protocol.frames import SampledClip
+from reward_models.qwen3vl.familiarity import Familiarity, KnownWords, describe, known_words
+from reward_models.qwen3vl.roboreward import RoboReward
+from roboreward_gym._cli import run_program
+from roboreward_gym.errors import InvalidSetting
+
+HELD_OUT = 0.25
+"""Part of the training clips that the limit is read off, if there is no validation split; by whole episodes."""
+MARGIN = 1.25
+"""The limit is this many times the distance of the farthest known clips: looks of the same world vary more than its data."""
+LEAST_PAIRS = 0.5
+"""A task with fewer known neighbours than this is never known, whatever the validation tasks look like."""
+ANY_TASK = "any"
+
+
+@dataclass(frozen=True)
+class FamiliarityConfig:
+    """What to describe."""
+
+    model: Path
+    """Folder of the trained model; the file is written into it."""
+    data: tuple[Path, ...]
+    """Data folders of its training; a validation split in them sets the limits."""
+    clips: int = 1500
+    """Clips to look at in each split."""
+    kept: float = 0.998
+    """Part of the known clips that must lie within the limit before the margin."""
+    seed: int = 0
+    """Seed of the choice of clips."""
+    threads: int = 2
+    """CPU threads."""
+
+    def __post_init__(self) -> None:
+        if self.clips < 10 or self.threads < 1:
+            raise InvalidSetting("Choose 10 or more clips, and 1 or more threads.")
+        if not 0.5 <= self.kept <= 1:
+            raise InvalidSetting(f"kept is {self.kept}. Choose a part between 0.5 and 1.")
+
+
+def fit_familiarity(config: FamiliarityConfig) -> Familiarity:
+    """Describe training words and videos and write the file.
+
+    Raises:
+        InvalidData: There is no training split, or too few clips.
+    """
+    torch.set_num_threads(config.threads)
+    splits = RewardData.open_splits(config.data)
+    if "train" not in splits:
+        raise InvalidData(
+            f"There is no clip of the split 'train' in {[str(f) for f in config.data]}. Name the folders of the training."
+        )
+    data, model = splits["train"], RoboReward(config.model, device="cpu", abstain=False)
+    rng = np.random.default_rng(config.seed)
+    train = _described(model, data, rng.permutation(len(data.clips))[: config.clips])
+    validation = splits.get("validation")
+    if validation is None:
+        train, known = _hold_out(data, train)
+        tasks: set[str] = set()
+    else:
+        chosen = rng.permutation(len(validation.clips))[: config.clips]
+        known = np.stack(list(_described(model, validation, chosen).values()))
+        tasks = {example.task for example in validation.examples}
+    fitted = LedoitWolf().fit(np.stack(list(train.values())))
+    values, vectors = np.linalg.eigh(fitted.covariance_)
+    found = Familiarity(
+        words=_fit_words({example.task for example in data.examples}, tasks),
+        mean=torch.from_numpy(fitted.location_).float(),
+        # Half precision, as in the file: the limit then fits what will be computed.
+        whitening=torch.from_numpy(vectors / np.sqrt(values)).half().float(),
+        limit=0.0,
+    )
+    limit = MARGIN * float(np.quantile(_distances(found, known), config.kept))
+    found = Familiarity(found.words, found.mean, found.whitening, limit)
+    found.save(config.model)
+    return found
+
+
+def _described(model: RoboReward, data: RewardData, chosen: np.ndarray) -> dict[int, np.ndarray]:
+    """`describe` of each chosen clip, by its number."""
+    found = {}
+    for clip in tqdm(chosen, desc=f"{data.clips[0].split} videos", unit="clip"):
+        sampled: SampledClip = data.sampled(int(clip), ANY_TASK)
+        found[int(clip)] = describe(model.video_tokens([sampled])[0]).numpy()
+    return found
+
+
+def _hold_out(
+    data: RewardData, described: dict[int, np.ndarray]
+) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """Set whole episodes aside: clips of one episode look alike."""
+    episodes = sorted({data.clips[clip].episode for clip in described})
+    aside = set(episodes[:: round(1 / HELD_OUT)])
+    known = [v for clip, v in described.items() if data.clips[clip].episode in aside]
+    rest = {clip: v for clip, v in described.items() if data.clips[clip].episode not in aside}
+    if not rest or not known:
+        raise InvalidData("There are too few episodes to set some aside. Collect more.")
+    return rest, np.stack(known)
+
+
+def _distances(found: Familiarity, described: np.ndarray) -> np.ndarray:
+    whitened = (described - found.mean.numpy()) @ found.whitening.numpy()
+    return np.sqrt(np.square(whitened).mean(1))
+
+
+def _fit_words(tasks: set[str], held_out: set[str]) -> KnownWords:
+    """Set the limits so that the wordings of the validation split, which training never had, are known."""
+    words = known_words(tasks, max_unknown=0.0, min_pairs=1.0)
+    shares = [words.shares(task) for task in held_out] or [(0.0, 1.0)]
+    return known_words(
+        tasks,
+        max_unknown=max(unknown for unknown, _ in shares),
+        min_pairs=max(LEAST_PAIRS, min(pairs for _, pairs in shares)),
+    )
+
+
+def main() -> None:
+    """Command line."""
+    config = tyro.cli(FamiliarityConfig, description=__doc__)
+    found = fit_familiarity(config)
+    tqdm.write(
+        f"{config.model}: {len(found.words.words)} words, {len(found.words.pairs)} pairs of words, video limit {found.limit:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    run_program(main)
