@@ -11,8 +11,10 @@ import gymnasium as gym
 import numpy as np
 import tyro
 
+from robots.catalogue import TASKS
+
 RESULTS = Path(__file__).parent / "results" / "env_speed.json"
-IDS = ("robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0")
+IDS = tuple(entry.env_id for entry in TASKS)
 
 
 @dataclass(frozen=True)

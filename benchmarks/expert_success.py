@@ -9,11 +9,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from robots.catalogue import TASKS
 from robots.sim.experts import ScriptedExpert
 from robots.widowx import widowx
 
 RESULTS = Path(__file__).parent / "results" / "expert_success.json"
-IDS = ("robots:WidowXToyOnTowel-v0", "robots:WidowXDrawer-v0")
+IDS = tuple(entry.env_id for entry in TASKS)
 STEPS, TWO_DRAWERS_STEPS = 40, 48
 
 

@@ -13,23 +13,34 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import tyro
+from tqdm import tqdm
 
 from experiments.config import evaluation_seeds, get_config
-from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy
+from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec, evaluate_policy
 from experiments.robot import Robot, RobotOptions, ros_id
 from experiments.run_folder import read_lines, write_json
 from experiments.workers import prepare
-from robots.recording import INDEX
+from roboreward_gym.episode import Episode
+from robots.catalogue import task_entry
+from robots.conventions import ACTION_DIM, MAX_STEP_M
+from robots.recording import INDEX, RecordEpisodes
 
 OUT = Path(__file__).parent / "results" / "ros_parity.json"
-SCENES = {"toy-on-towel": "toy", "drawer": "drawer"}
+NUDGE_MM = 3.0
+NUDGE = np.zeros(ACTION_DIM, np.float32)
+NUDGE[1], NUDGE[-1] = NUDGE_MM * 1e-3 / MAX_STEP_M, 1.0
+STEPS = (0, 5, 10, 20, 40)
+"""Steps after which the hands are compared."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Args:
     """Compare a policy over ROS 2 with the same one in process."""
 
     task: str = "toy-on-towel"
-    """`toy-on-towel` or `drawer`."""
+    """A name of `robots.catalogue`."""
     episodes: int = 60
     """Of the comparison, on each side."""
     loop_episodes: int = 20
@@ -67,25 +78,81 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     return {"successes": rate.successes, "episodes": rate.total, "interval": interval}
 
 
+class Nudged(gym.Wrapper):
+    """Begins each episode with the hand moved aside by a few millimetres: how much hangs on so little?"""
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Reset, and take one small step that the policy does not know of."""
+        self.env.reset(**kwargs)
+        observation, _, _, _, info = self.env.step(NUDGE)
+        return observation, info
+
+
+def play_here(
+    spec: PolicySpec, seeds: range, wrap: Callable[[gym.Env], gym.Env], label: str
+) -> Evaluation:
+    """Play in process, each episode with a wrapper around it."""
+    with closing(EpisodeRunner(spec, wrap)) as runner:
+        return Evaluation(tuple(runner.play(seed) for seed in tqdm(seeds, desc=label)))
+
+
 def compare(args: Args, folder: Path) -> dict[str, Any]:
-    """The base policy from the same starts and with the same noise, here and over ROS."""
+    """The base policy from the same starts and with the same noise, here and over ROS, start by start."""
     config = get_config(f"{args.task}-nano")
     seeds = evaluation_seeds(config.seed, args.episodes)
     here = PolicySpec(config.env_id, config.policy)
-    robot = Robot(folder / "episodes", RobotOptions(robot="ros2", simulated_clock=True))
+    episodes = folder / "episodes"
+    robot = Robot(episodes, RobotOptions(robot="ros2", simulated_clock=True))
     there = PolicySpec(ros_id(config.env_id), config.policy, robot=robot)
-    simulated = evaluate_policy(here, seeds, folder / "here.jsonl", label="in process")
-    with driver(SCENES[args.task], args.speed):
+    record = partial(RecordEpisodes, folder=folder / "here")
+    simulated = play_here(here, seeds, record, "in process")
+    nudged = play_here(here, seeds, Nudged, "in process, nudged")
+    with driver(task_entry(args.task).scene, args.speed):
         ros = evaluate_policy(there, seeds, folder / "there.jsonl", label="over ROS 2")
     low, high = simulated.rate.interval
-    pairs = zip(simulated.outcomes, ros.outcomes, strict=True)
     return {
         "in_process": summary(simulated),
         "ros2": summary(ros),
         "ros2_within_interval": low <= ros.rate.value <= high,
-        "same_outcome": sum(a.success == b.success for a, b in pairs),
-        "invalid_episodes": invalid(folder / "episodes"),
+        "paired": paired(simulated, ros),
+        "paired_in_process_with_a_nudge": {"nudge_mm": NUDGE_MM, **paired(simulated, nudged)},
+        "why": differences(folder / "here", episodes),
+        "invalid_episodes": invalid(episodes),
     }
+
+
+def paired(first: Evaluation, second: Evaluation) -> dict[str, Any]:
+    """On how many of the same starts two evaluations end alike, and which ones differ."""
+    pairs = list(zip(first.outcomes, second.outcomes, strict=True))
+    return {
+        "starts": len(pairs),
+        "same_outcome": sum(a.success == b.success for a, b in pairs),
+        "both_succeed": sum(a.success and b.success for a, b in pairs),
+        "only_the_first": [a.seed for a, b in pairs if a.success and not b.success],
+        "only_the_second": [a.seed for a, b in pairs if b.success and not a.success],
+    }
+
+
+def differences(here: Path, there: Path) -> dict[str, Any]:
+    """How far the same starts drift apart: images at the start, and hands after some steps (medians)."""
+    first, second = by_seed(here), by_seed(there)
+    images, ways = [], []
+    for seed in first.keys() & second.keys():
+        a, b = Episode.load(first[seed]), Episode.load(second[seed])
+        images.append(np.abs(a.frames[0].astype(float) - b.frames[0].astype(float)).mean())
+        ways.append(1e3 * np.linalg.norm(a.states[:, :3] - b.states[:, :3], axis=1))
+    drift = {
+        f"hands_apart_mm_after_{step}": round(float(np.median([way[step] for way in ways])), 1)
+        for step in STEPS
+        if step < min(map(len, ways))
+    }
+    return {"start_images_grey_values": round(float(np.median(images)), 2), **drift}
+
+
+def by_seed(folder: Path) -> dict[int, Path]:
+    """Files of the valid episodes by their seed."""
+    lines = [line for line in read_lines(folder / INDEX) if line["invalid"] is None]
+    return {line["seed"]: folder / line["file"] for line in lines}
 
 
 def learn(args: Args, folder: Path) -> dict[str, Any]:
@@ -96,7 +163,7 @@ def learn(args: Args, folder: Path) -> dict[str, Any]:
     options = [word for phase in phases for word in (f"--{phase}", count)]
     options += ["--dsrl.warm-up-episodes", half, "--dsrl.validation-episodes", half]
     options += ["--simulated-clock", "--out", str(folder)]
-    with driver(SCENES[args.task], args.speed):
+    with driver(task_entry(args.task).scene, args.speed):
         subprocess.run([*command, *options], check=True)
     result = json.loads((folder / "result.json").read_text())
     keys = ("base_success", "base_episodes", "final_success", "final_episodes", "minutes")

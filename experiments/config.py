@@ -14,6 +14,7 @@ from tyro.conf import Suppress
 
 from policies.dsrl.training import DsrlConfig
 from roboreward_gym.errors import InvalidSetting, UnknownName
+from robots.catalogue import TASKS, TaskEntry
 
 TRUTH = "truth"
 """Name of the reward source that reads the simulator's state."""
@@ -89,21 +90,26 @@ def evaluation_seeds(run: int, episodes: int) -> range:
     return EVALUATION_SEEDS[run * BLOCK :][:episodes]
 
 
-def _task(task: str, env_id: str, **shared: Any) -> dict[str, ExperimentConfig]:
-    policy = Path("policies/weights") / task
+def _of_task(entry: TaskEntry) -> dict[str, ExperimentConfig]:
+    """Its experiments: one for each source of reward."""
+    policy = Path("policies/weights") / entry.name
     sources = {"nano": NANO, "oracle": TRUTH, "constant": CONSTANT, "random": RANDOM}
     dsrl = DsrlConfig(updates_per_chunk=20)  # as in DSRL's own Robomimic runs
     return {
-        f"{task}-{source}": ExperimentConfig(
-            f"{task}-{source}", env_id, policy, model, dsrl=dsrl, **shared
+        f"{entry.name}-{source}": ExperimentConfig(
+            f"{entry.name}-{source}",
+            entry.env_id,
+            policy,
+            model,
+            training_episodes=entry.training_episodes,
+            dsrl=dsrl,
         )
         for source, model in sources.items()
     }
 
 
 CONFIGS: dict[str, ExperimentConfig] = {
-    **_task("toy-on-towel", "robots:WidowXToyOnTowel-v0", training_episodes=400),
-    **_task("drawer", "robots:WidowXDrawer-v0", training_episodes=200),
+    name: config for entry in TASKS for name, config in _of_task(entry).items()
 }
 DEMO = dataclasses.replace(
     CONFIGS["toy-on-towel-nano"],

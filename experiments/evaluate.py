@@ -8,7 +8,7 @@ episodes before it nor on how many processes share the work.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -123,7 +123,7 @@ class EpisodeRunner:
         wrap: Wrapper around the environment, for onlookers.
     """
 
-    def __init__(self, spec: PolicySpec, wrap: type[gym.Wrapper] | None = None) -> None:
+    def __init__(self, spec: PolicySpec, wrap: Callable[[gym.Env], gym.Env] | None = None) -> None:
         self._scored = scored_env(spec.env_id, spec.reward_model, robot=spec.robot)
         env = self._scored if spec.robot is None else KeepScores(self._scored)
         self._env = wrap(env) if wrap else env

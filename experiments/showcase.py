@@ -9,13 +9,12 @@ under another task, the same video cut short, and a clumsy attempt; the picture 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tyro
 from tqdm import trange
 
-from experiments.config import CONFIGS, CONSTANT, NANO, SHOWCASE_SEEDS
+from experiments.config import CONSTANT, NANO, SHOWCASE_SEEDS
 from experiments.report.plots import example_strips
 from experiments.report.strips import Strip
 from experiments.reward_sources import scored_env
@@ -24,6 +23,7 @@ from roboreward_gym._cli import run_program
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.types import Clip, ProgressScore
 from roboreward_gym.wrapper import VLMRewardWrapper
+from robots.catalogue import TASKS, task_entry
 from robots.sim.experts import ScriptedExpert, Style
 from robots.widowx import widowx
 
@@ -125,8 +125,8 @@ def strips(examples: list[Example], scores: list[ProgressScore]) -> list[Strip]:
 class ShowcaseArgs:
     """Record some scripted episodes, have them scored, and draw a picture of the first ones."""
 
-    scene: Literal["toy-on-towel", "drawer"] = "toy-on-towel"
-    """Task that is recorded."""
+    scene: str = TASKS[0].name
+    """Task that is recorded, a name of `robots.catalogue`."""
     reward_model: str = NANO
     """Name of the reward model."""
     seed: int = 0
@@ -141,7 +141,7 @@ def main(args: ShowcaseArgs) -> None:
     """Print the score of each example, and write the picture."""
     prepare(threads=1)
     model = load_reward_model(args.reward_model)
-    examples = example_clips(CONFIGS[f"{args.scene}-nano"].env_id, args.seed, args.each)
+    examples = example_clips(task_entry(args.scene).env_id, args.seed, args.each)
     scores = model.score([example.clip for example in examples])
     print(f"{table(examples, scores)}\n{agreement(examples, scores)}")
     args.out.parent.mkdir(parents=True, exist_ok=True)

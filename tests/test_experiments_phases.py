@@ -96,8 +96,10 @@ class PixelSum:
 @pytest.fixture(autouse=True, scope="module")
 def _slider() -> Iterator[None]:
     gym.register(ENV_ID, entry_point=Slider, max_episode_steps=STEPS)
-    toy = "robots.environments.simulated:make_toy_on_towel"
-    gym.register(SHORT_TOY, entry_point=toy, max_episode_steps=STEPS)
+    toy = "robots.environments.simulated:make"
+    gym.register(
+        SHORT_TOY, entry_point=toy, max_episode_steps=STEPS, kwargs={"name": "toy-on-towel"}
+    )
     register_reward_model("light-meter", LightMeter, replace=True)
     register_reward_model("pixel-sum", PixelSum, replace=True)
     threads = torch.get_num_threads()

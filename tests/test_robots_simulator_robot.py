@@ -5,8 +5,9 @@ import pytest
 
 import robots  # noqa: F401 - registers the environments
 from roboreward_gym.errors import InvalidSetting, UnknownName
+from robots.catalogue import TASKS, TaskEntry
 from robots.conventions import ARM_JOINTS
-from robots.environments.simulated import make_drawer, make_toy_on_towel
+from robots.environments.simulated import make
 from robots.ros.simulator.robot import SimulatedRobot
 from robots.xs.interface import OVERLOAD, SLEEP_JOINTS, STATE_JOINTS
 
@@ -297,9 +298,9 @@ def test_a_weaker_gain_bends_under_the_same_push(robot: SimulatedRobot) -> None:
     assert weak < 0.2
 
 
-@pytest.mark.parametrize(("scene", "make"), [("toy", make_toy_on_towel), ("drawer", make_drawer)])
-def test_a_reset_is_the_environments_reset(scene: str, make: object) -> None:
-    robot, env = SimulatedRobot(scene), make(image=False)  # ty: ignore[call-non-callable]
+@pytest.mark.parametrize("entry", TASKS, ids=lambda entry: entry.name)
+def test_a_reset_is_the_environments_reset(entry: TaskEntry) -> None:
+    robot, env = SimulatedRobot(entry.scene), make(entry.name, image=False)
     env.reset(seed=11)
     robot.reset(11, env.task)
     assert np.array_equal(robot.arm.data.qpos, env.arm.data.qpos)

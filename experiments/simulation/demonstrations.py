@@ -8,7 +8,6 @@ some of the time, which is what DSRL needs: something to choose from.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import gymnasium as gym
 import numpy as np
@@ -20,24 +19,15 @@ from experiments.workers import prepare, worker_pool
 from policies.demos import Demos
 from policies.vision import downsample
 from roboreward_gym._cli import run_program
+from robots.catalogue import TASKS, entry_of_scene
 from robots.conventions import ACTION_DIM, CONTROL_HZ, LANDMARKS, MAX_STEP_M
 from robots.sim.experts import ScriptedExpert, Style
 from robots.widowx import Observation, WidowXEnv, widowx
 
-SceneName = Literal["toy", "drawer"]
-ENV_IDS: Mapping[SceneName, str] = {
-    "toy": "robots:WidowXToyOnTowel-v0",
-    "drawer": "robots:WidowXDrawer-v0",
-}
-MIXTURE: Mapping[SceneName, Mapping[str, float]] = {
-    "toy": {
-        "put the duck on the towel": 0.4,
-        "put the duck on the plate": 0.2,
-        "put the block on the towel": 0.2,
-        "put the block on the plate": 0.2,
-    },
-    "drawer": {"open the left drawer": 0.4, "open the right drawer": 0.5, "pick up the duck": 0.1},
-}
+SceneName = str
+"""One of `robots.catalogue.SCENES`."""
+ENV_IDS: Mapping[SceneName, str] = {entry.scene: entry.env_id for entry in TASKS}
+MIXTURE: Mapping[SceneName, Mapping[str, float]] = {e.scene: e.demonstrations for e in TASKS}
 """How often each task is demonstrated; those that make no sense from a start are left out there."""
 DETOUR_LOW, DETOUR_HIGH = np.array([0.16, -0.16, 0.035]), np.array([0.42, 0.16, 0.15])
 """Where a detour may lead the hand [m]."""
@@ -181,7 +171,12 @@ def _record(arguments: tuple[SceneName, int, float, int]) -> list[Rows]:
 
 
 def record(config: DemonstrationConfig) -> None:
-    """Record all episodes and write the folder at the end."""
+    """Record all episodes and write the folder at the end.
+
+    Raises:
+        UnknownName: No such scene.
+    """
+    entry_of_scene(config.scene)
     new_folder(config.out)
     with worker_pool(config.workers) as pool:
         jobs = [(config.scene, seed, config.detours, config.idle) for seed in config.seeds]

@@ -32,12 +32,10 @@ from reward_models.data.published_writer import write_examples
 from reward_models.data.simulator import LICENCE
 from reward_models.data.video_file import VideoFormat
 from roboreward_gym._cli import run_program
+from robots.catalogue import TASKS
 from robots.conventions import CONTROL_HZ
 
-OBJECTS: Mapping[SceneName, tuple[str, ...]] = {
-    "toy": ("duck", "block", "towel", "plate", "gripper", "table"),
-    "drawer": ("left drawer", "right drawer", "drawers", "cabinet", "duck", "gripper", "table"),
-}
+OBJECTS: Mapping[SceneName, tuple[str, ...]] = {entry.scene: entry.objects for entry in TASKS}
 SUCCESS = 5
 BATCH = 4
 """Episodes that a process plays before it is looked at how many were successes."""

@@ -29,6 +29,7 @@ from experiments.workers import prepare, worker_pool
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting, RoboRewardError
 from roboreward_gym.types import LEVELS
+from robots.catalogue import SCENES
 from robots.conventions import CONTROL_HZ, LANDMARKS
 from robots.sim.mujoco_arm import MujocoArm
 
@@ -45,7 +46,7 @@ SEED_OFFSET: Mapping[str, int] = {
     "validation": 200_000_000,
     "test": 300_000_000,
 }
-SCENE_OFFSET: Mapping[SceneName, int] = {"toy": 0, "drawer": 50_000_000}
+SCENE_OFFSET: Mapping[SceneName, int] = {s: 50_000_000 * i for i, s in enumerate(SCENES)}
 SEEDS_PER_SCENE = 50_000_000
 """Each split and scene has a block of this many seeds for itself."""
 

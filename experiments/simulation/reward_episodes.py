@@ -12,12 +12,13 @@ import torch
 
 from experiments.simulation.demonstrations import ENV_IDS, SceneName
 from policies.policy import DiffusionPolicy
+from robots.catalogue import TASKS, entry_of_scene
 from robots.conventions import ACTION_DIM
 from robots.sim.experts import ScriptedExpert, Style
 from robots.sim.mujoco_arm import MujocoArm
 from robots.widowx import Observation, WidowXEnv, widowx
 
-HORIZON: Mapping[SceneName, int] = {"toy": 40, "drawer": 24}
+HORIZON: Mapping[SceneName, int] = {e.scene: e.max_episode_steps for e in TASKS}
 """Steps of an episode."""
 BOTH_DRAWERS_STEPS = 16
 """Further steps of a task about both drawers."""
@@ -40,7 +41,7 @@ class RewardDataConfig:
     first: int = 0
     """Number of the first episode of the split, so that a second collection does not repeat the first."""
     policy: tuple[Path, ...] = ()
-    """Folders of cloned policies, one per scene in the order toy, drawer; given: only they act."""
+    """Folders of cloned policies, one per scene in the order of `robots.catalogue`; given: only they act."""
     half_trained: tuple[Path, ...] = ()
     """Likewise, from early in their training."""
     layout: Literal["any", "sides"] = "any"
@@ -156,7 +157,7 @@ def _truth_now(
 
 @cache
 def _env(scene: SceneName, look: str, layout: str, *, image: bool) -> WidowXEnv:
-    more: dict[str, Any] = {"layout": layout} if scene == "toy" else {}
+    more: Mapping[str, Any] = entry_of_scene(scene).mixed if layout == "any" else {}
     return widowx(gym.make(ENV_IDS[scene], look=look, image=image, **more))
 
 

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from roboreward_gym._cli import INTERRUPTED, run_program
+from robots.catalogue import SCENES
 from robots.check import checks
 from robots.check.checks import Bench
 from robots.check.page import live_page, verdict, write_page
@@ -52,7 +53,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--only", nargs="+", choices=CHECKS, default=CHECKS, metavar="CHECK",
                         help=f"some checks: {', '.join(CHECKS)}")  # fmt: skip
-    parser.add_argument("--scene", choices=("toy", "drawer"), default="toy", help="training view")
+    parser.add_argument("--scene", choices=SCENES, default=SCENES[0], help="training view")
     parser.add_argument("--out", type=Path, help=f"folder to write; by default {FOLDER}/<name>")
     parser.add_argument("--port", type=int, default=0, help="of the live page; by default any")
     options = parser.parse_args(arguments)

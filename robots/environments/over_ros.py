@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from roboreward_gym.errors import InvalidSetting
+from robots.catalogue import task_entry
 from robots.environments.simulated import IMAGE_SIZE
 from robots.limits import load_limits
 from robots.ros.link import RosConfig, RosLink
@@ -12,8 +13,6 @@ from robots.ros.ros_arm import RosArm
 from robots.ros.simulator.table import SimulatedTable
 from robots.ros.simulator.time import simulated_clock_limits, simulated_time_arm
 from robots.safety import SafetyLimits
-from robots.sim.tasks.drawer import DrawerScene
-from robots.sim.tasks.toy import ToyScene
 from robots.widowx import WidowXEnv
 from robots.xs.arm import XsArm
 from robots.xs.dry import DryLink
@@ -25,19 +24,9 @@ from robots.xs.setup import FOLDER, VIEW, ArmSetup
 from robots.xs.table import RealTable
 
 
-def make_toy_on_towel(task: str = "put the duck on the towel", **kwargs: Any) -> WidowXEnv:
-    """Two toys, a towel and a plate; `kwargs` go to `make`."""
-    return make(task, ToyScene.tasks, **kwargs)
-
-
-def make_drawer(task: str = "open the left drawer", **kwargs: Any) -> WidowXEnv:
-    """A cabinet with two drawers and a duck; `kwargs` go to `make`."""
-    return make(task, DrawerScene.tasks, **kwargs)
-
-
 def make(
-    task: str,
-    tasks: tuple[str, ...],
+    name: str,
+    task: str | None = None,
     *,
     watched: bool = False,
     dry_run: bool = False,
@@ -55,8 +44,8 @@ def make(
     """An environment over an XS driver; nothing moves before its first reset.
 
     Args:
-        task: The task of every episode.
-        tasks: Tasks that the table has things for.
+        name: Of the task's entry in `robots.catalogue`.
+        task: Another task of its scene.
         watched: Somebody stands beside a real arm with a hand at its power switch. Without it the driver has
             to be a simulated one, whose scene is shuffled at every reset and reports its true level.
         dry_run: Nothing is sent to the arm, which only seems to move: for the whole loop around it, the person included.
@@ -78,6 +67,8 @@ def make(
     """
     if simulated_clock and (watched or dry_run):
         raise InvalidSetting("A real arm goes by the world's clock: leave simulated_clock out.")
+    entry = task_entry(name)
+    task, tasks = task or entry.task, entry.load_scene().tasks
     config, size = RosConfig(robot_name, camera_topic), tuple(image_size)
     default = simulated_clock_limits() if simulated_clock else SafetyLimits()
     setup = setup or FOLDER / robot_name

@@ -2,31 +2,32 @@
 
 from typing import Any
 
+from robots.catalogue import task_entry
 from robots.sim.mujoco_arm import MujocoArm
-from robots.sim.tasks.drawer import DrawerScene
-from robots.sim.tasks.toy import Layout, ToyScene
 from robots.widowx import WidowXEnv
 
 IMAGE_SIZE = (192, 256)
 """Height, width: the 4:3 of BridgeData's 640x480 cameras, and multiples of 32 so that Qwen3-VL need not resize."""
 
 
-def make_toy_on_towel(
-    task: str = "put the duck on the towel",
-    image_size: tuple[int, int] = IMAGE_SIZE,
-    layout: Layout = "sides",
-    **kwargs: Any,
-) -> WidowXEnv:
-    """Two toys, a towel and a plate; `layout` "any" mixes their places; `kwargs` go to `WidowXEnv`."""
-    arm = MujocoArm("toy", image_size=tuple(image_size))
-    return WidowXEnv(arm, ToyScene(arm, layout), task, **kwargs)
-
-
-def make_drawer(
-    task: str = "open the left drawer",
+def make(
+    name: str,
+    task: str | None = None,
     image_size: tuple[int, int] = IMAGE_SIZE,
     **kwargs: Any,
 ) -> WidowXEnv:
-    """A cabinet with two drawers and a duck; `kwargs` go to `WidowXEnv`."""
-    arm = MujocoArm("drawer", image_size=tuple(image_size))
-    return WidowXEnv(arm, DrawerScene(arm), task, **kwargs)
+    """The simulated environment of a task.
+
+    Args:
+        name: Of the task's entry in `robots.catalogue`.
+        task: Another task of its scene.
+        image_size: Height and width of observations [px].
+        kwargs: Options of the scene, and of `WidowXEnv`.
+
+    Raises:
+        UnknownName: No such task.
+    """
+    entry = task_entry(name)
+    arm = MujocoArm(entry.scene, image_size=tuple(image_size))
+    of_scene = {option: kwargs.pop(option) for option in entry.mixed if option in kwargs}
+    return WidowXEnv(arm, entry.load_scene()(arm, **of_scene), task or entry.task, **kwargs)

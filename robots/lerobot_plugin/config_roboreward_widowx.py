@@ -6,10 +6,10 @@ from pathlib import Path
 from lerobot.robots import RobotConfig
 
 from roboreward_gym.errors import InvalidSetting, UnknownName
+from robots.catalogue import SCENES
 from robots.xs.interface import CAMERA_TOPIC, ROBOT_NAME
 
 BACKENDS = ("sim", "ros2")
-SCENES = ("toy", "drawer")
 
 
 @RobotConfig.register_subclass("roboreward_widowx")

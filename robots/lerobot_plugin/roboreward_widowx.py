@@ -10,6 +10,7 @@ import numpy as np
 from lerobot.robots import Robot
 from lerobot.utils.decorators import check_if_already_connected, check_if_not_connected
 
+from robots.catalogue import entry_of_scene
 from robots.conventions import ACTION_DIM, CONTROL_HZ
 from robots.environments import simulated
 from robots.errors import ArmFault, ArmUnavailable
@@ -148,11 +149,10 @@ class RoboRewardWidowX(Robot):
 
     def _make(self) -> WidowXEnv:
         config = self.config
-        size = (config.image_height, config.image_width)
+        name, size = entry_of_scene(config.scene).name, (config.image_height, config.image_width)
         task = {"task": config.task} if config.task else {}
         if config.backend == "sim":
-            make = simulated.make_toy_on_towel if config.scene == "toy" else simulated.make_drawer
-            return make(**task, image_size=size)
+            return simulated.make(name, **task, image_size=size)
         if config.watched and not self._terminal.is_tty:
             raise ArmUnavailable(
                 "A real arm needs a terminal, whose space bar stops it, and standard input is none. Start the "
@@ -165,8 +165,8 @@ class RoboRewardWidowX(Robot):
                 f"--robot.backend=ros2 needs ROS 2 and our messages ({error}). Run `make setup-ros` and start the "
                 "command with .venv-ros/bin/python, see docs/robot.md."
             ) from error
-        make = over_ros.make_toy_on_towel if config.scene == "toy" else over_ros.make_drawer
-        env = make(
+        env = over_ros.make(
+            name,
             **task,
             watched=config.watched,
             robot_name=config.robot_name,

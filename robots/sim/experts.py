@@ -6,20 +6,15 @@ slow, or stop half-way, the way demonstrations and organic failures differ.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from robots.conventions import ACTION_DIM, MAX_STEP_M
-from robots.scene import Scene, check_task
-from robots.sim.tasks.drawer import DRAWERS, DrawerScene
-from robots.sim.tasks.toy import ToyScene
+from robots.scene import check_task
+from robots.sim.waypoints import OPEN, Waypoint
 from robots.widowx import WidowXEnv
 
-OPEN, CLOSED = 1.0, -1.0
-HOVER_M, CARRY_M, GRASP_M, RELEASE_M = 0.11, 0.13, 0.023, 0.04
-FORWARD = np.array([1.0, 0.0, 0.0])
-HOOK_M, PULL_M, BEFORE_M = 0.062, 0.125, 0.045
-HOOK_BEHIND, EASE = 0.024 * FORWARD, 0.02 * FORWARD
 ARRIVED_M = 0.006
 
 
@@ -42,13 +37,13 @@ class Style:
     drop_probability: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class Waypoint:
-    """Go to `position` `(3,)` [m], then hold it for `wait` steps, with the gripper at -1 closed .. 1 open."""
+@runtime_checkable
+class Scripted(Protocol):
+    """A scene that knows how each of its tasks is done."""
 
-    position: np.ndarray
-    gripper: float
-    wait: int = 0
+    def waypoints(self, task: str) -> Iterator[Waypoint]:
+        """Where to go for a task, from the state now."""
+        ...
 
 
 class ScriptedExpert:
@@ -59,7 +54,10 @@ class ScriptedExpert:
     ) -> None:
         check_task(task, env.tasks)
         self._env, self._rng, self._style = env, rng, style or Style()
-        plan = list(_waypoints(env.scene, task))
+        scene = env.scene
+        if not isinstance(scene, Scripted):
+            raise TypeError(f"The scene {type(scene).__name__} has no scripted experts.")
+        plan = list(scene.waypoints(task))
         keep = max(1, round(self._style.stop_after * len(plan)))
         self._plan = [self._sloppy(w) for w in self._drop(plan)[:keep]]
         self._waited = 0
@@ -111,65 +109,3 @@ class ScriptedExpert:
         return [
             Waypoint(w.position, OPEN if i >= at else w.gripper, w.wait) for i, w in enumerate(plan)
         ]
-
-
-def _waypoints(scene: Scene, task: str) -> Iterator[Waypoint]:
-    words = task.split()
-    if isinstance(scene, ToyScene):
-        toy = scene.now.toys[words[2] if words[0] == "put" else words[-1]].position
-        yield from _grasp(toy)
-        yield from _place(getattr(scene.now, words[-1])) if words[0] == "put" else _lift(toy)
-    elif isinstance(scene, DrawerScene):
-        if words[0] == "pick":
-            yield from _grasp(scene.now.duck.position)
-            yield from _lift(scene.now.duck.position)
-        for drawer in DRAWERS:
-            if drawer in words or "both" in words:
-                yield from (_pull if words[0] == "open" else _push)(scene, drawer)
-    else:
-        raise TypeError(f"The scene {type(scene).__name__} has no scripted experts.")
-
-
-def _at(xy: np.ndarray, z: float) -> np.ndarray:
-    return np.array([xy[0], xy[1], z])
-
-
-def _grasp(toy: np.ndarray) -> Iterator[Waypoint]:
-    yield Waypoint(_at(toy, HOVER_M), OPEN)
-    yield Waypoint(_at(toy, GRASP_M), OPEN, wait=1)
-    yield Waypoint(_at(toy, GRASP_M), CLOSED, wait=2)
-    yield Waypoint(_at(toy, CARRY_M), CLOSED)
-
-
-def _lift(toy: np.ndarray) -> Iterator[Waypoint]:
-    yield Waypoint(_at(toy, CARRY_M), CLOSED, wait=3)
-
-
-def _place(target: np.ndarray) -> Iterator[Waypoint]:
-    yield Waypoint(_at(target, CARRY_M), CLOSED)
-    yield Waypoint(_at(target, RELEASE_M), CLOSED, wait=1)
-    yield Waypoint(_at(target, RELEASE_M), OPEN, wait=1)
-    yield Waypoint(_at(target, CARRY_M), OPEN, wait=2)
-
-
-def _pull(scene: DrawerScene, drawer: str) -> Iterator[Waypoint]:
-    handle = scene.handle(drawer)
-    hook = handle + HOOK_BEHIND
-    back = handle - FORWARD * (PULL_M - scene.now.opened[drawer])
-    yield Waypoint(_at(hook, 0.15), CLOSED)
-    yield Waypoint(_at(hook, HOOK_M), CLOSED, wait=1)
-    yield Waypoint(_at(back, HOOK_M), CLOSED, wait=1)
-    yield Waypoint(_at(back + EASE, HOOK_M), CLOSED)
-    yield Waypoint(_at(back + EASE, 0.15), CLOSED)
-
-
-def _push(scene: DrawerScene, drawer: str) -> Iterator[Waypoint]:
-    handle = scene.handle(drawer)
-    before = handle - FORWARD * BEFORE_M
-    shut = handle + FORWARD * (scene.now.opened[drawer] - 0.012)
-    before[0] = max(before[0], 0.12)
-    yield Waypoint(_at(before, 0.15), CLOSED)
-    yield Waypoint(_at(before, HOOK_M), CLOSED, wait=1)
-    yield Waypoint(_at(shut, HOOK_M), CLOSED, wait=2)
-    yield Waypoint(_at(before, HOOK_M), CLOSED)
-    yield Waypoint(_at(before, 0.15), CLOSED)

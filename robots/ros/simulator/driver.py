@@ -33,13 +33,14 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String
 
 from roboreward_gym.errors import RoboRewardError
+from robots.catalogue import SCENES
 from robots.ros import dds
 from robots.ros.simulator.camera_thread import CameraThread
 from robots.ros.simulator.client_progress import ClientProgress
 from robots.ros.simulator.description import robot_description
 from robots.ros.simulator.faults import Fault, FaultSchedule, parse_fault
 from robots.ros.simulator.pace import Pace
-from robots.ros.simulator.robot import SCENES, SimulatedRobot
+from robots.ros.simulator.robot import SimulatedRobot
 from robots.ros.simulator.services import XsServices
 from robots.xs.interface import (
     CAMERA_TOPIC,
@@ -325,7 +326,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="A simulated WidowX 250S behind the Interbotix XS interface."
     )
-    parser.add_argument("--scene", choices=SCENES, default="toy")
+    parser.add_argument("--scene", choices=SCENES, default=SCENES[0])
     parser.add_argument("--camera-hz", type=float, default=15.0, help="0 for no images")
     parser.add_argument("--camera-topic", default=CAMERA_TOPIC)
     parser.add_argument("--model", choices=tuple(MODELS), default=ROBOT_NAME)

@@ -12,13 +12,12 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from roboreward_gym.errors import InvalidSetting, UnknownName
+from robots.catalogue import entry_of_scene
 from robots.conventions import ARM_JOINTS, CONTROL_HZ, GRIPPER_DOWN
 from robots.kinematics import Kinematics
 from robots.ros.simulator.servos import POSITION_MODES, ArmServo, GripperServo
 from robots.scene import Scene, Split, check_task
 from robots.sim.mujoco_arm import MujocoArm
-from robots.sim.tasks.drawer import DrawerScene
-from robots.sim.tasks.toy import ToyScene
 from robots.widowx import NEUTRAL_JOINTS, START_JITTER_M, START_POSITION
 from robots.xs.interface import (
     ARM_GROUP,
@@ -35,7 +34,6 @@ from robots.xs.interface import (
 )
 from robots.xs.models import arm_model
 
-SCENES = ("toy", "drawer")
 PAIRED = ("shoulder", "elbow")
 SETTLE_S = 0.2
 UINT32 = 2**32
@@ -68,7 +66,7 @@ class SimulatedRobot:
     """Arm in the sleep pose with torque on, as the vendor's driver leaves it after its start.
 
     Args:
-        scene: "toy" or "drawer".
+        scene: One of `robots.catalogue.SCENES`.
         model: "wx250s", or "wx250", which has no roll of the forearm.
         image_size: Height and width of the camera's images [px].
     """
@@ -77,10 +75,9 @@ class SimulatedRobot:
         self, scene: str, *, model: str = "wx250s", image_size: tuple[int, int] = (480, 640)
     ) -> None:
         self.model, self.model_name = arm_model(model), model
-        if scene not in SCENES:
-            raise UnknownName("scene", scene, SCENES)
+        entry = entry_of_scene(scene)
         self.arm = MujocoArm(scene, image_size=image_size)
-        self.scene: Scene = ToyScene(self.arm) if scene == "toy" else DrawerScene(self.arm)
+        self.scene: Scene = entry.load_scene()(self.arm)
         self._kinematics = Kinematics(self.model.fixed)
         self._place(0, self.scene.tasks[0], "any")
         self.arm.reset(SLEEP_JOINTS, 0.0)

@@ -1,5 +1,6 @@
 """Drawer: a cabinet with two drawers side by side and a duck; seven tasks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks import look
 from robots.sim.tasks.objects import Toy, pick_level, place_toy, read_toy
 from robots.sim.tasks.toy import REST_Z, gripper_words, landmark_array
+from robots.sim.waypoints import CLOSED, Waypoint, at, grasp, lift
 
 DRAWERS = ("left", "right")
 TRAVEL_M = 0.13
@@ -18,6 +20,10 @@ CLOSED_M, NEARLY_CLOSED_M = 0.012, 0.03
 START_OPEN_M = (0.085, 0.12)
 OTHER_OPEN_PROBABILITY = 0.25
 HANDLE_FROM_DRAWER = np.array([-0.152, 0.0, 0.01])  # [m]
+FORWARD = np.array([1.0, 0.0, 0.0])
+HOOK_M, PULL_M, BEFORE_M = 0.062, 0.125, 0.045
+HOOK_BEHIND, EASE = 0.024 * FORWARD, 0.02 * FORWARD
+"""How a scripted expert pulls and pushes a drawer [m]."""
 WORDS = ("closed", "slightly open", "half open", "mostly open", "open")
 
 
@@ -145,6 +151,37 @@ class DrawerScene:
     def movable(self) -> tuple[np.ndarray, ...]:
         """Position of the duck."""
         return (self.now.duck.position,)
+
+    def waypoints(self, task: str) -> Iterator[Waypoint]:
+        """Where a scripted expert goes for a task, from the state now."""
+        words = task.split()
+        if words[0] == "pick":
+            yield from grasp(self.now.duck.position)
+            yield from lift(self.now.duck.position)
+        for drawer in DRAWERS:
+            if drawer in words or "both" in words:
+                yield from (self._pull if words[0] == "open" else self._push)(drawer)
+
+    def _pull(self, drawer: str) -> Iterator[Waypoint]:
+        handle = self.handle(drawer)
+        hook = handle + HOOK_BEHIND
+        back = handle - FORWARD * (PULL_M - self.now.opened[drawer])
+        yield Waypoint(at(hook, 0.15), CLOSED)
+        yield Waypoint(at(hook, HOOK_M), CLOSED, wait=1)
+        yield Waypoint(at(back, HOOK_M), CLOSED, wait=1)
+        yield Waypoint(at(back + EASE, HOOK_M), CLOSED)
+        yield Waypoint(at(back + EASE, 0.15), CLOSED)
+
+    def _push(self, drawer: str) -> Iterator[Waypoint]:
+        handle = self.handle(drawer)
+        before = handle - FORWARD * BEFORE_M
+        shut = handle + FORWARD * (self.now.opened[drawer] - 0.012)
+        before[0] = max(before[0], 0.12)
+        yield Waypoint(at(before, 0.15), CLOSED)
+        yield Waypoint(at(before, HOOK_M), CLOSED, wait=1)
+        yield Waypoint(at(shut, HOOK_M), CLOSED, wait=2)
+        yield Waypoint(at(before, HOOK_M), CLOSED)
+        yield Waypoint(at(before, 0.15), CLOSED)
 
     def landmarks(self) -> np.ndarray:
         """Gripper, duck and handles; see `Scene.landmarks`."""

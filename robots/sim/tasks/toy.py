@@ -1,5 +1,6 @@
 """Toy on towel: a duck and a block, a towel and a plate; six tasks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from robots.scene import check_task
 from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks import look
 from robots.sim.tasks.objects import Toy, pick_level, place_toy, read_toy
+from robots.sim.waypoints import Waypoint, grasp, lift, place
 
 Layout = Literal["sides", "any"]
 
@@ -156,6 +158,13 @@ class ToyScene:
     def movable(self) -> tuple[np.ndarray, ...]:
         """Positions of both toys."""
         return tuple(toy.position for toy in self.now.toys.values())
+
+    def waypoints(self, task: str) -> Iterator[Waypoint]:
+        """Where a scripted expert goes for a task, from the state now."""
+        words = task.split()
+        toy = self.now.toys[words[2] if words[0] == "put" else words[-1]].position
+        yield from grasp(toy)
+        yield from place(getattr(self.now, words[-1])) if words[0] == "put" else lift(toy)
 
     def landmarks(self) -> np.ndarray:
         """Gripper, toys and targets; see `Scene.landmarks`."""
