@@ -6,6 +6,7 @@ most the shorter of the two would be saved: that bound is recorded, too.
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 
 from tqdm import trange
@@ -47,7 +48,7 @@ def main() -> None:
     timed = Timed(config.reward_model)
     register_reward_model("timed", lambda: timed)
     env = scored_env(config.env_id, "timed")
-    policy = DiffusionPolicy.load(config.policy)
+    policy = DiffusionPolicy.load(Path(config.policy))
     learner = Learner(config.dsrl, policy)
     seconds: dict[str, list[float]] = {"play": [], "score": [], "update": []}
     for number in trange(EPISODES, desc="episodes"):

@@ -7,7 +7,6 @@ Seeds are split so that evaluation episodes are never seen in training: see `tra
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 from tyro.conf import Suppress
@@ -43,8 +42,8 @@ class ExperimentConfig:
     """Name of the experiment, the first part of its result file's name."""
     env_id: str
     """Gymnasium id of the environment."""
-    policy: Path
-    """Folder of the base policy."""
+    policy: str
+    """Folder of the base policy, or `lerobot:` and the folder or the Hub id of a LeRobot policy."""
     reward_model: str = NANO
     """Name of the reward model, or `truth` or `constant`."""
     reward_map: str = "progress"
@@ -64,7 +63,7 @@ class ExperimentConfig:
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
         """Build from what a run folder's `config.json` says; entries that are not ours are left out."""
         ours: dict[str, Any] = {f.name: plain[f.name] for f in dataclasses.fields(cls)}
-        ours["policy"], ours["dsrl"] = Path(ours["policy"]), DsrlConfig(**ours["dsrl"])
+        ours["dsrl"] = DsrlConfig(**ours["dsrl"])
         return cls(**ours)
 
     def __post_init__(self) -> None:
@@ -92,7 +91,7 @@ def evaluation_seeds(run: int, episodes: int) -> range:
 
 def _of_task(entry: TaskEntry) -> dict[str, ExperimentConfig]:
     """Its experiments: one for each source of reward."""
-    policy = Path("policies/weights") / entry.name
+    policy = f"policies/weights/{entry.name}"
     sources = {"nano": NANO, "oracle": TRUTH, "constant": CONSTANT, "random": RANDOM}
     dsrl = DsrlConfig(updates_per_chunk=20)  # as in DSRL's own Robomimic runs
     return {

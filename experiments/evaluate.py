@@ -21,6 +21,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from experiments.base_policy import open_policy
 from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import LEVELS, Rate, confusion, success_rate
 from experiments.reward_sources import scored_env
@@ -30,7 +31,6 @@ from experiments.run_folder import RunFolder, RunFolderError, read_lines, write_
 from experiments.workers import prepare, worker_pool
 from policies.dsrl.noise_policy import NoisePolicy
 from policies.player import BaseNoise, NoiseSource, play_without_fault
-from policies.policy import DiffusionPolicy
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting, NoEpisode
 from roboreward_gym.types import Clip, ProgressScore
@@ -43,17 +43,19 @@ class PolicySpec:
 
     Attributes:
         env_id: Environment to play in.
-        policy: Folder of the diffusion policy.
+        policy: Folder of the base policy, or `lerobot:` and a folder or a Hub id.
         noise_policy: File of the fine-tuned noise policy; None plays Gaussian noise: the base policy.
         reward_model: Reward model that scores every episode, for the report only.
         robot: An arm over ROS 2; without it the environment simulates.
+        device: Torch device of the base policy.
     """
 
     env_id: str
-    policy: Path
+    policy: str
     noise_policy: Path | None = None
     reward_model: str = CONSTANT
     robot: Robot | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,8 @@ class EpisodeRunner:
     def __init__(self, spec: PolicySpec, wrap: Callable[[gym.Env], gym.Env] | None = None) -> None:
         self._scored = scored_env(spec.env_id, spec.reward_model, robot=spec.robot)
         env = self._scored if spec.robot is None else KeepScores(self._scored)
-        self._env = wrap(env) if wrap else env
-        self._policy = DiffusionPolicy.load(spec.policy)
+        env = wrap(env) if wrap else env
+        self._policy, self._env = open_policy(spec.policy, env, spec.device)
         self._noise: NoiseSource = (
             NoisePolicy.load(spec.noise_policy)
             if spec.noise_policy
@@ -243,8 +245,8 @@ def _runner(spec: PolicySpec) -> EpisodeRunner:
 class EvaluateArgs:
     """Measure how often a policy succeeds."""
 
-    policy: Path
-    """Folder of the diffusion policy."""
+    policy: str
+    """Folder of the base policy, or `lerobot:` and the folder or the Hub id of a LeRobot policy."""
     env: str = "robots:WidowXToyOnTowel-v0"
     """Environment to play in."""
     noise_policy: Path | None = None

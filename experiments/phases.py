@@ -5,13 +5,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 
+from experiments.base_policy import check_policy, fingerprint, open_policy
 from experiments.config import CONSTANT, TRUTH, ExperimentConfig, evaluation_seeds, training_seeds
 from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy
 from experiments.report.strips import Strip
@@ -22,8 +22,6 @@ from experiments.robot_episodes import EPISODE, KeepScores
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
 from policies.dsrl.training import DECISION, NOISE_POLICY, Learner, check_episodes, train
 from policies.player import EpisodeRecord
-from policies.policy import WEIGHTS, DiffusionPolicy
-from roboreward_gym.errors import WeightsError
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.rewards import as_reward_map
 from roboreward_gym.wrapper import VLMRewardWrapper
@@ -79,19 +77,14 @@ def check(config: ExperimentConfig) -> dict[str, Any]:
         UnknownName: No such reward model or reward map.
         InvalidSetting: A setting of the fine-tuner that does not fit, too few episodes, or no such device.
     """
-    if not (config.policy / WEIGHTS).exists():
-        raise WeightsError(
-            f"There is no {WEIGHTS} in {config.policy}. Train a base policy with `python -m policies.pretrain`."
-        )
     module, _, env_name = config.env_id.rpartition(":")
     if module:
         import_module(module)  # registers its environments
     gym.spec(env_name)
     as_reward_map(config.reward_map)
     check_episodes(config.dsrl, config.training_episodes)
-    Learner(
-        config.dsrl, DiffusionPolicy.load(config.policy)
-    )  # refuses what does not fit the policy
+    # Refuses what does not fit the policy.
+    Learner(config.dsrl, check_policy(config.policy, config.env_id))
     weights = None
     if config.reward_model not in (TRUTH, CONSTANT):
         manifest = getattr(load_reward_model(config.reward_model), "manifest", {})
@@ -103,8 +96,7 @@ def description(config: ExperimentConfig, reward_model_sha256: str | None) -> di
     """All that the outcome of a run depends on, JSON-able: the weights of the models count as part of the config."""
     return {
         **dataclasses.asdict(config),
-        "policy": config.policy.as_posix(),
-        "policy_sha256": sha256((config.policy / WEIGHTS).read_bytes()).hexdigest(),
+        "policy_sha256": fingerprint(config.policy),
         "reward_model_sha256": reward_model_sha256,
     }
 
@@ -195,7 +187,14 @@ def policy_spec(
     config: ExperimentConfig, noise_policy: Path | None = None, robot: Robot | None = None
 ) -> PolicySpec:
     """The base policy, or with `noise_policy` the fine-tuned one."""
-    return PolicySpec(config.env_id, config.policy, noise_policy, config.reward_model, robot)
+    return PolicySpec(
+        config.env_id,
+        config.policy,
+        noise_policy,
+        config.reward_model,
+        robot,
+        device=config.dsrl.device,
+    )
 
 
 def _base_seeds(config: ExperimentConfig) -> range:
@@ -277,9 +276,11 @@ def fine_tune(
             log(metrics)
 
     with closing(scored), naming(folder / "training"):
+        env = scored if robot is None else KeepScores(scored, blind=blind)
+        policy, env = open_policy(config.policy, env, config.dsrl.device)
         train(
-            scored if robot is None else KeepScores(scored, blind=blind),
-            DiffusionPolicy.load(config.policy).to(config.dsrl.device),
+            env,
+            policy,
             config.dsrl,
             run_dir=folder / "training",
             episodes=config.training_episodes,

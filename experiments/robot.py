@@ -169,3 +169,8 @@ def robot_words(robot: Mapping[str, Any] | None) -> str:
 def ros_id(env_id: str) -> str:
     """The environment over ROS 2 that has the tasks of a simulated one."""
     return env_id if "Ros-v" in env_id else env_id.replace("-v", "Ros-v")
+
+
+def simulated_id(env_id: str) -> str:
+    """The simulated environment that has the observations and actions of one over ROS 2."""
+    return env_id.replace("Ros-v", "-v")

@@ -154,7 +154,7 @@ ROOMS = {
         "lerobot_plugin": {"xs", "environments"},
     },
     "robots/ros": {"simulator": set(), "toolbox": set()},
-    "policies": {"dsrl": set(), "lerobot_plugin": set()},
+    "policies": {"dsrl": set(), "lerobot_plugin": set(), "lerobot_policy": set()},
     "experiments": {"simulation": set(), "report": set(), "integrations": set()},
 }
 """The rooms of a package, and which of them each may import. What lies beside the rooms is shared."""

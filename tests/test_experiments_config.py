@@ -86,5 +86,5 @@ def test_demonstrations_and_reward_data_use_other_seeds() -> None:
 
 def test_config_is_read_back_from_json() -> None:
     config = get_config("toy-on-towel-nano", seed=1)
-    plain = {**dataclasses.asdict(config), "policy": config.policy.as_posix()}
+    plain = {**dataclasses.asdict(config), "policy": config.policy}
     assert ExperimentConfig.from_json(json.loads(json.dumps(plain))) == config

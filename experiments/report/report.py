@@ -98,7 +98,7 @@ def table(config: ExperimentConfig, record: Mapping[str, Any]) -> dict[str, Any]
         "Experiment": f"{config.name}, seed {config.seed}",
         "Environment": config.env_id,
         "Robot": robot_words(record.get("robot")),
-        "Base policy": config.policy.as_posix(),
+        "Base policy": config.policy,
         "Reward": f"{config.reward_model}, mapped by {config.reward_map}",
         "Training episodes": record["training_episodes"],
         "Kept": decision_words(record),
