@@ -37,7 +37,7 @@ def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         DEMO.dsrl, warm_up_episodes=1, warm_up_updates=2, validation_episodes=2
     )
     short = dataclasses.replace(
-        DEMO, policy=tmp_path / "policy", env_id="robots:WidowXDrawer-v0", dsrl=dsrl
+        DEMO, policy=str(tmp_path / "policy"), env_id="robots:WidowXDrawer-v0", dsrl=dsrl
     )
     monkeypatch.setattr(demo, "DEMO", short)
     monkeypatch.setitem(registry._factories, NANO, Shortsighted)

@@ -69,7 +69,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> PolicySpec:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("policy")
     DiffusionPolicy(TINY).save(folder)
-    return PolicySpec(ENV_ID, folder)
+    return PolicySpec(ENV_ID, str(folder))
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])

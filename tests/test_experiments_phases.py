@@ -120,7 +120,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
         time_feature_steps=STEPS,
     )  # fmt: skip
     return ExperimentConfig(
-        "slider", ENV_ID, folder, "light-meter",
+        "slider", ENV_ID, str(folder), "light-meter",
         training_episodes=6, base_episodes=3, final_episodes=3, dsrl=learner,
     )  # fmt: skip
 
@@ -291,7 +291,7 @@ def test_finished_run_is_not_played_again(
 
 def test_other_base_weights_are_another_run(config: ExperimentConfig, tmp_path: Path) -> None:
     weights = tmp_path / "policy"
-    mine = dataclasses.replace(config, policy=weights)
+    mine = dataclasses.replace(config, policy=str(weights))
     for seed, raises in ((0, nullcontext()), (1, pytest.raises(RunFolderError, match="sha256"))):
         torch.manual_seed(seed)
         DiffusionPolicy(TINY).save(weights)
@@ -307,7 +307,8 @@ def test_other_base_weights_are_another_run(config: ExperimentConfig, tmp_path: 
         ({"training_episodes": 3}, "not trained: the first 3 are the warm-up"),
         ({"dsrl": DsrlConfig(steered_components=50), "training_episodes": 99}, "at most 8"),
         ({"dsrl": DsrlConfig(device="cuda:99"), "training_episodes": 99}, "'cuda:99' is not avail"),
-        ({"policy": Path("nowhere")}, r"policies\.pretrain"),
+        ({"policy": "nowhere"}, r"policies\.pretrain"),
+        ({"policy": "lerobot:nowhere"}, r"There is no folder nowhere"),
     ],
 )
 def test_refused_start_leaves_no_folder(
