@@ -136,5 +136,5 @@ def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
         raise ImportError("no package num2words")
 
     monkeypatch.setattr("policies.lerobot_policy.folder.get_policy_class", absent)
-    with pytest.raises(InvalidSetting, match="num2words.*pip install 'lerobot"):
+    with pytest.raises(InvalidSetting, match=r"num2words.*pip install 'lerobot"):
         load_decoder(folder, ROOM)
