@@ -44,7 +44,7 @@ TRAINING = {
     "policy.pretrained_backbone_weights": "null",
     "policy.use_group_norm": "true",
     "policy.crop_shape": "[45,60]",
-    "policy.down_dims": "[64,128]",
+    "policy.down_dims": "[96,192]",
     "policy.n_obs_steps": "1",
     "policy.horizon": "8",
     "policy.n_action_steps": "4",
@@ -55,10 +55,10 @@ TRAINING = {
     "policy.prediction_type": "sample",
     "policy.optimizer_lr": "1e-3",
     "policy.scheduler_warmup_steps": "100",
-    "batch_size": "32",
-    "num_workers": "0",
+    "batch_size": "16",
+    "num_workers": "1",
     "log_freq": "100",
-    "save_freq": "400",
+    "save_freq": "300",
 }
 """Options of `lerobot-train`; all others as LeRobot has them."""
 
