@@ -124,7 +124,7 @@ def train(config: Config, dataset: Path) -> Path:
         words = [f"--{name}={value}" for name, value in TRAINING.items()]
         words += [f"--dataset.repo_id=local/{dataset.name}", f"--dataset.root={dataset}"]
         words += [f"--output_dir={out}", f"--steps={config.steps}"]
-    command = [str(Path(sys.executable).with_name("lerobot-train")), *words]
+    command = [sys.executable, "-m", "lerobot.scripts.lerobot_train", *words]
     subprocess.run(command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, check=True)
     return finished
 

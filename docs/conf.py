@@ -49,6 +49,7 @@ apidoc_modules = [
         "destination": f"api/{package}",
         "exclude_patterns": [
             "**/lerobot_plugin/*",
+            "**/lerobot_policy/*",
             "**/ros/**",
             "**/environments/*ros*",
             "**/weights/**",
