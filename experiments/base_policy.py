@@ -46,7 +46,7 @@ def open_policy(
     return policy, env
 
 
-def check_policy(source: str, env_id: str) -> Policy:
+def check_policy(source: str, env_id: str, device: str = "cpu") -> Policy:
     """Load a base policy as `open_policy` does, before there is a run or a robot.
 
     Raises:
@@ -61,7 +61,7 @@ def check_policy(source: str, env_id: str) -> Policy:
         return DiffusionPolicy.load(Path(source))
     # The simulated twin of a robot's environment has the same observations and actions.
     with closing(gym.make(simulated_id(env_id))) as env:
-        return open_policy(source, env)[0]
+        return open_policy(source, env, device)[0]
 
 
 def fingerprint(source: str) -> str:

@@ -84,7 +84,7 @@ def check(config: ExperimentConfig) -> dict[str, Any]:
     as_reward_map(config.reward_map)
     check_episodes(config.dsrl, config.training_episodes)
     # Refuses what does not fit the policy.
-    Learner(config.dsrl, check_policy(config.policy, config.env_id))
+    Learner(config.dsrl, check_policy(config.policy, config.env_id, config.dsrl.device))
     weights = None
     if config.reward_model not in (TRUTH, CONSTANT):
         manifest = getattr(load_reward_model(config.reward_model), "manifest", {})

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -30,6 +31,40 @@ from policies.lerobot_policy.observations import Interface
 
 CAMERA = "observation.images.top"
 ROOM = Interface(image_size=(96, 128), state_dim=7, action_dim=7, task="open the drawer")
+
+
+TRUTH = {"truth/level": 1.0, "truth/success": 0.0}
+
+
+class StepCounter(gym.Env):
+    """Shows how often it was stepped, in its image and its state."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
+
+    task = "open the drawer"
+    observation_space = gym.spaces.Dict(
+        image=gym.spaces.Box(0, 255, (96, 128, 3), np.uint8),
+        state=gym.spaces.Box(-np.inf, np.inf, (7,), np.float32),
+    )
+    action_space = gym.spaces.Box(-1.0, 1.0, (7,), np.float32)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._observe(), TRUTH
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+        self.steps += 1
+        return self._observe(), 0.0, False, self.steps == 10, TRUTH
+
+    def render(self) -> np.ndarray:
+        return np.full((96, 128, 3), 10 * self.steps, np.uint8)
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        return {"image": self.render(), "state": np.full(7, self.steps, np.float32)}
 
 
 def features(

@@ -26,7 +26,7 @@ from policies.lerobot_policy.observations import Interface
 from policies.player import BaseNoise, play
 from roboreward_gym.errors import InvalidSetting, RoboRewardError, WeightsError
 from tests.fakes_policies import TINY
-from tests.lerobot_policies import CAMERA, ROOM, diffusion_config, features, save
+from tests.lerobot_policies import CAMERA, ROOM, StepCounter, diffusion_config, features, save
 
 pytestmark = [
     pytest.mark.slow,
@@ -140,33 +140,9 @@ def test_the_stochastic_sampler_is_replaced(folder: Path) -> None:
     load_decoder(folder, ROOM)  # its check decodes twice from the same noise
 
 
-class Camera(gym.Env):
-    """Shows how often it was stepped."""
-
-    task = "open the drawer"
-    observation_space = gym.spaces.Dict(
-        image=gym.spaces.Box(0, 255, (96, 128, 3), np.uint8),
-        state=gym.spaces.Box(-np.inf, np.inf, (7,), np.float32),
-    )
-    action_space = gym.spaces.Box(-1.0, 1.0, (7,), np.float32)
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
-        super().reset(seed=seed)
-        self.steps = 0
-        return self._observe(), {}
-
-    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
-        self.steps += 1
-        return self._observe(), 0.0, False, self.steps == 10, {}
-
-    def _observe(self) -> dict[str, np.ndarray]:
-        image = np.full((96, 128, 3), 10 * self.steps, np.uint8)
-        return {"image": image, "state": np.full(7, self.steps, np.float32)}
-
-
 def test_episodes_are_played_in_the_chunks_of_the_policy_with_its_history(tmp_path: Path) -> None:
     source = save(diffusion_config(n_obs_steps=2), tmp_path / "policy")
-    policy, env = open_policy(f"lerobot:{source}", Camera())
+    policy, env = open_policy(f"lerobot:{source}", StepCounter())
     source_of_noise = BaseNoise(policy.chunk, policy.action_dim)
     record = play(env, policy, source_of_noise, seed=0, generator=torch.Generator().manual_seed(0))
     assert record.executed.tolist() == [4, 4, 2]
