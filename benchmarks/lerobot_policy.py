@@ -71,12 +71,18 @@ class Config:
     """Demonstrations, data set, policy and runs."""
     demonstrations: int = 400
     """Scripted episodes to clone."""
-    steps: int = 3600
+    steps: int = 1800
     """Optimiser steps of `lerobot-train`."""
+    checkpoint: int = 900
+    """The step whose policy is fine-tuned: half-trained, it opens either drawer about as often as not."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the fine-tuning runs."""
-    training_episodes: int = 200
-    """Episodes of fine-tuning per run."""
+    training_episodes: int = 120
+    """Episodes of fine-tuning per run, the warm-up included."""
+    validation_episodes: int = 40
+    """Episodes after them, by which the fine-tuned policy is kept or not."""
+    updates_per_chunk: int = 10
+    """Updates per chunk; the policy plays chunks of 4, so that an episode has as many updates as in `drawer-nano`."""
     evaluation_episodes: int = 100
     """Start states on which the base policy and the fine-tuned one are compared."""
 
@@ -115,7 +121,7 @@ def train(config: Config, dataset: Path) -> Path:
     """Clone the data set with the command `lerobot-train`, or go on with it; returns the folder of the policy."""
     out = config.folder / "training"
     last = out / "checkpoints" / "last" / "pretrained_model"
-    finished = out / "checkpoints" / f"{config.steps:06}" / "pretrained_model"
+    finished = out / "checkpoints" / f"{config.checkpoint:06}" / "pretrained_model"
     if finished.exists():
         return finished
     if last.exists():
@@ -131,8 +137,15 @@ def train(config: Config, dataset: Path) -> Path:
 
 def fine_tune(config: Config, policy: Path, seed: int) -> dict[str, Any]:
     """One run of `experiments.run drawer-nano --policy lerobot:…`; returns its record."""
+    named = get_config(EXPERIMENT, seed=seed)
+    learner = dataclasses.replace(
+        named.dsrl,
+        validation_episodes=config.validation_episodes,
+        updates_per_chunk=config.updates_per_chunk,
+    )
     experiment = dataclasses.replace(
-        get_config(EXPERIMENT, seed=seed),
+        named,
+        dsrl=learner,
         policy=f"{LEROBOT}{policy}",
         training_episodes=config.training_episodes,
         base_episodes=config.evaluation_episodes,
@@ -157,8 +170,9 @@ def main(config: Config) -> None:
         "reward_model": records[0]["reward_model"],
         "evaluation_episodes": config.evaluation_episodes,
         "training_episodes": config.training_episodes,
+        "validation_episodes": config.validation_episodes,
         "demonstrations": config.demonstrations,
-        "optimiser_steps": config.steps,
+        "optimiser_steps": config.checkpoint,
         "lerobot": version("lerobot"),
         "policy": TRAINING["policy.type"],
         "policy_sha256": fingerprint(f"{LEROBOT}{policy}"),
