@@ -8,10 +8,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import experiments.run
 from experiments.robot import Robot, RobotOptions, robot_words, ros_id
 from experiments.robot_episodes import KeepScores, ScoreWhileRetreating
 from experiments.run import parse
 from roboreward_gym import Clip, Episode, ProgressScore, RewardModel, VLMRewardWrapper
+from roboreward_gym._cli import INTERRUPTED
 from roboreward_gym.errors import RewardModelFailure
 from robots.conventions import NEUTRAL_JOINTS
 from robots.errors import ArmUnavailable
@@ -180,3 +182,25 @@ def test_without_ros_the_option_says_how_to_set_it_up(tmp_path: Path) -> None:
             Robot(tmp_path).make("NoRos-v0")
     finally:
         del gym.registry["NoRos-v0"]
+
+
+def test_a_run_that_is_stopped_says_what_is_kept_and_how_the_arm_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, robot: Robot, **__: object) -> None:
+        driver = FakeDriver()
+        arm = XsArm(driver, image_size=(48, 64), timer=driver)
+        robot.arms.append(arm)
+        arm.reset(NEUTRAL_JOINTS, 1.0)
+        raise KeyboardInterrupt  # the second one: it was not closed
+
+    monkeypatch.setattr(Robot, "check_installed", lambda _: None)
+    monkeypatch.setattr(experiments.run, "open_run", lambda *_, **__: None)
+    monkeypatch.setattr(experiments.run, "run", interrupted)
+    out = str(tmp_path / "run")
+    status = experiments.run.main(["drawer-nano", "--robot", "ros2", "--out", out])
+    said = capsys.readouterr().out
+    assert status == INTERRUPTED
+    assert "what was played is kept" in said
+    assert "--resume" in said
+    assert "with torque on: support it before you switch the power off" in said

@@ -189,10 +189,8 @@ class XsArm:
             self._raise_fault()
             try:
                 image = self._monitor.image()
-            except CameraError as error:
+            except (CameraError, ArmFault) as error:
                 self._fail(ArmFault(str(error)))
-            except ArmFault as fault:
-                self._fail(fault)
             self._raise_fault()
             return image
 
