@@ -27,8 +27,15 @@ from robots.lerobot_plugin.roboreward_keyboard import MOTION_KEYS, KeyState, Rob
 from robots.lerobot_plugin.roboreward_widowx import RoboRewardWidowX
 from robots.lerobot_plugin.shared_terminal import SharedTerminal
 from robots.safety import SafetyLimits
+from robots.widowx import WidowXEnv
+from robots.xs.arm import XsArm
+from robots.xs.interface import SLEEP_JOINTS
+from robots.xs.operator import Operator
+from robots.xs.table import RealTable
+from tests.fakes_xs import FakeDriver
 from tests.ros_driver import ROOT, until
 
+TASKS = ("open the drawer",)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -181,6 +188,74 @@ def test_a_real_arm_needs_a_terminal() -> None:
     config = RoboRewardWidowXConfig(backend="ros2", watched=True)
     with pytest.raises(ArmUnavailable, match="needs a terminal"):
         RoboRewardWidowX(config, terminal=SharedTerminal(reader, writer))
+
+
+class WatchedRobot(RoboRewardWidowX):
+    """Beside a real arm: the driver is one in memory."""
+
+    def __init__(self, typist: Typist) -> None:
+        self.driver = FakeDriver()
+        config = RoboRewardWidowXConfig(
+            backend="ros2", watched=True, image_height=48, image_width=64
+        )
+        super().__init__(config, terminal=typist.terminal)
+
+    def _make(self) -> WidowXEnv:
+        operator = Operator(self._terminal)
+        arm = XsArm(
+            self.driver, image_size=(48, 64), timer=self.driver, watched=True, operator=operator
+        )
+        return WidowXEnv(arm, RealTable(arm, TASKS, operator), TASKS[0])
+
+
+class Answering:
+    """Types a line each time that something is asked; notes the question and the set-points that were sent before it."""
+
+    def __init__(self, typist: Typist, driver: FakeDriver, lines: list[str]) -> None:
+        self.asked: list[tuple[str, int]] = []
+        write, terminal = typist.terminal.write, typist.terminal
+
+        def noted(text: str) -> None:
+            self.asked.append((text, len(driver.set_points)))
+            write(text)
+
+        def answer() -> None:
+            for count, line in enumerate(lines, start=1):
+                until(
+                    lambda n=count: len(self.asked) == n and terminal._line is not None, "question"
+                )
+                typist.type(line)
+
+        terminal.write = noted  # ty: ignore[invalid-assignment]
+        self._thread = threading.Thread(target=answer)
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join()
+
+
+def test_a_watched_arm_asks_before_it_moves_and_the_space_bar_stops_it(typist: Typist) -> None:
+    robot = WatchedRobot(typist)
+    driver = robot.driver
+    answering = Answering(typist, driver, ["\n", "\n"])
+    robot.connect()
+    assert "hands away" in answering.asked[0][0]
+    assert answering.asked[0][1] == 0  # nothing was sent before
+    robot.send_action(step(**{"y.vel": 0.5}))
+    typist.type(" ")
+    until(lambda: typist.terminal._stops, "key")
+    driver.run(0.3)  # LeRobot is busy, and asks for nothing
+    stopped = driver.position.copy()
+    driver.run(1.0)
+    assert np.abs(driver.position - stopped).max() < 1e-3
+    with pytest.raises(ArmFault, match="operator stopped"):
+        robot.send_action(step(**{"y.vel": 0.5}))
+    assert np.abs(driver.position - stopped).max() < 1e-3
+    robot.disconnect()
+    answering.join()
+    assert "stopped and holds" in answering.asked[1][0]
+    assert np.abs(driver.position - SLEEP_JOINTS).max() < 0.1
+    assert driver.torques["shoulder"] == 0
 
 
 # --- keys ------------------------------------------------------------------------------------------

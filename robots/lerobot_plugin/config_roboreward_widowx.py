@@ -34,6 +34,10 @@ class RoboRewardWidowXConfig(RobotConfig):
     """Raw images, or compressed ones if it ends in `/compressed`."""
     camera_reference: Path | None = None
     """Image of the camera's view that a person has looked at (see docs/robot_safety.md)."""
+    limits: Path | None = None
+    """JSON file of safety limits in the place of the default ones (see docs/robot_safety.md)."""
+    reset_script: Path | None = None
+    """Scripted reset of a real table; without it the operator is asked."""
     simulated_clock: bool = False
     """Go by `/clock`, with a simulated driver that has `--clock simulated`."""
     image_height: int = 192

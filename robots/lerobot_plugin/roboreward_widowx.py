@@ -172,6 +172,8 @@ class RoboRewardWidowX(Robot):
             robot_name=config.robot_name,
             camera_topic=config.camera_topic,
             camera_reference=config.camera_reference,
+            limits=config.limits,
+            reset_script=config.reset_script,
             simulated_clock=config.simulated_clock,
             image_size=size,
             keyboard=self._terminal,
