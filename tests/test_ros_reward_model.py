@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,10 +98,33 @@ def client() -> Iterator[Client]:
     client.close()
 
 
+NODE = """
+import sys
+from pathlib import Path
+from reward_models.judges.by_name import clock
+from roboreward_gym.registry import register_reward_model
+from robots.ros.reward_model_node import main
+
+class Fragile:
+    def score(self, clips):
+        if Path(sys.argv[1]).exists():
+            raise RuntimeError("out of memory")
+        return clock("2").score(clips)
+
+register_reward_model("fragile", Fragile)
+sys.exit(main(["--model", "fragile", "--camera-topic", sys.argv[2]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reward model fails while this file exists."""
+    return tmp_path_factory.mktemp("node") / "broken"
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _node() -> Iterator[None]:
-    command = [sys.executable, "-m", "robots.ros.reward_model_node", "--model", "clock:2"]
-    process = subprocess.Popen([*command, "--camera-topic", CAMERA], cwd=ROOT)
+def _node(broken: Path) -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, "-c", NODE, str(broken), CAMERA], cwd=ROOT)
     yield
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 0
@@ -125,6 +149,21 @@ def test_without_a_start_there_is_no_score(client: Client) -> None:
     assert not answer.success
     assert answer.level == 0
     assert "start" in answer.message
+
+
+def test_after_a_failure_of_the_model_the_episode_can_be_scored_again(
+    client: Client, broken: Path
+) -> None:
+    assert client.start().success
+    broken.touch()
+    failed = client.score()
+    assert not failed.success
+    assert "out of memory" in failed.message
+    broken.unlink()
+    answer = client.score()
+    assert answer.success, answer.message
+    assert answer.task == TASK
+    assert "start" in client.score().message
 
 
 def test_a_start_without_a_task_or_a_camera_says_so(client: Client) -> None:

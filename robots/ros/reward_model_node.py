@@ -26,7 +26,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.registry import as_reward_model
-from roboreward_gym.types import RewardModel
+from roboreward_gym.scorer import outcomes
+from roboreward_gym.types import Clip, RewardModel
 from robots.conventions import CONTROL_HZ
 from robots.errors import CameraError
 from robots.ros import dds
@@ -62,6 +63,7 @@ class RewardModelNode(Node):
         self._lock = threading.Lock()  # of the recorder, which three threads use
         self._recorder = ClipRecorder(fps)
         self._seen = threading.Event()
+        self._unscored: Clip | None = None
         # Images come on while a model of billions of parameters thinks.
         self._images, calls = MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup()
         self._topic, self._subscription = "", None
@@ -81,12 +83,18 @@ class RewardModelNode(Node):
             self._subscribe(topic)
         self._seen.wait(FOUND_S)
         with self._lock:
+            self._unscored = None
             self._recorder.start(request.task, time.monotonic())
 
     def _score(self, _: Any, response: Any) -> None:
         with self._lock:
-            clip = self._recorder.stop()
-        score = self._model.score([clip])[0]
+            if self._recorder.is_recording or self._unscored is None:
+                self._unscored = self._recorder.stop()
+        clip = self._unscored
+        score = outcomes(self._model, [clip])[0]
+        if isinstance(score, RoboRewardError):
+            raise score  # the next call asks again about the same episode
+        self._unscored = None
         response.task, response.level = clip.task, score.level or 0
         if score.probabilities is not None:
             response.probabilities = [float(p) for p in score.probabilities]
