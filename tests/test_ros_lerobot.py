@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.ros_driver import DriverProcess, need_ros, running_driver
+from tests.ros_driver import PATIENCE_S, DriverProcess, need_ros, running_driver
 
 need_ros()
 pytest.importorskip("lerobot", reason="needs the extra `lerobot`")
@@ -24,7 +24,7 @@ from robots.lerobot_plugin.config_roboreward_widowx import RoboRewardWidowXConfi
 from robots.lerobot_plugin.features import ACTION_NAMES, CAMERA  # noqa: E402
 from tests.lerobot_commands import run_commands  # noqa: E402
 
-CONFIG = {"backend": "ros2", "simulated_clock": True, "seed": 5}
+CONFIG = {"backend": "ros2", "simulated_clock": True, "seed": 5, "ready_s": PATIENCE_S}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,12 @@ def step(**values: float) -> dict[str, float]:
 def test_without_a_driver_nothing_is_written(tmp_path: Path) -> None:
     """LeRobot makes the robot before the data set."""
     folder = tmp_path / "my_set"
-    robot = ["--robot.type=roboreward_widowx", "--robot.backend=ros2", "--robot.robot_name=nobody"]
+    robot = [
+        "--robot.type=roboreward_widowx",
+        "--robot.backend=ros2",
+        "--robot.robot_name=nobody",
+        "--robot.ready_s=1",
+    ]
     data = ["--dataset.repo_id=local/my_set", f"--dataset.root={folder}", "--dataset.fps=5"]
     status, said = run_commands(
         [("record", [*robot, *data, "--teleop.type=roboreward_keyboard", "--play_sounds=false"])],
@@ -76,6 +81,7 @@ def test_a_demonstration_is_recorded_over_ros(driver: DriverProcess, tmp_path: P
     folder = tmp_path / "my_set"
     record = [
         "--robot.type=roboreward_widowx", "--robot.backend=ros2", "--robot.simulated_clock=true",
+        f"--robot.ready_s={PATIENCE_S}",
         "--teleop.type=roboreward_keyboard", "--teleop.speed=1.0", "--play_sounds=false",
         "--dataset.repo_id=local/my_set", f"--dataset.root={folder}", "--dataset.fps=5",
         "--dataset.single_task=put the duck on the towel", "--dataset.num_episodes=1",

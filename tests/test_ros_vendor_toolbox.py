@@ -34,19 +34,23 @@ MODULES = (
     "interbotix_common_toolbox/interbotix_common_modules",
 )
 SCRIPT = """
-import json, sys
+import json, time
 from interbotix_common_modules.common_robot.robot import robot_shutdown, robot_startup
 from interbotix_xs_modules.xs_robot.arm import InterbotixManipulatorXS
 
 bot = InterbotixManipulatorXS("MODEL", "arm", "gripper", moving_time=1.0, accel_time=0.3)
 robot_startup()
-clock = bot.core.get_node().get_clock()
-from rclpy.duration import Duration
 seen = {}
 
 def rest():
-    clock.sleep_for(Duration(seconds=0.5))
-    return list(bot.arm.get_joint_positions())
+    """Wait until nothing moves any more, however slow the machine is; the joints."""
+    still, before = 0, None
+    while still < 5:
+        time.sleep(0.2)
+        now = [*bot.arm.get_joint_positions(), bot.gripper.get_gripper_position()]
+        moved = before is None or max(abs(a - b) for a, b in zip(now, before)) > 2e-3
+        still, before = 0 if moved else still + 1, now
+    return before[:-1]
 
 bot.arm.go_to_home_pose(moving_time=2.0)
 seen["home"] = rest()
@@ -54,8 +58,10 @@ _, seen["found"] = bot.arm.set_ee_pose_components(x=0.3, z=0.2)
 rest()
 seen["pose"] = bot.arm.get_ee_pose()[:3, 3].tolist()
 bot.gripper.grasp(1.0)
+rest()
 seen["closed"] = bot.gripper.get_finger_position()
 bot.gripper.release(1.0)
+rest()
 seen["open"] = bot.gripper.get_finger_position()
 before = bot.arm.get_ee_pose()[:3, 3]
 seen["line"] = bool(bot.arm.set_ee_cartesian_trajectory(z=-0.06, moving_time=0.9))

@@ -7,6 +7,7 @@ from lerobot.robots import RobotConfig
 
 from roboreward_gym.errors import InvalidSetting, UnknownName
 from robots.catalogue import SCENES
+from robots.xs.arm import READY_S
 from robots.xs.interface import CAMERA_TOPIC, ROBOT_NAME
 
 BACKENDS = ("sim", "ros2")
@@ -34,6 +35,8 @@ class RoboRewardWidowXConfig(RobotConfig):
     """Raw images, or compressed ones if it ends in `/compressed`."""
     camera_reference: Path | None = None
     """Image of the camera's view that a person has looked at (see docs/robot_safety.md)."""
+    ready_s: float = READY_S
+    """How long to wait for driver and camera [s]."""
     limits: Path | None = None
     """JSON file of safety limits in the place of the default ones (see docs/robot_safety.md)."""
     reset_script: Path | None = None

@@ -179,6 +179,7 @@ class RoboRewardWidowX(Robot):
             keyboard=self._terminal,
         )
         assert isinstance(env.arm, XsArm)
+        env.arm.ready_s = config.ready_s
         if not config.simulated_clock:
             env.arm.clock = self._clock
         try:
