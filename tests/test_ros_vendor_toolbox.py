@@ -43,7 +43,7 @@ robot_startup()
 seen = {}
 
 def rest():
-    """Wait until nothing moves any more, however slow the machine is; the joints."""
+    # Until nothing moves any more, however slow the machine is; the joints.
     still, before = 0, None
     while still < 5:
         time.sleep(0.2)
