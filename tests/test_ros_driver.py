@@ -182,9 +182,9 @@ def test_gripper_pwm_closes_and_opens(client: Client) -> None:
 
 def test_the_description_is_there_for_whoever_comes_later(client: Client) -> None:
     stays = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    inbox = Inbox(client.driver.node, String, "/wx250s/robot_description", stays)
+    inbox = Inbox(client.driver.node, String, "/arm1/robot_description", stays)
     text = until(inbox.messages, "description")[0].data
-    assert "wx250s/ee_gripper_link" in text
+    assert "arm1/ee_gripper_link" in text
     assert text.count('type="revolute"') == 6
 
 

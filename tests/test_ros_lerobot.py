@@ -99,10 +99,10 @@ def test_a_demonstration_is_recorded_over_ros(driver: DriverProcess, tmp_path: P
 def test_a_driver_that_dies_ends_it_with_the_reason(
     driver: DriverProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robots.ros.simulator.time.SLOW_S", 2.0)
-    monkeypatch.setattr("robots.xs.arm.RECONNECT_S", 1.0)
     robot = make_robot_from_config(RoboRewardWidowXConfig(**CONFIG))
     robot.connect()
+    monkeypatch.setattr("robots.ros.simulator.time.SLOW_S", 2.0)
+    monkeypatch.setattr("robots.xs.arm.RECONNECT_S", 1.0)
     driver.process.kill()  # the last test that needs it
     driver.wait()
 
