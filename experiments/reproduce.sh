@@ -3,13 +3,16 @@
 #
 #   bash experiments/reproduce.sh            what the shipped weights do: about 4 hours on two cores
 #   bash experiments/reproduce.sh weights    the weights themselves, into runs/: about 3 hours more
+#   bash experiments/reproduce.sh policies   of these the base policies alone, and how often they succeed;
+#                                            "policies toy" or "policies drawer" for one scene
 #
-# A step whose output is there is skipped and a long one continues where it was stopped, so this can
+# WORKERS=1 leaves a core to others; no result depends on it. A step whose output is there is skipped and a long one continues where it was stopped, so this can
 # be run again after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 data=runs/data
+workers=${WORKERS:-2}
 
 step() { printf '\n== python -m %s\n' "$*"; "$python" -m "$@"; }
 unless() { # OUTPUT COMMAND...: only if OUTPUT is not there
@@ -23,27 +26,51 @@ run() { # CONFIG SEED
 }
 
 test_data() {
-  unless $data/test/clips.jsonl experiments.simulation.reward_data --split test --episodes 520 --out $data/test
+  unless $data/test/clips.jsonl experiments.simulation.reward_data --split test --episodes 520 \
+    --workers $workers --out $data/test
 }
 
 pretrain() { # SCENE DEMONSTRATIONS... -- CLONING...
   local scene=$1 demos=() resume=(); shift
   while [[ $1 != -- ]]; do demos+=("$1"); shift; done; shift
   unless $data/demos-$scene/meta.json experiments.simulation.demonstrations --scene $scene \
-    --out $data/demos-$scene "${demos[@]}"
+    --out $data/demos-$scene --workers $workers "${demos[@]}"
   [[ -e runs/pretrain-$scene/config.json ]] && resume=(--resume)
   unless runs/pretrain-$scene/policy policies.pretrain --demos $data/demos-$scene \
     --out runs/pretrain-$scene --save-at 350 "$@" "${resume[@]}"
 }
 
 reward_data() { # NAME OPTIONS...
-  unless $data/$1/clips.jsonl experiments.simulation.reward_data --out $data/$1 "${@:2}"
+  unless $data/$1/clips.jsonl experiments.simulation.reward_data --out $data/$1 --workers $workers "${@:2}"
+}
+
+base_success() { # SCENE ENVIRONMENT: of 200 starts, as the experiments measure it
+  step experiments.evaluate --policy runs/pretrain-$1/policy --env robots:$2 --episodes 200 \
+    --workers $workers --out runs/base-$1
+}
+
+toy_policy() {
+  pretrain toy --episodes 900 --detours 0.3 --idle 4 \
+    -- --steps 11000 --vision-steps 600 --start-share 0.25
+  base_success toy WidowXToyOnTowel-v0
+}
+
+drawer_policy() {
+  pretrain drawer -- --steps 2500 --vision-steps 250
+  base_success drawer WidowXDrawer-v0
+}
+
+policies() { # [SCENE]
+  case ${1:-both} in
+    toy) toy_policy ;;
+    drawer) drawer_policy ;;
+    both) toy_policy; drawer_policy ;;
+    *) echo "Pass toy or drawer, not '$1'." >&2; exit 2 ;;
+  esac
 }
 
 weights() {
-  pretrain toy --episodes 900 --detours 0.3 --idle 4 \
-    -- --steps 11000 --vision-steps 600 --start-share 0.25
-  pretrain drawer -- --steps 2500 --vision-steps 250
+  policies
   local clones=(--policy runs/pretrain-toy/policy runs/pretrain-drawer/policy
     --half-trained runs/pretrain-toy/step-350 runs/pretrain-drawer/step-350)
   reward_data train --split train --episodes 1500
@@ -97,5 +124,6 @@ results() {
 case ${1:-results} in
   results) results ;;
   weights) weights ;;
-  *) echo "Pass results or weights, not '$1'." >&2; exit 2 ;;
+  policies) policies "${2:-both}" ;;
+  *) echo "Pass results, weights or policies, not '$1'." >&2; exit 2 ;;
 esac

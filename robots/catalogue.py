@@ -79,9 +79,9 @@ TASKS = (
         task="open the left drawer",
         max_episode_steps=24,
         demonstrations={
-            "open the left drawer": 0.4,
+            "open the left drawer": 0.25,
             "open the right drawer": 0.5,
-            "pick up the duck": 0.1,
+            "pick up the duck": 0.25,
         },
         training_episodes=200,
         objects=("left drawer", "right drawer", "drawers", "cabinet", "duck", "gripper", "table"),

@@ -20,3 +20,8 @@ class PoolInProcess:
         self, work: Callable[[Any], Any], jobs: Iterable[Any], chunksize: int
     ) -> Iterator[Any]:
         return map(work, jobs)
+
+    def imap_unordered(
+        self, work: Callable[[Any], Any], jobs: Iterable[Any], chunksize: int = 1
+    ) -> Iterator[Any]:
+        return map(work, jobs)

@@ -37,8 +37,8 @@ def test_nothing_moved_is_one() -> None:
     assert level(START, START) == 1
 
 
-def test_moved_but_far_is_two() -> None:
-    assert level(START, state(toy(0.20, -0.1))) == 2
+def test_nearer_but_far_is_two() -> None:
+    assert level(START, state(toy(0.24, -0.06))) == 2
 
 
 def test_more_than_half_way_is_three() -> None:
@@ -84,7 +84,8 @@ def test_lifting_needs_height_and_grasp_for_two_steps() -> None:
     assert pick_level(start, high, high) == 5
     assert pick_level(start, start, high) == 4
     assert pick_level(start, start, toy(0.2, 0.0, 0.03, held=True)) == 3
-    assert pick_level(start, start, toy(0.25, 0.0)) == 2
+    assert pick_level(start, start, toy(0.2, 0.0, held=True)) == 2
+    assert pick_level(start, start, toy(0.25, 0.0)) == 1
     assert pick_level(start, start, slipped) == 1
 
 

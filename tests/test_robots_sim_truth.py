@@ -35,9 +35,10 @@ def level(now: ToyState, before: ToyState | None = None) -> int:
     ("y", "expected"),
     [
         (-0.1 + 0.029, 1),
-        (-0.1 + 0.031, 2),  # moved by 3 cm
+        (-0.1 + 0.031, 2),  # nearer by 3 cm
         (0.055 - 0.155 * 0.51, 2),
-        (0.055 - 0.155 * 0.49, 3),  # half of the way, not three quarters
+        (0.055 - 0.155 * 0.49, 3),  # half of the way
+        (0.055 - 0.155 * 0.26, 3),  # not three quarters
         (0.055 - 0.021, 3),
         (0.055 - 0.019, 4),  # within 2 cm of the towel
         (0.054, 4),
@@ -46,6 +47,23 @@ def level(now: ToyState, before: ToyState | None = None) -> int:
 )
 def test_levels_of_putting_follow_the_way_that_is_left(y: float, expected: int) -> None:
     assert level(state(toy(y))) == expected
+
+
+@pytest.mark.parametrize("away", [(0.24, -0.2), (0.14, -0.1), (0.35, -0.1), (0.17, -0.17)])
+def test_pushing_a_toy_away_from_its_target_is_no_progress(away: tuple[float, float]) -> None:
+    duck = Toy(np.array([*away, 0.014]), 0.0, held=False)
+    assert level(state(duck)) == 1
+
+
+@pytest.mark.parametrize("y", [-0.7, -0.04, 0.0, 0.1])
+def test_a_toy_below_the_table_is_no_progress(y: float) -> None:
+    assert level(state(toy(y, z=-0.7))) == 1
+
+
+def test_a_toy_that_is_only_pushed_is_not_picked_up_at_all() -> None:
+    start, pushed = toy(0.0), toy(0.08)
+    assert pick_level(start, pushed, pushed) == 1
+    assert pick_level(start, pushed, toy(0.08, held=True)) == 2
 
 
 def test_lifting_by_two_centimetres_is_minimal_progress() -> None:

@@ -20,8 +20,6 @@ from robots.widowx import Observation, WidowXEnv, widowx
 
 HORIZON: Mapping[SceneName, int] = {e.scene: e.max_episode_steps for e in TASKS}
 """Steps of an episode."""
-BOTH_DRAWERS_STEPS = 16
-"""Further steps of a task about both drawers."""
 SCRIPTED: Mapping[str, float] = {"expert": 0.27, "noisy": 0.4, "interrupted": 0.27, "random": 0.06}
 """Probability of each source of scripted episodes."""
 CLONED: Mapping[str, float] = {"policy": 0.6, "half_trained": 0.4}
@@ -127,8 +125,7 @@ def play_episode(
     else:
         actor = ScriptedExpert(env, task, rng, expert_style(source, rng))
     moments = [_truth_now(env, arm)]
-    steps = HORIZON[scene] + (BOTH_DRAWERS_STEPS if "both" in task else 0)
-    for _ in range(steps):
+    for _ in range(HORIZON[scene]):
         observation, *_ = env.step(cloned.act(observation) if config.policy else actor.act())
         moments.append(_truth_now(env, arm))
     qpos, landmarks, levels, captions = zip(*moments, strict=True)

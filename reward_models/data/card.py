@@ -8,6 +8,9 @@ from typing import Any
 from roboreward_gym.types import LEVELS
 
 Rows = Sequence[Mapping[str, Any]]
+MADE_BY_AUGMENT = (
+    "`roboreward augment`; its configuration is in `config.json`, every decision in `audit.jsonl`"
+)
 
 
 def card(
@@ -17,6 +20,7 @@ def card(
     models: Mapping[str, str],
     seed: int,
     source: str,
+    made: str = MADE_BY_AUGMENT,
 ) -> str:
     """Return the text of a `README.md` with the header that Hugging Face reads.
 
@@ -27,6 +31,7 @@ def card(
         models: Who played which role.
         seed: Seed of proposals and splits.
         source: Where the episodes are from.
+        made: What made the set, and what lies beside it.
     """
     rows = [row for its in by_split.values() for row in its]
     licences = Counter(row["licence"] or "not stated" for row in rows)
@@ -44,7 +49,7 @@ def card(
         "",
         f"{len(rows)} examples: a video of a robot, a task, and a reward from 1 (no success) to 5 (perfect completion). "
         "Layout as in RoboReward: a folder per split with `metadata.jsonl` and a folder of MP4s per subset. Made with "
-        "`roboreward augment`; its configuration is in `config.json`, every decision in `audit.jsonl`.",
+        f"{made}.",
         "",
         *_table("split", {split: its for split, its in by_split.items() if its}),
         *_table("subset", _by(rows, lambda row: row["file_name"].split("/")[0])),

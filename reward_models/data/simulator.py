@@ -1,8 +1,15 @@
-"""Simulated reward data as examples: a folder in the published layout, or one of `reward_models.data.reward_data`."""
+"""Simulated reward data as examples: a folder in the published layout, or one of `reward_models.data.reward_data`.
 
+In the published layout a split of SimReward has `simulator.jsonl` beside its `metadata.jsonl`: what only the simulator
+knows about each row, to split metrics by.
+"""
+
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from reward_models.data import published
 from reward_models.data.example import Example, Frames, InvalidSource, Item, Video
@@ -10,6 +17,55 @@ from reward_models.data.reward_data import RewardData
 from reward_models.data.sources import ReadOptions
 
 LICENCE = "Apache-2.0"
+NOTES = "simulator.jsonl"
+
+
+@dataclass(frozen=True)
+class Note:
+    """How a row of simulated data came about.
+
+    Attributes:
+        file_name: As in `metadata.jsonl`.
+        seed: Seed of the episode.
+        behaviour: What was played, such as `there_and_back`.
+        shifts: In which ways it looks unlike training, such as `camera` or `jpeg`; empty: it does not.
+        wording: Whose words the task has: `canonical`, `seen` in training, or `held_out`.
+        meaning: The task in canonical words.
+        satisfied_at_start: Whether the goal was true at the start, and given up since.
+        frames: Frames of the video.
+    """
+
+    file_name: str
+    seed: int
+    behaviour: str
+    shifts: tuple[str, ...]
+    wording: str
+    meaning: str
+    satisfied_at_start: bool
+    frames: int
+
+
+def read_notes(split: Path) -> dict[str, Note]:
+    """Read the side file of a split, by file name.
+
+    Raises:
+        InvalidSource: There is none, or it is damaged.
+    """
+    path = split / NOTES
+    try:
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        notes = [_note(row) for row in rows]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InvalidSource(
+            f"The side file {path} cannot be read: {error}. Make the set again with "
+            "python -m experiments.simulation.simreward."
+        ) from error
+    return {note.file_name: note for note in notes}
+
+
+def _note(row: dict[str, Any]) -> Note:
+    row["shifts"] = tuple(row["shifts"])
+    return Note(**row)
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Item]:

@@ -46,18 +46,44 @@ class Scripted(Protocol):
         ...
 
 
+@runtime_checkable
+class Undoable(Protocol):
+    """A scene that knows how each of its tasks is taken back."""
+
+    def undo_waypoints(self, task: str) -> Iterator[Waypoint]:
+        """Where to go to take a task back, from the state now."""
+        ...
+
+
 class ScriptedExpert:
-    """Acts for one episode of one task; make a new one after each reset."""
+    """Acts for one episode of one task; make a new one after each reset.
+
+    Args:
+        env: Where it acts; its plan is made from the state now.
+        task: What to do.
+        rng: For its errors.
+        style: How it works.
+        undo: Take the task back instead: a toy goes to where it was at the start, a drawer is moved the other way.
+    """
 
     def __init__(
-        self, env: WidowXEnv, task: str, rng: np.random.Generator, style: Style | None = None
+        self,
+        env: WidowXEnv,
+        task: str,
+        rng: np.random.Generator,
+        style: Style | None = None,
+        *,
+        undo: bool = False,
     ) -> None:
         check_task(task, env.tasks)
         self._env, self._rng, self._style = env, rng, style or Style()
         scene = env.scene
-        if not isinstance(scene, Scripted):
+        if undo and isinstance(scene, Undoable):
+            plan = list(scene.undo_waypoints(task))
+        elif not undo and isinstance(scene, Scripted):
+            plan = list(scene.waypoints(task))
+        else:
             raise TypeError(f"The scene {type(scene).__name__} has no scripted experts.")
-        plan = list(scene.waypoints(task))
         keep = max(1, round(self._style.stop_after * len(plan)))
         self._plan = [self._sloppy(w) for w in self._drop(plan)[:keep]]
         self._waited = 0

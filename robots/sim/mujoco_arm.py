@@ -61,6 +61,12 @@ class MujocoArm:
             self._camera = make_camera(self.model, *self.image_size, "front")
         return self._camera.render(self.data)
 
+    def picture_at(self, qpos: np.ndarray) -> np.ndarray:
+        """`(H, W, 3)` uint8 RGB of the scene with other joint positions `(nq,)`, which it keeps."""
+        self.data.qpos[:] = qpos
+        mujoco.mj_forward(self.model, self.data)
+        return self.camera()
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """Image positions `(N, 2)` of `(N, 3)` points [m]: x, y as fractions of width and height."""
         camera = self.model.camera("front").id

@@ -36,6 +36,14 @@ def lift(toy: np.ndarray) -> Iterator[Waypoint]:
     yield Waypoint(at(toy, CARRY_M), CLOSED, wait=3)
 
 
+def put_down(spot: np.ndarray) -> Iterator[Waypoint]:
+    """Lower what is held to `(3,)` [m] and let go."""
+    yield Waypoint(at(spot, CARRY_M), CLOSED)
+    yield Waypoint(at(spot, RELEASE_M), CLOSED, wait=1)
+    yield Waypoint(at(spot, RELEASE_M), OPEN, wait=1)
+    yield Waypoint(at(spot, CARRY_M), OPEN)
+
+
 def place(target: np.ndarray) -> Iterator[Waypoint]:
     """Carry it to `(3,)` [m] and let go."""
     yield Waypoint(at(target, CARRY_M), CLOSED)

@@ -10,7 +10,7 @@ from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks import look
 from robots.sim.tasks.objects import Toy, pick_level, place_toy, read_toy
 from robots.sim.tasks.toy import REST_Z, gripper_words, landmark_array
-from robots.sim.waypoints import CLOSED, Waypoint, at, grasp, lift
+from robots.sim.waypoints import CLOSED, OPEN, Waypoint, at, grasp, lift, put_down
 
 DRAWERS = ("left", "right")
 TRAVEL_M = 0.13
@@ -23,6 +23,8 @@ HANDLE_FROM_DRAWER = np.array([-0.152, 0.0, 0.01])  # [m]
 FORWARD = np.array([1.0, 0.0, 0.0])
 HOOK_M, PULL_M, BEFORE_M = 0.062, 0.125, 0.045
 HOOK_BEHIND, EASE = 0.024 * FORWARD, 0.02 * FORWARD
+ABOVE_DRAWERS_M, PULL_BOTH_M = 0.125, 0.085
+OPPOSITE = {"open": "close", "close": "open"}
 """How a scripted expert pulls and pushes a drawer [m]."""
 WORDS = ("closed", "slightly open", "half open", "mostly open", "open")
 
@@ -59,6 +61,11 @@ def both_level(first: int, second: int) -> int:
     return 5 if first == second == 5 else max(1, min(4, (first + second) // 2))
 
 
+def concerned(task: str) -> list[str]:
+    """Drawers that a task is about."""
+    return [drawer for drawer in DRAWERS if drawer in task or "both" in task]
+
+
 class DrawerScene:
     """A cabinet whose drawers start closed or open as the task needs; the other one is open now and then."""
 
@@ -87,8 +94,8 @@ class DrawerScene:
         duck = np.array([rng.uniform(0.20, 0.30), side * rng.uniform(0.165, 0.19), REST_Z["duck"]])
         place_toy(arm, "duck", duck, rng.uniform(-0.35, 0.35))
         for drawer in DRAWERS:
-            concerned = drawer in task or "both" in task
-            chance = float(task.startswith("close")) if concerned else OTHER_OPEN_PROBABILITY
+            needed = float(task.startswith("close"))
+            chance = needed if drawer in concerned(task) else OTHER_OPEN_PROBABILITY
             is_open = rng.random() < chance
             opened = rng.uniform(*START_OPEN_M)
             arm.data.joint(f"{drawer}_drawer").qpos[0] = opened if is_open else 0.0
@@ -117,20 +124,40 @@ class DrawerScene:
 
     def level(self, task: str) -> int:
         """Rubric level of the state now for any task of the scene."""
+        return self.level_between(task, self.start, self.before, self.now)
+
+    def level_between(
+        self, task: str, start: DrawerState, before: DrawerState, now: DrawerState
+    ) -> int:
+        """Rubric level of the state `now` after `before`, if the episode began with `start`."""
         verb = check_task(task, self.tasks).split()[0]
         if verb == "pick":
-            return pick_level(self.start.duck, self.before.duck, self.now.duck)
-        levels = [self._drawer_level(verb, d) for d in DRAWERS if d in task or "both" in task]
+            return pick_level(start.duck, before.duck, now.duck)
+        levels = [
+            open_level(before.opened[d], now.opened[d])
+            if verb == "open"
+            else close_level(start.opened[d], before.opened[d], now.opened[d])
+            for d in concerned(task)
+        ]
         return levels[0] if len(levels) == 1 else both_level(*levels)
+
+    def remaining_m(self, task: str, state: DrawerState) -> float:
+        """How far a state is from the goal of a task, in [m]."""
+        verb = check_task(task, self.tasks).split()[0]
+        if verb == "pick":
+            return 0.0 if state.duck.held else 1.0
+        if verb == "close":
+            return max(state.opened[d] for d in concerned(task))
+        return max(OPEN_M[-1] - state.opened[d] for d in concerned(task))
 
     def askable(self, task: str) -> bool:
         """Whether the goal was not already true, for each drawer that the task is about."""
         if task.startswith("pick"):
             return True
-        concerned = [d for d in DRAWERS if d in task or "both" in task]
+        opened = [self.start.opened[d] for d in concerned(task)]
         if task.startswith("open"):
-            return all(self.start.opened[d] < OPEN_M[0] for d in concerned)
-        return all(self.start.opened[d] > NEARLY_CLOSED_M for d in concerned)
+            return all(m < OPEN_M[0] for m in opened)
+        return all(m > NEARLY_CLOSED_M for m in opened)
 
     def caption(self) -> str:
         """How far each drawer is open, where the duck is, what the gripper does."""
@@ -158,9 +185,18 @@ class DrawerScene:
         if words[0] == "pick":
             yield from grasp(self.now.duck.position)
             yield from lift(self.now.duck.position)
-        for drawer in DRAWERS:
-            if drawer in words or "both" in words:
-                yield from (self._pull if words[0] == "open" else self._push)(drawer)
+        elif "both" in words:
+            yield from self._pull_both() if words[0] == "open" else self._push_both()
+        else:
+            yield from (self._pull if words[0] == "open" else self._push)(words[2])
+
+    def undo_waypoints(self, task: str) -> Iterator[Waypoint]:
+        """Where an expert goes to put the duck down, or to move drawers the other way."""
+        words = task.split()
+        if words[0] == "pick":
+            yield from put_down(self.start.duck.position)
+        else:
+            yield from self.waypoints(" ".join([OPPOSITE[words[0]], *words[1:]]))
 
     def _pull(self, drawer: str) -> Iterator[Waypoint]:
         handle = self.handle(drawer)
@@ -171,6 +207,30 @@ class DrawerScene:
         yield Waypoint(at(back, HOOK_M), CLOSED, wait=1)
         yield Waypoint(at(back + EASE, HOOK_M), CLOSED)
         yield Waypoint(at(back + EASE, 0.15), CLOSED)
+
+    def _pull_both(self) -> Iterator[Waypoint]:
+        """One after the other within the time for one: no higher than needed, no wider than the truth asks."""
+        for drawer in DRAWERS:
+            handle = self.handle(drawer)
+            hook = handle + HOOK_BEHIND
+            back = handle - FORWARD * (PULL_BOTH_M - self.now.opened[drawer])
+            yield Waypoint(at(hook, ABOVE_DRAWERS_M), CLOSED)
+            yield Waypoint(at(hook, HOOK_M), CLOSED)
+            yield Waypoint(at(back, HOOK_M), CLOSED)
+            yield Waypoint(at(back + EASE, ABOVE_DRAWERS_M), CLOSED)
+
+    def _push_both(self) -> Iterator[Waypoint]:
+        """One push in the middle: the open fingers reach both handles."""
+        handles = [self.handle(drawer) for drawer in DRAWERS]
+        middle = np.mean(handles, axis=0)
+        before, shut = middle.copy(), middle.copy()
+        before[0] = max(0.12, min(handle[0] for handle in handles) - BEFORE_M)
+        shut[0] = handles[0][0] + self.now.opened[DRAWERS[0]] - 0.012
+        yield Waypoint(at(before, 0.15), OPEN)
+        yield Waypoint(at(before, HOOK_M), OPEN, wait=1)
+        yield Waypoint(at(shut, HOOK_M), OPEN, wait=2)
+        yield Waypoint(at(before, HOOK_M), OPEN)
+        yield Waypoint(at(before, 0.15), OPEN)
 
     def _push(self, drawer: str) -> Iterator[Waypoint]:
         handle = self.handle(drawer)
@@ -192,10 +252,6 @@ class DrawerScene:
             **{f"{d}_handle": (self.handle(d), state.opened[d] / TRAVEL_M) for d in DRAWERS},
         }
         return landmark_array(self._arm, points)
-
-    def _drawer_level(self, verb: str, drawer: str) -> int:
-        start, before, now = (s.opened[drawer] for s in (self.start, self.before, self.now))
-        return open_level(before, now) if verb == "open" else close_level(start, before, now)
 
     def _read(self) -> DrawerState:
         arm = self._arm

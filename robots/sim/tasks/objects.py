@@ -35,7 +35,7 @@ def place_toy(arm: MujocoArm, name: str, position: np.ndarray, yaw: float) -> No
 
 
 def pick_level(start: Toy, before: Toy, now: Toy) -> int:
-    """Rubric level of "pick up": lifted 5 cm and held, for two steps, is perfect."""
+    """Rubric level of "pick up": lifted 5 cm and held, for two steps, is perfect. A toy that is only pushed is level 1."""
 
     def lifted(toy: Toy, height_m: float) -> bool:
         return toy.held and toy.position[2] - start.position[2] >= height_m
@@ -46,5 +46,4 @@ def pick_level(start: Toy, before: Toy, now: Toy) -> int:
         return 4
     if lifted(now, 0.008):
         return 3
-    moved = np.linalg.norm(now.position[:2] - start.position[:2]) >= 0.02
-    return 2 if now.held or moved else 1
+    return 2 if now.held else 1

@@ -12,7 +12,7 @@ from robots.scene import check_task
 from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks import look
 from robots.sim.tasks.objects import Toy, pick_level, place_toy, read_toy
-from robots.sim.waypoints import Waypoint, grasp, lift, place
+from robots.sim.waypoints import Waypoint, grasp, lift, place, put_down
 
 Layout = Literal["sides", "any"]
 
@@ -21,6 +21,8 @@ TARGETS = ("towel", "plate")
 REST_Z = {"duck": 0.014, "block": 0.016}  # [m], centre above the table
 TOWEL_HALF = np.array([0.055, 0.045])  # [m]
 PLATE_RADIUS = 0.05  # [m]
+THICKNESS_M = 0.005
+"""A little more than towel and plate have."""
 SLOTS = np.array([[0.23, -0.11], [0.23, 0.11], [0.365, -0.11], [0.365, 0.11]])
 RIGHT, LEFT = (0, 2), (1, 3)
 SLOT_JITTER_M = 0.014
@@ -28,6 +30,11 @@ NEAR_M = 0.02
 RESTING_M = 0.015
 RELEASED_M = 0.03
 STILL_M_S = 0.01
+OPEN_GRIPPER = 0.85
+TOWARD_M = 0.03
+"""So much nearer to the target is a small change toward the goal."""
+GRASPED_M = 0.02
+"""So is a toy in the gripper, lifted by more than this [m]."""
 MAX_YAW = 0.35
 
 
@@ -61,7 +68,10 @@ def outside_m(state: ToyState, toy: str, target: str) -> float:
 
 
 def put_level(start: ToyState, before: ToyState, now: ToyState, toy: str, target: str) -> int:
-    """Rubric level of "put toy on target"; perfect needs it inside, resting, released and still for two steps."""
+    """Rubric level of "put toy on target"; perfect needs it inside, resting, released and still for two steps.
+
+    The rubric's level 2 is "a small change toward the goal": a toy that was pushed elsewhere, or off the table, is level 1.
+    """
 
     def perfect(state: ToyState) -> bool:
         it = state.toys[toy]
@@ -73,17 +83,19 @@ def put_level(start: ToyState, before: ToyState, now: ToyState, toy: str, target
             and it.speed < STILL_M_S
         )
 
+    it = now.toys[toy]
+    if it.position[2] < 0.0:  # it fell off the table
+        return 1
     if perfect(now) and perfect(before):
         return 5
-    distance, it = outside_m(now, toy, target), now.toys[toy]
+    distance = outside_m(now, toy, target)
     if distance <= NEAR_M:
         return 4
-    progress = 1.0 - distance / max(outside_m(start, toy, target), 1e-6)
-    if progress >= 0.5:
+    at_first = outside_m(start, toy, target)
+    if 1.0 - distance / max(at_first, 1e-6) >= 0.5:
         return 3
-    moved = np.linalg.norm(it.position[:2] - start.toys[toy].position[:2]) >= 0.03
-    lifted = it.held and it.position[2] - start.toys[toy].position[2] > 0.02
-    return 2 if moved or lifted else 1
+    grasped = it.held and it.position[2] - start.toys[toy].position[2] > GRASPED_M
+    return 2 if grasped or at_first - distance >= TOWARD_M else 1
 
 
 class ToyScene:
@@ -139,17 +151,37 @@ class ToyScene:
             self._fresh = False
         self.before, self.now = self.now, state
 
+    def place_on(self, toy: str, target: str) -> None:
+        """Start anew with a toy on a target already; call after a reset."""
+        arm, xy = self._arm, getattr(self.now, target)[:2]
+        place_toy(arm, toy, np.array([*xy, REST_Z[toy] + THICKNESS_M]), 0.0)
+        arm.settle(0.2)
+        self._fresh = True
+        self.observe()
+
     def level(self, task: str) -> int:
         """Rubric level of the state now for any task of the scene."""
+        return self.level_between(task, self.start, self.before, self.now)
+
+    def level_between(self, task: str, start: ToyState, before: ToyState, now: ToyState) -> int:
+        """Rubric level of the state `now` after `before`, if the episode began with `start`."""
         words = check_task(task, self.tasks).split()
         if words[0] == "pick":
             toy = words[-1]
-            return pick_level(self.start.toys[toy], self.before.toys[toy], self.now.toys[toy])
-        return put_level(self.start, self.before, self.now, words[2], words[-1])
+            return pick_level(start.toys[toy], before.toys[toy], now.toys[toy])
+        return put_level(start, before, now, words[2], words[-1])
+
+    def remaining_m(self, task: str, state: ToyState) -> float:
+        """How far a state is from the goal of a task, in [m]."""
+        words = check_task(task, self.tasks).split()
+        if words[0] == "pick":
+            return 0.0 if state.toys[words[-1]].held else 1.0
+        return outside_m(state, words[2], words[-1])
 
     def askable(self, task: str) -> bool:
-        """Always: nothing is done at the start."""
-        return task in self.tasks
+        """Whether the goal was not already true."""
+        words = check_task(task, self.tasks).split()
+        return words[0] == "pick" or outside_m(self.start, words[2], words[-1]) > 0.0
 
     def caption(self) -> str:
         """Where each toy is and what the gripper does."""
@@ -165,6 +197,17 @@ class ToyScene:
         toy = self.now.toys[words[2] if words[0] == "put" else words[-1]].position
         yield from grasp(toy)
         yield from place(getattr(self.now, words[-1])) if words[0] == "put" else lift(toy)
+
+    def undo_waypoints(self, task: str) -> Iterator[Waypoint]:
+        """Where an expert goes to bring the toy of a task back to where it was at the start."""
+        words = task.split()
+        toy = words[2] if words[0] == "put" else words[-1]
+        home = self.start.toys[toy].position
+        if words[0] == "put":
+            yield from grasp(self.now.toys[toy].position)
+            yield from place(home)
+        else:
+            yield from put_down(home)
 
     def landmarks(self) -> np.ndarray:
         """Gripper, toys and targets; see `Scene.landmarks`."""
@@ -206,8 +249,8 @@ class ToyScene:
 
 
 def gripper_words(opening: float) -> str:
-    """The gripper in words."""
-    return f"the gripper is {'open' if opening > 0.6 else 'closed'}"
+    """The gripper in words; a toy between the fingers keeps it at 0.7, which is closed."""
+    return f"the gripper is {'open' if opening > OPEN_GRIPPER else 'closed'}"
 
 
 def landmark_array(arm: MujocoArm, points: dict[str, tuple[np.ndarray, float]]) -> np.ndarray:

@@ -1,0 +1,258 @@
+"""One episode of SimReward: what is played and how it is shown, from its seed; its videos, rows and notes."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from experiments.simulation import other_envs
+from experiments.simulation.behaviours import (
+    SHARES,
+    Behaviour,
+    LearnedPolicy,
+    Played,
+    play_policy,
+    play_script,
+    policy_arm,
+)
+from experiments.simulation.demonstrations import ENV_IDS, SceneName
+from experiments.simulation.picture_shifts import PICTURE_SHIFTS, PictureShift, changed
+from experiments.simulation.published_data import OBJECTS
+from experiments.simulation.reward_data import KEPT
+from experiments.simulation.reward_episodes import RewardDataConfig, env_and_arm
+from experiments.simulation.wordings import TASKS, held_out, seen
+from reward_models.data import truth
+from reward_models.data.example import Example, Frames, Kind, Video
+from reward_models.data.published_writer import FileNames, copy, row_of, stem_of
+from reward_models.data.simulator import LICENCE, Note
+from reward_models.data.video_file import VideoFormat, cut, write_video
+from robots.conventions import CONTROL_HZ
+from robots.scene import Split
+from robots.sim.mujoco_arm import MujocoArm
+from robots.sim.tasks.shifts import LOOK_SHIFTS, LookShift, Shifted
+
+SINGLE, SEVERAL = 0.45, 0.15
+"""Shares of films with one shift and with two to four; the others look as in training."""
+CUT = 0.4
+"""How often a film is also shown cut short."""
+SHORTEST = 8
+OTHER = "other_envs"
+
+
+@dataclass(frozen=True)
+class EpisodePlan:
+    """All that an episode follows from."""
+
+    folder: Path
+    split: Literal["train", "val", "test"]
+    seed: int
+    policies: tuple[LearnedPolicy | None, LearnedPolicy | None] = (None, None)
+    on_policy: float = 0.2
+    other_envs: float = 0.04
+    counterfactuals: int = 2
+    video: VideoFormat = VideoFormat(256, 192, 0)  # noqa: RUF009 - frozen
+
+    @property
+    def look(self) -> Split:
+        """Which part of each look's range is drawn from."""
+        return "test" if self.split == "test" else "train"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an episode adds: rows of `metadata.jsonl` and of `simulator.jsonl`, and its line of `truth.jsonl`."""
+
+    seed: int
+    rows: list[dict[str, Any]]
+    notes: list[dict[str, Any]]
+    truth: dict[str, Any] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """What an episode looks like, and what is asked about it."""
+
+    subset: str
+    episode: str
+    frames: Frames
+    shifts: tuple[str, ...]
+    behaviour: str
+    played: Played | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """A task about a film: its words, what they mean, and the level that the film reached."""
+
+    task: str
+    meaning: str
+    wording: Literal["canonical", "seen", "held_out"]
+    reward: int | None
+    kind: Kind
+    frames: int
+    satisfied_at_start: bool = False
+
+
+def write_episode(plan: EpisodePlan) -> Written:
+    """Play, show and label one episode; its videos are written."""
+    rng = np.random.default_rng([plan.seed, 3])
+    film = make_film(plan, rng)
+    questions = list(ask(plan, film, rng))
+    return _write(plan, film, questions)
+
+
+def make_film(plan: EpisodePlan, rng: np.random.Generator) -> Film:
+    """Play the episode of a plan and render it."""
+    if rng.random() < plan.other_envs:
+        name, frames = other_envs.film(plan.split, rng)
+        return Film(OTHER, f"{name}-{plan.split}-{plan.seed}", frames, (), OTHER)
+    scene = cast(SceneName, str(rng.choice(list(ENV_IDS))))
+    shifts = draw_shifts(rng)
+    played, arm = _play(plan, scene, rng)
+    look_rng = np.random.default_rng([plan.seed, 4])
+    _shifted(arm).lay_on(tuple(s for s in LOOK_SHIFTS if s in shifts), look_rng, plan.look)
+    pictures = np.stack([arm.picture_at(positions) for positions in played.qpos])
+    _shifted(arm).take_off()
+    pictures = changed(pictures, tuple(s for s in PICTURE_SHIFTS if s in shifts), look_rng)
+    episode = f"{scene}-{plan.split}-{plan.seed}"
+    frames = Frames(pictures, CONTROL_HZ)
+    return Film(f"sim_{scene}", episode, frames, shifts, played.behaviour, played)
+
+
+def draw_shifts(rng: np.random.Generator) -> tuple[LookShift | PictureShift, ...]:
+    """Names of the shifts of a film, in the order in which they are laid on."""
+    names = [*LOOK_SHIFTS, *PICTURE_SHIFTS]
+    chance = rng.random()
+    if chance >= SINGLE + SEVERAL:
+        return ()
+    count = 1 if chance < SINGLE else int(rng.integers(2, 5))
+    chosen = set(rng.permutation(names)[:count])
+    return tuple(name for name in names if name in chosen)
+
+
+def _play(
+    plan: EpisodePlan, scene: SceneName, rng: np.random.Generator
+) -> tuple[Played, MujocoArm]:
+    learned = plan.policies[tuple(ENV_IDS).index(scene)]
+    if learned is not None and rng.random() < plan.on_policy:
+        arm = policy_arm(ENV_IDS[scene], learned, plan.look)
+        return play_policy(ENV_IDS[scene], learned, plan.look, plan.seed), arm
+    config = RewardDataConfig(Path(), split="test" if plan.split == "test" else "train")
+    env, arm = env_and_arm(config, scene)
+    _shifted(arm)
+    behaviour = cast(Behaviour, str(rng.choice(list(SHARES), p=list(SHARES.values()))))
+    return play_script(env, behaviour, plan.seed), arm
+
+
+@cache
+def _shifted(arm: MujocoArm) -> Shifted:
+    return Shifted(arm.model, arm.data)
+
+
+def ask(plan: EpisodePlan, film: Film, rng: np.random.Generator) -> Iterator[Question]:
+    """Yield what is asked about a film, whole and by chance cut short."""
+    if film.played is None:
+        for meaning in rng.choice(TASKS, 2, replace=False):
+            task, wording = word(str(meaning), plan.split, rng)
+            yield Question(task, str(meaning), wording, None, "organic", len(film.frames.frames))
+        return
+    total = len(film.played.captions)
+    lengths = [total]
+    kept = round(float(rng.choice(KEPT)) * total)
+    if rng.random() < CUT and kept >= SHORTEST:
+        lengths.append(kept)
+    for length in lengths:
+        yield from _ask_about(plan, film.played, length, rng)
+
+
+def _ask_about(
+    plan: EpisodePlan, played: Played, length: int, rng: np.random.Generator
+) -> Iterator[Question]:
+    level = {task: levels[length - 1] for task, levels in played.levels.items()}
+    others = [str(t) for t in rng.permutation([t for t in level if t != played.task])]
+    # What was true at the start and given up is rare, and what models are wrong about; then tasks with progress.
+    others.sort(key=lambda t: (t not in played.satisfied_at_start, level[t] == 1))
+    own = [played.task] if played.task in level else []
+    for meaning in [*own, *others[: plan.counterfactuals]]:
+        task, wording = word(meaning, plan.split, rng)
+        kind = _kind(played, meaning, level[meaning], whole=length == len(played.captions))
+        satisfied = meaning in played.satisfied_at_start
+        yield Question(task, meaning, wording, level[meaning], kind, length, satisfied)
+
+
+def _kind(played: Played, meaning: str, level: int, *, whole: bool) -> Kind:
+    if meaning != played.task:
+        return "counterfactual"
+    if level == 5:
+        return "original" if whole and played.behaviour == "expert" else "organic"
+    return "organic" if whole else "truncated"
+
+
+def word(
+    meaning: str, split: str, rng: np.random.Generator
+) -> tuple[str, Literal["canonical", "seen", "held_out"]]:
+    """Words for a task: its own, others of training, and in the test split others that training never has."""
+    kinds = ("canonical", "seen", "held_out") if split == "test" else ("canonical", "seen")
+    wording = cast(Literal["canonical", "seen", "held_out"], str(rng.choice(kinds)))
+    if wording == "canonical":
+        return meaning, wording
+    return str(rng.choice(seen(meaning) if wording == "seen" else held_out(meaning))), wording
+
+
+def _write(plan: EpisodePlan, film: Film, questions: list[Question]) -> Written:
+    """Encode the film once; other whole copies have the same bytes, cut ones the same pixels."""
+    names, stem = FileNames(), f"{film.subset}/{stem_of(film.subset, film.episode)}"
+    total = len(film.frames.frames)
+    beside = plan.folder / film.subset / f"whole-{plan.seed}.mp4"
+    write_video(beside, film.frames, plan.video)
+    rows, notes = [], []
+    for question in questions:
+        cut_short = question.frames < total
+        truncated = question.kind == "truncated" and question.reward is not None
+        name = names.truncated(stem, question.reward) if truncated else names.whole(stem)
+        path = plan.folder / name
+        if cut_short:
+            cut(beside, path, question.frames)
+        else:
+            copy(beside, path)
+        rows.append(row_of(_example(film, question), name))
+        notes.append(asdict(_note(plan, film, question, name)))
+    beside.unlink()
+    about = None
+    if film.played is not None:
+        played = film.played
+        objects = OBJECTS[cast(SceneName, film.subset.removeprefix("sim_"))]
+        known = truth.EpisodeTruth(film.episode, objects, dict(played.levels), played.captions, played.satisfied_at_start)  # fmt: skip
+        about = asdict(known)
+    return Written(plan.seed, rows, notes, about)
+
+
+def _example(film: Film, question: Question) -> Example:
+    return Example(
+        video=Video(film.episode, partial(Frames, film.frames.frames, film.frames.fps)),
+        task=question.task,
+        reward=question.reward,
+        subset=film.subset,
+        source_episode=film.episode,
+        kind=question.kind,
+        original_task=film.played.task if film.played else None,
+        kept=question.frames / len(film.frames.frames),
+        checked_by="simulator" if film.played else "",
+        licence=LICENCE,
+    )
+
+
+def _note(plan: EpisodePlan, film: Film, question: Question, name: str) -> Note:
+    return Note(
+        file_name=name,
+        seed=plan.seed,
+        behaviour=film.behaviour,
+        shifts=film.shifts,
+        wording=question.wording,
+        meaning=question.meaning,
+        satisfied_at_start=question.satisfied_at_start,
+        frames=question.frames,
+    )

@@ -1,0 +1,301 @@
+"""SimReward: what is played, how it is shown and worded, and what lies on disk."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.run_folder import RunFolderError
+from experiments.simulation import behaviours, other_envs, simreward, simreward_episode
+from experiments.simulation.behaviours import SHARES, Played, play_script
+from experiments.simulation.picture_shifts import PICTURE_SHIFTS, changed
+from experiments.simulation.reward_episodes import RewardDataConfig, env_and_arm
+from experiments.simulation.simreward import SEED_OFFSET, SEEDS, SimRewardConfig, make
+from experiments.simulation.simreward_episode import (
+    EpisodePlan,
+    Film,
+    ask,
+    draw_shifts,
+    word,
+)
+from experiments.simulation.wordings import HELD_OUT, TASKS, canonical, held_out, seen, wordings
+from reward_models.data import published, truth
+from reward_models.data.example import Example, Frames
+from reward_models.data.simulator import read_notes
+from reward_models.data.sources import ReadOptions
+from roboreward_gym.errors import InvalidSetting
+from robots.sim.tasks.drawer import DrawerScene
+from robots.sim.tasks.shifts import LOOK_SHIFTS, Shifted
+from robots.sim.tasks.toy import ToyScene
+from tests.fakes_workers import PoolInProcess
+
+CONFIG = RewardDataConfig(Path("unused"))
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simreward, "worker_pool", PoolInProcess)
+
+
+# --- what is played --------------------------------------------------------------------------------
+
+
+def played(behaviour: behaviours.Behaviour, scene: str, seeds: range) -> list[Played]:
+    env, _ = env_and_arm(CONFIG, scene)  # ty: ignore[invalid-argument-type]
+    return [play_script(env, behaviour, seed) for seed in seeds]
+
+
+@pytest.mark.parametrize("scene", ["toy", "drawer"])
+def test_a_goal_that_was_true_and_given_up_has_a_level(scene: str) -> None:
+    films = played("start_satisfied", scene, range(6))
+    known = [f for f in films if f.task in f.levels]
+    assert len(known) >= 4
+    for film in known:
+        assert film.task in film.satisfied_at_start
+        assert min(film.levels[film.task]) <= 2  # it was given up
+        assert len(film.levels[film.task]) == len(film.qpos) == len(film.captions)
+    ends = {film.levels[film.task][-1] for film in known}
+    assert 5 in ends
+
+
+def test_a_goal_that_was_true_all_the_time_is_not_asked_about() -> None:
+    env, _ = env_and_arm(CONFIG, "drawer")
+    for seed in range(4):
+        film = play_script(env, "random", seed)
+        kept = [t for t in film.satisfied_at_start if t in film.levels]
+        assert film.satisfied_at_start
+        assert not kept, "random motion opened or closed no drawer here"
+
+
+def test_there_and_back_ends_where_it_began() -> None:
+    for film in played("there_and_back", "drawer", range(4)):
+        levels = film.levels[film.task]
+        assert max(levels) >= 4
+        assert levels[-1] <= 2
+
+
+def test_recovery_ends_well_after_it_failed() -> None:
+    films = played("recovery", "drawer", range(4))
+    assert sum(film.levels[film.task][-1] == 5 for film in films) >= 3
+
+
+def test_a_film_that_runs_on_stays_a_success() -> None:
+    (film,) = played("run_on", "drawer", range(1))
+    assert not film.task.startswith("pick")
+    levels = film.levels[film.task]
+    assert levels[-1] == 5
+    first = levels.index(5)
+    assert (len(levels) - first) / 5 >= 24.0
+    assert set(levels[first:]) == {5}
+
+
+def test_shares_are_a_distribution() -> None:
+    assert sum(SHARES.values()) == pytest.approx(1.0)
+
+
+# --- how it is worded ------------------------------------------------------------------------------
+
+
+def test_every_task_of_both_scenes_has_eight_wordings_and_held_out_ones() -> None:
+    assert set(TASKS) == {*ToyScene.tasks, *DrawerScene.tasks}
+    for task in TASKS:
+        assert len(set(seen(task))) >= 8
+        assert len(held_out(task)) == HELD_OUT >= 2
+        assert not set(seen(task)) & set(held_out(task))
+    everything = [w for task in TASKS for w in (task, *wordings(task))]
+    assert len(set(everything)) == len(everything), "two tasks share words"
+    assert canonical()[held_out("pick up the duck")[0]] == "pick up the duck"
+
+
+def test_training_never_sees_held_out_words() -> None:
+    rng = np.random.default_rng(0)
+    for task in TASKS:
+        words = {word(task, "train", rng) for _ in range(60)}
+        assert not {w for w, _ in words} & set(held_out(task))
+        assert {kind for _, kind in words} == {"canonical", "seen"}
+        assert {kind for _, kind in (word(task, "test", rng) for _ in range(40))} == {
+            "canonical",
+            "seen",
+            "held_out",
+        }
+
+
+# --- how it is shown -------------------------------------------------------------------------------
+
+
+def picture(scene: str, names: tuple[str, ...], split: str = "train") -> np.ndarray:
+    env, arm = env_and_arm(CONFIG, scene)  # ty: ignore[invalid-argument-type]
+    shifted = Shifted(arm.model, arm.data)
+    env.reset(seed=5)
+    shifted.lay_on(names, np.random.default_rng(0), split)  # ty: ignore[invalid-argument-type]
+    shown = arm.camera().astype(int)
+    shifted.take_off()
+    return shown
+
+
+@pytest.mark.parametrize("name", LOOK_SHIFTS)
+def test_a_shift_of_looks_is_seen_and_taken_off_again(name: str) -> None:
+    for scene in ("toy", "drawer"):
+        plain = picture(scene, ())
+        assert np.abs(picture(scene, (name,)) - plain).mean() > 0.05
+        np.testing.assert_array_equal(picture(scene, ()), plain)
+
+
+@pytest.mark.parametrize("name", LOOK_SHIFTS)
+def test_tests_have_parts_of_each_range_of_their_own(name: str) -> None:
+    train, test = (picture("toy", (name,), split) for split in ("train", "test"))
+    assert (train != test).any()
+
+
+@pytest.mark.parametrize("name", PICTURE_SHIFTS)
+def test_a_shift_of_pictures_keeps_what_they_show(name: str) -> None:
+    plain = picture("toy", ()).astype(np.uint8)[None]
+    shown = changed(plain, (name,), np.random.default_rng(0))  # ty: ignore[invalid-argument-type]
+    assert shown.shape == plain.shape
+    assert shown.dtype == np.uint8
+    assert (shown != plain).any()
+    assert np.corrcoef(shown.ravel(), plain.ravel())[0, 1] > 0.8
+
+
+def test_films_have_no_one_or_several_shifts() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_shifts(rng) for _ in range(400)]
+    counts = np.bincount([len(names) for names in drawn], minlength=5) / len(drawn)
+    assert 0.3 < counts[0] < 0.5
+    assert 0.35 < counts[1] < 0.55
+    assert 0.08 < counts[2:].sum() < 0.25
+    assert {name for names in drawn for name in names} == {*LOOK_SHIFTS, *PICTURE_SHIFTS}
+
+
+def test_films_of_other_environments_have_no_reward() -> None:
+    pytest.importorskip("pygame")
+    rng = np.random.default_rng(0)
+    name, frames = other_envs.film("test", rng)
+    assert name in other_envs.TEST
+    assert not set(other_envs.TEST) & set(other_envs.TRAIN)
+    assert len(frames.frames) >= other_envs.SHORTEST
+    film = Film("other_envs", "x", frames, (), "other_envs")
+    questions = list(ask(EpisodePlan(Path(), "test", 0), film, rng))
+    assert [q.reward for q in questions] == [None, None]
+
+
+# --- what lies on disk -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Films of a drawer that a hand goes past, painted in no time."""
+
+    def film(plan: EpisodePlan, rng: np.random.Generator) -> Film:
+        if plan.seed % 5 == 4:
+            frames = Frames(np.full((9, 32, 48, 3), plan.seed % 200, np.uint8), 10.0)
+            return Film("other_envs", f"x-{plan.split}-{plan.seed}", frames, (), "other_envs")
+        levels: Mapping[str, list[int]] = {
+            "open the left drawer": [1] * 10 + [5] * 10,
+            "close the left drawer": [1] * 20,
+            "pick up the duck": [1] * 20,
+        }
+        done = ("close the left drawer",)
+        about = Played("expert", "open the left drawer", np.zeros((20, 3)), levels, ["still"] * 20, done)  # fmt: skip
+        frames = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 48, 3), np.uint8)  # fmt: skip
+        episode = f"drawer-{plan.split}-{plan.seed}"
+        return Film("sim_drawer", episode, Frames(frames, 5.0), ("camera",), "expert", about)
+
+    monkeypatch.setattr(simreward_episode, "make_film", film)
+
+
+def config(out: Path, **more: object) -> SimRewardConfig:
+    sizes = dataclasses.replace(SimRewardConfig(out).video, width=48, height=32)
+    return SimRewardConfig(out, **{"train": 8, "val": 2, "test": 5, "video": sizes, **more})  # ty: ignore[invalid-argument-type]
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()
+    }
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_set_is_read_back_with_its_notes(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    make(config(out))
+    truths = truth.read_truths(out)
+    found = 0
+    for split in ("train", "val", "test"):
+        notes = read_notes(out / split)
+        for item in published.read(out / split, ReadOptions()):
+            assert isinstance(item, Example)
+            note = notes[f"{item.subset}/{Path(item.video.where).name}"]
+            frames = item.video.read().frames
+            assert len(frames) == note.frames
+            assert canonical().get(item.task, item.task) == note.meaning
+            if item.reward is None:
+                assert item.subset == "other_envs"
+                continue
+            levels = truths[item.source_episode].levels[note.meaning]
+            assert item.reward == levels[note.frames - 1]
+            assert note.satisfied_at_start == (note.meaning == "close the left drawer")
+            assert note.shifts == ("camera",)
+            found += 1
+    assert found > 20
+    assert "other environments" in (out / "README.md").read_text()
+    assert not list(out.rglob("*.partial"))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_set_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(config(tmp_path / "whole"))
+    write, left = simreward_episode.write_episode, [6]
+
+    def until(plan: EpisodePlan) -> simreward_episode.Written:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return write(plan)
+
+    monkeypatch.setattr(simreward, "write_episode", until)
+    out = tmp_path / "again"
+    for more in (6, 99):
+        left[0] = more
+        if more == 6:
+            with pytest.raises(KeyboardInterrupt):
+                make(config(out))
+        else:
+            make(config(out))
+    assert everything(out) == everything(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("quick")
+def test_another_configuration_is_refused(tmp_path: Path) -> None:
+    make(config(tmp_path / "set", train=1, val=0, test=0))
+    with pytest.raises(RunFolderError, match="another config"):
+        make(config(tmp_path / "set", train=2, val=0, test=0))
+
+
+def test_splits_share_no_seed() -> None:
+    starts = sorted(SEED_OFFSET.values())
+    assert all(b - a == SEEDS for a, b in itertools.pairwise(starts))
+    plans = [
+        p
+        for split in SEED_OFFSET
+        for p in SimRewardConfig(Path(), train=3, val=3, test=3).plans(split)  # ty: ignore[invalid-argument-type]
+    ]
+    assert len({p.seed for p in plans}) == 9
+    with pytest.raises(InvalidSetting, match="another split"):
+        SimRewardConfig(Path(), first=SEEDS)
+
+
+def test_one_real_episode_follows_from_its_seed(tmp_path: Path) -> None:
+    written = []
+    for name in ("a", "b"):
+        plan = EpisodePlan(tmp_path / name, "test", SEED_OFFSET["test"] + 3)
+        written.append(simreward_episode.write_episode(plan))
+    assert json.dumps(dataclasses.asdict(written[0])) == json.dumps(dataclasses.asdict(written[1]))
+    assert everything(tmp_path / "a") == everything(tmp_path / "b")
+    assert len(everything(tmp_path / "a")) == len(written[0].rows) >= 2
