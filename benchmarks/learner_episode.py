@@ -15,7 +15,7 @@ from benchmarks.foundations import record
 from experiments.config import get_config, training_seeds
 from experiments.reward_sources import scored_env
 from experiments.workers import prepare
-from policies.dsrl.training import Learner
+from policies.dsrl.learner import Learner
 from policies.player import play_without_fault
 from policies.policy import DiffusionPolicy
 from roboreward_gym.registry import load_reward_model, register_reward_model

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from tyro.conf import Suppress
 
-from policies.dsrl.training import DsrlConfig
+from policies.dsrl.config import DsrlConfig
 from roboreward_gym.errors import InvalidSetting, UnknownName
 from robots.catalogue import TASKS, TaskEntry
 
@@ -48,7 +48,7 @@ class ExperimentConfig:
     """Name of the reward model, or `truth` or `constant`."""
     reward_map: str = "progress"
     """From the score to the reward; see `roboreward_gym.rewards`."""
-    training_episodes: int = 200
+    training_episodes: int = 100
     """Episodes of fine-tuning, the warm-up included; those of the validation come after them."""
     base_episodes: int = 200
     """Evaluation episodes before training."""
@@ -93,7 +93,6 @@ def _of_task(entry: TaskEntry) -> dict[str, ExperimentConfig]:
     """Its experiments: one for each source of reward."""
     policy = f"policies/weights/{entry.name}"
     sources = {"nano": NANO, "oracle": TRUTH, "constant": CONSTANT, "random": RANDOM}
-    dsrl = DsrlConfig(updates_per_chunk=20)  # as in DSRL's own Robomimic runs
     return {
         f"{entry.name}-{source}": ExperimentConfig(
             f"{entry.name}-{source}",
@@ -101,7 +100,6 @@ def _of_task(entry: TaskEntry) -> dict[str, ExperimentConfig]:
             policy,
             model,
             training_episodes=entry.training_episodes,
-            dsrl=dsrl,
         )
         for source, model in sources.items()
     }
@@ -113,7 +111,6 @@ CONFIGS: dict[str, ExperimentConfig] = {
 DEMO = dataclasses.replace(
     CONFIGS["toy-on-towel-nano"],
     name="demo",
-    training_episodes=160,
     base_episodes=100,
     final_episodes=100,
 )

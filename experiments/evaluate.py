@@ -29,7 +29,7 @@ from experiments.robot import Robot
 from experiments.robot_episodes import EPISODE, KeepScores
 from experiments.run_folder import RunFolder, RunFolderError, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
-from policies.dsrl.noise_policy import NoisePolicy
+from policies.dsrl.learner import load_noise
 from policies.player import BaseNoise, NoiseSource, play_without_fault
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting, NoEpisode
@@ -131,7 +131,7 @@ class EpisodeRunner:
         env = wrap(env) if wrap else env
         self._policy, self._env = open_policy(spec.policy, env, spec.device)
         self._noise: NoiseSource = (
-            NoisePolicy.load(spec.noise_policy)
+            load_noise(spec.noise_policy, self._policy)
             if spec.noise_policy
             else BaseNoise(self._policy.chunk, self._policy.action_dim)
         )

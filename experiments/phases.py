@@ -20,7 +20,8 @@ from experiments.reward_sources import scored_env
 from experiments.robot import Robot
 from experiments.robot_episodes import EPISODE, KeepScores
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
-from policies.dsrl.training import DECISION, NOISE_POLICY, Learner, check_episodes, train
+from policies.dsrl.learner import Learner
+from policies.dsrl.training import DECISION, NOISE_POLICY, check_episodes, train
 from policies.player import EpisodeRecord
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.rewards import as_reward_map

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.dsrl.training import DsrlConfig
+from policies.dsrl.config import DsrlConfig
 from policies.player import EpisodeRecord, NoiseSource, play
 from roboreward_gym.errors import RobotFaultEpisode
 
@@ -16,12 +16,14 @@ CHUNK, ACTIONS, FEATURES = 4, 2, 3
 
 EPISODES = 12
 TINY = DsrlConfig(
+    algorithm="sac",
     warm_up_episodes=4,
     warm_up_updates=5,
     updates_per_chunk=3,
     batch=16,
     width=16,
     layers=2,
+    critics=2,
     time_feature_steps=6,
     steered_components=CHUNK,
     validation_episodes=4,

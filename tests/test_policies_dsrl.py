@@ -13,18 +13,12 @@ from scipy import stats
 
 from benchmarks.keep_rule import kept_rate, random_level, success
 from policies.checkpoint import CHECKPOINT, load_checkpoint
+from policies.dsrl.best_of_n import BestOfN
+from policies.dsrl.config import DsrlConfig
+from policies.dsrl.learner import Learner, load_noise, to_returns, to_transitions
 from policies.dsrl.noise_policy import NoisePolicy, cosine_basis
 from policies.dsrl.sac import Actor, Sac
-from policies.dsrl.training import (
-    DECISION,
-    NOISE_POLICY,
-    DsrlConfig,
-    FineTuned,
-    Learner,
-    decide,
-    to_transitions,
-    train,
-)
+from policies.dsrl.training import DECISION, NOISE_POLICY, FineTuned, decide, train
 from policies.errors import RunMismatch
 from policies.player import BaseNoise, EpisodeRecord, play
 from roboreward_gym import ProgressScore, VLMRewardWrapper
@@ -41,13 +35,15 @@ from tests.fakes_policies import (
     episodes,
 )
 
+BEST = replace(TINY, algorithm="best_of_n")
+
 
 def weights(actor: Actor) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in actor.parameters()])
 
 
 def actor_at_the_end(run: Path) -> torch.Tensor:
-    networks = load_checkpoint(run / CHECKPOINT)["learner"]["sac"]["networks"]
+    networks = load_checkpoint(run / CHECKPOINT)["learner"]["agent"]["networks"]
     return torch.cat([v.flatten() for k, v in networks.items() if k.startswith("actor.")])
 
 
@@ -85,7 +81,7 @@ def test_steering_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
         TINY,
         warm_up_episodes=20,
         warm_up_updates=100,
-        updates_per_chunk=8,
+        updates_per_chunk=16,
         validation_episodes=20,
         batch=32,
         width=32,
@@ -102,6 +98,29 @@ def test_steering_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
     assert torch.equal(weights(tuned.noise.actor), average(tmp_path))
     assert successes(tuned.noise) > base + 0.3
     assert tuned.decision.validation_reward > 0.7
+
+
+def test_best_of_n_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
+    config = replace(
+        BEST, warm_up_episodes=20, warm_up_updates=100, updates_per_chunk=8, validation_episodes=20,
+        batch=32, width=32, critic_lr=3e-3,
+    )  # fmt: skip
+    tuned = tune(tmp_path, config, episodes=45)
+    base = successes(BaseNoise(CHUNK, ACTIONS))
+    assert base < 0.6
+    assert tuned.decision.improved
+    assert successes(tuned.noise) > base + 0.3
+    kept = load_noise(tmp_path / NOISE_POLICY, TwoModes())
+    assert isinstance(kept, BestOfN)
+    assert successes(kept, 10) == successes(tuned.noise, 10)
+
+
+def test_return_is_the_discounted_sum_to_the_end_of_the_episode() -> None:
+    config = replace(TINY, gamma=0.5)
+    episode = record([2, 1], [1.0, 4.0, 8.0])
+    made = to_returns(episode, config, torch.zeros(2, CHUNK * ACTIONS))
+    assert made.rewards.tolist() == [1.0 + 2.0 + 2.0, 8.0]
+    assert made.features[:, -1].tolist() == pytest.approx([-1.0, 2 * 2 / 6 - 1, 0.0])
 
 
 def test_discount_is_gamma_to_the_executed_steps() -> None:
@@ -137,6 +156,11 @@ def test_what_has_no_future(
 def test_values_at_the_time_limit_with_a_time_feature_are_refused() -> None:
     with pytest.raises(InvalidSetting, match="needs time_feature_steps 0"):
         replace(TINY, bootstrap="at_time_limit")
+
+
+def test_bootstrap_without_sac_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="needs algorithm sac"):
+        replace(BEST, bootstrap="at_time_limit", time_feature_steps=0)
 
 
 def test_rewards_on_the_way_are_discounted_within_their_chunk() -> None:
@@ -196,7 +220,7 @@ def test_updates_after_each_episode(
     assert actors == [*waiting, 0, *[learned // actor_every] * learning, *validation]
 
 
-def test_trial_is_played_by_the_average_and_the_rest_by_the_actor(tmp_path: Path) -> None:
+def test_validation_is_played_by_the_average_and_learning_by_the_actor(tmp_path: Path) -> None:
     tuned = tune(tmp_path, replace(TINY, actor_lr=1e-2))
     assert not torch.allclose(average(tmp_path), actor_at_the_end(tmp_path), atol=1e-3)
     validation = [line for line in tuned.metrics if line["phase"] == "validation"]
@@ -209,10 +233,26 @@ def test_trial_is_played_by_the_average_and_the_rest_by_the_actor(tmp_path: Path
             return super().__call__(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("policies.dsrl.training.NoisePolicy", Watch)
+        patch.setattr("policies.dsrl.learner.NoisePolicy", Watch)
         tune(tmp_path / "again", replace(TINY, actor_lr=1e-2))
-    assert seen == [False] * 2 * EPISODES + [True] * 2 * 4, "two chunks an episode"
+    learning = EPISODES - TINY.warm_up_episodes
+    assert seen == [False] * 2 * learning + [True] * 2 * 4, "two chunks an episode"
     assert torch.equal(average(tmp_path / "again"), average(tmp_path))
+
+
+@pytest.mark.parametrize("stop", [2, 6, 13])
+def test_resumed_best_of_n_equals_uninterrupted(tmp_path: Path, stop: int) -> None:
+    tune(tmp_path / "whole", BEST)
+
+    def interrupt(number: int, *_: Any) -> None:
+        if number == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(tmp_path / "cut", BEST, on_episode=interrupt)
+    tune(tmp_path / "cut", BEST, resume=True)
+    for name in ("metrics.jsonl", NOISE_POLICY, DECISION):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
 
 
 @pytest.mark.parametrize("stop", [2, 6, 11, 13])
@@ -264,7 +304,7 @@ def test_episode_without_a_score_is_not_learned_from() -> None:
     assert not len(learner.replay)
     assert learner.learn(5, actor=True) == {}
     untrained = Learner(TINY, TwoModes())
-    assert torch.equal(weights(learner.sac.actor), weights(untrained.sac.actor))
+    assert torch.equal(weights(learner.agent.actor), weights(untrained.agent.actor))
 
 
 def test_warm_up_without_any_score_ends_the_run_and_leaves_what_was_played(tmp_path: Path) -> None:
@@ -353,7 +393,7 @@ def test_constant_reward_keeps_the_base_policy(tmp_path: Path) -> None:
     assert json.loads((tmp_path / DECISION).read_text()) == {
         "improved": False, "p_value": 1.0, "warm_up_reward": 0.5, "validation_reward": 0.5,
     }  # fmt: skip
-    untrained = weights(Learner(TINY, TwoModes()).sac.actor)
+    untrained = weights(Learner(TINY, TwoModes()).agent.actor)
     assert not torch.equal(average(tmp_path), untrained), "saved all the same"
 
 
@@ -406,8 +446,10 @@ def test_corrupt_checkpoint_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"gamma": 0.0}, {"batch": 0}, {"noise_bound": -1.0}, {"bootstrap": "always"}]
-)
+    "change",
+    [{"gamma": 0.0}, {"batch": 0}, {"noise_bound": -1.0}, {"bootstrap": "always"},
+     {"candidates": 0}, {"algorithm": "ppo"}],
+)  # fmt: skip
 def test_impossible_config_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidSetting, match=next(iter(change))):
         replace(TINY, **change)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from policies.dsrl.learner import Learner
 from policies.dsrl.noise_policy import NoisePolicy, cosine_basis, join_noise, split_noise
-from policies.dsrl.training import Learner
 from policies.player import BaseNoise
 from roboreward_gym.errors import WeightsError
 from tests.fakes_policies import ACTIONS, CHUNK, FEATURES, TINY, GoToFlag, TwoModes, episodes

@@ -8,7 +8,7 @@ def episode(number: int, count: int = 2) -> Transitions:
     """Features count up from 10 * number; the last of the chunks took two steps."""
     return Transitions(
         features=10.0 * number + torch.arange(count + 1.0)[:, None].repeat(1, 3),
-        noise=torch.full((count, 4), float(number)),
+        action=torch.full((count, 4), float(number)),
         rewards=torch.arange(float(count)),
         discounts=torch.tensor([0.9**8] * (count - 1) + [0.9**2]),
     )
@@ -24,7 +24,7 @@ def test_batch_is_what_was_added() -> None:
     batch = made.batch(torch.tensor([0, 1]))
     assert batch.features[:, 0].tolist() == [20, 21]
     assert batch.next_features[:, 0].tolist() == [21, 22]
-    assert batch.noise[:, 0].tolist() == [2, 2]
+    assert batch.action[:, 0].tolist() == [2, 2]
     assert batch.reward.tolist() == [0.0, 1.0]
     assert batch.discount.tolist() == pytest.approx([0.9**8, 0.9**2])
 

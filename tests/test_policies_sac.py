@@ -17,7 +17,7 @@ CONFIG = SacConfig(width=8, layers=1, critics=2, noise_bound=2.0)
 
 BATCH = Batch(
     features=torch.tensor([[0.5, -1.0], [1.0, 2.0]]),
-    noise=torch.tensor([[0.3], [-0.7]]),
+    action=torch.tensor([[0.3], [-0.7]]),
     next_features=torch.tensor([[-2.0, 0.25], [3.0, 1.5]]),
     reward=torch.tensor([0.25, 1.0]),
     discount=torch.tensor([0.9, 0.0]),
@@ -56,7 +56,7 @@ def spread_out(made: Sac) -> None:
     with torch.no_grad():
         for parameter in [*made.actor.parameters(), *made.targets.parameters()]:
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-        made.actor.net.biases[-1][..., SIZE:] = -1.0
+        made.actor.net.layers[-1][1][..., SIZE:] = -1.0
 
 
 def test_critic_loss_is_that_of_the_target_computed_by_hand() -> None:
@@ -65,7 +65,7 @@ def test_critic_loss_is_that_of_the_target_computed_by_hand() -> None:
     noise, _ = gaussian_by_hand(made, BATCH.next_features)
     future = smallest(made.targets, BATCH.next_features, noise)
     target = torch.stack([0.25 + 0.9 * future[0], torch.tensor(1.0)])
-    q = made.critics(torch.cat([BATCH.features, BATCH.noise], 1))[:, :, 0]
+    q = made.critics(torch.cat([BATCH.features, BATCH.action], 1))[:, :, 0]
     expected = ((q[0] - target) ** 2).mean() + ((q[1] - target) ** 2).mean()
     losses = made.update_critics(BATCH)
     assert losses["critic_loss"].item() == pytest.approx(expected.item(), rel=1e-5)
@@ -88,7 +88,7 @@ def test_critics_and_actor_step_along_their_gradients() -> None:
     noise, _ = other.actor.sample(BATCH.next_features, other.generator)
     future = smallest(other.targets, BATCH.next_features, noise)
     target = (BATCH.reward + BATCH.discount * future).detach()
-    q = other.critics(torch.cat([BATCH.features, BATCH.noise], 1))[:, :, 0]
+    q = other.critics(torch.cat([BATCH.features, BATCH.action], 1))[:, :, 0]
     ((q - target) ** 2).mean(1).sum().backward()
     other.optimisers["critics"].step()
     assert torch.allclose(flat(made.critics), flat(other.critics), atol=1e-7)
@@ -98,8 +98,8 @@ def test_critics_and_actor_step_along_their_gradients() -> None:
 def test_log_density_is_that_of_the_samples(log_std: float) -> None:
     actor = Actor(FEATURES, 1, [8], 1.5, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        actor.net.weights[-1].zero_()
-        actor.net.biases[-1].copy_(torch.tensor([0.4, log_std]))
+        actor.net.layers[-1][0].zero_()
+        actor.net.layers[-1][1].copy_(torch.tensor([0.4, log_std]))
     sample = actor.sample(torch.ones(100_000, FEATURES), torch.Generator().manual_seed(0))
     noise, log_density = (part.detach().double().numpy() for part in sample)
     counts, edges = np.histogram(noise[:, 0], bins=20, range=(-1.4, 1.4))
@@ -115,7 +115,7 @@ def test_log_std_is_limited() -> None:
     actor = Actor(FEATURES, 1, [8], 1.0, torch.Generator().manual_seed(0))
     for value, limit in zip((-99.0, 99.0), LOG_STD, strict=True):
         with torch.no_grad():
-            actor.net.biases[-1].fill_(value)
+            actor.net.layers[-1][1].fill_(value)
         assert actor(torch.zeros(1, FEATURES))[1].item() == limit
 
 
@@ -131,7 +131,7 @@ def test_untrained_actor_is_close_to_a_standard_normal() -> None:
 def test_noise_stays_within_the_bound(bound: float) -> None:
     actor = Actor(FEATURES, 8, [16], bound, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        actor.net.weights[-1].mul_(1e4)
+        actor.net.layers[-1][0].mul_(1e4)
     features = torch.randn(500, FEATURES)
     for noise in (
         actor.sample(features, torch.Generator().manual_seed(0))[0],
@@ -142,21 +142,24 @@ def test_noise_stays_within_the_bound(bound: float) -> None:
 
 def test_average_of_two_known_steps() -> None:
     made = sac(replace(CONFIG, average_tau=0.25, actor_lr=0.05))
-    made.update_actor(BATCH)
-    first = flat(made.actor)
-    assert torch.equal(flat(made.average), first), "the first step is copied"
-    made.update_actor(BATCH)
-    second = flat(made.actor)
-    assert not torch.allclose(first, second, atol=1e-3)
-    assert torch.allclose(flat(made.average), 0.75 * first + 0.25 * second, atol=1e-6)
+    steps = [flat(made.actor)]
+    assert torch.equal(flat(made.average), steps[0]), "it starts as the actor"
+    for _ in range(2):
+        made.update_actor(BATCH)
+        steps.append(flat(made.actor))
+    assert not torch.allclose(steps[1], steps[2], atol=1e-3)
+    expected = 0.75 * (0.75 * steps[0] + 0.25 * steps[1]) + 0.25 * steps[2]
+    assert torch.allclose(flat(made.average), expected, atol=1e-6)
 
 
 def test_targets_of_two_known_steps() -> None:
     made = sac(replace(CONFIG, tau=0.1, critic_lr=0.05))
-    made.update_critics(BATCH)
-    first = flat(made.critics)
-    made.update_critics(BATCH)
-    assert torch.allclose(flat(made.targets), 0.9 * first + 0.1 * flat(made.critics), atol=1e-6)
+    expected = flat(made.critics)
+    assert torch.equal(flat(made.targets), expected), "they start as the critics"
+    for _ in range(2):
+        made.update_critics(BATCH)
+        expected = 0.9 * expected + 0.1 * flat(made.critics)
+    assert torch.allclose(flat(made.targets), expected, atol=1e-6)
 
 
 def test_actor_update_leaves_the_critics_alone() -> None:

@@ -54,12 +54,12 @@ class NoisePolicy:
 
     def save(self, path: Path) -> None:
         """Write one file that `load` reads."""
-        sizes = [len(weight[0]) for weight in self.actor.net.weights]
+        sizes = [len(weight[0]) for weight, _ in self.actor.net.layers]
         steered, chunk = self.basis.shape
         state = {
             "features": sizes[0],
             "hidden": sizes[1:],
-            "size": self.actor.net.biases[-1].shape[-1] // 2,
+            "size": self.actor.net.layers[-1][1].shape[-1] // 2,
             "bound": self.actor.bound,
             "steered_components": steered,
             "chunk": chunk,

@@ -13,18 +13,18 @@ class Transitions:
 
     Attributes:
         features: `(C+1, F)` before each transition, and after the last.
-        noise: `(C, D)` the learner's action.
+        action: `(C, D)` the learner's action: steered noise, or a decoded chunk.
         rewards: `(C,)` discounted sum of the rewards within the chunk.
         discounts: `(C,)` of the value after the chunk; 0 where nothing follows.
     """
 
     features: Tensor
-    noise: Tensor
+    action: Tensor
     rewards: Tensor
     discounts: Tensor
 
     def __len__(self) -> int:
-        return len(self.noise)
+        return len(self.action)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Batch:
     """Transitions drawn from the replay: `(B, F)`, `(B, D)`, `(B, F)`, `(B,)`, `(B,)`."""
 
     features: Tensor
-    noise: Tensor
+    action: Tensor
     next_features: Tensor
     reward: Tensor
     discount: Tensor
@@ -41,13 +41,13 @@ class Batch:
 class Replay:
     """Ring of transitions; the oldest go first, and being full is no error.
 
-    A row is features, noise, next features, reward, discount, side by side: one gather per update.
+    A row is features, action, next features, reward, discount, side by side: one gather per update.
     """
 
     def __init__(
-        self, capacity: int, feature_dim: int, noise_dim: int, device: torch.device | str = "cpu"
+        self, capacity: int, feature_dim: int, action_dim: int, device: torch.device | str = "cpu"
     ) -> None:
-        self.sizes = [feature_dim, noise_dim, feature_dim, 1, 1]
+        self.sizes = [feature_dim, action_dim, feature_dim, 1, 1]
         self.rows = torch.zeros(capacity, sum(self.sizes), device=device)
         self.inserted = 0
 
@@ -58,7 +58,7 @@ class Replay:
         """Insert an episode in the place of the oldest transitions."""
         places = torch.arange(self.inserted, self.inserted + len(new)) % len(self.rows)
         scalars = [new.rewards[:, None], new.discounts[:, None]]
-        rows = torch.cat([new.features[:-1], new.noise, new.features[1:], *scalars], 1)
+        rows = torch.cat([new.features[:-1], new.action, new.features[1:], *scalars], 1)
         self.rows[places] = rows.to(self.rows.device)
         self.inserted += len(new)
 
@@ -69,8 +69,8 @@ class Replay:
 
     def batch(self, numbers: Tensor) -> Batch:
         """The transitions of these row numbers."""
-        features, noise, after, reward, discount = self.rows[numbers].split(self.sizes, 1)
-        return Batch(features, noise, after, reward[:, 0], discount[:, 0])
+        features, action, after, reward, discount = self.rows[numbers].split(self.sizes, 1)
+        return Batch(features, action, after, reward[:, 0], discount[:, 0])
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""

@@ -10,16 +10,15 @@ What differs from the usual form, and why:
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from policies.dsrl.networks import Ensemble
 from policies.dsrl.replay import Batch
 from policies.settings import require_positive
 
@@ -28,9 +27,9 @@ LOG_STD = (-5.0, 1.0)
 
 @dataclass(frozen=True)
 class SacConfig:
-    """Networks and updates."""
+    """Networks and updates; those of the critics hold for `best_of_n`, too."""
 
-    batch: int = 128
+    batch: int = 64
     """Transitions per update."""
     actor_every: int = 2
     """Critic updates per actor update."""
@@ -38,10 +37,10 @@ class SacConfig:
     """Largest steered noise, per coordinate."""
     width: int = 128
     """Width of the hidden layers."""
-    layers: int = 3
+    layers: int = 2
     """Hidden layers, each tanh after LayerNorm."""
-    critics: int = 2
-    """Critics; the smallest counts."""
+    critics: int = 4
+    """Critics; `sac` takes the smallest, `best_of_n` the mean."""
     actor_lr: float = 3e-4
     """Learning rate of the actor."""
     critic_lr: float = 3e-4
@@ -61,32 +60,6 @@ class SacConfig:
         require_positive(self, "batch", "actor_every", "noise_bound", "critics", "average_tau")
 
 
-class Ensemble(nn.Module):
-    """`members` equal MLPs as one batched product, because small products are all overhead."""
-
-    def __init__(self, members: int, sizes: list[int], generator: torch.Generator) -> None:
-        super().__init__()
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        self.gains, self.shifts = nn.ParameterList(), nn.ParameterList()
-        for before, after in pairwise(sizes):
-            uniform = torch.rand((members, before, after), generator=generator)
-            self.weights.append(nn.Parameter((2 * uniform - 1) * before**-0.5))
-            self.biases.append(nn.Parameter(torch.zeros(members, 1, after)))
-        for size in sizes[1:-1]:
-            self.gains.append(nn.Parameter(torch.ones(members, 1, size)))
-            self.shifts.append(nn.Parameter(torch.zeros(members, 1, size)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(B, in)` to `(members, B, out)`."""
-        x = x.expand(len(self.weights[0]), -1, -1)
-        for weight, bias, gain, shift in zip(
-            self.weights, self.biases, self.gains, self.shifts, strict=False
-        ):
-            x = torch.baddbmm(bias, x, weight)
-            x = torch.tanh(torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), gain))
-        return torch.baddbmm(self.biases[-1], x, self.weights[-1])
-
-
 class Actor(nn.Module):
     """Features `(B, features)` to a squashed Gaussian over noise `(B, size)` within a bound."""
 
@@ -102,7 +75,9 @@ class Actor(nn.Module):
         self.bound = bound
         self.net = Ensemble(1, [features, *hidden, 2 * size], generator)
         with torch.no_grad():
-            self.net.weights[-1].mul_(0.01)  # so that the mean is about 0, the standard deviation 1
+            self.net.layers[-1][0].mul_(
+                0.01
+            )  # so that the mean is about 0, the standard deviation 1
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation before squashing, `(B, D)` each."""
@@ -138,17 +113,26 @@ class Sac(nn.Module):
         self.config = config
         self.generator = generator
         hidden = [config.width] * config.layers
-        with generator.device:
-            self.actor = Actor(features, size, hidden, config.noise_bound, generator)
-            self.critics = Ensemble(config.critics, [features + size, *hidden, 1], generator)
-            self.log_alpha = nn.Parameter(torch.tensor(math.log(config.alpha)))
-        self.average = _average(self.actor, config.average_tau)
-        self.targets = _average(self.critics, config.tau)
+        self.actor, self.average = (
+            Actor(features, size, hidden, config.noise_bound, generator) for _ in range(2)
+        )
+        self.critics, self.targets = (
+            Ensemble(config.critics, [features + size, *hidden, 1], generator) for _ in range(2)
+        )
+        self.average.net.follow(self.actor.net, 1.0)
+        self.targets.follow(self.critics, 1.0)
+        log_alpha = torch.tensor(math.log(config.alpha), device=generator.device)
+        self.log_alpha = nn.Parameter(log_alpha)
         self.optimisers = {
             "actor": torch.optim.Adam(self.actor.parameters(), config.actor_lr, fused=True),
             "critics": torch.optim.Adam(self.critics.parameters(), config.critic_lr, fused=True),
             "alpha": torch.optim.Adam([self.log_alpha], config.alpha_lr, fused=True),
         }
+
+    def update(self, batch: Batch, *, actor: bool) -> dict[str, Tensor]:
+        """One update of the critics, and then of the actor if it is its turn."""
+        losses = self.update_critics(batch)
+        return losses | self.update_actor(batch) if actor else losses
 
     def update_critics(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the critics towards reward plus discounted value, and of their targets."""
@@ -157,33 +141,29 @@ class Sac(nn.Module):
             value = self.targets(torch.cat([batch.next_features, noise], 1))[..., 0].amin(0)
             # y = r + gamma^k * min_i Q_i'(s', w'),  w' ~ pi(s'); discount 0 where nothing follows
             target = batch.reward + batch.discount * value
-        q = self.critics(torch.cat([batch.features, batch.noise], 1))[..., 0]  # (critics, B)
+        q = self.critics(torch.cat([batch.features, batch.action], 1))[..., 0]  # (critics, B)
         loss = (q - target).square().mean(1).sum()  # sum over critics of the mean of (Q_i - y)^2
-        self._step("critics", self.critics.parameters(), loss)
-        self.targets.update_parameters(self.critics)
+        self._step("critics", self.critics.vector, loss)
+        self.targets.follow(self.critics, self.config.tau)
         return {"critic_loss": loss.detach(), "q": q.detach().mean()}
 
     def update_actor(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the actor uphill, and of the temperature towards the target entropy."""
         noise, log_density = self.actor.sample(batch.features, self.generator)
-        q = self.critics(torch.cat([batch.features, noise], 1))[..., 0].amin(0)
+        q = self.critics(torch.cat([batch.features, noise], 1), frozen=True)[..., 0].amin(0)
         # J_actor = mean of alpha * log pi(w | s) - min_i Q_i(s, w)
         loss = (self.log_alpha.exp().detach() * log_density - q).mean()
-        self._step("actor", self.actor.parameters(), loss)
-        self.average.update_parameters(self.actor)
+        self._step("actor", self.actor.net.vector, loss)
+        self.average.net.follow(self.actor.net, self.config.average_tau)
         entropy = -log_density.detach().mean()
         # J_alpha = alpha * (entropy - target): alpha falls while the entropy is above its target
         excess = entropy - self.config.target_entropy
-        self._step("alpha", [self.log_alpha], self.log_alpha.exp() * excess)
+        self._step("alpha", self.log_alpha, self.log_alpha.exp() * excess)
         alpha = self.log_alpha.detach().exp()
         return {"actor_loss": loss.detach(), "entropy": entropy, "alpha": alpha}
 
-    def _step(self, name: str, parameters: Iterable[nn.Parameter], loss: Tensor) -> None:
-        # Gradients of these parameters only: the actor's loss passes through the critics, whose own
-        # gradients would be computed for nothing.
-        parameters = list(parameters)
-        for parameter, grad in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = grad
+    def _step(self, name: str, parameter: nn.Parameter, loss: Tensor) -> None:
+        (parameter.grad,) = torch.autograd.grad(loss, parameter)
         self.optimisers[name].step()
 
     def state(self) -> dict[str, Any]:
@@ -200,9 +180,3 @@ class Sac(nn.Module):
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         self.generator.set_state(state["generator"])
-
-
-def _average(model: nn.Module, tau: float) -> AveragedModel:
-    """Running average of a model: the first update copies it, each later one moves by `tau`."""
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - tau))
-    return average.requires_grad_(requires_grad=False)

@@ -1,11 +1,10 @@
-"""DSRL-SAC: fine-tune a frozen diffusion policy by choosing the noise it starts from.
+"""DSRL: fine-tune a frozen diffusion policy by choosing the noise it starts from.
 
 The decoder (observation, noise) -> action chunk is deterministic, so its initial noise is an action like any other, and
-soft actor-critic can learn it (arXiv 2506.15799). No gradient passes through the decoder, and no update calls it.
+reinforcement learning can choose it (arXiv 2506.15799). No gradient passes through the decoder.
 
-A run has three phases. *Warm-up*: episodes of the untrained actor, which behaves like the base policy; then the critics
-learn alone. *Learning*: the actor explores, and
-all are updated after each episode. *Validation*: episodes of the actor's running average, without updates. A one-sided test
+A run has three phases. *Warm-up*: episodes of the base policy; then the critics learn alone. *Learning*: what was learned
+plays, and learns on after each episode. *Validation*: episodes of the final policy, without updates. A one-sided test
 compares the rewards of validation and warm-up; without a significant gain the base policy is kept.
 
 gamma is per env step and raised to the steps that a chunk really lasted. The time into the episode joins the features:
@@ -15,13 +14,11 @@ with a time limit, what a state is worth depends on the time left. An episode wi
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from scipy.stats import permutation_test
 from tqdm import trange
@@ -36,11 +33,11 @@ from policies.checkpoint import (
     save_checkpoint,
     write_json,
 )
-from policies.dsrl.noise_policy import NoisePolicy, add_time_feature, cosine_basis, split_noise
-from policies.dsrl.replay import Replay, Transitions
-from policies.dsrl.sac import Actor, Sac, SacConfig
+from policies.dsrl.best_of_n import BestOfN
+from policies.dsrl.config import DsrlConfig
+from policies.dsrl.learner import Learner
+from policies.dsrl.noise_policy import NoisePolicy
 from policies.player import BaseNoise, EpisodeRecord, Policy, play_without_fault
-from policies.settings import available_device, require_positive
 from roboreward_gym.episode_scores import PENDING
 from roboreward_gym.errors import InvalidSetting
 
@@ -48,67 +45,6 @@ NOISE_POLICY = "noise_policy.safetensors"
 DECISION = "decision.json"
 RESAMPLES = 1_999
 """Ways to deal the rewards that the test tries; all of them if there are fewer."""
-
-BootstrapRule = Literal["never", "at_time_limit"]
-
-
-@dataclass(frozen=True)
-class DsrlConfig(SacConfig):
-    """The fine-tuner's settings, those of its networks and updates included."""
-
-    warm_up_episodes: int = 40
-    """Episodes of the untrained actor before the first update; the validation is compared with them."""
-    warm_up_updates: int = 500
-    """Updates of the critics alone, once, after the warm-up."""
-    updates_per_chunk: int = 10
-    """Critic updates per new transition."""
-    validation_episodes: int = 50
-    """Episodes of the averaged actor after learning, to compare with the warm-up."""
-    significance: float = 0.05
-    """Largest p-value of the comparison with which the fine-tuned policy is kept: how often a reward that means nothing
-    passes."""
-    gamma: float = 0.99
-    """Discount per env step."""
-    steered_components: int = 2
-    """Cosine components along the chunk that the actor chooses; the chunk length steers all of it."""
-    unsteered_noise_scale: float = 1.0
-    """Scale of the random noise in the components that are not steered."""
-    time_feature_steps: int = 40
-    """Env steps that the time feature (the time into the episode) counts as 1, best the time limit; 0 leaves it out."""
-    bootstrap: BootstrapRule = "never"
-    """Which ends have a value after them. `never`: none, because a graded reward at the time limit is the whole return.
-    `at_time_limit`: those without success that the env does not call `terminated`; for binary and -1/0 rewards.
-    Needs `time_feature_steps` 0."""
-    success_reward: float = 1.0
-    """Terminal reward that means success under `at_time_limit`: 1 for binary, 0 for -1/0."""
-    capacity: int = 20_000
-    """Transitions in the replay."""
-    save_every: int = 10
-    """Episodes between checkpoints."""
-    device: str = "cpu"
-    """Torch device of the learner, such as cpu or cuda."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive(
-            self,
-            "warm_up_episodes",
-            "warm_up_updates",
-            "validation_episodes",
-            "steered_components",
-            "save_every",
-        )
-        if not 0 < self.gamma <= 1:
-            raise InvalidSetting(f"gamma must be in (0, 1], got {self.gamma}.")
-        if self.bootstrap not in get_args(BootstrapRule):
-            raise InvalidSetting(
-                f"bootstrap must be one of {get_args(BootstrapRule)}, got {self.bootstrap!r}."
-            )
-        if self.bootstrap == "at_time_limit" and self.time_feature_steps:
-            raise InvalidSetting(
-                "bootstrap at_time_limit needs time_feature_steps 0: at the time limit the time feature has a value "
-                "that no transition starts from, so those values are never trained."
-            )
 
 
 @dataclass(frozen=True)
@@ -133,12 +69,12 @@ class FineTuned:
     """What a run gave.
 
     Attributes:
-        noise: What to play: the averaged actor, or the base policy's noise if nothing was gained.
+        noise: What to play: the fine-tuned policy's noise, or the base policy's noise if nothing was gained.
         decision: Why.
         metrics: One dict per episode, as in `metrics.jsonl`.
     """
 
-    noise: NoisePolicy | BaseNoise
+    noise: NoisePolicy | BestOfN | BaseNoise
     decision: Decision
     metrics: list[dict[str, Any]]
 
@@ -179,83 +115,6 @@ def _finite(rewards: ArrayLike) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def to_transitions(record: EpisodeRecord, config: DsrlConfig, basis: torch.Tensor) -> Transitions:
-    """The chunk transitions of a scored episode."""
-    steps = record.executed
-    starts = np.concatenate([[0], np.cumsum(steps)])
-    # r_chunk = sum of gamma^i r_i over its env steps; the score is the reward of the last step of all
-    rewards = [
-        (record.rewards[a:b] * config.gamma ** np.arange(b - a)).sum() for a, b in pairwise(starts)
-    ]
-    discounts = config.gamma**steps
-    succeeded = record.reward >= config.success_reward
-    if record.terminated or succeeded or config.bootstrap == "never":
-        discounts[-1] = 0.0  # nothing follows
-    return Transitions(
-        features=add_time_feature(
-            record.features, torch.from_numpy(starts), config.time_feature_steps
-        ),
-        noise=split_noise(record.noise, basis),
-        rewards=torch.tensor(rewards, dtype=torch.float32),
-        discounts=torch.tensor(discounts, dtype=torch.float32),
-    )
-
-
-class Learner:
-    """SAC, its replay, and the noise policies that play.
-
-    Raises:
-        InvalidSetting: More components of the noise are to be steered than there are, or no such device.
-    """
-
-    def __init__(self, config: DsrlConfig, policy: Policy, seed: int = 0) -> None:
-        if config.steered_components > policy.chunk:
-            raise InvalidSetting(
-                f"steered_components must be at most {policy.chunk}, the actions in a chunk of the base policy, "
-                f"got {config.steered_components}."
-            )
-        self.config = config
-        device = available_device(config.device)
-        self.generator = torch.Generator(device).manual_seed(seed)
-        inputs = policy.feature_dim + (config.time_feature_steps > 0)
-        size = config.steered_components * policy.action_dim
-        self.sac = Sac(config, inputs, size, self.generator)
-        self.replay = Replay(config.capacity, inputs, size, device)
-        basis = cosine_basis(config.steered_components, policy.chunk).to(device)
-        steering = (basis, config.time_feature_steps, config.unsteered_noise_scale)
-        self.explore = NoisePolicy(self.sac.actor, *steering, deterministic=False)
-        self.average = NoisePolicy(cast(Actor, self.sac.average.module), *steering)
-
-    def add(self, record: EpisodeRecord) -> None:
-        """Put a scored episode into the replay, in any order of episodes; without a score it is no experience."""
-        if not math.isnan(record.reward):
-            self.replay.add(to_transitions(record, self.config, self.explore.basis.cpu()))
-
-    def learn(self, updates: int, *, actor: bool) -> dict[str, float]:
-        """Draw batches and update; returns the mean losses."""
-        if not len(self.replay):
-            return {}
-        logged: dict[str, list[torch.Tensor]] = {}
-        rows = self.replay.draw(updates, self.config.batch, self.generator)
-        for number, row in enumerate(rows, 1):
-            batch = self.replay.batch(row)
-            losses = self.sac.update_critics(batch)
-            if actor and number % self.config.actor_every == 0:
-                losses |= self.sac.update_actor(batch)
-            for name, value in losses.items():
-                logged.setdefault(name, []).append(value)
-        return {name: float(torch.stack(values).mean()) for name, values in logged.items()}
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs to go on bit-exactly."""
-        return {"sac": self.sac.state(), "replay": self.replay.state()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
-        self.sac.restore(state["sac"])
-        self.replay.restore(state["replay"])
-
-
 def check_episodes(config: DsrlConfig, episodes: int) -> None:
     """Refuse a run that would train no actor.
 
@@ -290,8 +149,8 @@ def train(
         env: Gives the reward to learn from, e.g. a `VLMRewardWrapper`.
         policy: The frozen decoder.
         config: The fine-tuner's settings.
-        run_dir: Gets `config.json`, `metrics.jsonl`, `checkpoint.safetensors`, `noise_policy.safetensors` (the averaged
-            actor) and `decision.json`.
+        run_dir: Gets `config.json`, `metrics.jsonl`, `checkpoint.safetensors`, `noise_policy.safetensors` (what
+            was learned) and `decision.json`.
         episodes: Episodes of warm-up and learning; those of the validation come after them.
         seed: Seed for networks, noise and batches.
         first_env_seed: Episode i resets with this plus i; evaluation must use other seeds.
@@ -305,7 +164,7 @@ def train(
         WeightsError: The checkpoint is corrupt.
     """
     check_episodes(config, episodes)
-    learner = Learner(config, policy, seed)
+    learner, base = Learner(config, policy, seed), BaseNoise(policy.chunk, policy.action_dim)
     numbers = {"episodes": episodes, "seed": seed, "first_env_seed": first_env_seed}
     state = open_run(run_dir, {**asdict(config), **numbers}, resume=resume)
     metrics: list[dict[str, Any]] = []
@@ -323,7 +182,7 @@ def train(
             )
         early = "warm_up" if number < config.warm_up_episodes else "learning"
         phase = early if number < episodes else "validation"
-        noise = learner.average if phase == "validation" else learner.explore
+        noise = {"warm_up": base, "learning": learner.explore, "validation": learner.final}[phase]
         reset_seed = first_env_seed + number
         record = play_without_fault(
             env, policy, noise, seed=reset_seed, generator=learner.generator
@@ -336,11 +195,10 @@ def train(
         losses: dict[str, float] = {}
         if phase != "validation":
             learner.add(record)
-        if config.warm_up_episodes <= number + 1 <= episodes:
-            # An actor that follows untrained critics forgets the base policy: they learn alone first.
-            ready = bool(learner.sac.targets.n_averaged)
-            many = config.updates_per_chunk * len(record.executed)
-            losses = learner.learn(many if ready else config.warm_up_updates, actor=ready)
+        if number + 1 == config.warm_up_episodes:
+            losses = learner.warm_up()
+        elif phase == "learning":
+            losses = learner.learn(config.updates_per_chunk * len(record.executed))
         env_steps = len(record) + (metrics[-1]["env_steps"] if metrics else 0)
         counts = {"episode": number, "phase": phase, "env_steps": env_steps, "steps": len(record)}
         metrics.append({**counts, "reward": record.reward, **record.logged, **losses})
@@ -352,7 +210,6 @@ def train(
             save_checkpoint(run_dir / CHECKPOINT, {"learner": learner.state(), "metrics": metrics})
     rewards = [line["reward"] for line in metrics]
     decision = decide(rewards[: config.warm_up_episodes], rewards[episodes:], config.significance)
-    learner.average.save(run_dir / NOISE_POLICY)
+    learner.final.save(run_dir / NOISE_POLICY)
     write_json(run_dir / DECISION, finite(asdict(decision)))
-    base = BaseNoise(policy.chunk, policy.action_dim)
-    return FineTuned(learner.average if decision.improved else base, decision, metrics)
+    return FineTuned(learner.final if decision.improved else base, decision, metrics)

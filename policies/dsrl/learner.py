@@ -1,0 +1,158 @@
+"""What learns from scored episodes: its replay, its updates, and the noise that it plays."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from policies.checkpoint import load_checkpoint
+from policies.dsrl.best_of_n import ActionCritics, BestOfN, ReturnRegression
+from policies.dsrl.config import DsrlConfig
+from policies.dsrl.noise_policy import NoisePolicy, add_time_feature, cosine_basis, split_noise
+from policies.dsrl.replay import Replay, Transitions
+from policies.dsrl.sac import Sac
+from policies.player import EpisodeRecord, Policy
+from policies.settings import available_device
+from roboreward_gym.errors import InvalidSetting
+
+
+class Learner:
+    """Replay and updates of one of the algorithms.
+
+    Attributes:
+        explore: Noise while learning.
+        final: Noise after it.
+
+    Raises:
+        InvalidSetting: More components of the noise are to be steered than there are, or no such device.
+    """
+
+    explore: NoisePolicy | BestOfN
+    final: NoisePolicy | BestOfN
+
+    def __init__(self, config: DsrlConfig, policy: Policy, seed: int = 0) -> None:
+        self.config, self.policy = config, policy
+        device = available_device(config.device)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        inputs = policy.feature_dim + (config.time_feature_steps > 0)
+        if config.algorithm == "sac":
+            if config.steered_components > policy.chunk:
+                raise InvalidSetting(
+                    f"steered_components must be at most {policy.chunk}, the actions in a chunk of the base policy, "
+                    f"got {config.steered_components}."
+                )
+            self.basis = cosine_basis(config.steered_components, policy.chunk)
+            size = config.steered_components * policy.action_dim
+            self.agent = Sac(config, inputs, size, self.generator)
+            steering = (
+                self.basis.to(device),
+                config.time_feature_steps,
+                config.unsteered_noise_scale,
+            )
+            self.explore = NoisePolicy(self.agent.actor, *steering, deterministic=False)
+            self.final = NoisePolicy(self.agent.average, *steering)
+        else:
+            size = policy.chunk * policy.action_dim
+            sizes = [inputs, size, *[config.width] * config.layers]
+            critics = ActionCritics(config.critics, sizes, self.generator)
+            self.agent = ReturnRegression(critics, config.critic_lr, self.generator)
+            self.explore = BestOfN(critics, policy, config.candidates, config.time_feature_steps)
+            self.final = self.explore
+        self.replay = Replay(config.capacity, inputs, size, device)
+
+    def add(self, record: EpisodeRecord) -> None:
+        """Put a scored episode into the replay, in any order of episodes; without a score it is no experience."""
+        if math.isnan(record.reward):
+            return
+        if self.config.algorithm == "sac":
+            self.replay.add(to_transitions(record, self.config, self.basis))
+        else:
+            actions = self.policy.decode(record.features[:-1], record.noise).flatten(1).cpu()
+            self.replay.add(to_returns(record, self.config, actions))
+
+    def warm_up(self) -> dict[str, float]:
+        """Train the critics alone, after the warm-up: an actor that follows untrained critics forgets the base policy."""
+        if isinstance(self.agent, ReturnRegression) and len(self.replay):
+            self.agent.critics.fit_scale(self.replay.batch(torch.arange(len(self.replay))).action)
+        return self.learn(self.config.warm_up_updates, actor=False)
+
+    def learn(self, updates: int, *, actor: bool = True) -> dict[str, float]:
+        """Draw batches and update; returns the mean losses."""
+        if not len(self.replay):
+            return {}
+        logged: dict[str, list[torch.Tensor]] = {}
+        rows = self.replay.draw(updates, self.config.batch, self.generator)
+        for number, row in enumerate(rows, 1):
+            now = actor and number % self.config.actor_every == 0
+            for name, value in self.agent.update(self.replay.batch(row), actor=now).items():
+                logged.setdefault(name, []).append(value)
+        return {name: float(torch.stack(values).mean()) for name, values in logged.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `restore` needs to go on bit-exactly."""
+        return {"agent": self.agent.state(), "replay": self.replay.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.agent.restore(state["agent"])
+        self.replay.restore(state["replay"])
+
+
+def load_noise(path: Path, policy: Policy) -> NoisePolicy | BestOfN:
+    """Read the noise that a run saved, to play it with the base policy of that run.
+
+    Raises:
+        WeightsError: Missing, corrupt, made by another version, or for another policy.
+    """
+    return (
+        BestOfN.load(path, policy) if "critics" in load_checkpoint(path) else NoisePolicy.load(path)
+    )
+
+
+def to_transitions(record: EpisodeRecord, config: DsrlConfig, basis: torch.Tensor) -> Transitions:
+    """The chunk transitions of a scored episode, for temporal differences between steered noises."""
+    steps, starts = record.executed, _starts(record)
+    # r_chunk = sum of gamma^i r_i over its env steps; the score is the reward of the last step of all
+    rewards = [
+        (record.rewards[a:b] * config.gamma ** np.arange(b - a)).sum() for a, b in pairwise(starts)
+    ]
+    discounts = config.gamma**steps
+    succeeded = record.reward >= config.success_reward
+    if record.terminated or succeeded or config.bootstrap == "never":
+        discounts[-1] = 0.0  # nothing follows
+    return _transitions(record, config, split_noise(record.noise, basis), rewards, discounts)
+
+
+def to_returns(record: EpisodeRecord, config: DsrlConfig, actions: torch.Tensor) -> Transitions:
+    """The chunks of a scored episode, each with its return R = sum of gamma^i r_i to the end of the episode.
+
+    Args:
+        record: The episode.
+        config: For gamma and the time feature.
+        actions: `(C, chunk * A)` decoded chunks.
+    """
+    returns = [
+        (record.rewards[a:] * config.gamma ** np.arange(len(record) - a)).sum()
+        for a in _starts(record)[:-1]
+    ]
+    return _transitions(record, config, actions, returns, np.zeros(len(returns)))
+
+
+def _starts(record: EpisodeRecord) -> np.ndarray:
+    """Env steps before each chunk, and after the last."""
+    return np.concatenate([[0], np.cumsum(record.executed)])
+
+
+def _transitions(
+    record: EpisodeRecord, config: DsrlConfig, actions: torch.Tensor, rewards: Any, discounts: Any
+) -> Transitions:
+    elapsed = torch.from_numpy(_starts(record))
+    return Transitions(
+        features=add_time_feature(record.features, elapsed, config.time_feature_steps),
+        action=actions,
+        rewards=torch.tensor(np.asarray(rewards), dtype=torch.float32),
+        discounts=torch.tensor(np.asarray(discounts), dtype=torch.float32),
+    )
