@@ -114,12 +114,14 @@ class DDIM:
     @torch.no_grad()
     def sample(self, net: DiffusionTransformer, noise: Tensor, features: Tensor) -> Tensor:
         """Turn noise `(B, chunk, action_dim)` into normalised actions of the same shape in [-1, 1]."""
-        condition = net.embed_condition(features)
+        # Nothing of the modulations depends on x: those of all steps are one product per block.
+        steps = self.steps[:, None].to(noise.device)
+        modulations = net.modulate(steps, net.embed_condition(features))
         x = noise
-        for step, (signal, spread, next_signal, next_spread) in zip(
-            self.steps, self.coefficients.tolist(), strict=True
+        for now, (signal, spread, next_signal, next_spread) in zip(
+            zip(*modulations, strict=True), self.coefficients.tolist(), strict=True
         ):
-            velocity = net(x, step.expand(len(x)).to(x.device), condition)
+            velocity = net.denoise(x, list(now))
             clean = (signal * x - spread * velocity).clamp(-1.0, 1.0)
             x = next_signal * clean + next_spread * (signal * velocity + spread * x)
         return x

@@ -23,11 +23,9 @@ class Block(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """`x` (B, chunk, width), `condition` (B, width) after its activation."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)[:, None].chunk(
-            6, -1
-        )
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """`x` (B, chunk, width), `modulation` (B, 6 width) of the condition."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, None].chunk(6, -1)
         x = x + gate1 * self._attend(self.norm(x) * (1 + scale1) + shift1)
         return x + gate2 * self.mlp(self.norm(x) * (1 + scale2) + shift2)
 
@@ -78,13 +76,21 @@ class DiffusionTransformer(nn.Module):
         Returns:
             `(B, chunk, action_dim)`, in the parametrisation that it was trained for.
         """
-        angle = step[:, None].float() * self.rate
+        return self.denoise(noisy, self.modulate(step, condition))
+
+    def modulate(self, step: Tensor, condition: Tensor) -> list[Tensor]:
+        """What step and condition do in each block and at the end; `(S, 1)` steps give `(S, B, ...)` each, at once."""
+        angle = step[..., None].float() * self.rate
         time = self.time(torch.cat([angle.sin(), angle.cos()], -1))
         joint = F.silu(time + condition)
+        return [part.modulation(joint) for part in (*self.blocks, self)]
+
+    def denoise(self, noisy: Tensor, modulations: list[Tensor]) -> Tensor:
+        """One prediction by what `modulate` gave for its step, `(B, ...)` each."""
         x = self.embed(noisy) + self.position
-        for block in self.blocks:
-            x = block(x, joint)
-        shift, scale = self.modulation(joint)[:, None].chunk(2, -1)
+        for block, modulation in zip(self.blocks, modulations, strict=False):
+            x = block(x, modulation)
+        shift, scale = modulations[-1][:, None].chunk(2, -1)
         return self.out(self.norm(x) * (1 + scale) + shift)
 
     def embed_condition(self, features: Tensor) -> Tensor:
