@@ -140,6 +140,10 @@ def fine_tune(config: Config, policy: Path, seed: int) -> dict[str, Any]:
     named = get_config(EXPERIMENT, seed=seed)
     learner = dataclasses.replace(
         named.dsrl,
+        algorithm="sac",  # one decoding per chunk
+        batch=128,
+        layers=3,
+        critics=2,
         validation_episodes=config.validation_episodes,
         updates_per_chunk=config.updates_per_chunk,
     )

@@ -47,6 +47,8 @@ class RunArgs:
     the same; the report then lacks the truth of the training episodes."""
     wandb: bool = False
     """Log training to Weights & Biases as well (extra `wandb`)."""
+    tensorboard: bool = False
+    """Log training to TensorBoard as well, into the run folder (`pip install tensorboardX`)."""
 
     on: Annotated[RobotOptions, tyro.conf.arg(name="")] = field(default_factory=RobotOptions)
 
@@ -124,7 +126,13 @@ def main(argv: list[str]) -> int:
     described = None if arm is None else arm.options.description()
     folder = open_run(config, path, resume=args.resume, robot=described)
     try:
-        log = wandb_log(config, path) if args.wandb else None
+        logs = [wandb_log(config, path)] if args.wandb else []
+        logs += [tensorboard_log(path)] if args.tensorboard else []
+
+        def log(line: Mapping[str, Any]) -> None:
+            for each in logs:
+                each(line)
+
         finished = run(config, folder, workers=args.workers, blind=args.blind, log=log, robot=arm)
         page = write_report(config, folder, finished)
     except KeyboardInterrupt:
@@ -157,6 +165,26 @@ def wandb_log(config: ExperimentConfig, path: Path) -> Log:
         config=dataclasses.asdict(config), dir=path,
     )  # fmt: skip
     return lambda line: run.log(dict(line), step=int(line["episode"]))
+
+
+def tensorboard_log(path: Path) -> Log:
+    """Log each training episode to TensorBoard: `tensorboard --logdir runs` shows the curves while a run goes on."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise InvalidSetting(
+            f"--tensorboard needs the package tensorboardX ({error}). Install it: pip install tensorboardX."
+        ) from error
+
+    writer = SummaryWriter(str(path / "tensorboard"))
+
+    def log(line: Mapping[str, Any]) -> None:
+        for name, value in line.items():
+            if isinstance(value, int | float):
+                writer.add_scalar(name, value, int(line["episode"]))
+        writer.flush()
+
+    return log
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ TASKS = (
             "put the block on the towel": 0.2,
             "put the block on the plate": 0.2,
         },
-        training_episodes=400,
+        training_episodes=100,
         objects=("duck", "block", "towel", "plate", "gripper", "table"),
         mixed={"layout": "any"},
     ),
@@ -83,7 +83,7 @@ TASKS = (
             "open the right drawer": 0.5,
             "pick up the duck": 0.25,
         },
-        training_episodes=200,
+        training_episodes=100,
         objects=("left drawer", "right drawer", "drawers", "cabinet", "duck", "gripper", "table"),
     ),
 )

@@ -1,0 +1,18 @@
+"""TensorBoard: the real writer."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.run import tensorboard_log
+
+
+def test_numbers_of_an_episode_are_written_and_the_rest_is_not(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    log = tensorboard_log(tmp_path)
+    log({"episode": 3, "phase": "learning", "reward": 0.25, "q": None})
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    written = events.read_bytes()
+    assert b"reward" in written
+    assert b"phase" not in written
+    assert b"learning" not in written
