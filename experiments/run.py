@@ -7,6 +7,7 @@
 Each phase keeps what it has finished in the run folder, so a run can be stopped at any moment.
 """
 
+import atexit
 import dataclasses
 import shlex
 import sys
@@ -176,13 +177,13 @@ def tensorboard_log(path: Path) -> Log:
             f"--tensorboard needs the package tensorboardX ({error}). Install it: pip install tensorboardX."
         ) from error
 
-    writer = SummaryWriter(str(path / "tensorboard"))
+    writer = SummaryWriter(str(path / "tensorboard"), flush_secs=5)
+    atexit.register(writer.close)  # a thread of it writes; it is waited for
 
     def log(line: Mapping[str, Any]) -> None:
         for name, value in line.items():
             if isinstance(value, int | float):
                 writer.add_scalar(name, value, int(line["episode"]))
-        writer.flush()
 
     return log
 

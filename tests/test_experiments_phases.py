@@ -24,7 +24,8 @@ from experiments.report.report import write_report
 from experiments.run import INTERRUPTED, main, publish
 from experiments.run_folder import RunFolder, RunFolderError, read_json, write_json
 from policies.checkpoint import CHECKPOINT, load_checkpoint
-from policies.dsrl.training import DECISION, NOISE_POLICY, DsrlConfig
+from policies.dsrl.config import DsrlConfig
+from policies.dsrl.training import DECISION, NOISE_POLICY
 from policies.policy import DiffusionPolicy, PolicyConfig
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.registry import register_reward_model
@@ -135,7 +136,7 @@ def finished(
 
 def learned(folder: RunFolder) -> bytes:
     """The averaged actor, and all networks at the end."""
-    state = load_checkpoint(folder / "training" / CHECKPOINT)["learner"]["sac"]["networks"]
+    state = load_checkpoint(folder / "training" / CHECKPOINT)["learner"]["agent"]["networks"]
     average = (folder / "training" / NOISE_POLICY).read_bytes()
     return average + b"".join(value.numpy().tobytes() for value in state.values())
 
@@ -305,7 +306,10 @@ def test_other_base_weights_are_another_run(config: ExperimentConfig, tmp_path: 
         ({"reward_map": "progres"}, "Did you mean 'progress'"),
         ({"reward_model": "light-metre"}, "Did you mean 'light-meter'"),
         ({"training_episodes": 3}, "not trained: the first 3 are the warm-up"),
-        ({"dsrl": DsrlConfig(steered_components=50), "training_episodes": 99}, "at most 8"),
+        (
+            {"dsrl": DsrlConfig(algorithm="sac", steered_components=50), "training_episodes": 99},
+            "at most 8",
+        ),
         ({"dsrl": DsrlConfig(device="cuda:99"), "training_episodes": 99}, "'cuda:99' is not avail"),
         ({"policy": "nowhere"}, r"policies\.pretrain"),
         ({"policy": "lerobot:nowhere"}, r"There is no folder nowhere"),

@@ -124,9 +124,14 @@ class Sac(nn.Module):
         log_alpha = torch.tensor(math.log(config.alpha), device=generator.device)
         self.log_alpha = nn.Parameter(log_alpha)
         self.optimisers = {
-            "actor": torch.optim.Adam(self.actor.parameters(), config.actor_lr, fused=True),
-            "critics": torch.optim.Adam(self.critics.parameters(), config.critic_lr, fused=True),
-            "alpha": torch.optim.Adam([self.log_alpha], config.alpha_lr, fused=True),
+            "critics": torch.optim.Adam([self.critics.vector], config.critic_lr, fused=True),
+            "actor": torch.optim.Adam(
+                [
+                    {"params": [self.actor.net.vector], "lr": config.actor_lr},
+                    {"params": [self.log_alpha], "lr": config.alpha_lr},
+                ],
+                fused=True,
+            ),
         }
 
     def update(self, batch: Batch, *, actor: bool) -> dict[str, Tensor]:
@@ -143,7 +148,8 @@ class Sac(nn.Module):
             target = batch.reward + batch.discount * value
         q = self.critics(torch.cat([batch.features, batch.action], 1))[..., 0]  # (critics, B)
         loss = (q - target).square().mean(1).sum()  # sum over critics of the mean of (Q_i - y)^2
-        self._step("critics", self.critics.vector, loss)
+        (self.critics.vector.grad,) = torch.autograd.grad(loss, self.critics.vector)
+        self.optimisers["critics"].step()
         self.targets.follow(self.critics, self.config.tau)
         return {"critic_loss": loss.detach(), "q": q.detach().mean()}
 
@@ -152,19 +158,15 @@ class Sac(nn.Module):
         noise, log_density = self.actor.sample(batch.features, self.generator)
         q = self.critics(torch.cat([batch.features, noise], 1), frozen=True)[..., 0].amin(0)
         # J_actor = mean of alpha * log pi(w | s) - min_i Q_i(s, w)
-        loss = (self.log_alpha.exp().detach() * log_density - q).mean()
-        self._step("actor", self.actor.net.vector, loss)
-        self.average.net.follow(self.actor.net, self.config.average_tau)
+        alpha = self.log_alpha.detach().exp()
+        loss = (alpha * log_density - q).mean()
         entropy = -log_density.detach().mean()
         # J_alpha = alpha * (entropy - target): alpha falls while the entropy is above its target
-        excess = entropy - self.config.target_entropy
-        self._step("alpha", self.log_alpha, self.log_alpha.exp() * excess)
-        alpha = self.log_alpha.detach().exp()
+        self.log_alpha.grad = alpha * (entropy - self.config.target_entropy)  # d J / d log alpha
+        (self.actor.net.vector.grad,) = torch.autograd.grad(loss, self.actor.net.vector)
+        self.optimisers["actor"].step()
+        self.average.net.follow(self.actor.net, self.config.average_tau)
         return {"actor_loss": loss.detach(), "entropy": entropy, "alpha": alpha}
-
-    def _step(self, name: str, parameter: nn.Parameter, loss: Tensor) -> None:
-        (parameter.grad,) = torch.autograd.grad(loss, parameter)
-        self.optimisers[name].step()
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs to go on bit-exactly."""
