@@ -10,7 +10,8 @@ import numpy as np
 from tqdm import trange
 
 from benchmarks.foundations import record
-from policies.dsrl.training import DsrlConfig, decide
+from policies.dsrl.config import DsrlConfig
+from policies.dsrl.training import decide
 
 RUNS = 2_000
 Rewards = Callable[[np.random.Generator, int], np.ndarray]

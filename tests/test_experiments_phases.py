@@ -228,7 +228,7 @@ def test_learning_in_the_simulation_ignores_its_truth(
         training = fine_tune(toy, folder, blind=blind)
         assert np.isnan(training.level).all() == np.isnan(training.success).all() == blind
         state = load_checkpoint(folder / "training" / CHECKPOINT)
-        assert "actor_loss" in state["metrics"][3]
+        assert "critic_loss" in state["metrics"][3]
         decision = read_json(folder / "training" / DECISION)
         runs.append((training.reward, decision, learned(folder)))
     assert runs[0] == runs[1]
