@@ -44,9 +44,9 @@ def test_batches_have_similar_lengths() -> None:
     padding = (batches.max(1, keepdims=True) - batches).mean()
     shuffled = np.random.default_rng(1).permutation(lengths).reshape(-1, 8)
     assert padding < 0.3 * (shuffled.max(1, keepdims=True) - shuffled).mean()
-    # A step sees batches of different lengths, and not always the long ones first.
-    means = batches.mean(1)
-    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5
+    # A step sees batches of different lengths, and not one that is a little shorter each time.
+    falling = (np.diff(batches.mean(1)) < 0).mean()
+    assert 0.3 < falling < 0.7
 
 
 def test_given_examples_stay_in_their_order() -> None:
