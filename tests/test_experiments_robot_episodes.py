@@ -164,6 +164,17 @@ def test_keys_during_the_retreat_cost_no_score(tmp_path: Path, key: str) -> None
         env.reset(seed=1)
 
 
+def test_a_rating_pressed_during_the_retreat_counts_and_nobody_is_asked(tmp_path: Path) -> None:
+    env, person, driver = beside_an_arm(tmp_path, FakeRewardModel(4))
+    env.reset(seed=0)
+    person.questions.clear()
+    env.step(DOWN)
+    env.step(DOWN)
+    driver.at(0.5, lambda: setattr(person, "keys", "5"))
+    assert env.step(DOWN)[4]["truth/level"] == 5.0
+    assert person.questions == []
+
+
 def test_a_retreat_that_is_refused_costs_no_score(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

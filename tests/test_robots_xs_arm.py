@@ -465,3 +465,23 @@ def test_a_driver_that_dies_is_no_busy_computer(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ArmFault) as fault:
         arm.move(NEUTRAL_JOINTS, 1.0)
     assert "busy" not in str(fault.value)
+
+
+def test_torque_is_not_taken_off_an_arm_that_has_left_its_sleep_pose(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody lifts it after it has arrived: too little for the watch, too far to be dropped."""
+    arm, driver = driving()
+    settle = XsArm._settle
+
+    def lifted(self: XsArm, joints: np.ndarray) -> None:
+        settle(self, joints)
+        if np.array_equal(joints, SLEEP_JOINTS):
+            driver._goal = SLEEP_JOINTS + np.array([0.0, 0.23, 0.0, 0.0, 0.0, 0.0])
+            driver.run(0.5)
+
+    monkeypatch.setattr(XsArm, "_settle", lifted)
+    arm.close()
+    assert [entry for entry in driver.log if entry[0] == "torque" and not entry[2]] == []
+    assert "would fall without torque" in caplog.text
+    assert "torque on" in arm.condition()

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -94,6 +95,11 @@ def test_the_environment_of_an_unwatched_real_arm_says_that_it_is_real(
     with pytest.raises(MotionRefused, match=r"real arm.*--i-am-watching"):
         env.reset(seed=0)
     env.close()
+
+
+def test_a_real_arm_without_a_set_up_is_refused_before_anything_is_joined(tmp_path: Path) -> None:
+    with pytest.raises(MotionRefused, match=r"has not been set up.*robots\.check"):
+        gym.make(TOY, watched=True, setup=tmp_path)
 
 
 def test_an_episode_over_ros_is_that_of_the_simulation(env: gym.Env) -> None:

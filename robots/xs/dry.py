@@ -37,6 +37,7 @@ class DryLink:
         self._goal: np.ndarray | None = None
         self._finger_m = self._finger_goal_m = 0.0
         self._stamp_s = 0.0
+        self._announced = False
         self._modes: dict[str, str] = {}
         self._written: dict[tuple[str, str], int] = {}
 
@@ -52,7 +53,9 @@ class DryLink:
     def open(self, timeout_s: float) -> None:
         """Wait until the driver is there."""
         self._link.open(timeout_s)
-        log.warning("This is a dry run: nothing is sent to the arm.")
+        if not self._announced:
+            log.warning("This is a dry run: nothing is sent to the arm.")
+        self._announced = True
 
     def peers(self) -> Peers:
         """Who else is on the network now."""
