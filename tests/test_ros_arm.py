@@ -106,8 +106,9 @@ def test_an_episode_over_ros_is_that_of_the_simulation(env: gym.Env) -> None:
     here = gym.make("robots:WidowXToyOnTowel-v0", render_mode="rgb_array")
     there, _ = env.reset(seed=5)
     expected, _ = here.reset(seed=5)
-    np.testing.assert_allclose(there["state"][:3], expected["state"][:3], atol=0.035)
-    # The same scene from the same camera: the arm is a little elsewhere, the rest is alike.
+    # The same start; servos sag a little.
+    np.testing.assert_allclose(there["state"][:3], expected["state"][:3], atol=5e-3)
+    # The same scene from the same camera.
     difference = np.abs(there["image"].astype(int) - expected["image"].astype(int)).mean()
     assert difference < 12.0
     moved, _, terminated, truncated, info = env.step(np.array([0.4, 0, 0, 0, 0, 0, 1], np.float32))

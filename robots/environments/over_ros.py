@@ -102,4 +102,4 @@ def make(
         arm = simulated_time_arm(config, image_size=size, limits=limits)
     else:
         arm = RosArm(config, image_size=size, limits=limits)
-    return WidowXEnv(arm, SimulatedTable(arm, tasks), task, limits=limits, **kwargs)
+    return WidowXEnv(arm, SimulatedTable(arm, entry), task, limits=limits, **kwargs)

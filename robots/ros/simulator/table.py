@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 from roboreward_sim_msgs.srv import GetTruth, ResetScene
 
+from robots.catalogue import TaskEntry
 from robots.conventions import LANDMARKS
 from robots.errors import ArmUnavailable, NoTruth
 from robots.ros.ros_arm import RosArm
-from robots.scene import Split
+from robots.scene import Scene, Split
+from robots.sim.mujoco_arm import MujocoArm
 from robots.xs.interface import RESET_SERVICE, TRUTH_SERVICE
 
 
@@ -17,12 +19,13 @@ class SimulatedTable:
 
     Args:
         arm: Over the same driver.
-        tasks: Those of the driver's scene.
+        entry: Of the driver's scene.
     """
 
-    def __init__(self, arm: RosArm, tasks: tuple[str, ...]) -> None:
-        self._arm = arm
-        self.tasks = tasks
+    def __init__(self, arm: RosArm, entry: TaskEntry) -> None:
+        self._arm, self._entry = arm, entry
+        self.tasks: tuple[str, ...] = entry.load_scene().tasks
+        self._copy: Scene | None = None
 
     def reset(self, rng: np.random.Generator, task: str, split: Split) -> None:
         """Shuffle the scene as the environment in process does for the same seed.
@@ -33,7 +36,9 @@ class SimulatedTable:
         """
         self._arm.rest()  # the arm is put to its start at once, which is no motion to watch
         self._arm.connect()
-        request = ResetScene.Request(task=task, seed=seed_of(rng), look=split)
+        known = known_seed(rng)
+        seed = int(rng.integers(2**31)) if known is None else known
+        request = ResetScene.Request(task=task, seed=seed, look=split)
         try:
             answer = self._arm.link.call(ResetScene, RESET_SERVICE, request)
         except ArmUnavailable:
@@ -44,6 +49,14 @@ class SimulatedTable:
                 f"The simulated driver has no scene for {task!r}: {answer.message} "
                 "Start it with the other --scene."
             )
+        if known is not None:
+            self._draw_as_in_process(rng, task, split)
+
+    def _draw_as_in_process(self, rng: np.random.Generator, task: str, split: Split) -> None:
+        """Draw from the environment's generator what its scene draws in process: the arm's start is drawn after that."""
+        if self._copy is None:
+            self._copy = self._entry.load_scene()(MujocoArm(self._entry.scene))
+        self._copy.reset(rng, task, split)
 
     def observe(self) -> None:
         """Nothing to do: the driver takes notes by itself."""
@@ -82,11 +95,11 @@ class SimulatedTable:
         return answer
 
 
-def seed_of(rng: np.random.Generator) -> int:
-    """The seed that an environment's generator was made from, if nothing was drawn yet, else a drawn one."""
+def known_seed(rng: np.random.Generator) -> int | None:
+    """The seed that an environment's generator was made from, if nothing was drawn yet; None if it is not known."""
     sequence = rng.bit_generator.seed_seq
     assert isinstance(sequence, np.random.SeedSequence)
     fresh = np.random.PCG64(sequence).state == rng.bit_generator.state
     if fresh and isinstance(sequence.entropy, int) and sequence.entropy < 2**63:
         return sequence.entropy
-    return int(rng.integers(2**31))
+    return None
