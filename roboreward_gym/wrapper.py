@@ -63,7 +63,8 @@ class VLMRewardWrapper(
         frame_source: `"render"`, an observation key or a path of keys, or a function of the
             environment and the observation, or its name `"module:function"`.
         reward_map: From score to reward: `"progress"` (0..1), `"expected_progress"`, `"binary"` or
-            `"binary@4"`, `"minus_one"` (-1 or 0), `"level"`, or a function of the score.
+            `"binary@4"`, `"minus_one"` (-1 or 0), `"level"`, `"calibrated:FILE"` of `roboreward
+            calibrate`, or a function of the score.
         on_failure: When the model fails or its answer is unreadable: `"raise"`, `"nan"`, `"retry"`,
             or another reward model or its name.
         retries: How often `"retry"` asks again before it raises.
