@@ -111,7 +111,7 @@ def test_paid_answers_are_written_when_others_fail(
     register_reward_model("bench-paid", lambda: model, replace=True)
     out = tmp_path / "n.json"
     arguments = ["--model", "bench-paid", "--data", str(folder), "--out", str(out)]
-    assert cli.main(["bench", *arguments, "--batch-size", "3"]) == 1
+    assert cli.main(["bench", *arguments, "--batch-size", "3", "--bootstrap", "5"]) == 1
     numbers = json.loads(out.read_text())
     assert (numbers["examples"], numbers["failed_count"], model.asked) == (4, 6, 6)
     truth = [e.level for e in RewardData.open([folder], "test").examples]
@@ -125,7 +125,7 @@ def test_paid_answers_are_written_when_others_fail(
 def test_any_registered_model_is_measured_by_name(folder: Path, tmp_path: Path) -> None:
     register_reward_model("bench-test-model", lambda argument: ConstantReward(int(argument)))
     out = tmp_path / "numbers.json"
-    run(BenchmarkConfig(model="bench-test-model:2", data=(str(folder),), out=out))
+    run(BenchmarkConfig(model="bench-test-model:2", data=(str(folder),), out=out, bootstrap=5))
     numbers = json.loads(out.read_text())
     assert numbers["model"] == "bench-test-model:2"
     assert numbers["bias"] == pytest.approx(
@@ -141,6 +141,7 @@ def test_a_checkpoint_folder_is_measured_from_pixels(folder: Path, tmp_path: Pat
             model=str(checkpoint),
             data=(str(folder),),
             out=out,
+            bootstrap=5,
             no_negatives=f"checkpoint:{checkpoint}",
             limit=3,
         )
@@ -153,7 +154,7 @@ def test_a_checkpoint_folder_is_measured_from_pixels(folder: Path, tmp_path: Pat
 
 def test_what_cannot_be_averaged_is_null_in_the_file(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "numbers.json"
-    run(BenchmarkConfig(model="constant:3", data=(str(folder),), out=out))
+    run(BenchmarkConfig(model="constant:3", data=(str(folder),), out=out, bootstrap=5))
 
     def refuse(name: str) -> None:
         raise AssertionError(name)
