@@ -33,7 +33,7 @@ class Config:
     """What to run."""
 
     size: str = "4b"
-    """Shape: 4b or 8b."""
+    """Shape: 4b or 8b; mid and tiny try the program itself."""
     layers: int = 2
     """Layers of the language model and of the tower that are kept; deepstack features come from the first."""
     batch_size: int = 1
@@ -56,7 +56,7 @@ def cut_shape(config: Config) -> Shape:
 def settings(config: Config, method: str) -> SftConfig:
     """Return the authors' settings with one step; half precision, because float32 does not fit a laptop."""
     return replace(
-        NAMED[f"roboreward-{config.size}"].sft,
+        NAMED["roboreward-8b" if config.size == "8b" else "roboreward-4b"].sft,
         steps=1,
         batch_size=config.batch_size,
         accumulation=1,
@@ -115,7 +115,9 @@ def main() -> None:
         "device": "cpu",
     }
     with tempfile.TemporaryDirectory() as name:
-        folder = write_checkpoint(Path(name) / "base", cut_shape(config), taught=False)
+        folder = write_checkpoint(
+            Path(name) / "base", cut_shape(config), shard_bytes=2_000_000_000, taught=False
+        )
         for method in METHODS:
             arguments = ["--method", method, "--checkpoint", str(folder), "--size", config.size,
                          "--layers", str(config.layers), "--batch-size", str(config.batch_size),
