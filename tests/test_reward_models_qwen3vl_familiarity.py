@@ -66,7 +66,7 @@ def test_pictures_of_another_world_get_no_level(model: RoboReward) -> None:
     assert score.probabilities is None
     assert "unlike those of its training" in score.text
     about = score.manifest["familiarity"]
-    assert about["video_distance"] > 1.2 * about["video_distance_limit"]
+    assert about["video_distance"] > about["video_distance_limit"]
 
 
 @pytest.mark.parametrize(
