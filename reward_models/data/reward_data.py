@@ -9,7 +9,9 @@ A folder holds
   image, present 0/1, value (height or opening, about 0..1); `landmarks.json`: their K names;
 - `examples.jsonl`: one line per example: `clip`, `task`, `level` 1..5, `kind`; several examples share a clip.
 
-Frames are mapped, never loaded as a whole: such folders have many gigabytes. No seed of a scene may lie in two splits.
+Frames are mapped, never loaded as a whole: such folders have many gigabytes. They are arrays and no videos because the tower's
+training draws 32 random pairs of frames a step: from MP4s a step takes 24 % more CPU time on one core
+(`python -m benchmarks.reward_data_decode`), and more where the step itself is faster. No seed of a scene may lie in two splits.
 """
 
 import json
