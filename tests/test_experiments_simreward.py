@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import tyro
 
 from experiments.run_folder import RunFolderError
 from experiments.simulation import behaviours, other_envs, simreward, simreward_episode
@@ -23,6 +25,7 @@ from experiments.simulation.simreward_episode import (
     word,
 )
 from experiments.simulation.wordings import HELD_OUT, TASKS, canonical, held_out, seen, wordings
+from policies.policy import DiffusionPolicy, PolicyConfig
 from reward_models.data import published, truth
 from reward_models.data.example import Example, Frames
 from reward_models.data.simulator import read_notes
@@ -45,7 +48,7 @@ def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def played(behaviour: behaviours.Behaviour, scene: str, seeds: range) -> list[Played]:
-    env, _ = env_and_arm(CONFIG, scene)  # ty: ignore[invalid-argument-type]
+    env, _ = env_and_arm(CONFIG, scene)
     return [play_script(env, behaviour, seed) for seed in seeds]
 
 
@@ -128,7 +131,7 @@ def test_training_never_sees_held_out_words() -> None:
 
 
 def picture(scene: str, names: tuple[str, ...], split: str = "train") -> np.ndarray:
-    env, arm = env_and_arm(CONFIG, scene)  # ty: ignore[invalid-argument-type]
+    env, arm = env_and_arm(CONFIG, scene)
     shifted = Shifted(arm.model, arm.data)
     env.reset(seed=5)
     shifted.lay_on(names, np.random.default_rng(0), split)  # ty: ignore[invalid-argument-type]
@@ -289,6 +292,21 @@ def test_splits_share_no_seed() -> None:
     assert len({p.seed for p in plans}) == 9
     with pytest.raises(InvalidSetting, match="another split"):
         SimRewardConfig(Path(), first=SEEDS)
+
+
+def test_a_policy_acts_in_its_share_of_films(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = PolicyConfig(maps=2, vision_width=4, width=16, layers=1, heads=1, sample_steps=2)
+    DiffusionPolicy(sizes).save(tmp_path / "policy")
+    arguments = f"--out {tmp_path / 'set'} --train 0 --val 0 --test 1 --on-policy 1 --other-envs 0"
+    policies = f"--toy-policy {tmp_path / 'policy'} --drawer-policy {tmp_path / 'policy'}"
+    config = tyro.cli(SimRewardConfig, args=f"{arguments} {policies}".split())
+    make(config)
+    notes = read_notes(tmp_path / "set/test").values()
+    assert {note.behaviour for note in notes} == {"on_policy"}
+    assert max(note.frames for note in notes) in (25, 41)
+    with pytest.raises(InvalidSetting, match="Name its folder"):
+        SimRewardConfig(tmp_path, toy_noise_policy=tmp_path / "noise.safetensors")
 
 
 def test_one_real_episode_follows_from_its_seed(tmp_path: Path) -> None:

@@ -48,10 +48,14 @@ class SimRewardConfig:
     """Episodes of the validation split; looks and wordings are those of training."""
     test: int = 1000
     """Episodes of the test split, with looks, wordings and environments that training never has."""
-    toy_policy: LearnedPolicy | None = None
-    """Policy that acts in some films of toys: `--toy-policy.policy FOLDER --toy-policy.noise-policy FILE`."""
-    drawer_policy: LearnedPolicy | None = None
+    toy_policy: Path | None = None
+    """Folder of a policy that acts in some films of toys."""
+    toy_noise_policy: Path | None = None
+    """File of its fine-tuned noise policy, `training/noise_policy.safetensors` of a run; without it the base policy acts."""
+    drawer_policy: Path | None = None
     """Likewise for drawers."""
+    drawer_noise_policy: Path | None = None
+    """Likewise."""
     on_policy: float = 0.2
     """Share of the episodes of a scene with a policy that it plays."""
     other_envs: float = 0.04
@@ -69,6 +73,11 @@ class SimRewardConfig:
         for name in ("on_policy", "other_envs"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InvalidSetting(f"{name} is {getattr(self, name)}. Choose a share in 0..1.")
+        for policy, noise_policy in self._policies():
+            if noise_policy is not None and policy is None:
+                raise InvalidSetting(
+                    f"The noise policy {noise_policy} needs the policy that it was tuned for. Name its folder too."
+                )
         for split in SEED_OFFSET:
             if not 0 <= self.first <= self.first + getattr(self, split) <= SEEDS:
                 raise InvalidSetting(
@@ -76,15 +85,22 @@ class SimRewardConfig:
                     "another split begin."
                 )
 
+    def _policies(self) -> tuple[tuple[Path | None, Path | None], ...]:
+        return (
+            (self.toy_policy, self.toy_noise_policy),
+            (self.drawer_policy, self.drawer_noise_policy),
+        )
+
     def plans(self, split: Shown) -> list[EpisodePlan]:
         """What each episode of a split is made from."""
+        toy, drawer = (LearnedPolicy(p, noise) if p else None for p, noise in self._policies())
         start = SEED_OFFSET[split] + self.first
         return [
             EpisodePlan(
                 folder=self.out / split,
                 split=split,
                 seed=seed,
-                policies=(self.toy_policy, self.drawer_policy),
+                policies=(toy, drawer),
                 on_policy=self.on_policy,
                 other_envs=self.other_envs,
                 counterfactuals=self.counterfactuals,
