@@ -85,4 +85,8 @@ def scored_env(
     if robot is not None:
         model = ScoreWhileRetreating(model, env, retreat_first=reward_model != TRUTH)
     # What an end is to the learner is decided by its own rule (`policies.dsrl.training.DsrlConfig.bootstrap`).
-    return VLMRewardWrapper(env, model, reward_map=reward_map, ending="unchanged")
+    # A person who does not know how an episode went gives it no reward, and the run goes on.
+    on_failure = "nan" if robot is not None and reward_model == TRUTH else "raise"
+    return VLMRewardWrapper(
+        env, model, reward_map=reward_map, ending="unchanged", on_failure=on_failure
+    )

@@ -3,20 +3,23 @@
 import dataclasses
 import errno
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
 from experiments import relabel
-from experiments.config import ExperimentConfig
+from experiments.config import TRUTH, ExperimentConfig
 from experiments.phases import EPISODES, Finished, load_training, open_run, reopen, run
 from experiments.relabel import RelabelArgs
 from experiments.report.report import write_report
+from experiments.reward_sources import scored_env
 from experiments.robot import Robot, RobotOptions
 from experiments.run_folder import RunFolder, RunFolderError, read_json
 from policies.dsrl.training import DsrlConfig
@@ -83,12 +86,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     folder = tmp_path_factory.mktemp("policy")
     DiffusionPolicy(TINY).save(folder)
     dsrl = DsrlConfig(
-        warm_up_episodes=1, warm_up_updates=1, updates_per_chunk=1, batch=4, width=8, layers=1,
+        warm_up_episodes=2, warm_up_updates=1, updates_per_chunk=1, batch=4, width=8, layers=1,
         validation_episodes=1, significance=1.0, save_every=1, time_feature_steps=STEPS,
     )  # fmt: skip
     return ExperimentConfig(
-        "wave", "robots:WidowXToyOnTowelRos-v0", folder, "constant",
-        training_episodes=2, base_episodes=2, final_episodes=2, dsrl=dsrl,
+        "wave", "robots:WidowXToyOnTowelRos-v0", str(folder), "constant",
+        training_episodes=3, base_episodes=2, final_episodes=2, dsrl=dsrl,
     )  # fmt: skip
 
 
@@ -183,6 +186,17 @@ def test_ratings_that_are_none_are_refused(unrated: tuple[RunFolder, Finished], 
 def test_a_folder_without_episodes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"no episodes\.jsonl"):
         relabel.main(RelabelArgs(tmp_path))
+
+
+@pytest.mark.parametrize(("answer", "reward"), [("5", 1.0), ("", math.nan)])
+def test_a_rating_as_the_reward_may_be_unknown(tmp_path: Path, answer: str, reward: float) -> None:
+    robot = FakeRobot(tmp_path, person=Person(answer))
+    env = scored_env("unused", TRUTH, robot=robot)
+    env.reset(seed=0)
+    for _ in range(STEPS):
+        found = env.step(np.zeros(7, np.float32))[1]
+    assert found == pytest.approx(reward, nan_ok=True)
+    env.close()
 
 
 def test_a_full_disk_ends_the_run_before_an_episode_and_names_the_file(
