@@ -1,7 +1,9 @@
 """How strong the learner is, and what it owes that to: `python -m experiments.learner_study --help`.
 
 Plays what is missing of a study, each run as a process of its own that can be stopped and goes on, and writes what the finished
-runs say. A run without a result is left out of the tables, so they can be written at any moment (`--workers 0`).
+runs say. The tables can be written at any moment (`--workers 0`): a run counts as far as it has come, and its seed is left out where
+it has not come far enough. Success after training is that of the final policy over the episodes of validation and evaluation, which
+have different seeds.
 """
 
 import subprocess
@@ -17,6 +19,7 @@ import tyro
 from experiments.metrics import success_rate
 from experiments.results import RESULTS
 from experiments.run_folder import read_json, read_lines, write_json
+from policies.dsrl.training import DECISION
 from roboreward_gym._cli import run_program
 
 TASKS = ("toy-on-towel", "drawer")
@@ -71,21 +74,28 @@ class Run:
         resume = ["--resume"] if (self.folder / "config.json").exists() else []
         subprocess.run([*command, *VARIANTS[self.variant], *resume], check=True)
 
-    def successes(self, phase: str | None = None) -> list[float]:
-        """True success of the training episodes, or of one phase of them."""
+    def successes(self, phase: str) -> list[bool]:
+        """True success of the training episodes of one phase."""
         lines = read_lines(self.folder / "training" / "metrics.jsonl")
-        return [line["truth/success"] for line in lines if phase in (None, line["phase"])]
+        return [line["truth/success"] == 1.0 for line in lines if line["phase"] == phase]
+
+    @property
+    def trained(self) -> bool:
+        """Whether training and validation are done."""
+        return (self.folder / "training" / DECISION).exists()
 
     def final(self) -> list[bool]:
-        """Success of the evaluation episodes after training."""
-        return [line["success"] for line in read_lines(self.folder / "final.jsonl")]
+        """Success of the final policy: in the validation, and in the evaluation if that policy was kept."""
+        decision = read_json(self.folder / "training" / DECISION)
+        lines = read_lines(self.folder / "final.jsonl") if decision["improved"] else []
+        return [*self.successes("validation"), *(line["success"] for line in lines)]
 
 
 @dataclass(frozen=True)
 class StudyArgs:
     """Measure the learner's strength, or an ablation of it."""
 
-    study: Literal["strength", "ablation"]
+    study: tyro.conf.Positional[Literal["strength", "ablation"]]
     """`strength`: true reward and roboreward-nano, default settings. `ablation`: one change each, true reward."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds of the runs."""
@@ -119,6 +129,7 @@ def _slug(variant: str) -> str:
 def strength(runs: Sequence[Run]) -> dict[str, Any]:
     """Rows of `learner_strength.json`: success before and after, one number per seed."""
     rows = []
+    runs = [run for run in runs if run.trained]
     for name in sorted({run.experiment for run in runs}):
         mine = [run for run in runs if run.experiment == name]
         task, _, source = name.rpartition("-")
@@ -131,7 +142,7 @@ def strength(runs: Sequence[Run]) -> dict[str, Any]:
                 "base_episodes": [len(run.successes("warm_up")) for run in mine],
                 "after_100_episodes": [success_rate(run.final()).value for run in mine],
                 "evaluation_episodes": [len(run.final()) for run in mine],
-                "kept": [read_json(run.folder / "result.json")["improved"] for run in mine],
+                "kept": [read_json(run.folder / "training" / DECISION)["improved"] for run in mine],
             }
         )
     return {"rows": rows}
@@ -155,8 +166,7 @@ def ablation(runs: Sequence[Run]) -> dict[str, Any]:
             rate = success_rate(known) if known else None
             row[f"after_{after}"] = None if rate is None else rate.value
             row[f"after_{after}_interval"] = None if rate is None else list(rate.interval)
-        final = success_rate(s for run in mine for s in run.final())
-        rows.append({**row, "final": final.value, "final_interval": list(final.interval)})
+        rows.append(row)
     return {"window": WINDOW, "rows": rows}
 
 
@@ -167,16 +177,18 @@ def main(args: StudyArgs) -> None:
     if args.workers:
         with ThreadPoolExecutor(args.workers) as pool:
             list(pool.map(lambda run: run.play(options), [r for r in runs if not r.finished]))
-    finished = [run for run in runs if run.finished]
+    begun = [run for run in runs if run.successes("learning")]
     made, name = (
-        (strength(finished), "learner_strength")
+        (strength(begun), "learner_strength")
         if args.study == "strength"
-        else (ablation(finished), "dsrl_ablation")
+        else (ablation(begun), "dsrl_ablation")
     )
     write_json(RESULTS / f"{name}.json", made)
     for row in made["rows"]:
         print(row)
-    print(f"{len(finished)} of {len(runs)} runs are finished: {RESULTS / name}.json")
+    print(
+        f"{sum(run.finished for run in runs)} of {len(runs)} runs are finished: {RESULTS / name}.json"
+    )
 
 
 if __name__ == "__main__":

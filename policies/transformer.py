@@ -1,6 +1,7 @@
 """The denoiser: a small diffusion transformer over an action chunk, conditioned by adaLN-Zero."""
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -83,7 +84,7 @@ class DiffusionTransformer(nn.Module):
         angle = step[..., None].float() * self.rate
         time = self.time(torch.cat([angle.sin(), angle.cos()], -1))
         joint = F.silu(time + condition)
-        return [part.modulation(joint) for part in (*self.blocks, self)]
+        return [*(cast(Block, b).modulation(joint) for b in self.blocks), self.modulation(joint)]
 
     def denoise(self, noisy: Tensor, modulations: list[Tensor]) -> Tensor:
         """One prediction by what `modulate` gave for its step, `(B, ...)` each."""
