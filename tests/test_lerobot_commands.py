@@ -1,18 +1,28 @@
 """From the keyboard to a policy with LeRobot's real commands, on the simulated arm: record, replay, train, roll out."""
 
+from contextlib import closing
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 pytest.importorskip("lerobot", reason="needs the extra `lerobot`")
 
 import pyarrow.parquet as pq
+import torch
 
+from policies.lerobot_plugin import export
+from policies.policy import DiffusionPolicy
 from robots.lerobot_plugin.features import ACTION_NAMES, STATE_NAMES
 from tests.lerobot_commands import run_commands
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
 TASK = "put the duck on the towel"
 ROBOT = ["--robot.type=roboreward_widowx", "--robot.seed=5"]
 QUIET = ["--play_sounds=false"]
@@ -75,4 +85,12 @@ def test_demonstrations_are_recorded_replayed_cloned_and_played(tmp_path: Path) 
     assert moved[-1, 0] - moved[0, 0] == pytest.approx(0.05, abs=0.02)
     # Between the two the arm went back to its start, and the scene was shuffled.
     assert states[episodes == 1][0, :3] == pytest.approx([0.24, 0.0, 0.2], abs=0.03)
-    assert (out / "checkpoints/last/pretrained_model/model.safetensors").is_file()
+    # What `experiments.run --policy` takes.
+    base = tmp_path / "base"
+    assert export.main([str(out / "checkpoints/last/pretrained_model"), str(base)]) == 0
+    with closing(gym.make("robots:WidowXToyOnTowel-v0")) as env:
+        observation, _ = env.reset(seed=0)
+        policy = DiffusionPolicy.load(base)
+        seen = policy.encode(observation["image"][None], observation["state"][None])
+        chunk = policy.decode(seen, torch.zeros(1, policy.chunk, policy.action_dim))
+        env.step(chunk[0, 0].numpy())

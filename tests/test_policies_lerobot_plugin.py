@@ -12,6 +12,7 @@ import torch
 from lerobot.configs import FeatureType, PolicyFeature
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 
+from policies.lerobot_plugin import export
 from policies.lerobot_plugin.configuration_roboreward_dit import RoboRewardDiTConfig
 from policies.lerobot_plugin.modeling_roboreward_dit import RoboRewardDiTPolicy
 from policies.policy import DiffusionPolicy
@@ -160,3 +161,26 @@ def test_a_chunk_is_played_before_the_policy_looks_again() -> None:
 def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RoboRewardDiTPolicy(tiny_config(**changes))
+
+
+def test_a_cloned_policy_becomes_a_base_policy_with_the_same_actions(tmp_path: Path) -> None:
+    ours = RoboRewardDiTPolicy(tiny_config(), dataset_stats=STATS).eval()
+    ours.save_pretrained(tmp_path / "lerobot")
+    assert export.main([str(tmp_path / "lerobot"), str(tmp_path / "base")]) == 0
+    base = DiffusionPolicy.load(tmp_path / "base")
+    noise = torch.randn((2, 4, 7), generator=torch.Generator().manual_seed(1))
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 128, 3), dtype=np.uint8)
+    states = np.ones((2, 7), np.float32)
+    expected = ours.policy.decode(ours.policy.encode(images, states), noise)
+    assert torch.equal(base.decode(base.encode(images, states), noise), expected)
+
+
+@pytest.mark.parametrize("config", [None, '{"type": "act"}'])
+def test_another_policy_is_not_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str | None
+) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    assert export.main([str(tmp_path), str(tmp_path / "base")]) == 1
+    assert "pretrained_model of a roboreward_dit" in capsys.readouterr().err
+    assert not (tmp_path / "base").exists()

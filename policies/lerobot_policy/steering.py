@@ -145,6 +145,7 @@ NO_NOISE = {
     "multi_task_dit": "it draws its noise itself: its predict_action_chunk takes no `noise` in this version of LeRobot",
     "act": "it decodes without noise when it acts",
     "xvla": "it takes `noise` and ignores it",
+    "roboreward_dit": "it is one of ours; take it out of LeRobot with `python -m policies.lerobot_plugin.export`",
 }
 """Why some well-known types cannot be steered."""
 
