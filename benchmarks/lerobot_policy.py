@@ -73,8 +73,6 @@ class Config:
     """Scripted episodes to clone."""
     steps: int = 1800
     """Optimiser steps of `lerobot-train`."""
-    checkpoint: int = 1500
-    """The step whose policy is fine-tuned: good enough to succeed now and then, with something left to learn."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the fine-tuning runs."""
     training_episodes: int = 120
@@ -121,7 +119,7 @@ def train(config: Config, dataset: Path) -> Path:
     """Clone the data set with the command `lerobot-train`, or go on with it; returns the folder of the policy."""
     out = config.folder / "training"
     last = out / "checkpoints" / "last" / "pretrained_model"
-    finished = out / "checkpoints" / f"{config.checkpoint:06}" / "pretrained_model"
+    finished = out / "checkpoints" / f"{config.steps:06}" / "pretrained_model"
     if finished.exists():
         return finished
     if last.exists():
@@ -176,7 +174,7 @@ def main(config: Config) -> None:
         "training_episodes": config.training_episodes,
         "validation_episodes": config.validation_episodes,
         "demonstrations": config.demonstrations,
-        "optimiser_steps": config.checkpoint,
+        "optimiser_steps": config.steps,
         "lerobot": version("lerobot"),
         "policy": TRAINING["policy.type"],
         "policy_sha256": fingerprint(f"{LEROBOT}{policy}"),
