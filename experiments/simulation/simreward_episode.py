@@ -109,7 +109,7 @@ def make_film(plan: EpisodePlan, rng: np.random.Generator) -> Film:
     if rng.random() < plan.other_envs:
         name, frames = other_envs.film(plan.split, rng)
         return Film(OTHER, f"{name}-{plan.split}-{plan.seed}", frames, (), OTHER)
-    scene = cast(SceneName, str(rng.choice(list(ENV_IDS))))
+    scene = str(rng.choice(list(ENV_IDS)))
     shifts = draw_shifts(rng)
     played, arm = _play(plan, scene, rng)
     look_rng = np.random.default_rng([plan.seed, 4])
@@ -224,7 +224,7 @@ def _write(plan: EpisodePlan, film: Film, questions: list[Question]) -> Written:
     about = None
     if film.played is not None:
         played = film.played
-        objects = OBJECTS[cast(SceneName, film.subset.removeprefix("sim_"))]
+        objects = OBJECTS[film.subset.removeprefix("sim_")]
         known = truth.EpisodeTruth(film.episode, objects, dict(played.levels), played.captions, played.satisfied_at_start)  # fmt: skip
         about = asdict(known)
     return Written(plan.seed, rows, notes, about)
