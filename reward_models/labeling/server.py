@@ -42,7 +42,7 @@ class LabelConfig:
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder of videos and ratings; it is made if it does not exist."""
     source: str | None = None
-    """Data set whose videos are put into the folder first, as `KIND:PATH`; see docs/data.md for the kinds."""
+    """Data set whose videos are put into the folder first: a kind and a path, as docs/data.md lists them."""
     read: tyro.conf.OmitArgPrefixes[ReadOptions] = field(default_factory=ReadOptions)
     """How the data set is read."""
     limit: int | None = None

@@ -30,7 +30,7 @@ class LossConfig:
     cross_entropy: float = 1.0
     """Weight of cross-entropy over the five digits."""
     softness: float = 0.0
-    """Above 0: targets proportional to exp(-|level - true level| / softness) instead of the true level alone (soft ordinal
+    """Above 0: targets proportional to exp(-distance / softness), with the distance to the true level, instead of the true level alone (soft ordinal
     labels, Diaz and Marathe, CVPR 2019)."""
     regression: float = 0.0
     """Weight of the squared error of the expected score."""

@@ -66,7 +66,7 @@ def digit_loss(mass: torch.Tensor, levels: torch.Tensor, config: LossConfig) -> 
 
 
 def soft_targets(levels: torch.Tensor, scale: torch.Tensor, softness: float) -> torch.Tensor:
-    """`(R, 5)` target probabilities: exp(-|k - y| / softness), normalised; one-hot without softness."""
+    """`(R, 5)` target probabilities: exp(-distance to the level / softness), normalised; one-hot without softness."""
     distance = (scale - levels[:, None]).abs()
     return (-distance / softness).softmax(-1) if softness else (distance == 0).to(scale.dtype)
 
