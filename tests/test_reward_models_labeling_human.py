@@ -25,7 +25,7 @@ from roboreward_gym.scorer import outcomes
 from roboreward_gym.types import Clip, ProgressScore
 from tests.labeling import clip
 
-QUICK = Patience(attempts=200, first_wait_s=0.01, longest_wait_s=0.05, give_up_after_s=20.0)
+QUICK = Patience(attempts=10_000, first_wait_s=0.01, longest_wait_s=0.05, give_up_after_s=120.0)
 TOKEN = "a-token-of-tests"
 
 
@@ -138,6 +138,7 @@ def test_a_server_that_is_started_again_goes_on(tmp_path: Path) -> None:
         waiting = threading.Thread(target=lambda: found.extend(model.score([clip()])))
         waiting.start()
         while not folder.videos():
+            assert waiting.is_alive()
             time.sleep(0.01)
     folder.rate(clip_id(clip()), "anna", 4)  # while nobody answers
     with served(folder, port=port):
