@@ -29,7 +29,7 @@ from robots.widowx import widowx
 
 CUT = 0.45
 """Share of an episode that its truncated version keeps."""
-SLOPPY = Style(aim_error_m=0.03, drop_probability=1.0)
+SLOPPY = Style(aim_error_m=0.06, drop_probability=1.0)
 KINDS = 4
 """Kinds of examples."""
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLVisionModel
 
 from reward_models.commands import doctor
 from reward_models.commands.doctor import Finding, main
@@ -158,7 +158,7 @@ def test_a_library_that_cannot_run_the_model_is_a_problem_and_no_traceback(
         raise error("no such thing as rope")
 
     monkeypatch.setattr(registry, "_loaded", {})
-    monkeypatch.setattr(Qwen3VLForConditionalGeneration, "forward", fail)
+    monkeypatch.setattr(Qwen3VLVisionModel, "forward", fail)
     status, found = findings(capsys)
     assert status == 1
     assert found["roboreward-nano"].found == "cannot be loaded: RewardModelUnavailable"

@@ -149,6 +149,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> RoboRewardConfig:
     from roboreward_gym import registry
 
     monkeypatch.setitem(registry._factories, "brightness", Brightness)
+    monkeypatch.setattr(registry, "_loaded", {})
     return make_reward_model_config("roboreward", model="brightness", device="cpu")
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from reward_models.bench.measure import measure
+from reward_models.bench.questions import from_reward_data
 from reward_models.data.reward_data import InvalidData, RewardData
 from reward_models.nano.config import LANGUAGE, QuestionConfig, TowerConfig, TrainConfig
 from reward_models.nano.model import build_config, build_model, build_processor, save
@@ -178,7 +179,7 @@ def test_validation_measures_the_weights_on_the_pixels_of_the_validation_split(
     model = RoboReward(out / "model", off_format_limit=1.0)
     scores = model.score([validation.clip(e.clip, e.task) for e in validation.examples])
     assert len({s.level for s in scores}) > 1, "a constant would not tell one split from another"
-    measured = measure(model, validation)
+    measured = measure(model, from_reward_data(validation))
     (row,) = [row for row in rows_of(out / "language") if "eval_macro_mae" in row]
     for name in ("macro_mae", "level_macro_mae", "false_positive_rate"):
         assert row[f"eval_{name}"] == pytest.approx(measured[name]), name
