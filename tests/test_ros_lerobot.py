@@ -102,7 +102,7 @@ def test_a_driver_that_dies_ends_it_with_the_reason(
     robot = make_robot_from_config(RoboRewardWidowXConfig(**CONFIG))
     robot.connect()
     monkeypatch.setattr("robots.ros.simulator.time.SLOW_S", 2.0)
-    monkeypatch.setattr("robots.xs.arm.RECONNECT_S", 1.0)
+    robot._env.arm.ready_s = 1.0  # how long `disconnect` waits for a driver that is gone
     driver.process.kill()  # the last test that needs it
     driver.wait()
 
