@@ -4,21 +4,20 @@ Prints a table on a terminal and JSON lines elsewhere; --out writes JSON lines t
 --out, it goes on where it was. A recording that cannot be scored is reported, left out, and tried again the next time.
 """
 
-import itertools
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated
 
 import tyro
 from tqdm import tqdm
 
 from reward_models.model_options import ModelOptions, options_into_name
-from reward_models.net.budget import share_between
-from reward_models.scale.places import Place, in_threads
+from reward_models.scale.places import Place
+from reward_models.scoring.batches import Scored, Worker, load_model, read_ahead, score_batch
 from reward_models.scoring.inputs import (
     InvalidRequest,
     Request,
@@ -34,12 +33,9 @@ from roboreward_gym._cli import keep_freed_memory, run_program
 from roboreward_gym.errors import (
     InvalidClip,
     RewardModelFailure,
-    RoboRewardError,
 )
 from roboreward_gym.operating_point import OperatingPoint
-from roboreward_gym.registry import load_reward_model
-from roboreward_gym.scorer import ScoreOrError, outcomes
-from roboreward_gym.types import Clip, ProgressScore, RewardModel
+from roboreward_gym.types import ProgressScore
 
 FAILURES_IN_A_ROW = 5
 """After so many recordings that the model itself failed on, it is taken to be out of order."""
@@ -85,109 +81,6 @@ class ScoreConfig:
     """Where to work."""
     quiet: bool = False
     """No progress bar and no summary; errors are reported still."""
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedClip:
-    """A request with the clip that was read for it."""
-
-    request: Request
-    clip: Clip
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """What became of one request.
-
-    Attributes:
-        request: What was asked.
-        outcome: The score, or why there is none.
-        about: Rate and numbers of frames of the clip; None if the recording could not be read.
-        clip: The clip, in the process that scored it only.
-    """
-
-    request: Request
-    outcome: ScoreOrError
-    about: Mapping[str, Any] | None = None
-    clip: Clip | None = None
-
-
-@runtime_checkable
-class ConcurrentModel(Protocol):
-    """A model behind an API that is sent several requests at a time."""
-
-    concurrency: int
-
-
-def load_model(name: str, concurrency: int | None) -> RewardModel:
-    """Load a reward model, with as many requests at a time as wanted.
-
-    Raises:
-        InvalidRequest: The model sends no requests.
-    """
-    model = load_reward_model(name)
-    if concurrency is not None:
-        if not isinstance(model, ConcurrentModel):
-            raise InvalidRequest(f"{name} sends no requests to an API: leave out --concurrency.")
-        model.concurrency = concurrency
-    return model
-
-
-class Worker:
-    """Reads and scores batches in a process of its own.
-
-    Args:
-        model: Name of the reward model.
-        concurrency: Requests under way at a time.
-        readers: Threads that read.
-        processes: How many such processes there are; they share the budget for paid requests.
-    """
-
-    def __init__(self, model: str, concurrency: int | None, readers: int, processes: int) -> None:
-        share_between(processes)
-        keep_freed_memory()
-        self._model = load_model(model, concurrency)
-        self._readers = readers
-
-    def __call__(self, requests: Sequence[Request]) -> list[Scored]:
-        """Return what became of each request, without its frames."""
-        loaded = next(read_ahead(requests, len(requests), self._readers))
-        return [replace(one, clip=None) for one in score_batch(self._model, loaded)]
-
-
-def score_batch(
-    model: RewardModel, loaded: Sequence[LoadedClip | tuple[Request, RoboRewardError]]
-) -> list[Scored]:
-    """Score what could be read, in one call."""
-    clips = [item.clip for item in loaded if isinstance(item, LoadedClip)]
-    found = iter(outcomes(model, clips))
-    return [
-        Scored(item.request, next(found), _about(item.clip), item.clip)
-        if isinstance(item, LoadedClip)
-        else Scored(*item)
-        for item in loaded
-    ]
-
-
-def _about(clip: Clip) -> dict[str, Any]:
-    total = clip.num_frames or len(clip.frames)
-    return {"fps": clip.fps, "frames": len(clip.frames), "frames_total": total}
-
-
-def read_ahead(
-    requests: Sequence[Request], batch_size: int, readers: int
-) -> Iterator[list[LoadedClip | tuple[Request, RoboRewardError]]]:
-    """Yield clips in batches, in order, reading the next ones meanwhile; at most two batches are in memory."""
-    reading = in_threads(_read, requests, readers, ahead=batch_size)
-    while batch := [take() for take in itertools.islice(reading, batch_size)]:
-        yield batch
-
-
-def _read(request: Request) -> LoadedClip | tuple[Request, RoboRewardError]:
-    try:
-        return LoadedClip(request, request.source.read().clip(request.task))
-    except RoboRewardError as error:
-        return request, error
 
 
 def batches_of(requests: Sequence[Request], size: int) -> Iterator[Sequence[Request]]:
