@@ -59,6 +59,31 @@ def spread_out(made: Sac) -> None:
         made.actor.net.layers[-1][1][..., SIZE:] = -1.0
 
 
+def update_critics(made: Sac) -> dict[str, torch.Tensor]:
+    """One update of the critics alone."""
+    return made.update_critics(
+        BATCH, made.actor.sample(BATCH.next_features, made.generator)[0].detach()
+    )
+
+
+def update_actor(made: Sac) -> dict[str, torch.Tensor]:
+    """One update of the actor alone."""
+    return made.update_actor(BATCH, *made.actor.sample(BATCH.features, made.generator))
+
+
+def test_one_update_is_that_of_critics_and_then_of_the_actor() -> None:
+    made, other = sac(), sac()
+    losses = made.update(BATCH, actor=True)
+    count = len(BATCH.reward)
+    both = torch.cat([BATCH.next_features, BATCH.features])
+    noise, log_density = other.actor.sample(both, other.generator)
+    expected = other.update_critics(BATCH, noise[:count].detach())
+    expected |= other.update_actor(BATCH, noise[count:], log_density[count:])
+    assert torch.equal(flat(made), flat(other))
+    assert losses == expected
+    assert set(made.update(BATCH, actor=False)) == {"critic_loss", "q"}
+
+
 def test_critic_loss_is_that_of_the_target_computed_by_hand() -> None:
     made = sac()
     spread_out(made)
@@ -67,7 +92,7 @@ def test_critic_loss_is_that_of_the_target_computed_by_hand() -> None:
     target = torch.stack([0.25 + 0.9 * future[0], torch.tensor(1.0)])
     q = made.critics(torch.cat([BATCH.features, BATCH.action], 1))[:, :, 0]
     expected = ((q[0] - target) ** 2).mean() + ((q[1] - target) ** 2).mean()
-    losses = made.update_critics(BATCH)
+    losses = update_critics(made)
     assert losses["critic_loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert losses["q"].item() == pytest.approx(q.mean().item(), rel=1e-5)
 
@@ -77,14 +102,14 @@ def test_actor_loss_is_that_computed_by_hand() -> None:
     spread_out(made)
     noise, log_density = gaussian_by_hand(made, BATCH.features)
     expected = (0.5 * log_density - smallest(made.critics, BATCH.features, noise)).mean()
-    losses = made.update_actor(BATCH)
+    losses = update_actor(made)
     assert losses["actor_loss"].item() == pytest.approx(expected.item(), rel=1e-4)
     assert losses["entropy"].item() == pytest.approx(-log_density.mean().item(), rel=1e-4)
 
 
 def test_critics_and_actor_step_along_their_gradients() -> None:
     made, other = sac(), sac()
-    made.update_critics(BATCH)
+    update_critics(made)
     noise, _ = other.actor.sample(BATCH.next_features, other.generator)
     future = smallest(other.targets, BATCH.next_features, noise)
     target = (BATCH.reward + BATCH.discount * future).detach()
@@ -145,7 +170,7 @@ def test_average_of_two_known_steps() -> None:
     steps = [flat(made.actor)]
     assert torch.equal(flat(made.average), steps[0]), "it starts as the actor"
     for _ in range(2):
-        made.update_actor(BATCH)
+        update_actor(made)
         steps.append(flat(made.actor))
     assert not torch.allclose(steps[1], steps[2], atol=1e-3)
     expected = 0.75 * (0.75 * steps[0] + 0.25 * steps[1]) + 0.25 * steps[2]
@@ -157,7 +182,7 @@ def test_targets_of_two_known_steps() -> None:
     expected = flat(made.critics)
     assert torch.equal(flat(made.targets), expected), "they start as the critics"
     for _ in range(2):
-        made.update_critics(BATCH)
+        update_critics(made)
         expected = 0.9 * expected + 0.1 * flat(made.critics)
     assert torch.allclose(flat(made.targets), expected, atol=1e-6)
 
@@ -165,7 +190,7 @@ def test_targets_of_two_known_steps() -> None:
 def test_actor_update_leaves_the_critics_alone() -> None:
     made = sac()
     critics, actor = flat(made.critics), flat(made.actor)
-    made.update_actor(BATCH)
+    update_actor(made)
     assert torch.equal(critics, flat(made.critics))
     assert not torch.equal(actor, flat(made.actor))
 
@@ -173,16 +198,16 @@ def test_actor_update_leaves_the_critics_alone() -> None:
 def test_temperature_falls_while_entropy_is_above_its_target() -> None:
     for target, sign in ((-100.0, -1), (100.0, 1)):
         made = sac(replace(CONFIG, target_entropy=target))
-        made.update_actor(BATCH)
+        update_actor(made)
         assert np.sign(made.log_alpha.item() - math.log(CONFIG.alpha)) == sign
 
 
 def test_restored_learner_goes_on_alike() -> None:
     made, other = sac(), sac(seed=1)
-    made.update_critics(BATCH)
-    made.update_actor(BATCH)
+    update_critics(made)
+    update_actor(made)
     other.restore(copy.deepcopy(made.state()))
     for learner in (made, other):
-        learner.update_critics(BATCH)
-        learner.update_actor(BATCH)
+        update_critics(learner)
+        update_actor(learner)
     assert torch.equal(flat(made), flat(other))

@@ -93,11 +93,11 @@ class Actor(nn.Module):
         mean, log_std = self(features)
         unit = torch.randn(mean.shape, generator=generator, device=mean.device)
         u = mean + log_std.exp() * unit
-        # log N(u; mean, std)
-        normal = -0.5 * (unit.square() + math.log(2 * math.pi)) - log_std
-        # log |d noise / d u| = log bound + log(1 - tanh(u)^2), in the form that does not underflow
-        squash = 2 * (math.log(2) - u - F.softplus(-2 * u)) + math.log(self.bound)
-        return self.bound * torch.tanh(u), (normal - squash).sum(-1)
+        # log N(u; mean, std) - log |d noise / d u|, the second as log bound + log(1 - tanh(u)^2) in the form that does not
+        # underflow: log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)). What has no gradient is summed apart.
+        constant = (0.5 * unit.square() + math.log(math.sqrt(2 * math.pi) * 4 * self.bound)).sum(-1)
+        log_density = (2 * (u + F.softplus(-2 * u)) - log_std).sum(-1) - constant
+        return self.bound * torch.tanh(u), log_density
 
 
 class Sac(nn.Module):
@@ -136,14 +136,21 @@ class Sac(nn.Module):
 
     def update(self, batch: Batch, *, actor: bool) -> dict[str, Tensor]:
         """One update of the critics, and then of the actor if it is its turn."""
-        losses = self.update_critics(batch)
-        return losses | self.update_actor(batch) if actor else losses
+        # The actor is the same in both, so that one pass of it serves both.
+        states = torch.cat([batch.next_features, batch.features]) if actor else batch.next_features
+        noise, log_density = self.actor.sample(states, self.generator)
+        count = len(batch.reward)
+        losses = self.update_critics(batch, noise[:count].detach())
+        return (
+            losses | self.update_actor(batch, noise[count:], log_density[count:])
+            if actor
+            else losses
+        )
 
-    def update_critics(self, batch: Batch) -> dict[str, Tensor]:
+    def update_critics(self, batch: Batch, next_noise: Tensor) -> dict[str, Tensor]:
         """One step of the critics towards reward plus discounted value, and of their targets."""
         with torch.no_grad():
-            noise, _ = self.actor.sample(batch.next_features, self.generator)
-            value = self.targets(torch.cat([batch.next_features, noise], 1))[..., 0].amin(0)
+            value = self.targets(torch.cat([batch.next_features, next_noise], 1))[..., 0].amin(0)
             # y = r + gamma^k * min_i Q_i'(s', w'),  w' ~ pi(s'); discount 0 where nothing follows
             target = batch.reward + batch.discount * value
         q = self.critics(torch.cat([batch.features, batch.action], 1))[..., 0]  # (critics, B)
@@ -153,9 +160,8 @@ class Sac(nn.Module):
         self.targets.follow(self.critics, self.config.tau)
         return {"critic_loss": loss.detach(), "q": q.detach().mean()}
 
-    def update_actor(self, batch: Batch) -> dict[str, Tensor]:
+    def update_actor(self, batch: Batch, noise: Tensor, log_density: Tensor) -> dict[str, Tensor]:
         """One step of the actor uphill, and of the temperature towards the target entropy."""
-        noise, log_density = self.actor.sample(batch.features, self.generator)
         q = self.critics(torch.cat([batch.features, noise], 1), frozen=True)[..., 0].amin(0)
         # J_actor = mean of alpha * log pi(w | s) - min_i Q_i(s, w)
         alpha = self.log_alpha.detach().exp()
