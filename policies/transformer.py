@@ -8,6 +8,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class Modulation(nn.Linear):
+    """Condition `(..., width)` to shift, scale and gate, and again if there are more parts: `(..., parts * width)`.
+
+    Before training scales are 1 and all others 0.
+    """
+
+    offset: Tensor
+
+    def __init__(self, width: int, parts: int) -> None:
+        super().__init__(width, parts * width)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+        is_scale = torch.arange(parts) % 3 == 1
+        self.register_buffer("offset", is_scale.float().repeat_interleave(width), persistent=False)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """The parts side by side."""
+        return F.linear(condition, self.weight, self.bias + self.offset)
+
+
 class Block(nn.Module):
     """Self-attention and MLP whose norms and gates are set by the condition (Peebles & Xie 2023)."""
 
@@ -20,15 +40,14 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width)
         )
-        self.modulation = nn.Linear(width, 6 * width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        self.modulation = Modulation(width, 6)
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """`x` (B, chunk, width), `modulation` (B, 6 width) of the condition."""
+        """`x` (B, chunk, width), `modulation` (B, 6 width) of the condition, from `Modulation`."""
+        # x + gate f(norm(x) scale + shift), once for attention and once for the MLP
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, None].chunk(6, -1)
-        x = x + gate1 * self._attend(self.norm(x) * (1 + scale1) + shift1)
-        return x + gate2 * self.mlp(self.norm(x) * (1 + scale2) + shift2)
+        x = torch.addcmul(x, gate1, self._attend(torch.addcmul(shift1, self.norm(x), scale1)))
+        return torch.addcmul(x, gate2, self.mlp(torch.addcmul(shift2, self.norm(x), scale2)))
 
     def _attend(self, x: Tensor) -> Tensor:
         batch, chunk, width = x.shape
@@ -58,11 +77,10 @@ class DiffusionTransformer(nn.Module):
         )
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulation = nn.Linear(width, 2 * width)
+        self.modulation = Modulation(width, 2)
         self.out = nn.Linear(width, action_dim)
-        for layer in (self.modulation, self.out):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
         rate = torch.exp(-math.log(10_000) * torch.arange(width // 2) / (width // 2))
         self.register_buffer("rate", rate, persistent=False)
 
@@ -92,7 +110,7 @@ class DiffusionTransformer(nn.Module):
         for block, modulation in zip(self.blocks, modulations, strict=False):
             x = block(x, modulation)
         shift, scale = modulations[-1][:, None].chunk(2, -1)
-        return self.out(self.norm(x) * (1 + scale) + shift)
+        return self.out(torch.addcmul(shift, self.norm(x), scale))
 
     def embed_condition(self, features: Tensor) -> Tensor:
         """`(B, features)` to `(B, width)`, once per chunk."""
