@@ -51,7 +51,7 @@ base_success() { # SCENE ENVIRONMENT: of 200 starts, as the experiments measure 
 
 toy_policy() {
   pretrain toy --episodes 900 --detours 0.3 --idle 4 \
-    -- --steps 11000 --vision-steps 600 --start-share 0.25
+    -- --steps 7000 --vision-steps 600 --start-share 0.25
   base_success toy WidowXToyOnTowel-v0
 }
 

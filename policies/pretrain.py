@@ -284,14 +284,14 @@ def pretrain(config: PretrainConfig, *, resume: bool = False) -> DiffusionPolicy
         losses = trainer.update()
         bar.set_postfix({key: f"{value:.3f}" for key, value in losses.items()}, refresh=False)
         if trainer.step in config.save_at:
-            trainer.average.save(config.out / f"step-{trainer.step}")
+            trainer.average.save(config.out / f"step-{trainer.step}", half=True)
         if trainer.step % config.save_every == 0:
             append_metrics(
                 config.out / METRICS, {"step": trainer.step, **losses, **trainer.measure()}
             )
             save_checkpoint(config.out / CHECKPOINT, trainer.state())
     save_checkpoint(config.out / CHECKPOINT, trainer.state())
-    trainer.average.save(config.out / POLICY)
+    trainer.average.save(config.out / POLICY, half=True)
     return DiffusionPolicy.load(config.out / POLICY)
 
 

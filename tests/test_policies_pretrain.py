@@ -157,8 +157,10 @@ def test_saved_policy_is_the_average(config: PretrainConfig, monkeypatch: Any) -
 
     monkeypatch.setattr(Trainer, "__init__", remember)
     saved = pretrain(replace(config, save_at=(3,), lr=0.05))
-    assert torch.equal(parameters(saved), parameters(trainers[0].average))
-    assert not torch.allclose(parameters(saved), parameters(trainers[0].policy), atol=1e-3)
+    assert torch.allclose(parameters(saved), parameters(trainers[0].average), atol=1e-3), (
+        "but for the 16 bits"
+    )
+    assert not torch.allclose(parameters(saved), parameters(trainers[0].policy), atol=3e-3)
 
 
 def test_learning_rate_rises_and_decays_in_each_stage(config: PretrainConfig) -> None:
