@@ -1,10 +1,14 @@
 """The named experiments: one task and one source of reward each.
 
+A name is `TASK-REWARD`, with `-ros2` behind it for the robot. REWARD is a key of `REWARDS`, or the full name of any other reward
+model, which has a colon: `drawer-checkpoint:runs/nano/model`.
+
 Seeds are split so that evaluation episodes are never seen in training: see `training_seed` and
 `evaluation_seeds`.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -21,8 +25,32 @@ CONSTANT = "constant"
 """Name of the reward source that gives every episode the same level."""
 RANDOM = "random"
 """Name of the reward model that gives a random level, whatever happened."""
+SIMULATED_HUMAN = "simulated-human"
+"""Name of the reward source that is a person who errs: the truth, and another level in some episodes."""
 NANO = "roboreward-nano"
+ROS2 = "-ros2"
+"""Behind the name of an experiment: on the robot."""
 
+REWARDS: dict[str, tuple[str, str]] = {
+    "human": ("human:runs/labels-{task}", "progress"),
+    "oracle": (TRUTH, "progress"),
+    "oracle-binary": (TRUTH, "binary"),
+    "roboreward-8b": ("roboreward-8b", "progress"),
+    "roboreward-4b": ("roboreward-4b", "progress"),
+    "nano": (NANO, "progress"),
+    "nano-without-negatives": ("checkpoint:runs/nano-no-negatives/model", "progress"),
+    "gemini-robotics-er-1.5": ("gemini:gemini-robotics-er-1.5-preview", "progress"),
+    "gpt-5-mini": ("openai:gpt-5-mini", "progress"),
+    "robometer": ("robometer", "progress"),
+    "constant": (CONSTANT, "progress"),
+    "clock": ("clock:{duration_s:g}", "progress"),
+    "random": (RANDOM, "progress"),
+    "simulated-human": (f"{SIMULATED_HUMAN}:0.05", "progress"),
+}
+"""Reward model and reward map of each name; `oracle-binary` is the paper's human reward, +1 on success."""
+
+FPS = 5
+"""Control rate of the tasks in [Hz]."""
 BLOCK = 100_000
 """Seeds set aside for one run, for training and for evaluation each."""
 RUNS = 1_000
@@ -45,7 +73,7 @@ class ExperimentConfig:
     policy: str
     """Folder of the base policy, or `lerobot:` and the folder or the Hub id of a LeRobot policy."""
     reward_model: str = NANO
-    """Name of the reward model, or `truth` or `constant`."""
+    """Name of the reward model, or `truth`, `constant` or `simulated-human:SHARE_OF_ERRORS`."""
     reward_map: str = "progress"
     """From the score to the reward; see `roboreward_gym.rewards`."""
     training_episodes: int = 100
@@ -89,24 +117,23 @@ def evaluation_seeds(run: int, episodes: int) -> range:
     return EVALUATION_SEEDS[run * BLOCK :][:episodes]
 
 
-def _of_task(entry: TaskEntry) -> dict[str, ExperimentConfig]:
-    """Its experiments: one for each source of reward."""
-    policy = f"policies/weights/{entry.name}"
-    sources = {"nano": NANO, "oracle": TRUTH, "constant": CONSTANT, "random": RANDOM}
-    return {
-        f"{entry.name}-{source}": ExperimentConfig(
-            f"{entry.name}-{source}",
-            entry.env_id,
-            policy,
-            model,
-            training_episodes=entry.training_episodes,
-        )
-        for source, model in sources.items()
-    }
+def _config(entry: TaskEntry, reward: str) -> ExperimentConfig:
+    """The experiment of a task and a name of `REWARDS`, or the full name of a reward model."""
+    model, reward_map = REWARDS.get(reward, (reward, "progress"))
+    if reward in REWARDS:
+        model = model.format(task=entry.name, duration_s=entry.max_episode_steps / FPS)
+    return ExperimentConfig(
+        re.sub(r"[^\w.-]+", "-", f"{entry.name}-{reward}"),  # it becomes the name of a folder
+        entry.env_id,
+        f"policies/weights/{entry.name}",
+        model,
+        reward_map,
+        training_episodes=entry.training_episodes,
+    )
 
 
 CONFIGS: dict[str, ExperimentConfig] = {
-    name: config for entry in TASKS for name, config in _of_task(entry).items()
+    f"{entry.name}-{reward}": _config(entry, reward) for entry in TASKS for reward in REWARDS
 }
 DEMO = dataclasses.replace(
     CONFIGS["toy-on-towel-nano"],
@@ -122,6 +149,16 @@ def get_config(name: str, *, seed: int = 0) -> ExperimentConfig:
     Raises:
         UnknownName: No experiment of that name; suggests the closest.
     """
-    if name not in CONFIGS:
-        raise UnknownName("experiment", name, CONFIGS)
-    return dataclasses.replace(CONFIGS[name], seed=seed)
+    if name in CONFIGS:
+        return dataclasses.replace(CONFIGS[name], seed=seed)
+    for entry in TASKS:
+        reward = name.removeprefix(f"{entry.name}-")
+        if ":" in reward and reward != name:
+            return dataclasses.replace(_config(entry, reward), seed=seed)
+    raise UnknownName("experiment", name, CONFIGS)
+
+
+def task_and_reward(name: str) -> tuple[str, str]:
+    """Name of the task and of the reward source of an experiment's name."""
+    task = next(entry.name for entry in TASKS if name.startswith(f"{entry.name}-"))
+    return task, name.removeprefix(f"{task}-")

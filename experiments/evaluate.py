@@ -1,6 +1,7 @@
 """Measure how often a policy succeeds, by the simulator's truth; resumable and reproducible.
 
     python -m experiments.evaluate --policy policies/weights/toy-on-towel
+    python -m experiments.evaluate --policy policies/weights/drawer --env robots:WidowXDrawer-v0 --out runs/base
 
 Every episode is seeded by itself (start state and noise), so its outcome depends neither on the
 episodes before it nor on how many processes share the work.
@@ -14,20 +15,20 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import Any, Self
 
 import gymnasium as gym
 import torch
 import tyro
 from tqdm import tqdm
 
-from experiments.base_policy import open_policy
+from experiments.base_policy import fingerprint, open_policy
 from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import LEVELS, Rate, confusion, success_rate
 from experiments.reward_sources import scored_env
 from experiments.robot import Robot
 from experiments.robot_episodes import EPISODE, KeepScores
-from experiments.run_folder import RunFolder, RunFolderError, read_lines, write_lines
+from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
 from policies.dsrl.learner import load_noise
 from policies.player import BaseNoise, NoiseSource, play_without_fault
@@ -241,6 +242,47 @@ def _runner(spec: PolicySpec) -> EpisodeRunner:
     return EpisodeRunner(spec)
 
 
+OUTCOMES = "outcomes.jsonl"
+"""File of the outcomes in the folder of an evaluation."""
+
+
+def describe(spec: PolicySpec, seed: int) -> dict[str, Any]:
+    """All that the outcomes of an evaluation in a folder of its own depend on, JSON-able.
+
+    Start states and noise both come from the block of evaluation seeds.
+    """
+    return {
+        "env_id": spec.env_id,
+        "policy_sha256": fingerprint(spec.policy),
+        "noise_policy": None if spec.noise_policy is None else str(spec.noise_policy),
+        "reward_model": spec.reward_model,
+        "device": spec.device,
+        "seed": seed,
+    }
+
+
+def take_shared(folder: Path, spec: PolicySpec, seed: int, seeds: Sequence[int]) -> Evaluation:
+    """Read the evaluation that another program made, of the same policy from the same starts.
+
+    Which reward model looked on does not matter: it is left out, and what it predicted is NaN.
+
+    Raises:
+        RunFolderError: There is none, it is another one, or not finished.
+    """
+    saved = folder / "config.json"
+    if not saved.exists():
+        raise RunFolderError(
+            f"There is no evaluation in {folder}. Make it with `python -m experiments.evaluate --out {folder}`."
+        )
+    made, wanted = read_json(saved), describe(spec, seed)
+    names = [name for name in wanted if name != "reward_model" and made.get(name) != wanted[name]]
+    if names:
+        pairs = "; ".join(f"{name}: {made.get(name)!r}, here {wanted[name]!r}" for name in names)
+        raise RunFolderError(f"{folder} is another evaluation ({pairs}). Name another folder.")
+    shared = Evaluation.load(folder / OUTCOMES, seeds)
+    return Evaluation(tuple(replace(o, predicted=math.nan) for o in shared.outcomes))
+
+
 @dataclass(frozen=True)
 class EvaluateArgs:
     """Measure how often a policy succeeds."""
@@ -259,6 +301,8 @@ class EvaluateArgs:
     """Which of the disjoint blocks of evaluation seeds."""
     workers: int = 1
     """Processes that share the work."""
+    device: str = "cpu"
+    """Torch device of the policy."""
     out: Path | None = None
     """Folder of the outcomes, continued if it holds those of the same policy; without it nothing is kept."""
 
@@ -268,15 +312,15 @@ def main(args: EvaluateArgs) -> None:
     if args.episodes < 1:
         raise InvalidSetting(f"--episodes must be at least 1, got {args.episodes}.")
     prepare(threads=1)
-    spec = PolicySpec(args.env, args.policy, args.noise_policy, args.reward_model)
+    spec = PolicySpec(
+        args.env, args.policy, args.noise_policy, args.reward_model, device=args.device
+    )
     seeds = evaluation_seeds(args.seed, args.episodes)
     with TemporaryDirectory() as scratch:
-        whole = {name: str(value) for name, value in asdict(spec).items()}
         out = args.out or Path(scratch)
-        known = (out / "config.json").exists()
-        folder = RunFolder(out, {**whole, "seed": args.seed}, resume=known)
-        outcomes = folder / "outcomes.jsonl"
-        evaluation = evaluate_policy(spec, seeds, outcomes, workers=args.workers)
+        folder = RunFolder(out, describe(spec, args.seed), resume=(out / "config.json").exists())
+        with folder.alone():
+            evaluation = evaluate_policy(spec, seeds, folder / OUTCOMES, workers=args.workers)
     print(f"success {evaluation.rate} in {args.episodes} episodes")
     if args.reward_model != CONSTANT:
         outcomes = evaluation.outcomes

@@ -12,14 +12,21 @@ from typing import Any
 import gymnasium as gym
 
 from experiments.base_policy import check_policy, fingerprint, open_policy
-from experiments.config import CONSTANT, TRUTH, ExperimentConfig, evaluation_seeds, training_seeds
-from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy
+from experiments.config import ExperimentConfig, evaluation_seeds, training_seeds
+from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy, take_shared
 from experiments.report.strips import Strip
 from experiments.results import Training, provenance, summarize
-from experiments.reward_sources import scored_env
+from experiments.reward_sources import is_ours, scored_env
 from experiments.robot import Robot
 from experiments.robot_episodes import EPISODE, KeepScores
-from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_json
+from experiments.run_folder import (
+    RunFolder,
+    RunFolderError,
+    read_json,
+    read_lines,
+    write_json,
+    write_lines,
+)
 from policies.dsrl.learner import Learner
 from policies.dsrl.training import DECISION, NOISE_POLICY, check_episodes, train
 from policies.player import EpisodeRecord
@@ -87,7 +94,7 @@ def check(config: ExperimentConfig) -> dict[str, Any]:
     # Refuses what does not fit the policy.
     Learner(config.dsrl, check_policy(config.policy, config.env_id, config.dsrl.device))
     weights = None
-    if config.reward_model not in (TRUTH, CONSTANT):
+    if not is_ours(config.reward_model):
         manifest = getattr(load_reward_model(config.reward_model), "manifest", {})
         weights = manifest.get("weights_sha256")
     return description(config, weights)
@@ -110,6 +117,7 @@ def run(
     blind: bool = False,
     log: Log | None = None,
     robot: Robot | None = None,
+    shared_base: Path | None = None,
 ) -> Finished:
     """Do what is left of a run: base evaluation, fine-tuning, final evaluation, record.
 
@@ -122,27 +130,31 @@ def run(
         blind: Hide the truth from training altogether; then only the evaluations report it.
         log: Called with each training episode's metrics.
         robot: An arm over ROS 2, for one worker; without it the environment simulates.
+        shared_base: Folder of an evaluation of the base policy from the same starts, to be taken instead of playing them.
     """
-    with folder.timed():
-        base = evaluate_base(config, folder, workers=workers, robot=robot)
-    with folder.timed():
-        training = fine_tune(config, folder, blind=blind, log=log, robot=robot)
-    with folder.timed():
-        final = evaluate_final(config, folder, workers=workers, robot=robot)
-    ratings = read_ratings(folder / EPISODES)  # some may have been corrected meanwhile
-    base, final = base.rated(ratings), final.rated(ratings)
-    record = {
-        "config": config.name,
-        "seed": config.seed,
-        "reward_model": config.reward_model,
-        "reward_map": config.reward_map,
-        **summarize(base.rate, final.rate, training),
-        **decision_of(folder),
-        **({} if robot is None else {"robot": robot.options.description()}),
-        "minutes": round(folder.minutes, 2),
-        **provenance(),
-    }
-    write_json(folder / "result.json", record)
+    with folder.alone():
+        if shared_base is not None:
+            take_base(config, folder, shared_base)
+        with folder.timed():
+            base = evaluate_base(config, folder, workers=workers, robot=robot)
+        with folder.timed():
+            training = fine_tune(config, folder, blind=blind, log=log, robot=robot)
+        with folder.timed():
+            final = evaluate_final(config, folder, workers=workers, robot=robot)
+        ratings = read_ratings(folder / EPISODES)  # some may have been corrected meanwhile
+        base, final = base.rated(ratings), final.rated(ratings)
+        record = {
+            "config": config.name,
+            "seed": config.seed,
+            "reward_model": config.reward_model,
+            "reward_map": config.reward_map,
+            **summarize(base.rate, final.rate, training),
+            **decision_of(folder),
+            **({} if robot is None else {"robot": robot.options.description()}),
+            "minutes": round(folder.minutes, 2),
+            **provenance(),
+        }
+        write_json(folder / "result.json", record)
     return Finished(base, final, training, record)
 
 
@@ -205,6 +217,18 @@ def _base_seeds(config: ExperimentConfig) -> range:
 def _final_seeds(config: ExperimentConfig) -> range:
     """The first of the base policy's, or more: `final.jsonl` may be a copy of a longer `base.jsonl`."""
     return evaluation_seeds(config.seed, config.final_episodes)
+
+
+def take_base(config: ExperimentConfig, folder: RunFolder, shared: Path) -> None:
+    """Write an evaluation of the base policy that other runs share into the run folder; one that is there stays.
+
+    Raises:
+        RunFolderError: It is of another policy, from other starts, or not finished.
+    """
+    path = folder / "base.jsonl"
+    if not path.exists():
+        base = take_shared(shared, policy_spec(config), config.seed, _base_seeds(config))
+        write_lines(path, map(dataclasses.asdict, base.outcomes))
 
 
 def evaluate_base(

@@ -2,7 +2,7 @@
 
     python -m experiments.run toy-on-towel-nano --seed 0
     python -m experiments.run toy-on-towel-nano --seed 0 --resume
-    python -m experiments.run toy-on-towel-nano --robot ros2 --training-episodes 100
+    python -m experiments.run toy-on-towel-nano-ros2 --training-episodes 100
 
 Each phase keeps what it has finished in the run folder, so a run can be stopped at any moment.
 """
@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.config import CONFIGS, ExperimentConfig, get_config
+from experiments.config import CONFIGS, ROS2, ExperimentConfig, get_config
 from experiments.phases import EPISODES, Log, open_run, run
 from experiments.report.report import write_report
 from experiments.results import RESULTS
@@ -39,6 +39,9 @@ class RunArgs:
     """Continue the run in the run folder."""
     out: Path | None = None
     """Run folder; by default `runs/<config>-seed<S>`."""
+    base: Path | None = None
+    """Folder that `experiments.evaluate --out` made of the same base policy and seed: its episodes are taken as the evaluation
+    of the base policy, so that several runs share it."""
     threads: int = 1
     """Threads of torch; with 1, two runs share two cores well."""
     workers: int = 1
@@ -88,7 +91,9 @@ def parse(argv: list[str]) -> RunArgs:
     if not argv or argv[0].startswith("-"):
         print(usage())
         raise SystemExit(0 if argv[:1] in (["--help"], ["-h"]) else 2)
-    default = RunArgs(get_config(argv[0]))
+    name = argv[0].removesuffix(ROS2)
+    on = RobotOptions(robot="sim" if name == argv[0] else "ros2")
+    default = RunArgs(get_config(name), on=on)
     args = tyro.cli(RunArgs, default=default, args=argv[1:], prog=f"experiments.run {argv[0]}")
     args.on.check(args.workers, args.experiment.reward_model)
     return args
@@ -97,7 +102,8 @@ def parse(argv: list[str]) -> RunArgs:
 def usage() -> str:
     """What there is to run."""
     return (
-        f"{__doc__}\nEXPERIMENT: {', '.join(CONFIGS)}\n"
+        f"{__doc__}\nEXPERIMENT: {', '.join(CONFIGS)}; {ROS2} behind it: on the robot; TASK-NAME:ARGUMENT: any other "
+        "reward model\n"
         "Its options: python -m experiments.run EXPERIMENT --help"
     )
 
@@ -105,8 +111,11 @@ def usage() -> str:
 def publish(
     config: ExperimentConfig, record: Mapping[str, Any], results: Path = RESULTS
 ) -> Path | None:
-    """Write the result file of a named experiment; of one with changed options there is none."""
-    if config != get_config(config.name, seed=config.seed):
+    """Write the result file of a named experiment; of one with changed options there is none.
+
+    One in a folder of its own choice, such as a run of a study, is not published at all.
+    """
+    if config.name not in CONFIGS or config != get_config(config.name, seed=config.seed):
         return None
     results.mkdir(parents=True, exist_ok=True)
     path = results / f"{config.name}-seed{config.seed}.json"
@@ -134,7 +143,15 @@ def main(argv: list[str]) -> int:
             for each in logs:
                 each(line)
 
-        finished = run(config, folder, workers=args.workers, blind=args.blind, log=log, robot=arm)
+        finished = run(
+            config,
+            folder,
+            workers=args.workers,
+            blind=args.blind,
+            log=log,
+            robot=arm,
+            shared_base=args.base,
+        )
         page = write_report(config, folder, finished)
     except KeyboardInterrupt:
         words = [word for word in argv if word != "--resume"]
@@ -147,7 +164,7 @@ def main(argv: list[str]) -> int:
     print(f"base        {finished.base.rate}")
     print(f"fine-tuned  {finished.final.rate}")
     print(f"report      {page}")
-    published = None if args.blind else publish(config, finished.record)
+    published = None if args.blind or args.out else publish(config, finished.record)
     print(f"result      {published or path / 'result.json'}")
     return 0
 

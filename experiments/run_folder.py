@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from roboreward_gym.errors import RoboRewardError
 from robots.disk import naming
 
@@ -64,6 +66,20 @@ class RunFolder:
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
+
+    @contextmanager
+    def alone(self) -> Generator[None]:
+        """Be the only process that works on the run; another one that does so is waited for."""
+        lock = FileLock(self / f"in_use{PARTIAL}")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print(f"Another process works on {self.path}. Waiting until it ends.", flush=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def minutes(self) -> float:

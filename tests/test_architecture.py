@@ -155,7 +155,7 @@ ROOMS = {
     },
     "robots/ros": {"simulator": set(), "toolbox": set()},
     "policies": {"dsrl": set(), "lerobot_plugin": set(), "lerobot_policy": set()},
-    "experiments": {"simulation": set(), "report": set(), "integrations": set()},
+    "experiments": {"simulation": set(), "report": set(), "integrations": set(), "study": set()},
 }
 """The rooms of a package, and which of them each may import. What lies beside the rooms is shared."""
 

@@ -25,10 +25,26 @@ def overlap(one: range, other: range) -> bool:
 
 
 def test_every_reward_source_of_both_tasks_is_named() -> None:
-    sources = ("nano", "oracle", "constant", "random")
+    sources = (
+        "human", "oracle", "oracle-binary", "roboreward-8b", "roboreward-4b", "nano", "nano-without-negatives",
+        "gemini-robotics-er-1.5", "gpt-5-mini", "robometer", "constant", "clock", "random", "simulated-human",
+    )  # fmt: skip
     tasks = ("toy-on-towel", "drawer")
     assert set(CONFIGS) == {f"{task}-{source}" for task in tasks for source in sources}
     assert all(config.name == name for name, config in CONFIGS.items())
+
+
+def test_the_clock_runs_until_the_time_limit_of_the_task() -> None:
+    assert CONFIGS["toy-on-towel-clock"].reward_model == "clock:8"
+    assert CONFIGS["drawer-clock"].reward_model == "clock:4.8"
+
+
+def test_any_reward_model_can_be_named_with_its_argument() -> None:
+    config = get_config("drawer-checkpoint:runs/nano/model", seed=3)
+    assert (config.reward_model, config.seed) == ("checkpoint:runs/nano/model", 3)
+    assert config.name == "drawer-checkpoint-runs-nano-model"
+    same = dataclasses.replace(config, name="drawer-nano", reward_model="roboreward-nano", seed=0)
+    assert same == CONFIGS["drawer-nano"]
 
 
 def test_reward_sources_differ_in_the_reward_only() -> None:

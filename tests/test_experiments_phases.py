@@ -201,6 +201,30 @@ def test_base_policy_that_is_kept_is_not_evaluated_twice(
     assert phases.evaluate_final(constant, folder) == base
 
 
+def test_an_evaluation_of_the_base_policy_is_shared(
+    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    args = evaluate.EvaluateArgs(config.policy, ENV_ID, episodes=4, out=shared)
+    evaluate.main(args)
+    folder = open_run(config, tmp_path / "run", resume=False)
+    mine = phases.evaluate_base(config, folder)
+    (folder / "base.jsonl").unlink()
+    monkeypatch.setattr(Slider, "step", None)
+    phases.take_base(config, folder, shared)
+    taken = phases.evaluate_base(config, folder)
+    assert [(o.seed, o.success, o.level) for o in taken.outcomes] == [
+        (o.seed, o.success, o.level) for o in mine.outcomes
+    ]
+    other = dataclasses.replace(config, seed=1)
+    elsewhere = open_run(other, tmp_path / "other", resume=False)
+    with pytest.raises(RunFolderError, match="seed: 0, here 1"):
+        phases.take_base(other, elsewhere, shared)
+    more = dataclasses.replace(config, base_episodes=5)
+    with pytest.raises(RunFolderError, match="lacks 1 of 5"):
+        phases.take_base(more, open_run(more, tmp_path / "more", resume=False), shared)
+
+
 def test_learning_is_bit_exact_when_the_truth_is_hidden(
     config: ExperimentConfig, finished: tuple[RunFolder, Finished], tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.config import CONFIGS
 from experiments.run import main, parse
-from roboreward_gym.errors import InvalidSetting, UnknownName
+from roboreward_gym.errors import InvalidSetting, RoboRewardError, UnknownName
 from robots.errors import ArmUnavailable
 
 
@@ -15,6 +15,30 @@ def test_options_change_the_named_experiment() -> None:
     assert args.experiment.dsrl.gamma == 0.9
     assert (args.experiment.seed, args.experiment.training_episodes) == (2, 5)
     assert args.folder == Path("runs/drawer-nano-seed2")
+
+
+def test_the_robot_is_chosen_by_name_or_by_option() -> None:
+    for argv in (["drawer-nano-ros2"], ["drawer-nano", "--robot", "ros2"]):
+        args = parse(argv)
+        assert args.on.robot == "ros2"
+        assert args.folder == Path("runs/drawer-nano-ros2-seed0")
+        assert args.config.env_id == "robots:WidowXDrawerRos-v0"
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("drawer-gpt-5-mini", "OPENAI_API_KEY"), ("drawer-gemini-robotics-er-1.5", "GEMINI_API_KEY")],
+)
+def test_a_missing_key_is_named_before_anything_is_made(
+    name: str, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setattr("experiments.run.end_on_signals", lambda: None)
+    out = tmp_path / "run"
+    with pytest.raises(RoboRewardError, match=variable):
+        main([name, "--out", str(out)])
+    assert not out.exists()
 
 
 def test_unknown_experiment_is_refused_before_anything_runs() -> None:
