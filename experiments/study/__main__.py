@@ -74,7 +74,9 @@ def main(argv: Sequence[str]) -> int:
     for failure in failures:
         print(f"FAILED   {failure.job.name}: {failure.reason}")
     left = [run.name for run in runs if not run.finished]
-    print(f"{len(runs) - len(left)} of {len(runs)} runs are finished; left: {', '.join(left) or '-'}")
+    print(
+        f"{len(runs) - len(left)} of {len(runs)} runs are finished; left: {', '.join(left) or '-'}"
+    )
     if stopped:
         print("Stopped; what was played is kept. Give the same command to go on.")
         return INTERRUPTED

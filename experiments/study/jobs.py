@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 POLL_S = 0.2
 """Time between looks at the running processes in [s]."""
 END_S = 60.0
@@ -131,5 +130,3 @@ class JobRunner:
 
 def _ended(process: "subprocess.Popen[bytes]") -> bool:
     return process.poll() is not None
-
-
