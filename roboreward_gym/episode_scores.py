@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from roboreward_gym.errors import (
@@ -13,9 +13,11 @@ from roboreward_gym.errors import (
     RewardModelFailure,
     RoboRewardError,
 )
+from roboreward_gym.prefixes import SHAPING, take_deferred
 from roboreward_gym.recording import dead_camera
 from roboreward_gym.rewards import RewardMap, reward_of
 from roboreward_gym.scorer import ScoreOrError, Scorer
+from roboreward_gym.shaping import PrefixSettings, ProgressTrack, end_potential, shaping_rewards
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,12 @@ OFF_FORMAT = "roboreward/off_format"
 PENDING = "roboreward/pending"
 EPISODE = "roboreward/episode"
 REWARD = "roboreward/reward"
+REWARDS = "roboreward/rewards"
+PREFIX_STEPS = "roboreward/prefix_steps"
+PREFIX_PROGRESS = "roboreward/prefix_progress"
+
+LATER = (EPISODE, REWARD, REWARDS, PREFIX_STEPS, PREFIX_PROGRESS)
+"""Entries for those who did not get them in the steps that they belong to."""
 
 RESETS_WITHOUT_A_SCORE = 3
 """So many in a row, each in the middle of an episode, are no coincidence."""
@@ -50,10 +58,12 @@ class PendingEpisode:
         answer: Results of all clips of a call; None before it.
         place: Which of these is this episode's.
         failed: That it has no reward was raised already.
+        track: What is known of its prefixes.
     """
 
     episode: int
     clip: Clip
+    track: ProgressTrack = field(default_factory=ProgressTrack)
     answer: "Future[list[ScoreOrError]] | None" = None
     place: int = 0
     failed: bool = False
@@ -62,6 +72,13 @@ class PendingEpisode:
         """Put a score in the place of a failure."""
         self.answer, self.place, self.failed = Future(), 0, False
         self.answer.set_result([score])
+
+    def take_result(self) -> ScoreOrError:
+        """Wait for the result; those of the prefixes are behind it, and go into the track."""
+        assert self.answer is not None
+        result, *prefixes = self.answer.result()[self.place :]
+        take_deferred(self.track, dict(zip(self.track.clips, prefixes, strict=False)))
+        return result
 
 
 class EpisodeScores:
@@ -77,16 +94,21 @@ class EpisodeScores:
         reward_map: From score to reward.
         num_envs: How many environments.
         scoring: `"immediate"` or `"deferred"`.
+        prefixes: What the scores of their prefixes change in the rewards.
     """
 
     def __init__(
-        self, scorer: Scorer, reward_map: RewardMap, num_envs: int, scoring: Scoring
+        self,
+        scorer: Scorer,
+        reward_map: RewardMap,
+        num_envs: int,
+        scoring: Scoring,
+        prefixes: PrefixSettings,
     ) -> None:
-        if scoring not in ("immediate", "deferred"):
-            raise InvalidSetting(f"scoring is 'immediate' or 'deferred', not {scoring!r}.")
         self._scorer = scorer
         self._reward_map = reward_map
-        self._deferred = scoring == "deferred"
+        self._deferred = is_deferred(scoring)
+        self._prefixes = prefixes
         self._episodes = [0] * num_envs
         self._interruptions = 0
         """Resets in the middle of an episode, since an episode has ended."""
@@ -102,21 +124,27 @@ class EpisodeScores:
         """A copy owes nothing: it begins with a reset."""
         return {**self.__dict__, "_ended": {}, "_pending": {}}
 
-    def add(self, clips: Mapping[int, Clip]) -> None:
-        """Take in the episodes that ended in a step, by environment."""
-        for i, clip in clips.items():
-            self._interruptions = 0
-            self._ended[i] = PendingEpisode(self._episodes[i], clip)
-            self._episodes[i] += 1
-            self.last_clips[i], self.last_scores[i] = clip, None
-            if not self._warned_of_camera and (fault := dead_camera(clip)) is not None:
-                self._warned_of_camera = True
-                logger.warning(
-                    "The recording of an episode (%s) shows nothing: %s. Check the camera; the "
-                    "reward model scores whatever it is shown.",
-                    clip.task,
-                    fault,
-                )
+    def add(
+        self, env: int, clip: Clip, track: ProgressTrack, score: ProgressScore | None = None
+    ) -> None:
+        """Take in an episode that ended in this step, with its score if there is one."""
+        self._interruptions = 0
+        self._ended[env] = PendingEpisode(self._episodes[env], clip, track)
+        if score is not None:
+            self._ended[env].set_result(score)
+        self._episodes[env] += 1
+        self.last_clips[env], self.last_scores[env] = clip, None
+        self._warn_of_camera(clip)
+
+    def _warn_of_camera(self, clip: Clip) -> None:
+        if not self._warned_of_camera and (fault := dead_camera(clip)) is not None:
+            self._warned_of_camera = True
+            logger.warning(
+                "The recording of an episode (%s) shows nothing: %s. Check the camera; the "
+                "reward model scores whatever it is shown.",
+                clip.task,
+                fault,
+            )
 
     def count_interruption(self) -> None:
         """Count a reset in the middle of an episode, and warn once they are too many."""
@@ -142,8 +170,8 @@ class EpisodeScores:
         self._ask(self._ended)
         found = self._hand_out(self._ended)
         self._ended = {}
-        rewards = {i: entry.pop(REWARD) for i, entry in found.items()}
-        return rewards, {i: {k: e[k] for k in e if k != EPISODE} for i, e in found.items()}
+        rewards = {i: entry[REWARD] for i, entry in found.items()}
+        return rewards, {i: {k: e[k] for k in e if k not in LATER} for i, e in found.items()}
 
     def finish_reset(self, envs: Iterable[int]) -> Entries:
         """Wait for the pending scores of these environments, and return what comes into the infos.
@@ -225,9 +253,13 @@ class EpisodeScores:
             return
         for pending in asked:
             pending.failed = True  # unless an answer is on its way
-        clips = [pending.clip for pending in asked]
+        clips: list[Clip] = []
+        places = []
+        for pending in asked:
+            places.append(len(clips))
+            clips += [pending.clip, *pending.track.clips.values()]
         answer = self._scorer.submit(clips, in_thread=self._deferred)
-        for place, pending in enumerate(asked):
+        for place, pending in zip(places, asked, strict=True):
             pending.answer, pending.place, pending.failed = answer, place, False
 
     def _hand_out(self, episodes: Mapping[int, PendingEpisode]) -> Entries:
@@ -236,18 +268,36 @@ class EpisodeScores:
         wait(answers)  # Ctrl-C gets through and leaves all as it is
         results: dict[int, ScoreOrError] = {}
         for i, pending in episodes.items():
-            assert pending.answer is not None
             pending.failed = True  # unless a score comes of it
-            results[i] = pending.answer.result()[pending.place]
+            results[i] = pending.take_result()
             if isinstance(score := results[i], ProgressScore):
                 pending.failed = False
                 if self.last_clips[i] is pending.clip:
                     self.last_scores[i] = score
         return {
-            i: {EPISODE: episodes[i].episode, REWARD: reward_of(score, self._reward_map)}
+            i: {EPISODE: episodes[i].episode, **self._reward_info(episodes[i], score)}
             | score_info(score)
             for i, score in self._succeeded(results).items()
         }
+
+    def _reward_info(self, pending: PendingEpisode, score: ProgressScore) -> dict[str, Any]:
+        """The reward of the step that ended the episode, and those of all its steps where they are shaped."""
+        terminal, track = reward_of(score, self._reward_map), pending.track
+        info: dict[str, Any] = {REWARD: terminal}
+        if self._prefixes:
+            info[PREFIX_STEPS] = tuple(track.progress)
+            info[PREFIX_PROGRESS] = tuple(track.progress.values())
+        if self._prefixes.shaping != "none":
+            rewards = shaping_rewards(
+                (pending.clip.num_frames or len(pending.clip.frames)) - 1,
+                track.progress,
+                end_potential(score, track, self._prefixes.shaping),
+                self._prefixes.discount,
+            )
+            info[SHAPING] = rewards[-1]
+            rewards[-1] += terminal
+            info |= {REWARD: rewards[-1], REWARDS: tuple(rewards)}
+        return info
 
     def _succeeded(self, results: Mapping[int, ScoreOrError]) -> dict[int, ProgressScore]:
         """The scores, by environment, or the failures among them raised as one."""
@@ -260,6 +310,13 @@ class EpisodeScores:
                 "rescore() by another reward model."
             ) from first.__cause__
         return {i: r for i, r in results.items() if isinstance(r, ProgressScore)}
+
+
+def is_deferred(scoring: str) -> bool:
+    """Whether scores come later, or raise `InvalidSetting`."""
+    if scoring not in ("immediate", "deferred"):
+        raise InvalidSetting(f"scoring is 'immediate' or 'deferred', not {scoring!r}.")
+    return scoring == "deferred"
 
 
 def score_info(score: ProgressScore) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Recording an episode: where its frames come from, and how many of them are kept."""
 
+import copy
 import logging
 import math
 import re
@@ -11,6 +12,7 @@ import numpy as np
 from gymnasium.core import ActType, ObsType
 
 from roboreward_gym.errors import InvalidSetting, NoFrames
+from roboreward_gym.shaping import PrefixSettings
 from roboreward_gym.specs import is_function_name, load_function, record_arguments
 from roboreward_gym.types import Clip
 
@@ -33,6 +35,9 @@ episode ends only; at RoboReward's 2 Hz a recorded frame is at most 1/16 s away 
 
 CAPTURED = "roboreward/captured"
 """In the `info` of a reset: the environment is recorded by a `FrameCapture`."""
+
+PREFIX = "roboreward/prefix"
+"""In the `info` of a step whose prefix is to be scored: the `FrameBuffer` so far. Taken out likewise."""
 
 RECORDING = "roboreward/recording"
 """In the `info` of the step that ends an episode: its `FrameBuffer`. Taken out by the vector wrapper."""
@@ -105,9 +110,11 @@ class FrameBuffer:
     ) -> None:
         self._limit = max(2, min(max_frames, max_bytes // frame.nbytes))
         # Handed over with the clip and never reused, so a clip needs no copy of its own.
-        self._frames = np.empty((min(max(expected, 2), self._limit), *frame.shape), np.uint8)
+        self._frames = _room_for(min(max(expected, 2), self._limit), frame)
         self._frames[0] = frame
         self._indices = [0]
+        self._is_lent = False
+        """Whether a prefix shows the same memory."""
         self.stride = stride
         self.steps = 0
 
@@ -126,16 +133,25 @@ class FrameBuffer:
             kept = self._thin()
         if not final and self.steps % self.stride:
             return
-        frame = take()
-        if frame.shape != self._frames.shape[1:]:
-            raise NoFrames(
-                f"This frame has the shape {frame.shape}, the frame of the reset {self._frames.shape[1:]}. "
-                "Keep the image size constant during an episode."
-            )
+        frame = self._checked(take())
         if kept == len(self._frames):
             self._frames = self._with_room(min(2 * kept, self._limit))
         self._frames[kept] = frame
         self._indices.append(self.steps)
+
+    def prefix(self, take: Callable[[], np.ndarray]) -> "FrameBuffer":
+        """The episode so far, to its present frame, which is taken if it is not kept; later steps do not change it.
+
+        Where the present frame is kept, nothing is copied.
+        """
+        part = copy.copy(self)
+        part._indices, part._frames = [*self._indices], self._frames[: len(self)]
+        if self._indices[-1] == self.steps:
+            self._is_lent = True
+        else:
+            part._indices.append(self.steps)
+            part._frames = np.concatenate([part._frames, self._checked(take())[None]])
+        return part
 
     def to_clip(self, task: str, fps: float) -> Clip:
         """Return the clip; `fps` is the rate of the steps in [Hz]."""
@@ -147,15 +163,35 @@ class FrameBuffer:
     def _thin(self) -> int:
         """Drop every other frame; returns how many are left."""
         kept = self._frames[: len(self._indices) : 2]
+        if self._is_lent:
+            self._frames, self._is_lent = np.empty_like(self._frames), False
         self._frames[: len(kept)] = kept
         self._indices = self._indices[::2]
         self.stride *= 2
         return len(kept)
 
+    def _checked(self, frame: np.ndarray) -> np.ndarray:
+        if frame.shape != self._frames.shape[1:]:
+            raise NoFrames(
+                f"This frame has the shape {frame.shape}, the frame of the reset {self._frames.shape[1:]}. "
+                "Keep the image size constant during an episode."
+            )
+        return frame
+
     def _with_room(self, size: int) -> np.ndarray:
-        grown = np.empty((size, *self._frames.shape[1:]), np.uint8)
+        grown = _room_for(size, self._frames[0])
         grown[: len(self)] = self._frames
         return grown
+
+
+def _room_for(count: int, frame: np.ndarray) -> np.ndarray:
+    """Room for so many frames with the axes of this one in memory, so that it is copied as it lies.
+
+    pygame's frames lie column by column: in order of rows each of their pixels would be copied by itself.
+    """
+    order = np.argsort(np.negative(np.abs(frame.strides)), kind="stable")
+    room = np.empty((count, *(frame.shape[axis] for axis in order)), np.uint8)
+    return room.transpose(0, *(1 + np.argsort(order)))
 
 
 class FrameRecorder:
@@ -225,6 +261,12 @@ class FrameRecorder:
         else:
             self._buffer = buffer
 
+    def prefix(
+        self, buffer: FrameBuffer, env: gym.Env[Any, Any], observation: object
+    ) -> FrameBuffer:
+        """The episode so far, as `FrameBuffer.prefix`."""
+        return buffer.prefix(lambda: self._source.frame(env, observation))
+
 
 class FrameCapture(
     gym.Wrapper[ObsType, ActType, ObsType, ActType], gym.utils.RecordConstructorArgs
@@ -266,6 +308,7 @@ class FrameCapture(
         bounds = check_bounds(max_frames, max_bytes, rate, record_fps)
         self._recorder = FrameRecorder(settings["frame_source"], bounds)
         self._has_own_rate = record_fps is not None
+        self._prefixes = PrefixSettings()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -288,12 +331,18 @@ class FrameCapture(
         self._recorder.record(buffer, self.env, observation, final=ended)
         if ended:
             info = {**info, RECORDING: buffer}
+        elif self._prefixes.is_due(buffer.steps):
+            info = {**info, PREFIX: self._recorder.prefix(buffer, self.env, observation)}
         return observation, reward, terminated, truncated, info
 
     def record_every(self, steps: int) -> None:
         """Record a frame every so many steps; without effect where `record_fps` was given."""
         if not self._has_own_rate:
             self._recorder.use_stride(steps)
+
+    def hand_over_prefixes(self, settings: PrefixSettings) -> None:
+        """Put the episode so far into `info` where its prefix is to be scored."""
+        self._prefixes = settings
 
 
 def dead_camera(clip: Clip) -> str | None:

@@ -7,12 +7,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from roboreward_gym.episode_scores import TRUNCATED, EpisodeScores, Scoring
+from roboreward_gym.episode_scores import TRUNCATED, EpisodeScores, Scoring, is_deferred
 from roboreward_gym.errors import InvalidSetting, NoEpisode
+from roboreward_gym.prefixes import SHAPING, PrefixScores
 from roboreward_gym.recording import (
     MAX_BYTES,
     MAX_FRAMES,
     RENDER,
+    FrameBuffer,
     FrameFunction,
     check_bounds,
     read_fps,
@@ -20,6 +22,7 @@ from roboreward_gym.recording import (
 )
 from roboreward_gym.rewards import RewardMap, as_reward_map
 from roboreward_gym.scorer import FailurePolicy, Scorer
+from roboreward_gym.shaping import DISCOUNT, Shaping, check_prefix_settings
 from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
 from roboreward_gym.vector_recording import (
     Autoreset,
@@ -45,7 +48,7 @@ VectorStep = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 RESET_MASK = "reset_mask"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PartialStep:
     """A step of the environments, less the rewards.
 
@@ -55,6 +58,7 @@ class PartialStep:
         truncations: `(num_envs,)` bool, as they are returned.
         infos: Without recordings.
         entries: What comes into the infos of each environment, less its score.
+        running: Environments whose prefixes are still to be scored: those that go on.
     """
 
     observations: Any
@@ -62,6 +66,7 @@ class PartialStep:
     truncations: np.ndarray
     infos: dict[str, Any]
     entries: list[dict[str, Any]]
+    running: list[int]
 
 
 class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
@@ -98,6 +103,12 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             later step, with the number as `roboreward/episode` and the reward as
             `roboreward/reward`; at the latest when the next episode of that environment ends, or
             with the next `reset`, which wait for it.
+        score_every: As of `VLMRewardWrapper`; one call of the model for all that are due in a step.
+        score_at: As of `VLMRewardWrapper`.
+        shaping: As of `VLMRewardWrapper`.
+        discount: As of `VLMRewardWrapper`.
+        terminate_on_success: As of `VLMRewardWrapper`; only with `AutoresetMode.DISABLED`.
+        success_hold: As of `VLMRewardWrapper`.
 
     Raises:
         UnknownName: No reward model, reward map or failure policy of that name.
@@ -120,6 +131,12 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         max_frames: int = MAX_FRAMES,
         max_bytes: int = MAX_BYTES,
         scoring: Scoring = "immediate",
+        score_every: int | None = None,
+        score_at: Sequence[int] | None = None,
+        shaping: Shaping = "none",
+        discount: float = DISCOUNT,
+        terminate_on_success: float | None = None,
+        success_hold: int = 1,
     ) -> None:
         if not isinstance(envs, gym.vector.VectorEnv):
             raise InvalidSetting(
@@ -137,7 +154,26 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         )
         defaults = (RENDER, None, MAX_FRAMES, MAX_BYTES)
         self._leaves_recording = (frame_source, record_fps, max_frames, max_bytes) == defaults
-        self._scores = EpisodeScores(scorer, as_reward_map(reward_map), envs.num_envs, scoring)
+        prefixes = check_prefix_settings(
+            score_every,
+            score_at,
+            shaping,
+            discount,
+            terminate_on_success,
+            success_hold,
+            deferred=is_deferred(scoring),
+        )
+        if terminate_on_success is not None and self._mode is not Autoreset.DISABLED:
+            raise InvalidSetting(
+                "These environments reset themselves, at ends of their own only. With terminate_on_success make "
+                "the vector with autoreset_mode=gymnasium.vector.AutoresetMode.DISABLED."
+            )
+        self._scores = EpisodeScores(
+            scorer, as_reward_map(reward_map), envs.num_envs, scoring, prefixes
+        )
+        self._prefixes = PrefixScores(
+            scorer, prefixes, envs.num_envs, deferred=is_deferred(scoring)
+        )
         # Last of all that may fail: before Gymnasium 1.3 a wrapper that is half made closes what it wraps.
         super().__init__(envs)
         self._recorder: Recorder | None = None
@@ -200,9 +236,11 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
                 self._frame_source,
                 self._bounds,
                 self._mode,
+                self._prefixes.settings,
                 may_be_captured=self._leaves_recording,
             )
         recorder.start(reset_mask, observations, infos)
+        self._prefixes.start(np.flatnonzero(reset_mask).tolist())
         self._read_tasks(reset_mask)
         self._recorder, self._resets_next = recorder, self._resets_next & ~reset_mask
         self._awaits_reset |= reset_mask  # stays so where a pending score is a failure
@@ -231,7 +269,8 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         self._recorder, self._unfinished = None, False
         observations, env_rewards, terminations, truncations, infos = self.env.step(actions)
         infos = copy_infos(infos)
-        terminations, truncations = to_numpy(terminations), to_numpy(truncations)
+        # Copies: a success may end more of them.
+        terminations, truncations = np.array(to_numpy(terminations)), to_numpy(truncations)
         ended, was_reset = np.logical_or(terminations, truncations), self._resets_next
         begun = ended if self._mode is Autoreset.SAME_STEP else was_reset
         buffers = recorder.record(observations, infos, ended, begun)
@@ -241,9 +280,13 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         ]
         for i in buffers:
             entries[i][TRUNCATED] = bool(truncations[i])
-        self._scores.add({i: b.to_clip(self._tasks[i], self._fps) for i, b in buffers.items()})
         if self._ends_terminated:
-            terminations, truncations = ended, np.zeros_like(ended)
+            terminations, truncations = np.array(ended), np.zeros_like(ended)
+        for i, buffer in buffers.items():
+            track = self._prefixes.end(i, is_terminal=bool(terminations[i]))
+            self._scores.add(i, self._clip(i, buffer), track)
+        for i, buffer in recorder.prefixes.items():
+            self._prefixes.add(i, buffer.steps, self._clip(i, buffer))
         self._read_tasks(begun)
         self._recorder = recorder
         if ended.any():
@@ -253,7 +296,8 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             self._resets_next = ended
         elif self._mode is Autoreset.DISABLED:
             self._awaits_reset = ended
-        self._part = PartialStep(observations, terminations, truncations, infos, entries)
+        running = np.flatnonzero(~ended & ~was_reset).tolist() if self._prefixes.settings else []
+        self._part = PartialStep(observations, terminations, truncations, infos, entries, running)
         return self._with_rewards(self._part)
 
     def rescore(self, reward_model: RewardModel | str | None = None) -> list[ProgressScore | None]:
@@ -323,14 +367,31 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
 
     def _with_rewards(self, part: PartialStep) -> VectorStep:
         """The step with all that is known; what raises in here, the next `step` does again."""
+        if part.running:
+            self._score_prefixes(part)
         known, scored = self._scores.finish_step()
         self._part = None
-        rewards = np.zeros(self.num_envs)
+        rewards = np.array([entry.get(SHAPING, 0.0) for entry in part.entries])
         for i, reward in known.items():
             rewards[i] = reward
         entries = {i: {**entry, **scored.get(i, {})} for i, entry in enumerate(part.entries)}
         infos = self._with_entries(part.infos, entries)
         return part.observations, rewards, part.terminations, part.truncations, infos
+
+    def _score_prefixes(self, part: PartialStep) -> None:
+        """Score the prefixes that are due, and end the episodes where that says so."""
+        entries, succeeded = self._prefixes.finish_step(part.running)
+        part.running = []
+        for i, entry in entries.items():
+            part.entries[i].update(entry)
+        for i, (clip, score) in succeeded.items():
+            part.entries[i][TRUNCATED] = False
+            part.terminations[i] = self._awaits_reset[i] = True
+            self._unfinished = self._none_ended = False
+            self._scores.add(i, clip, self._prefixes.end(i, is_terminal=True), score)
+
+    def _clip(self, env: int, buffer: FrameBuffer) -> Clip:
+        return buffer.to_clip(self._tasks[env], self._fps)
 
     def _with_entries(
         self, infos: dict[str, Any], entries: Mapping[int, dict[str, Any]]

@@ -10,6 +10,7 @@ import numpy as np
 from roboreward_gym.errors import InvalidSetting, NoFrames
 from roboreward_gym.recording import (
     CAPTURED,
+    PREFIX,
     RECORDING,
     RENDER,
     Bounds,
@@ -19,6 +20,7 @@ from roboreward_gym.recording import (
     look_up,
     to_numpy,
 )
+from roboreward_gym.shaping import PrefixSettings
 from roboreward_gym.specs import is_function_name, load_function
 
 FINAL_INFO = "final_info"
@@ -65,18 +67,26 @@ def autoreset_of(envs: gym.vector.VectorEnv) -> Autoreset:
 
 
 class CapturedRecorder:
-    """Receives the recordings that a `FrameCapture` in each environment has made."""
+    """Receives the recordings that a `FrameCapture` in each environment has made.
+
+    Attributes:
+        prefixes: Of the last step, by environment.
+    """
+
+    def __init__(self) -> None:
+        self.prefixes: dict[int, FrameBuffer] = {}
 
     def start(self, reset_mask: np.ndarray, observations: Any, infos: dict[str, Any]) -> None:
         """Nothing but tidy the infos: the environments have begun by themselves."""
-        _take_out(infos)
+        _take_out(infos, RECORDING)
 
     def record(
         self, observations: Any, infos: dict[str, Any], ended: np.ndarray, begun: np.ndarray
     ) -> dict[int, FrameBuffer]:
         """Take the recordings of the environments in the mask `ended` out of the infos."""
         places = [p for p in (infos, infos.get(FINAL_INFO)) if isinstance(p, dict)]
-        buffers = {i: buffer for place in places for i, buffer in _take_out(place)}
+        buffers = {i: buffer for place in places for i, buffer in _take_out(place, RECORDING)}
+        self.prefixes = dict(_take_out(infos, PREFIX))
         if sorted(buffers) != np.flatnonzero(ended).tolist():
             raise NoFrames(
                 f"The environments {np.flatnonzero(ended).tolist()} ended an episode, but the "
@@ -95,6 +105,10 @@ class VectorRecorder:
             same-step autoreset it is also called with the last observations.
         bounds: How many frames are held for each environment.
         mode: When environments are reset.
+        settings: Which prefixes are scored.
+
+    Attributes:
+        prefixes: Of the last step, by environment.
     """
 
     def __init__(
@@ -103,7 +117,10 @@ class VectorRecorder:
         source: str | FrameFunction,
         bounds: Bounds,
         mode: Autoreset,
+        settings: PrefixSettings,
     ) -> None:
+        self.prefixes: dict[int, FrameBuffer] = {}
+        self._settings = settings
         self._envs = envs
         self._source = source
         self._bounds = bounds
@@ -131,17 +148,21 @@ class VectorRecorder:
         frames = self._lazily(observations)
         last = self._lazily(observations, infos) if self._final_apart else frames
         done: dict[int, FrameBuffer] = {}
+        self.prefixes = {}
         for i, buffer in enumerate(self._buffers):
             if buffer is None or (begun[i] and not ended[i]):
                 continue
             shown = last if ended[i] else frames
-            buffer.add(
-                lambda i=i, shown=shown: check_frame(shown()[i], self._source),
-                final=bool(ended[i]),
-            )
+
+            def take(i: int = i, shown: Callable[[], Any] = shown) -> np.ndarray:
+                return check_frame(shown()[i], self._source)
+
+            buffer.add(take, final=bool(ended[i]))
             if ended[i]:
                 done[i], self._buffers[i] = buffer, None
                 self._expected_frames = len(buffer)
+            elif self._settings.is_due(buffer.steps):
+                self.prefixes[i] = buffer.prefix(take)
         self.start(begun, observations, infos)
         return done
 
@@ -205,6 +226,7 @@ def choose_recorder(
     source: str | FrameFunction,
     bounds: Bounds,
     mode: Autoreset,
+    prefixes: PrefixSettings,
     *,
     may_be_captured: bool,
 ) -> Recorder:
@@ -216,6 +238,7 @@ def choose_recorder(
         source: As of `VectorRecorder`.
         bounds: As of `VectorRecorder`; of a `FrameCapture` in each environment the stride only.
         mode: When environments are reset.
+        prefixes: Which prefixes are scored.
         may_be_captured: Whether no setting says how to record, so that a `FrameCapture` may.
 
     Raises:
@@ -224,7 +247,7 @@ def choose_recorder(
     """
     if CAPTURED not in infos:
         _check_render(envs, source, mode)
-        return VectorRecorder(envs, source, bounds, mode)
+        return VectorRecorder(envs, source, bounds, mode, prefixes)
     missing = np.flatnonzero(~infos[f"_{CAPTURED}"]).tolist()
     if missing:
         raise NoFrames(
@@ -236,6 +259,7 @@ def choose_recorder(
             "max_bytes to it, and not to VLMRewardVectorWrapper."
         )
     envs.unwrapped.call("record_every", bounds[2])  # ty: ignore[missing-attribute]
+    envs.unwrapped.call("hand_over_prefixes", prefixes)  # ty: ignore[missing-attribute]
     return CapturedRecorder()
 
 
@@ -284,8 +308,8 @@ def check_source(source: object) -> str | FrameFunction:
     )
 
 
-def _take_out(infos: dict[str, Any]) -> list[tuple[int, FrameBuffer]]:
+def _take_out(infos: dict[str, Any], key: str) -> list[tuple[int, FrameBuffer]]:
     # A later reset says again that it is captured.
-    for key in (CAPTURED, f"_{CAPTURED}", f"_{RECORDING}"):
-        infos.pop(key, None)
-    return [(i, buffer) for i, buffer in enumerate(infos.pop(RECORDING, ())) if buffer is not None]
+    for other in (CAPTURED, f"_{CAPTURED}", f"_{key}"):
+        infos.pop(other, None)
+    return [(i, buffer) for i, buffer in enumerate(infos.pop(key, ())) if buffer is not None]

@@ -1,20 +1,29 @@
 """The plugin itself: any Gymnasium environment, rewarded by a model that saw the episode."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.core import ActType, ObsType
 
-from roboreward_gym.episode_scores import ENV_REWARD, TRUNCATED, EpisodeScores, Scoring
+from roboreward_gym.episode_scores import (
+    ENV_REWARD,
+    TRUNCATED,
+    EpisodeScores,
+    Scoring,
+    is_deferred,
+)
 from roboreward_gym.errors import InvalidReward, InvalidSetting
+from roboreward_gym.prefixes import SHAPING, PrefixScores
 from roboreward_gym.recording import (
     MAX_BYTES,
     MAX_FRAMES,
     RENDER,
+    FrameBuffer,
     FrameFunction,
     FrameRecorder,
     check_bounds,
@@ -22,6 +31,7 @@ from roboreward_gym.recording import (
 )
 from roboreward_gym.rewards import RewardMap, as_reward_map
 from roboreward_gym.scorer import FailurePolicy, Scorer
+from roboreward_gym.shaping import DISCOUNT, Shaping, check_prefix_settings
 from roboreward_gym.specs import (
     FUNCTION_NAME,
     is_function_name,
@@ -35,6 +45,17 @@ logger = logging.getLogger(__name__)
 TaskFunction = Callable[[gym.Env[Any, Any]], str]
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
 Ending = Literal["terminated", "unchanged"]
+
+
+@dataclass(eq=False)
+class PartialStep:
+    """A step of the environment, less what is to be scored."""
+
+    observation: Any
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+    is_final: bool
 
 
 class VLMRewardWrapper(
@@ -84,7 +105,21 @@ class VLMRewardWrapper(
             `roboreward/pending`, while a thread scores. The next `reset` waits for the score and has
             it in its `info`, with the number as `roboreward/episode` and the reward as
             `roboreward/reward`. Wrappers outside that change rewards do not see that reward: use
-            `reward_map`.
+            `reward_map`. With prefixes they are scored in the same call, and `info` has what became of
+            them as `roboreward/prefix_steps` and `/prefix_progress`, and the rewards of all steps as
+            `roboreward/rewards`.
+        score_every: Score the episode so far after every so many steps too. `info` then has its expected
+            progress (0..1) as `roboreward/progress`. A prefix that got no score has no value: `info` says
+            `roboreward/prefix_failed`, and the next score makes up for it.
+        score_at: Score the episode so far after these steps, likewise.
+        shaping: Rewards between the ends (see `roboreward_gym.shaping`), added to the reward of the end and
+            in `info` as `roboreward/shaping`: `"none"`; `"progress"`, differences of discounted progress;
+            `"potential"`, the same with a potential of 0 at terminations, which leaves the best policy
+            as it is.
+        discount: That of the learner, for `shaping`.
+        terminate_on_success: End the episode where the probability of level 5 of its prefix is at least
+            this; `info` says `roboreward/success_stop`.
+        success_hold: So many prefixes in a row have to reach it.
 
     Raises:
         UnknownName: No reward model, reward map or failure policy of that name.
@@ -123,6 +158,12 @@ class VLMRewardWrapper(
         max_frames: int = MAX_FRAMES,
         max_bytes: int = MAX_BYTES,
         scoring: Scoring = "immediate",
+        score_every: int | None = None,
+        score_at: Sequence[int] | None = None,
+        shaping: Shaping = "none",
+        discount: float = DISCOUNT,
+        terminate_on_success: float | None = None,
+        success_hold: int = 1,
     ) -> None:
         settings = record_arguments(self, locals())
         if isinstance(env, gym.vector.VectorEnv):
@@ -135,15 +176,25 @@ class VLMRewardWrapper(
         bounds = check_bounds(max_frames, max_bytes, self._fps, record_fps, scorer.sampling_fps)
         self._recorder = FrameRecorder(settings["frame_source"], bounds)
         reward_map_ = as_reward_map(settings["reward_map"])
-        self._scores = EpisodeScores(scorer, reward_map_, 1, scoring)
+        prefixes = check_prefix_settings(
+            score_every,
+            score_at,
+            shaping,
+            discount,
+            terminate_on_success,
+            success_hold,
+            deferred=is_deferred(scoring),
+        )
+        self._scores = EpisodeScores(scorer, reward_map_, 1, scoring, prefixes)
+        self._prefixes = PrefixScores(scorer, prefixes, 1, deferred=is_deferred(scoring))
         self._task: str | None = None
         self._task_of_env = settings["task"] is None
-        self._end: Step | None = None
-        """The end of an episode that the caller has not got yet, because the reward model failed."""
+        self._part: PartialStep | None = None
+        """A step that the caller has not got yet, because the reward model failed."""
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy begins with a reset."""
-        return {**self.__dict__, "_end": None}
+        return {**self.__dict__, "_part": None}
 
     @property
     def last_clip(self) -> Clip | None:
@@ -198,7 +249,8 @@ class VLMRewardWrapper(
         """
         if self._recorder.stop():
             self._scores.count_interruption()
-        self._end = None
+        self._part = None
+        self._prefixes.start([0])
         self._scores.give_up_step()
         observation, info = self.env.reset(seed=seed, options=options)
         entries = self._scores.finish_reset([0])
@@ -214,21 +266,26 @@ class VLMRewardWrapper(
             NoFrames: The environment cannot be recorded.
             InvalidReward: The environment's own reward is no number.
         """
-        if self._end is not None:
-            return self._with_reward(self._end)
+        if self._part is not None:
+            return self._with_reward(self._part)
         buffer = self._recorder.take(self.env)
         observation, env_reward, terminated, truncated, info = self.env.step(action)
         ended = bool(terminated or truncated)
         self._recorder.record(buffer, self.env, observation, final=ended)
         info = {**info, **env_reward_info(env_reward)}
-        if not ended:
+        if not (ended or self._prefixes.settings):
             return observation, 0.0, terminated, truncated, info
-        info[TRUNCATED] = bool(truncated)
-        if self._ends_terminated:
-            terminated, truncated = True, False
-        self._scores.add({0: buffer.to_clip(self._task or "", self._fps)})
-        self._end = (observation, 0.0, terminated, truncated, info)
-        return self._with_reward(self._end)
+        if ended:
+            info[TRUNCATED] = bool(truncated)
+            if self._ends_terminated:
+                terminated, truncated = True, False
+            track = self._prefixes.end(0, is_terminal=bool(terminated))
+            self._scores.add(0, self._clip(buffer), track)
+        elif self._prefixes.settings.is_due(buffer.steps):
+            prefix = self._recorder.prefix(buffer, self.env, observation)
+            self._prefixes.add(0, buffer.steps, self._clip(prefix))
+        self._part = PartialStep(observation, terminated, truncated, info, is_final=ended)
+        return self._with_reward(self._part)
 
     def rescore(self, reward_model: RewardModel | str | None = None) -> ProgressScore:
         """Score the last episode that ended again.
@@ -252,15 +309,33 @@ class VLMRewardWrapper(
         """
         self._scores.close()
         self._recorder.stop()
-        self._end = None
+        self._part = None
         super().close()
 
-    def _with_reward(self, end: Step) -> Step:
-        """The end of an episode with its reward; what raises in here, the next `step` does again."""
-        rewards, entries = self._scores.finish_step()
-        self._end = None
-        observation, _, terminated, truncated, info = end
-        return observation, rewards[0], terminated, truncated, {**info, **entries[0]}
+    def _clip(self, buffer: FrameBuffer) -> Clip:
+        return buffer.to_clip(self._task or "", self._fps)
+
+    def _with_reward(self, part: PartialStep) -> Step:
+        """The step with its reward; what raises in here, the next `step` does again."""
+        if not part.is_final:
+            self._score_prefix(part)
+        reward = float(part.info.get(SHAPING, 0.0))
+        if part.is_final:
+            rewards, entries = self._scores.finish_step()
+            reward, part.info = rewards[0], {**part.info, **entries[0]}
+        self._part = None
+        return part.observation, reward, part.terminated, part.truncated, part.info
+
+    def _score_prefix(self, part: PartialStep) -> None:
+        """Score the prefix if one is due, and end the episode where that says so."""
+        entries, succeeded = self._prefixes.finish_step([0])
+        part.info.update(entries[0])
+        if 0 in succeeded:
+            self._recorder.stop()
+            part.terminated, part.is_final, part.info[TRUNCATED] = True, True, False
+            self._scores.add(
+                0, succeeded[0][0], self._prefixes.end(0, is_terminal=True), succeeded[0][1]
+            )
 
     def _read_task(self) -> str:
         if isinstance(self._given_task, str):
