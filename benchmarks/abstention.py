@@ -1,16 +1,21 @@
 """How often a nano abstains, at home and elsewhere: `python -m benchmarks.abstention [--model FOLDER_OR_NAME]`.
 
-Home: scripted episodes of both scenes with the colours and cameras of the test split, asked about their own tasks. Elsewhere:
-films of other Gymnasium environments, asked about one of nano's own tasks, so that only the pictures can tell; and films of
-home with foreign, nonsensical and strange tasks, so that only the words can tell. Written to `benchmarks/results/abstention.json`:
-`abstains_elsewhere` is the lower of the two rates, `abstains_at_home` the rate at home. Intervals are Clopper-Pearson's.
+Home: scripted episodes of both scenes, asked about their own tasks. Elsewhere: films of other Gymnasium environments, asked about one of
+nano's own tasks, so that only the pictures can tell; and films of home with foreign, nonsensical and strange tasks, so that only the words
+can tell. Written to `benchmarks/results/abstention.json`: `abstains_elsewhere` is the lower of the two rates, `abstains_at_home` the
+rate at home. Intervals are Clopper-Pearson's.
+
+Limits are chosen without what they are tested on. `--part validation` has other environments, other strange tasks, other seeds and the
+looks of training; it prints the factor on the distance of known videos that lies in the (geometric) middle between home and elsewhere
+there, which `reward_models.nano.familiarity.MARGIN` is set by. `--part test` (the default) has the looks of the test split and twelve
+environments that no limit was chosen with, and alone is written.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -19,16 +24,23 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from reward_models.bench.benchmark import load_named_model
+from reward_models.nano.familiarity import MARGIN
 from roboreward_gym.types import Clip, ProgressScore
 from robots.sim.experts import ScriptedExpert, Style
 from robots.widowx import widowx
 
 OUT = Path("benchmarks/results/abstention.json")
 SCENES = {"robots:WidowXToyOnTowel-v0": 40, "robots:WidowXDrawer-v0": 24}
-ELSEWHERE = (
-    "CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "Taxi-v4", "FrozenLake-v1", "CliffWalking-v1",
-    "Reacher-v5", "Pusher-v5", "Hopper-v5", "HalfCheetah-v5", "Ant-v5", "InvertedPendulum-v5",
-)  # fmt: skip
+Part = Literal["validation", "test"]
+ELSEWHERE: Mapping[Part, tuple[str, ...]] = {
+    "validation": ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1", "MountainCar-v0", "InvertedPendulum-v5"),
+    "test": (
+        "Acrobot-v1", "Taxi-v4", "CliffWalking-v1", "Reacher-v5", "Pusher-v5", "Hopper-v5", "HalfCheetah-v5", "Ant-v5",
+        "Walker2d-v5", "Swimmer-v5", "InvertedDoublePendulum-v5", "Blackjack-v1",
+    ),
+}  # fmt: skip
+LOOKS: Mapping[Part, str] = {"validation": "train", "test": "test"}
+FIRST_SEED: Mapping[Part, int] = {"validation": 1_840_000_000, "test": 1_850_000_000}
 STRANGE_TASKS = (
     "把鸭子放在毛巾上", "打开左边的抽屉", "拿起鸭子", "アヒルをタオルの上に置いて", "오리를 수건 위에 놓으세요",
     "поставь утку на полотенце", "открой левый ящик", "βάλε την πάπια στην πετσέτα", "ضع البطة على المنشفة",
@@ -56,21 +68,22 @@ class AbstentionConfig:
     """Episodes of each scene at home."""
     films: int = 5
     """Films of each other environment."""
-    first: int = 1_850_000_000
-    """Seed of the first episode at home."""
+    part: Part = "test"
+    """`validation` to choose limits, `test` to report."""
     out: Path = OUT
     """JSON file to write."""
 
 
 def home(config: AbstentionConfig) -> Iterator[Clip]:
-    """Scripted episodes with the looks of the test split, good and bad."""
+    """Scripted episodes, good and bad."""
+    first = FIRST_SEED[config.part]
     for env_id, steps in SCENES.items():
-        env = widowx(gym.make(env_id, look="test"))
+        env = widowx(gym.make(env_id, look=LOOKS[config.part]))
         tasks = [task for task in env.tasks if env.scene.askable(task)]
         for episode in tqdm(range(config.episodes), desc=env_id, unit="episode"):
-            rng = np.random.default_rng([config.first, episode])
+            rng = np.random.default_rng([first, episode])
             task = tasks[episode % len(tasks)]
-            observation, _ = env.reset(seed=config.first + episode, options={"task": task})
+            observation, _ = env.reset(seed=first + episode, options={"task": task})
             style = Style(aim_error_m=0.02 * (episode % 3), stop_after=(1.0, 1.0, 0.5)[episode % 3])
             expert = ScriptedExpert(env, task, rng, style)
             frames = [observation["image"]]
@@ -103,6 +116,7 @@ def rate(scores: list[ProgressScore]) -> dict[str, Any]:
     interval = binomtest(refused, len(scores)).proportion_ci(0.95)
     known = [score.manifest.get("familiarity", {}) for score in scores]
     distances = [about["video_distance"] for about in known if about]
+    limits = {about["video_distance_limit"] for about in known if about}
     return {
         "clips": len(scores),
         "refused": refused,
@@ -111,7 +125,21 @@ def rate(scores: list[ProgressScore]) -> dict[str, Any]:
         "video_distance": [round(float(v), 2) for v in np.quantile(distances, (0, 0.5, 1))]
         if distances
         else None,
+        "limit": limits.pop() if len(limits) == 1 else None,
     }
+
+
+def strange_tasks(part: Part) -> tuple[str, ...]:
+    """Every other one of the strange tasks."""
+    return STRANGE_TASKS[part == "test" :: 2]
+
+
+def margin_in_the_middle(home: dict[str, Any], other: dict[str, Any]) -> float | None:
+    """The factor of `MARGIN` half-way, in logarithms, between the farthest video of home and the nearest of elsewhere."""
+    if home["limit"] is None or other["limit"] is None:
+        return None
+    farthest, nearest = home["video_distance"][-1], other["video_distance"][0]
+    return round(float(MARGIN * np.sqrt(farthest * nearest) / home["limit"]), 2)
 
 
 def measure(config: AbstentionConfig) -> dict[str, Any]:
@@ -123,15 +151,16 @@ def measure(config: AbstentionConfig) -> dict[str, Any]:
 
     at_home = list(home(config))
     tasks = sorted({clip.task for clip in at_home})
-    films = {env: scores(elsewhere(env, config.films, tasks)) for env in tqdm(ELSEWHERE)}
+    environments = ELSEWHERE[config.part]
+    films = {env: scores(elsewhere(env, config.films, tasks)) for env in tqdm(environments)}
+    asked = strange_tasks(config.part)
     strange = scores(
-        Clip(at_home[i % len(at_home)].frames, task, CONTROL_HZ)
-        for i, task in enumerate(STRANGE_TASKS)
+        Clip(at_home[i % len(at_home)].frames, task, CONTROL_HZ) for i, task in enumerate(asked)
     )
     known = rate(scores(at_home))
     other = rate([score for found in films.values() for score in found])
     words = rate(strange)
-    answered = [t for t, s in zip(STRANGE_TASKS, strange, strict=True) if s.level is not None]
+    answered = [t for t, s in zip(asked, strange, strict=True) if s.level is not None]
     return {
         "abstains_elsewhere": min(other["rate"], words["rate"]),
         "abstains_at_home": known["rate"],
@@ -141,6 +170,9 @@ def measure(config: AbstentionConfig) -> dict[str, Any]:
         "by_environment": {env: rate(found) for env, found in films.items()},
         "answered_tasks": answered,
         "reward_model": config.model,
+        "part": config.part,
+        "margin": MARGIN,
+        "margin_in_the_middle": margin_in_the_middle(known, other),
     }
 
 
@@ -148,7 +180,11 @@ def main() -> None:
     """Measure and write."""
     config = tyro.cli(AbstentionConfig, description=__doc__)
     result = measure(config)
-    config.out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    if config.part == "validation":
+        print(text)
+        return
+    config.out.write_text(text + "\n", encoding="utf-8")
     print(json.dumps({key: result[key] for key in ("abstains_elsewhere", "abstains_at_home")}))
 
 

@@ -1,13 +1,14 @@
-"""Which loss trains a reward model best: `python -m benchmarks.losses --data DIR [DIR ...]`, about half an hour on one core.
+"""Which loss trains a reward model best: `python -m benchmarks.losses --base MODEL --data DIR [DIR ...]`, an hour on one core.
 
-roboreward-nano (whose own training used cross-entropy) is fine-tuned by each loss from the same weights, on the same questions in the
-same order for as many steps, with three seeds, and measured after the last step on the same validation examples. The data are
-folders of `experiments.simulation.reward_data` with the splits `train` and `validation`. A run that is there is not repeated, and one
-that was stopped goes on. Written to `benchmarks/results/losses.json`, with mean and standard deviation over seeds, and printed as
-one table.
+A nano that has never met a score (`benchmarks.score_free_base`) is trained by each loss from the same weights, on the same questions in
+the same order for as many steps, with three seeds, and measured after the last step on the same validation examples. The data are
+folders of `experiments.simulation.reward_data` with the splits `train` and `validation`; the frozen tower looks at each clip once, for
+all runs. A run that is there is not repeated, and one that was stopped goes on. Written to `benchmarks/results/losses.json` after every
+seed, with mean and standard deviation over seeds, and printed as one table.
 """
 
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import torch
 import tyro
 
 from reward_models.data.reward_data import RewardData
-from reward_models.nano import WEIGHTS
 from reward_models.nano.config import LANGUAGE, QuestionConfig
 from reward_models.nano.questions import QuestionSampler
 from reward_models.training.config import LossConfig
@@ -51,15 +51,17 @@ MEASURED = (
 class Config:
     """What to compare."""
 
+    base: Path
+    """Checkpoint that every run begins with: the model of `benchmarks.score_free_base`."""
     data: tuple[Path, ...]
     """Folders of simulated reward data."""
     runs: Path = Path("runs/losses")
     """Folder of the runs."""
-    steps: int = 60
+    steps: int = 300
     """Optimizer steps of each run."""
     batch_size: int = 16
     """Questions in a step, scores only."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Peak learning rate of all losses."""
     seeds: int = 3
     """Seeds of the questions, the same ones for each loss."""
@@ -88,7 +90,7 @@ def train(config: Config, loss: LossConfig, seed: int, folder: Path) -> dict[str
     )
     _, validation = open_training_data(config.data, config.validation_examples)
     fine_tune(
-        WEIGHTS,
+        config.base,
         sft,
         TrainingSet(SimulatedClips(data), questions),
         validation,
@@ -119,13 +121,17 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     torch.set_num_threads(1)
     keep_freed_memory()
+    config.out.parent.mkdir(parents=True, exist_ok=True)
     results: dict[str, list[dict[str, float]]] = {name: [] for name in LOSSES}
     # Seeds in the outer loop: a comparison that is stopped has as many runs of every loss.
     for seed in range(config.seeds):
         for place, (name, loss) in enumerate(LOSSES.items()):
+            used = time.process_time()
             results[name].append(train(config, loss, seed, config.runs / f"{place}-seed{seed}"))
+            minutes = (time.process_time() - used) / 60
+            print(f"{name}, seed {seed}: {minutes:.1f} minutes of CPU time", flush=True)
         written = {
-            "model": "roboreward-nano",
+            "model": "roboreward-nano without scores",
             "steps": config.steps,
             "batch_size": config.batch_size,
             "learning_rate": config.learning_rate,

@@ -148,7 +148,7 @@ class EpisodeRunner:
             seed=seed,
             success=record.logged["truth/success"] == 1.0,
             level=record.logged["truth/level"],
-            predicted=record.logged["roboreward/level"],
+            predicted=record.logged.get("roboreward/level", math.nan),
             steps=len(record),
             episode=None if number is None else int(number),
         )
@@ -326,6 +326,9 @@ def main(args: EvaluateArgs) -> None:
         outcomes = evaluation.outcomes
         print("true level (row) against predicted level (column):")
         print(confusion([o.level for o in outcomes], [o.predicted for o in outcomes]))
+        unscored = sum(math.isnan(o.predicted) for o in outcomes)
+        if unscored:
+            print(f"{unscored} episodes have no predicted level: {args.reward_model} gave none.")
 
 
 if __name__ == "__main__":

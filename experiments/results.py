@@ -61,6 +61,11 @@ class Training:
         return len(self.reward)
 
     @property
+    def unscored(self) -> int:
+        """Episodes that the reward model gave no reward for, and that were not learned from."""
+        return sum(map(math.isnan, self.reward))
+
+    @property
     def confusion(self) -> np.ndarray:
         """`(5, 5)` counts: true level (row) against predicted level (column)."""
         return confusion(self.level, self.predicted)
@@ -83,6 +88,7 @@ def summarize(base: Rate, final: Rate, training: Training) -> dict[str, Any]:
         "final_interval": [_json_number(end) for end in final.interval],
         "gain_points": _json_number(100 * (final.value - base.value)),
         "training_episodes": len(training),
+        "unscored_episodes": training.unscored,
         "false_positive_rate": _json_number(false_positive_rate(counts)),
         "false_negative_rate": _json_number(false_negative_rate(counts)),
         "reward_model_mae": _json_number(mean_absolute_error(counts)),

@@ -149,8 +149,9 @@ def scored_env(
     if robot is not None:
         model = ScoreWhileRetreating(model, env, retreat_first=not asks_truth)
     # What an end is to the learner is decided by its own rule (`policies.dsrl.training.DsrlConfig.bootstrap`).
-    # A person who does not know how an episode went gives it no reward, and the run goes on.
-    on_failure = "nan" if robot is not None and asks_truth else "raise"
+    # A person who does not know how an episode went, and a reward model that abstains, give it no reward, and the run
+    # goes on: the learner leaves such episodes out, and stops if they are most. A model that fails ends the run.
+    on_failure = "nan" if robot is not None and asks_truth else "nan_unreadable"
     return VLMRewardWrapper(
         env, model, reward_map=reward_map, ending="unchanged", on_failure=on_failure
     )

@@ -39,6 +39,10 @@ class RewardModelFailure(RoboRewardError, RuntimeError):
     """The reward model raised, or returned something that is not a readable score."""
 
 
+class UnreadableAnswer(RewardModelFailure):
+    """The reward model answered without a level: it abstains, or its reply cannot be read."""
+
+
 class PartialScores(RewardModelFailure):
     """Some clips of a call were scored, and others were not.
 

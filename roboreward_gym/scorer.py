@@ -16,6 +16,7 @@ from roboreward_gym.errors import (
     RewardModelFailure,
     RoboRewardError,
     UnknownName,
+    UnreadableAnswer,
 )
 from roboreward_gym.registry import (
     as_reward_model,
@@ -42,8 +43,8 @@ ScoreOrError = ProgressScore | RoboRewardError
 """What became of one clip: a score, readable or not, or why there is none."""
 
 
-FailurePolicy = Literal["raise", "nan", "retry"]
-POLICIES: tuple[FailurePolicy, ...] = ("raise", "nan", "retry")
+FailurePolicy = Literal["raise", "nan", "nan_unreadable", "retry"]
+POLICIES: tuple[FailurePolicy, ...] = ("raise", "nan", "nan_unreadable", "retry")
 
 
 class Scorer:
@@ -52,8 +53,9 @@ class Scorer:
     Args:
         reward_model: A reward model or its name. A name is loaded here, and looked up again in each
             process that gets a copy, so that no copy carries the model.
-        on_failure: `"raise"`; `"nan"` for an unreadable score; `"retry"` to ask again and then
-            raise; or another reward model, or its name, to ask instead.
+        on_failure: `"raise"`; `"nan"` for an unreadable score; `"nan_unreadable"` for one only where the model
+            answered without a level, and to raise where it failed; `"retry"` to ask again and then raise; or
+            another reward model, or its name, to ask instead.
         retries: How often `"retry"` asks again.
     """
 
@@ -94,7 +96,7 @@ class Scorer:
         """Score the clips in one call, by another reward model if one is given.
 
         A failure to which the policy has no answer stands in the place of its clip only. A score is
-        unreadable only under the policy `"nan"`. A bug in the reward model is raised, by the future's
+        unreadable only under the policies `"nan"` and `"nan_unreadable"`. A bug in the reward model is raised, by the future's
         `result` if it is scored in the thread.
 
         Args:
@@ -134,6 +136,8 @@ class Scorer:
             results = _replace_failures(results, substitute, clips, how)
         if self._on_failure == "nan":
             return [_unreadable(v) if isinstance(v, RoboRewardError) else v for v in results]
+        if self._on_failure == "nan_unreadable":
+            return [_unreadable(v) if isinstance(v, UnreadableAnswer) else v for v in results]
         return results
 
 
@@ -202,7 +206,7 @@ def _results(model: RewardModel, clips: Sequence[Clip]) -> list[ScoreOrError]:
     for outcome in outcomes(model, clips):
         if isinstance(outcome, ProgressScore) and outcome.level is None:
             name = type(model).__name__
-            outcome = RewardModelFailure(f"The answer of {name} is unreadable: {outcome.text!r}.")
+            outcome = UnreadableAnswer(f"The answer of {name} is unreadable: {outcome.text!r}.")
         elif isinstance(outcome, RoboRewardError) and not isinstance(outcome, RewardModelFailure):
             refusal = RewardModelFailure(f"{type(outcome).__name__}: {outcome}")
             refusal.__cause__ = outcome

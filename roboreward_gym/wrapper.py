@@ -86,8 +86,9 @@ class VLMRewardWrapper(
         reward_map: From score to reward: `"progress"` (0..1), `"expected_progress"`, `"binary"` or
             `"binary@4"`, `"minus_one"` (-1 or 0), `"level"`, `"calibrated:FILE"` of `roboreward
             calibrate`, or a function of the score.
-        on_failure: When the model fails or its answer is unreadable: `"raise"`, `"nan"`, `"retry"`,
-            or another reward model or its name.
+        on_failure: When the model fails or its answer is unreadable: `"raise"`, `"nan"`, `"nan_unreadable"` (NaN for
+            an unreadable answer, as of a model that abstains; raise if it fails), `"retry"`, or another reward
+            model or its name.
         retries: How often `"retry"` asks again before it raises.
         ending: What the end of an episode is to the learner. `"terminated"`: always a termination,
             because the score is the whole return; one that bootstraps past a time limit would count

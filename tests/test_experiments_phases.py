@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from experiments import animation, evaluate, phases, watch
 from experiments.config import CONFIGS, ExperimentConfig
 from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec, evaluate_policy
 from experiments.phases import Finished, fine_tune, open_run, run
-from experiments.report.report import write_report
+from experiments.report.report import table, write_report
 from experiments.run import INTERRUPTED, main, publish
 from experiments.run_folder import RunFolder, RunFolderError, read_json, write_json
 from policies.checkpoint import CHECKPOINT, load_checkpoint
@@ -87,6 +88,14 @@ class LightMeter:
         return [ProgressScore(1 + round(4 * clip.frames[-1].mean() / 255)) for clip in clips]
 
 
+class Shy:
+    """Abstains from about a third of all recordings."""
+
+    def score(self, clips: list[Clip]) -> list[ProgressScore]:
+        lit = [np.count_nonzero(clip.frames[:, 0, :, 0]) for clip in clips]
+        return [ProgressScore(3 if pixels % 3 else None, text="strange") for pixels in lit]
+
+
 class PixelSum:
     """Means nothing, but another pixel anywhere in the recording is another reward."""
 
@@ -103,6 +112,7 @@ def _slider() -> Iterator[None]:
     )
     register_reward_model("light-meter", LightMeter, replace=True)
     register_reward_model("pixel-sum", PixelSum, replace=True)
+    register_reward_model("shy", Shy, replace=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -265,6 +275,18 @@ def test_learning_differs_when_the_reward_does(
     folder = open_run(other, tmp_path / "constant", resume=False)
     assert set(fine_tune(other, folder).reward) == {0.5}
     assert learned(folder) != learned(finished[0])
+
+
+def test_episodes_that_the_reward_model_abstains_from_are_counted_and_shown(
+    config: ExperimentConfig, tmp_path: Path
+) -> None:
+    shy = dataclasses.replace(config, reward_model="shy")
+    done = run(shy, open_run(shy, tmp_path / "run", resume=False))
+    unscored = done.record["unscored_episodes"]
+    assert unscored == sum(math.isnan(reward) for reward in done.training.reward)
+    assert 0 < unscored <= 3
+    assert done.base.rate.known, "the truth does not need the reward model"
+    assert f"{unscored} of them without a score" in table(shy, done.record)["Training episodes"]
 
 
 @pytest.mark.parametrize("stop", ["base", "training", "final"])

@@ -309,10 +309,42 @@ def test_episode_without_a_score_is_not_learned_from() -> None:
 
 def test_warm_up_without_any_score_ends_the_run_and_leaves_what_was_played(tmp_path: Path) -> None:
     for resume in (False, True):
-        with pytest.raises(InvalidSetting, match="None of the 4 warm-up episodes has a score"):
+        with pytest.raises(InvalidSetting, match="4 of 4 episodes have no score"):
             tune(tmp_path, env=GoToFlag(reward=math.nan), resume=resume)
         lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["reward"] for line in lines] == [None] * TINY.warm_up_episodes
+
+
+class Abstaining(gym.Wrapper):
+    """No reward for the episodes with these seeds, as from a reward model that abstains."""
+
+    def __init__(self, env: gym.Env, unscored: set[int]) -> None:
+        super().__init__(env)
+        self.unscored = unscored
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> Any:
+        self.seed = seed
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        hidden = truncated and self.seed in self.unscored
+        return observation, math.nan if hidden else reward, terminated, truncated, info
+
+
+def test_episodes_without_a_score_are_left_out_up_to_one_half(tmp_path: Path) -> None:
+    half = {100_000 + i for i in range(1, EPISODES, 2)}
+    tuned = tune(tmp_path / "half", env=Abstaining(GoToFlag(), half))
+    missing = [math.isnan(line["reward"]) for line in tuned.metrics[:EPISODES]]
+    assert missing == [i % 2 == 1 for i in range(EPISODES)]
+
+
+def test_more_than_half_of_the_episodes_without_a_score_end_the_run(tmp_path: Path) -> None:
+    # The first two of four warm-up episodes, and the first one after it: 3 of 5.
+    seeds = {100_000, 100_001, 100_004}
+    with pytest.raises(InvalidSetting, match="3 of 5 episodes have no score, more than half"):
+        tune(tmp_path, env=Abstaining(GoToFlag(), seeds))
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 5
 
 
 def scored(**options: Any) -> VLMRewardWrapper:

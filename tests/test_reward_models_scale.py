@@ -36,6 +36,7 @@ OTHERS = (Place(workers=2), Place(workers=2, ray="auto"))
 def cluster() -> Generator[None]:
     """A Ray cluster of this machine, which `auto` finds."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # by default 15, and slow beside other work
     context = ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
     yield context
     ray.shutdown()

@@ -57,6 +57,14 @@ def test_every_failure_is_unreadable_under_nan(failure: object) -> None:
     assert "FailingRewardModel" in found.text
 
 
+def test_only_an_answer_without_a_level_is_unreadable_under_nan_unreadable() -> None:
+    abstains = FailingRewardModel([ProgressScore(None, text="the robot waves")])
+    assert "the robot waves" in score(Scorer(abstains, "nan_unreadable")).text
+    for failure in (TimeoutError("10 s"), None, [], [3], RuntimeError("CUDA out of memory")):
+        with pytest.raises(RewardModelFailure):
+            score(Scorer(FailingRewardModel(failure), "nan_unreadable"))
+
+
 @pytest.mark.parametrize("failure", FAILURES, ids=repr)
 def test_a_substitute_is_asked_after_every_failure(failure: object) -> None:
     assert score(Scorer(FailingRewardModel(failure), FakeRewardModel(2))).level == 2

@@ -100,7 +100,7 @@ def table(config: ExperimentConfig, record: Mapping[str, Any]) -> dict[str, Any]
         "Robot": robot_words(record.get("robot")),
         "Base policy": config.policy,
         "Reward": f"{config.reward_model}, mapped by {config.reward_map}",
-        "Training episodes": record["training_episodes"],
+        "Training episodes": training_words(record),
         "Kept": decision_words(record),
         "Evaluation episodes": f"{record['base_episodes']} before, {record['final_episodes']} after",
         "Fine-tuner": ", ".join(f"{k}={v}" for k, v in vars(config.dsrl).items()),
@@ -108,6 +108,13 @@ def table(config: ExperimentConfig, record: Mapping[str, Any]) -> dict[str, Any]
         "Commit": commit,
         "Versions": f"python {record['python']}, {versions}",
     }
+
+
+def training_words(record: Mapping[str, Any]) -> str:
+    """How many training episodes, and how many of them were left out because they have no score."""
+    unscored = record.get("unscored_episodes", 0)
+    left_out = f", {unscored} of them without a score and left out" if unscored else ""
+    return f"{record['training_episodes']}{left_out}"
 
 
 def decision_words(record: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ with a time limit, what a state is worth depends on the time left. An episode wi
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,25 @@ def check_episodes(config: DsrlConfig, episodes: int) -> None:
         )
 
 
+def _unscored(metrics: Sequence[Mapping[str, Any]]) -> int:
+    return len(metrics) - len(_finite([line["reward"] for line in metrics]))
+
+
+def _check_scored(metrics: Sequence[Mapping[str, Any]], run_dir: Path) -> None:
+    """Refuse to go on where the reward model abstained, or a person could not tell, more often than not.
+
+    Raises:
+        InvalidSetting: More than half of the episodes have no score.
+    """
+    unscored = _unscored(metrics)
+    if 2 * unscored > len(metrics):
+        raise InvalidSetting(
+            f"{unscored} of {len(metrics)} episodes have no score, more than half, so that there is too little to "
+            "learn from. See why the reward model gives none (its answers are logged), then start again in another "
+            f"run_dir; what was played stays in {run_dir}."
+        )
+
+
 def train(
     env: gym.Env[Any, Any],
     policy: Policy,
@@ -159,7 +178,7 @@ def train(
 
     Raises:
         InvalidSetting: Too few episodes to train, no such device, more steered components than the chunk has, an env
-            with deferred scoring, or a warm-up without any score.
+            with deferred scoring, or more episodes without a score than with one when the warm-up is over.
         RunMismatch: `run_dir` holds a run of another config, or one that was not asked to resume.
         WeightsError: The checkpoint is corrupt.
     """
@@ -174,12 +193,8 @@ def train(
     keep_lines(run_dir / METRICS, len(metrics))
     start, total = len(metrics), episodes + config.validation_episodes
     for number in (bar := trange(start, total, initial=start, total=total, desc="fine-tuning")):
-        if number == config.warm_up_episodes and not len(_finite([m["reward"] for m in metrics])):
-            raise InvalidSetting(
-                f"None of the {number} warm-up episodes has a score, so that there is nothing to learn from. See why the "
-                "reward model gives none, then start again in another run_dir; what was played "
-                f"stays in {run_dir}."
-            )
+        if config.warm_up_episodes <= number <= episodes:
+            _check_scored(metrics, run_dir)
         early = "warm_up" if number < config.warm_up_episodes else "learning"
         phase = early if number < episodes else "validation"
         noise = {"warm_up": base, "learning": learner.explore, "validation": learner.final}[phase]
@@ -203,7 +218,9 @@ def train(
         counts = {"episode": number, "phase": phase, "env_steps": env_steps, "steps": len(record)}
         metrics.append({**counts, "reward": record.reward, **record.logged, **losses})
         append_metrics(run_dir / METRICS, metrics[-1])
-        bar.set_postfix_str(f"{phase}, reward {record.reward:.2f}")
+        unscored = _unscored(metrics)
+        note = f", {unscored} left out without a score" if unscored else ""
+        bar.set_postfix_str(f"{phase}, reward {record.reward:.2f}{note}")
         if on_episode is not None:
             on_episode(number, record, metrics[-1])
         if (number + 1) % config.save_every == 0 or number + 1 == total:

@@ -23,8 +23,8 @@ from roboreward_gym.errors import InvalidSetting
 HELD_OUT = 0.25
 """Part of the training clips that the limit is read off, if there is no validation split; by whole episodes."""
 MARGIN = 1.75
-"""The limit is this many times the distance of the farthest known clips: looks of the same world vary more than its data. With the first
-nano known clips lay within 1.3, those with held-out looks within 1.6, real films beyond 3.2 and other environments beyond 4.3."""
+"""The limit is this many times the distance of the farthest known clips: looks of the same world vary more than its data. It lies in the
+middle between home and other worlds of `python -m benchmarks.abstention --part validation`, whose worlds no test has."""
 LEAST_PAIRS = 0.5
 """A task with fewer known neighbours than this is never known, whatever the validation tasks look like."""
 ANY_TASK = "any"
