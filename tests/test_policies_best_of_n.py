@@ -32,16 +32,21 @@ def play(made: BestOfN, seed: int = 0) -> torch.Tensor:
 
 
 def test_plays_the_candidate_that_the_critics_value_most() -> None:
-    made = BestOfN(Rightmost(), TwoModes(), 8, 0)
+    made = BestOfN(Rightmost(), TwoModes(), 8, 1.0, 0)
     noise = torch.randn(8, CHUNK, ACTIONS, generator=torch.Generator().manual_seed(3))
     best = TwoModes().decode(torch.zeros(8, FEATURES), noise)[:, 0, 0].argmax()
     assert torch.equal(play(made, 3), noise[best][None])
     assert made.policy.decoded == 1, "all candidates in one call"
 
 
+def test_candidates_are_drawn_at_their_scale() -> None:
+    noise = 0.5 * torch.randn(1, CHUNK, ACTIONS, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(play(BestOfN(critics(), TwoModes(), 1, 0.5, 0), 5), noise)
+
+
 def test_one_candidate_is_the_base_policy() -> None:
     noise = torch.randn(1, CHUNK, ACTIONS, generator=torch.Generator().manual_seed(5))
-    assert torch.equal(play(BestOfN(critics(), TwoModes(), 1, 0), 5), noise)
+    assert torch.equal(play(BestOfN(critics(), TwoModes(), 1, 1.0, 0), 5), noise)
 
 
 def test_update_is_the_step_of_plain_regression() -> None:
@@ -71,7 +76,7 @@ def test_scale_is_that_of_the_actions_and_a_still_dimension_is_not_blown_up() ->
 
 
 def test_saved_choice_plays_alike_and_knows_its_policy(tmp_path: Path) -> None:
-    made = BestOfN(critics(1), TwoModes(), 8, 0)
+    made = BestOfN(critics(1), TwoModes(), 8, 0.7, 0)
     made.critics.fit_scale(torch.randn(9, SIZE))
     made.save(tmp_path / "made")
     assert torch.equal(play(BestOfN.load(tmp_path / "made", TwoModes())), play(made))

@@ -195,9 +195,9 @@ def counted_updates(
     for name in ("update_critics", "update_actor"):
         original = getattr(Sac, name)
 
-        def counted(sac: Sac, batch: Any, name: str = name, original: Any = original) -> Any:
+        def counted(*arguments: Any, name: str = name, original: Any = original) -> Any:
             updates[-1].append(name)
-            return original(sac, batch)
+            return original(*arguments)
 
         monkeypatch.setattr(Sac, name, counted)
     tune(run, config, on_episode=lambda *_: updates.append([]))
@@ -480,7 +480,7 @@ def test_corrupt_checkpoint_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [{"gamma": 0.0}, {"batch": 0}, {"noise_bound": -1.0}, {"bootstrap": "always"},
-     {"candidates": 0}, {"algorithm": "ppo"}],
+     {"candidates": 0}, {"candidate_scale": 0.0}, {"algorithm": "ppo"}],
 )  # fmt: skip
 def test_impossible_config_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidSetting, match=next(iter(change))):

@@ -20,8 +20,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "sac": (
         "--dsrl.algorithm", "sac", "--dsrl.batch", "128", "--dsrl.layers", "3", "--dsrl.critics", "2",
     ),
-    "4-candidates": ("--dsrl.candidates", "4"),
+    "8-candidates": ("--dsrl.candidates", "8"),
     "64-candidates": ("--dsrl.candidates", "64"),
+    "candidate-scale-1": ("--dsrl.candidate-scale", "1.0"),
+    "16-candidates-of-scale-1": ("--dsrl.candidates", "16", "--dsrl.candidate-scale", "1.0"),
     "20-warm-up-episodes": ("--dsrl.warm-up-episodes", "20"),
     "1-critic": ("--dsrl.critics", "1"),
     "5-updates-per-chunk": ("--dsrl.updates-per-chunk", "5"),

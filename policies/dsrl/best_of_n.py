@@ -3,7 +3,8 @@
 The critics judge decoded actions, as those of DSRL-NA do (arXiv 2506.15799): many noises decode to the same actions, so
 Q(s, a) is learned from tens of episodes where Q(s, w) needs hundreds (`experiments/results/dsrl_ablation.json`). The best of N
 samples takes the actor's place, as in EMaQ (arXiv 2007.11091) and IDQL (2304.10573): there is no actor, no temperature and no
-bound to tune, and what is played is always a sample of the base policy. The target is the return that followed.
+bound to tune, and what is played is always a sample of the base policy, drawn a little closer to its modes than usual. The target
+is the return that followed.
 """
 
 from dataclasses import dataclass
@@ -56,12 +57,14 @@ class BestOfN:
         critics: They judge what the noises decode to.
         policy: The decoder.
         candidates: Noises to choose from; 1 is the base policy.
+        candidate_scale: Standard deviation of these noises.
         time_feature_steps: Env steps that the time feature counts as 1; 0 for no such feature.
     """
 
     critics: ActionCritics
     policy: Policy
     candidates: int
+    candidate_scale: float
     time_feature_steps: int
 
     @torch.no_grad()
@@ -69,7 +72,7 @@ class BestOfN:
         """Noise `(1, chunk, A)` for features `(1, F)`."""
         device, count = self.critics.centre.device, self.candidates
         shape = (count, self.policy.chunk, self.policy.action_dim)
-        noise = torch.randn(shape, generator=generator, device=device)
+        noise = self.candidate_scale * torch.randn(shape, generator=generator, device=device)
         actions = self.policy.decode(features.expand(count, -1), noise).to(device)
         timed = add_time_feature(
             features.to(device), torch.tensor([elapsed], device=device), self.time_feature_steps
@@ -82,6 +85,7 @@ class BestOfN:
         state = {
             "sizes": self.critics.sizes,
             "candidates": self.candidates,
+            "candidate_scale": self.candidate_scale,
             "time_feature_steps": self.time_feature_steps,
         }
         save_checkpoint(path, {**state, "critics": self.critics.state_dict()})
@@ -98,7 +102,8 @@ class BestOfN:
             members, *sizes = state["sizes"]
             critics = ActionCritics(members, sizes, torch.Generator())
             critics.load_state_dict(state["critics"])
-            made = cls(critics, policy, state["candidates"], state["time_feature_steps"])
+            settings = ("candidates", "candidate_scale", "time_feature_steps")
+            made = cls(critics, policy, *(state[name] for name in settings))
         except (KeyError, TypeError, RuntimeError) as error:
             raise WeightsError(
                 f"{path} holds no critics of this version ({error}). Run the fine-tuning again."

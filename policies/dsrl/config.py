@@ -18,8 +18,11 @@ class DsrlConfig(SacConfig):
     algorithm: Algorithm = "best_of_n"
     """`best_of_n`: play the noise whose decoded actions critics value most, of several. `sac`: an actor chooses the noise
     (DSRL-SAC); one decoding per chunk, for base policies that are slow to decode."""
-    candidates: int = 16
+    candidates: int = 32
     """Noises to choose from under `best_of_n`."""
+    candidate_scale: float = 0.7
+    """Standard deviation of these noises. Below 1 the decoder stays closer to the modes of the demonstrations, which costs it variety
+    and makes its motion more precise."""
     warm_up_episodes: int = 40
     """Episodes of the base policy before the first update; the validation is compared with them."""
     warm_up_updates: int = 500
@@ -57,6 +60,7 @@ class DsrlConfig(SacConfig):
         require_positive(
             self,
             "candidates",
+            "candidate_scale",
             "warm_up_episodes",
             "warm_up_updates",
             "validation_episodes",

@@ -59,7 +59,8 @@ class Learner:
             sizes = [inputs, size, *[config.width] * config.layers]
             critics = ActionCritics(config.critics, sizes, self.generator)
             self.agent = ReturnRegression(critics, config.critic_lr, self.generator)
-            self.explore = BestOfN(critics, policy, config.candidates, config.time_feature_steps)
+            chosen = (config.candidates, config.candidate_scale, config.time_feature_steps)
+            self.explore = BestOfN(critics, policy, *chosen)
             self.final = self.explore
         self.replay = Replay(config.capacity, inputs, size, device)
 
