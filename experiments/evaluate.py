@@ -25,12 +25,13 @@ from tqdm import tqdm
 from experiments.base_policy import fingerprint, open_policy
 from experiments.config import CONSTANT, evaluation_seeds
 from experiments.metrics import LEVELS, Rate, confusion, success_rate
+from experiments.played_episode import PLAYED, PlayedEpisode
 from experiments.reward_sources import scored_env
 from experiments.robot import Robot
 from experiments.robot_episodes import EPISODE, KeepScores
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
-from policies.dsrl.learner import load_noise
+from policies.dsrl.learner import decoder_of, load_learned
 from policies.player import BaseNoise, NoiseSource, play_without_fault
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting, NoEpisode
@@ -49,6 +50,7 @@ class PolicySpec:
         reward_model: Reward model that scores every episode, for the report only.
         robot: An arm over ROS 2; without it the environment simulates.
         device: Torch device of the base policy.
+        played: Folder that gets every episode, as `<seed>.npz`; None for none.
     """
 
     env_id: str
@@ -57,6 +59,7 @@ class PolicySpec:
     reward_model: str = CONSTANT
     robot: Robot | None = None
     device: str = "cpu"
+    played: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -127,12 +130,13 @@ class EpisodeRunner:
     """
 
     def __init__(self, spec: PolicySpec, wrap: Callable[[gym.Env], gym.Env] | None = None) -> None:
+        self._played = spec.played
         self._scored = scored_env(spec.env_id, spec.reward_model, robot=spec.robot)
         env = self._scored if spec.robot is None else KeepScores(self._scored)
         env = wrap(env) if wrap else env
         self._policy, self._env = open_policy(spec.policy, env, spec.device)
         self._noise: NoiseSource = (
-            load_noise(spec.noise_policy, self._policy)
+            load_learned(spec.noise_policy, self._policy)
             if spec.noise_policy
             else BaseNoise(self._policy.chunk, self._policy.action_dim)
         )
@@ -141,8 +145,15 @@ class EpisodeRunner:
         """Play the episode of `seed`."""
         generator = torch.Generator().manual_seed(seed)
         record = play_without_fault(
-            self._env, self._policy, self._noise, seed=seed, generator=generator
+            self._env,
+            decoder_of(self._noise, self._policy),
+            self._noise,
+            seed=seed,
+            generator=generator,
         )
+        if self._played is not None:
+            episode = PlayedEpisode.last_of(self._scored, record, "evaluation")
+            episode.save(self._played / f"{seed}.npz")
         number = record.logged.get(EPISODE)
         return Outcome(
             seed=seed,
@@ -304,7 +315,7 @@ class EvaluateArgs:
     device: str = "cpu"
     """Torch device of the policy."""
     out: Path | None = None
-    """Folder of the outcomes, continued if it holds those of the same policy; without it nothing is kept."""
+    """Folder of the outcomes and of every episode, continued if it holds those of the same policy; without it nothing is kept."""
 
 
 def main(args: EvaluateArgs) -> None:
@@ -315,6 +326,8 @@ def main(args: EvaluateArgs) -> None:
     spec = PolicySpec(
         args.env, args.policy, args.noise_policy, args.reward_model, device=args.device
     )
+    if args.out is not None:
+        spec = replace(spec, played=args.out / PLAYED)
     seeds = evaluation_seeds(args.seed, args.episodes)
     with TemporaryDirectory() as scratch:
         out = args.out or Path(scratch)

@@ -1,6 +1,7 @@
 """The phases of an experiment, each of which keeps what it has finished in the run folder."""
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -14,6 +15,7 @@ import gymnasium as gym
 from experiments.base_policy import check_policy, fingerprint, open_policy
 from experiments.config import ExperimentConfig, evaluation_seeds, training_seeds
 from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy, take_shared
+from experiments.played_episode import PLAYED, PlayedEpisode, training_path
 from experiments.report.strips import Strip
 from experiments.results import Training, provenance, summarize
 from experiments.reward_sources import is_ours, scored_env
@@ -39,6 +41,8 @@ from robots.xs.rating import rating_info
 
 EPISODES = "episodes"
 """Folder of a run on a robot with all of its episodes."""
+SHARED_BASE = "shared_base.json"
+"""Where the evaluation of the base policy lies that a run shares with others."""
 Log = Callable[[Mapping[str, Any]], None]
 
 
@@ -197,9 +201,12 @@ def reopen(path: Path) -> tuple[ExperimentConfig, RunFolder, Finished]:
 
 
 def policy_spec(
-    config: ExperimentConfig, noise_policy: Path | None = None, robot: Robot | None = None
+    config: ExperimentConfig,
+    noise_policy: Path | None = None,
+    robot: Robot | None = None,
+    played: Path | None = None,
 ) -> PolicySpec:
-    """The base policy, or with `noise_policy` the fine-tuned one."""
+    """The base policy, or with `noise_policy` the fine-tuned one; `played` is the folder of its episodes."""
     return PolicySpec(
         config.env_id,
         config.policy,
@@ -207,6 +214,7 @@ def policy_spec(
         config.reward_model,
         robot,
         device=config.dsrl.device,
+        played=played,
     )
 
 
@@ -228,7 +236,27 @@ def take_base(config: ExperimentConfig, folder: RunFolder, shared: Path) -> None
     path = folder / "base.jsonl"
     if not path.exists():
         base = take_shared(shared, policy_spec(config), config.seed, _base_seeds(config))
+        write_json(folder / SHARED_BASE, {"folder": os.path.relpath(shared, folder.path)})
         write_lines(path, map(dataclasses.asdict, base.outcomes))
+
+
+def base_played(folder: Path) -> Path:
+    """Folder of the base policy's evaluation episodes, `<seed>.npz` each, of the run in `folder`."""
+    shared = folder / SHARED_BASE
+    return (
+        folder / read_json(shared)["folder"] / PLAYED
+        if shared.exists()
+        else _played(folder, "base")
+    )
+
+
+def final_played(folder: Path) -> Path:
+    """Likewise of the policy that was kept; it is empty if that is the base policy."""
+    return _played(folder, "final")
+
+
+def _played(folder: Path, phase: str) -> Path:
+    return folder / PLAYED / phase
 
 
 def evaluate_base(
@@ -236,7 +264,7 @@ def evaluate_base(
 ) -> Evaluation:
     """Success of the base policy."""
     return evaluate_policy(
-        policy_spec(config, robot=robot),
+        policy_spec(config, robot=robot, played=base_played(folder.path)),
         _base_seeds(config),
         folder / "base.jsonl",
         workers=workers,
@@ -255,7 +283,7 @@ def evaluate_final(
     if noise_policy is None and not path.exists():
         shutil.copyfile(folder / "base.jsonl", path)
     return evaluate_policy(
-        policy_spec(config, noise_policy, robot),
+        policy_spec(config, noise_policy, robot, final_played(folder.path)),
         _final_seeds(config),
         path,
         workers=workers,
@@ -295,6 +323,8 @@ def fine_tune(
     )
 
     def on_episode(number: int, record: EpisodeRecord, metrics: dict[str, Any]) -> None:
+        played = PlayedEpisode.last_of(scored, record, metrics["phase"])
+        played.save(training_path(folder.path, number))
         if metrics["phase"] != "validation":
             save_strip(folder, scored, number, record)
         if log is not None:

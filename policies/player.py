@@ -65,6 +65,7 @@ class EpisodeRecord:
     Attributes:
         features: `(C+1, F)` float32 before each chunk, and of the last observation.
         noise: `(C, chunk, A)` float32 that each chunk was decoded from.
+        actions: `(C, chunk, A)` float32 that each chunk was decoded to, before they are clipped to the action space.
         executed: `(C,)` int64 env steps done of each chunk; the last one may be cut.
         rewards: `(T,)` float32, one per env step, as the env returned them.
         terminated: The env reached an end of its own; an end that `info` has as `roboreward/truncated` is none,
@@ -77,6 +78,7 @@ class EpisodeRecord:
 
     features: Tensor
     noise: Tensor
+    actions: Tensor
     executed: np.ndarray
     rewards: np.ndarray
     terminated: bool
@@ -109,18 +111,21 @@ def play(
     observation, info = env.reset(seed=seed)
     features = [_encode(policy, observation)]
     noises: list[Tensor] = []
+    chunks: list[Tensor] = []
     executed: list[int] = []
     rewards: list[float] = []
     terminated = truncated = False
     while not (terminated or truncated):
         noise = noise_source(features[-1], len(rewards), generator)
         before = len(rewards)
-        for action in policy.decode(features[-1], noise)[0].cpu().numpy():
+        chunk = policy.decode(features[-1], noise).cpu()
+        for action in chunk[0].numpy():
             observation, reward, terminated, truncated, info = env.step(_clip(env, action))
             rewards.append(float(reward))
             if terminated or truncated:
                 break
         noises.append(noise)
+        chunks.append(chunk)
         executed.append(len(rewards) - before)
         features.append(_encode(policy, observation))
     if terminated and info.get(TRUNCATED):
@@ -129,6 +134,7 @@ def play(
     return EpisodeRecord(
         features=torch.cat(features).cpu(),
         noise=torch.cat(noises).cpu(),
+        actions=torch.cat(chunks),
         executed=np.asarray(executed),
         rewards=np.asarray(rewards, np.float32),
         terminated=bool(terminated),

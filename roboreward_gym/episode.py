@@ -108,7 +108,7 @@ class Episode:
             "task": self.task,
             "fps": self.fps,
             "seed": self.seed,
-            "score": _score_to_json(self.score),
+            "score": score_to_json(self.score),
             "invalid": self.invalid,
         }
         header = np.frombuffer(json.dumps(meta).encode(), np.uint8)
@@ -133,7 +133,7 @@ class Episode:
                     arrays = {name: data[name] for name in ARRAYS}
                 if meta.pop("format") != FORMAT:
                     raise EpisodeFileError(f"It was written by another version than {FORMAT!r}.")
-                return cls(**arrays, **{**meta, "score": _score_from_json(meta["score"])})
+                return cls(**arrays, **{**meta, "score": score_from_json(meta["score"])})
             except UNREADABLE as error:
                 raise EpisodeFileError(
                     f"{path} holds no readable episode ({type(error).__name__}: {error}). "
@@ -141,7 +141,8 @@ class Episode:
                 ) from error
 
 
-def _score_to_json(score: ProgressScore | None) -> dict[str, Any] | None:
+def score_to_json(score: ProgressScore | None) -> dict[str, Any] | None:
+    """A score as JSON; None for no score."""
     if score is None:
         return None
     probabilities = None if score.probabilities is None else [float(p) for p in score.probabilities]
@@ -154,7 +155,8 @@ def _score_to_json(score: ProgressScore | None) -> dict[str, Any] | None:
     }
 
 
-def _score_from_json(data: dict[str, Any] | None) -> ProgressScore | None:
+def score_from_json(data: dict[str, Any] | None) -> ProgressScore | None:
+    """Read what `score_to_json` gave."""
     if data is None:
         return None
     fields: dict[str, Any] = dict(data)

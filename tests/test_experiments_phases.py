@@ -21,7 +21,9 @@ from experiments import animation, evaluate, phases, watch
 from experiments.config import CONFIGS, ExperimentConfig
 from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec, evaluate_policy
 from experiments.phases import Finished, fine_tune, open_run, run
+from experiments.played_episode import PlayedEpisode
 from experiments.report.report import table, write_report
+from experiments.rescore import relearn
 from experiments.run import INTERRUPTED, main, publish
 from experiments.run_folder import RunFolder, RunFolderError, read_json, write_json
 from policies.checkpoint import CHECKPOINT, load_checkpoint
@@ -170,6 +172,37 @@ def test_record_of_a_run_holds_what_is_promised(finished: tuple[RunFolder, Finis
     assert done.record["minutes"] == round(folder.minutes, 2)  # 0.0 where the machine is fast
 
 
+def test_every_episode_of_a_run_is_saved(finished: tuple[RunFolder, Finished]) -> None:
+    folder, done = finished
+    paths = sorted((folder / "played" / "training").iterdir())
+    assert [path.name for path in paths] == [f"{number:06d}.npz" for number in range(6 + 2)]
+    episodes = [PlayedEpisode.load(path) for path in paths]
+    phases_ = ["warm_up"] * 3 + ["learning"] * 3 + ["validation"] * 2
+    assert [episode.phase for episode in episodes] == phases_
+    assert [e.score.level for e in episodes[:6]] == done.training.predicted
+    for played, evaluation in (
+        (phases.base_played(folder.path), done.base),
+        (phases.final_played(folder.path), done.final),
+    ):
+        for outcome in evaluation.outcomes:
+            episode = PlayedEpisode.load(played / f"{outcome.seed}.npz")
+            assert episode.score.level == outcome.predicted
+            assert len(episode.clip.frames) == STEPS + 1
+
+
+def test_learning_again_from_the_saved_episodes_is_bit_exact(
+    config: ExperimentConfig, finished: tuple[RunFolder, Finished], tmp_path: Path
+) -> None:
+    folder, done = finished
+    other = RunFolder(tmp_path / "relearned", {}, resume=False)
+    rewards = dict(enumerate(done.training.reward))
+    relearn(config, folder.path, rewards, other)
+    again = (other / NOISE_POLICY).read_bytes()
+    assert again == (folder / "training" / NOISE_POLICY).read_bytes()
+    relearn(config, folder.path, dict.fromkeys(rewards, 1.0), other)
+    assert again != (other / NOISE_POLICY).read_bytes()
+
+
 def test_base_and_fine_tuned_policy_start_from_the_same_states(
     finished: tuple[RunFolder, Finished],
 ) -> None:
@@ -222,6 +255,7 @@ def test_an_evaluation_of_the_base_policy_is_shared(
     (folder / "base.jsonl").unlink()
     monkeypatch.setattr(Slider, "step", None)
     phases.take_base(config, folder, shared)
+    assert len(list(phases.base_played(folder.path).iterdir())) == 4
     taken = phases.evaluate_base(config, folder)
     assert [(o.seed, o.success, o.level) for o in taken.outcomes] == [
         (o.seed, o.success, o.level) for o in mine.outcomes

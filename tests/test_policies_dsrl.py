@@ -15,7 +15,7 @@ from benchmarks.keep_rule import kept_rate, random_level, success
 from policies.checkpoint import CHECKPOINT, load_checkpoint
 from policies.dsrl.best_of_n import BestOfN
 from policies.dsrl.config import DsrlConfig
-from policies.dsrl.learner import Learner, load_noise, to_returns, to_transitions
+from policies.dsrl.learner import Learner, load_learned, to_returns, to_transitions
 from policies.dsrl.noise_policy import NoisePolicy, cosine_basis
 from policies.dsrl.sac import Actor, Sac
 from policies.dsrl.training import DECISION, NOISE_POLICY, FineTuned, decide, train
@@ -62,6 +62,7 @@ def record(executed: list[int], rewards: list[float], *, terminated: bool = Fals
     return EpisodeRecord(
         features=torch.arange(count + 1.0)[:, None].repeat(1, FEATURES),
         noise=torch.randn(count, CHUNK, ACTIONS),
+        actions=torch.zeros(count, CHUNK, ACTIONS),
         executed=np.array(executed),
         rewards=np.array(rewards, np.float32),
         terminated=terminated,
@@ -110,7 +111,7 @@ def test_best_of_n_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
     assert base < 0.6
     assert tuned.decision.improved
     assert successes(tuned.noise) > base + 0.3
-    kept = load_noise(tmp_path / NOISE_POLICY, TwoModes())
+    kept = load_learned(tmp_path / NOISE_POLICY, TwoModes())
     assert isinstance(kept, BestOfN)
     assert successes(kept, 10) == successes(tuned.noise, 10)
 
@@ -118,7 +119,7 @@ def test_best_of_n_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
 def test_return_is_the_discounted_sum_to_the_end_of_the_episode() -> None:
     config = replace(TINY, gamma=0.5)
     episode = record([2, 1], [1.0, 4.0, 8.0])
-    made = to_returns(episode, config, torch.zeros(2, CHUNK * ACTIONS))
+    made = to_returns(episode, config)
     assert made.rewards.tolist() == [1.0 + 2.0 + 2.0, 8.0]
     assert made.features[:, -1].tolist() == pytest.approx([-1.0, 2 * 2 / 6 - 1, 0.0])
 

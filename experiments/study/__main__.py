@@ -10,11 +10,12 @@ task and a seed. A run that fails does not stop the others and is reported at th
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from experiments.base_policy import fingerprint
@@ -23,6 +24,7 @@ from experiments.evaluate import OUTCOMES
 from experiments.run_folder import read_lines, write_json
 from experiments.study.jobs import Job, JobRunner
 from experiments.study.learner_tables import ablation, strength
+from experiments.study.mae import read_mae
 from experiments.study.runs import VARIANTS, StudyRun, planned
 from roboreward_gym._cli import INTERRUPTED, run_program
 from roboreward_gym.errors import InvalidSetting
@@ -46,6 +48,8 @@ class StudyArgs:
     """Folder of the runs."""
     tables: Path | None = None
     """Folder of the tables; by default that of the runs."""
+    mae: tuple[Path, ...] = ()
+    """Files of `roboreward bench --model checkpoint:FOLDER` about reward models of the cells: the error in `mae_vs_success`."""
 
     def __post_init__(self) -> None:
         if not self.cells:
@@ -62,6 +66,7 @@ def main(argv: Sequence[str]) -> int:
     runs = planned(args.cells, args.seeds, args.out, options)
     if args.workers > 1 and any(run.args.arm is not None for run in runs):
         raise InvalidSetting("There is one robot: a study with it takes --workers 1.")
+    errors = read_mae(args.mae)
     end_on_signals()
     failures, stopped = [], False
     if args.workers:
@@ -70,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
             failures = runner.run(jobs_of(runs, args.out))
         except KeyboardInterrupt:
             failures, stopped = runner.failures, True
-    write_tables(runs, args.tables or args.out)
+    write_tables(runs, args.tables or args.out, errors)
     for failure in failures:
         print(f"FAILED   {failure.job.name}: {failure.reason}")
     left = [run.name for run in runs if not run.finished]
@@ -138,9 +143,19 @@ def run_job(run: StudyRun, base: Path | None, needs: Job | None) -> Job:
     return Job(run.name, command, lambda: run.finished, needs)
 
 
-def write_tables(runs: Sequence[StudyRun], folder: Path) -> None:
-    """Write what the runs say so far."""
+def write_tables(runs: Sequence[StudyRun], folder: Path, errors: Mapping[str, float]) -> None:
+    """Write what the runs say so far, and print a line for each cell."""
+    from experiments.study.summary import study  # its libraries take seconds to import
+
     folder.mkdir(parents=True, exist_ok=True)
+    made = study(runs, errors)
+    write_json(folder / "study.json", made)
+    for cell in made["cells"]:
+        low, high = cell["interval"]
+        print(
+            f"{cell['task']:14}{cell['reward']:24}{cell['learner']:14}{len(cell['seeds'])} seeds  "
+            f"{np.mean(cell['base']):.2f} to {np.mean(cell['final']):.2f}, gain {cell['gain']:+.2f} [{low:+.2f}, {high:+.2f}]"
+        )
     write_json(folder / "learner_strength.json", strength(runs))
     write_json(folder / "dsrl_ablation.json", ablation(runs))
 

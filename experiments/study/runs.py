@@ -20,6 +20,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "sac": (
         "--dsrl.algorithm", "sac", "--dsrl.batch", "128", "--dsrl.layers", "3", "--dsrl.critics", "2",
     ),
+    "filtered_bc": ("--dsrl.algorithm", "filtered_bc"),
+    "weighted_bc": ("--dsrl.algorithm", "weighted_bc"),
     "8-candidates": ("--dsrl.candidates", "8"),
     "64-candidates": ("--dsrl.candidates", "64"),
     "candidate-scale-1": ("--dsrl.candidate-scale", "1.0"),

@@ -7,7 +7,7 @@ from policies.dsrl.sac import SacConfig
 from policies.settings import require_positive
 from roboreward_gym.errors import InvalidSetting
 
-Algorithm = Literal["best_of_n", "sac"]
+Algorithm = Literal["best_of_n", "sac", "filtered_bc", "weighted_bc"]
 BootstrapRule = Literal["never", "at_time_limit"]
 
 
@@ -17,7 +17,8 @@ class DsrlConfig(SacConfig):
 
     algorithm: Algorithm = "best_of_n"
     """`best_of_n`: play the noise whose decoded actions critics value most, of several. `sac`: an actor chooses the noise
-    (DSRL-SAC); one decoding per chunk, for base policies that are slow to decode."""
+    (DSRL-SAC); one decoding per chunk, for base policies that are slow to decode. Baselines that change the policy itself:
+    `filtered_bc` clones the episodes of success, `weighted_bc` all by their reward."""
     candidates: int = 32
     """Noises to choose from under `best_of_n`."""
     candidate_scale: float = 0.7
@@ -47,7 +48,8 @@ class DsrlConfig(SacConfig):
     `at_time_limit`: those without success that the env does not call `terminated`; for binary and -1/0 rewards.
     Needs `sac` and `time_feature_steps` 0."""
     success_reward: float = 1.0
-    """Terminal reward that means success under `at_time_limit`: 1 for binary, 0 for -1/0."""
+    """Terminal reward that means success, under `at_time_limit` and for `filtered_bc`: 1 for binary and progress, 0 for
+    -1/0."""
     capacity: int = 20_000
     """Transitions in the replay."""
     save_every: int = 10
@@ -79,7 +81,7 @@ class DsrlConfig(SacConfig):
             )
         if self.bootstrap == "at_time_limit" and self.algorithm != "sac":
             raise InvalidSetting(
-                "bootstrap at_time_limit needs algorithm sac: best_of_n learns from whole returns."
+                f"bootstrap at_time_limit needs algorithm sac: {self.algorithm} learns from whole returns."
             )
         if self.bootstrap == "at_time_limit" and self.time_feature_steps:
             raise InvalidSetting(

@@ -1,5 +1,6 @@
-"""What learns from scored episodes: its replay, its updates, and the noise that it plays."""
+"""What learns from scored episodes: its replay, its updates, and what it plays."""
 
+import dataclasses
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -10,13 +11,17 @@ import torch
 
 from policies.checkpoint import load_checkpoint
 from policies.dsrl.best_of_n import ActionCritics, BestOfN, ReturnRegression
+from policies.dsrl.cloning import CLONING, ClonedPolicy, WeightedCloning
 from policies.dsrl.config import DsrlConfig
 from policies.dsrl.noise_policy import NoisePolicy, add_time_feature, cosine_basis, split_noise
 from policies.dsrl.replay import Replay, Transitions
 from policies.dsrl.sac import Sac
-from policies.player import EpisodeRecord, Policy
+from policies.player import EpisodeRecord, NoiseSource, Policy
 from policies.settings import available_device
 from roboreward_gym.errors import InvalidSetting
+
+Learned = NoisePolicy | BestOfN | ClonedPolicy
+"""What a run learns."""
 
 
 class Learner:
@@ -30,8 +35,8 @@ class Learner:
         InvalidSetting: More components of the noise are to be steered than there are, or no such device.
     """
 
-    explore: NoisePolicy | BestOfN
-    final: NoisePolicy | BestOfN
+    explore: Learned
+    final: Learned
 
     def __init__(self, config: DsrlConfig, policy: Policy, seed: int = 0) -> None:
         self.config, self.policy = config, policy
@@ -54,6 +59,16 @@ class Learner:
             )
             self.explore = NoisePolicy(self.agent.actor, *steering, deterministic=False)
             self.final = NoisePolicy(self.agent.average, *steering)
+        elif config.algorithm in CLONING:
+            size = policy.chunk * policy.action_dim
+            self.agent = WeightedCloning(
+                policy,
+                config.actor_lr,
+                config.average_tau,
+                self.generator,
+                weigh=config.algorithm == "weighted_bc",
+            )
+            self.explore = self.final = ClonedPolicy(self.agent.average)
         else:
             size = policy.chunk * policy.action_dim
             sizes = [inputs, size, *[config.width] * config.layers]
@@ -70,9 +85,16 @@ class Learner:
             return
         if self.config.algorithm == "sac":
             self.replay.add(to_transitions(record, self.config, self.basis))
+        elif isinstance(self.agent, WeightedCloning):
+            self._add_to_clone(record, self.agent)
         else:
-            actions = self.policy.decode(record.features[:-1], record.noise).flatten(1).cpu()
-            self.replay.add(to_returns(record, self.config, actions))
+            self.replay.add(to_returns(record, self.config))
+
+    def _add_to_clone(self, record: EpisodeRecord, agent: WeightedCloning) -> None:
+        """Every chunk counts by the reward of its episode, however early it was."""
+        agent.lowest = min(agent.lowest, record.reward)
+        if agent.weigh or record.reward >= self.config.success_reward:
+            self.replay.add(to_returns(record, dataclasses.replace(self.config, gamma=1.0)))
 
     def warm_up(self) -> dict[str, float]:
         """Train the critics alone, after the warm-up: an actor that follows untrained critics forgets the base policy."""
@@ -102,15 +124,21 @@ class Learner:
         self.replay.restore(state["replay"])
 
 
-def load_noise(path: Path, policy: Policy) -> NoisePolicy | BestOfN:
-    """Read the noise that a run saved, to play it with the base policy of that run.
+def load_learned(path: Path, policy: Policy) -> Learned:
+    """Read what a run saved, to play it with the base policy of that run, or with `decoder_of` it.
 
     Raises:
         WeightsError: Missing, corrupt, made by another version, or for another policy.
     """
-    return (
-        BestOfN.load(path, policy) if "critics" in load_checkpoint(path) else NoisePolicy.load(path)
-    )
+    state = load_checkpoint(path)
+    if "denoiser" in state:
+        return ClonedPolicy.load(path, policy)
+    return BestOfN.load(path, policy) if "critics" in state else NoisePolicy.load(path)
+
+
+def decoder_of(noise: NoiseSource, policy: Policy) -> Policy:
+    """What decodes the noise: the base policy, or the one that was fine-tuned itself."""
+    return noise.policy if isinstance(noise, ClonedPolicy) else policy
 
 
 def to_transitions(record: EpisodeRecord, config: DsrlConfig, basis: torch.Tensor) -> Transitions:
@@ -127,19 +155,13 @@ def to_transitions(record: EpisodeRecord, config: DsrlConfig, basis: torch.Tenso
     return _transitions(record, config, split_noise(record.noise, basis), rewards, discounts)
 
 
-def to_returns(record: EpisodeRecord, config: DsrlConfig, actions: torch.Tensor) -> Transitions:
-    """The chunks of a scored episode, each with its return R = sum of gamma^i r_i to the end of the episode.
-
-    Args:
-        record: The episode.
-        config: For gamma and the time feature.
-        actions: `(C, chunk * A)` decoded chunks.
-    """
+def to_returns(record: EpisodeRecord, config: DsrlConfig) -> Transitions:
+    """The decoded chunks of a scored episode, each with its return R = sum of gamma^i r_i to the end of the episode."""
     returns = [
         (record.rewards[a:] * config.gamma ** np.arange(len(record) - a)).sum()
         for a in _starts(record)[:-1]
     ]
-    return _transitions(record, config, actions, returns, np.zeros(len(returns)))
+    return _transitions(record, config, record.actions.flatten(1), returns, np.zeros(len(returns)))
 
 
 def _starts(record: EpisodeRecord) -> np.ndarray:

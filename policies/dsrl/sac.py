@@ -42,7 +42,7 @@ class SacConfig:
     critics: int = 4
     """Critics; `sac` takes the smallest, `best_of_n` the mean."""
     actor_lr: float = 3e-4
-    """Learning rate of the actor."""
+    """Learning rate of the actor, and of the policy in behaviour cloning."""
     critic_lr: float = 3e-4
     """Learning rate of the critics."""
     alpha_lr: float = 3e-4
@@ -54,7 +54,7 @@ class SacConfig:
     tau: float = 0.005
     """Share of the critics that moves into the target critics per update."""
     average_tau: float = 0.002
-    """Share of the actor that moves into its running average per actor update; 1 keeps no average."""
+    """Share of the actor, or of the cloned policy, that moves into its running average per update of it; 1 keeps no average."""
 
     def __post_init__(self) -> None:
         require_positive(self, "batch", "actor_every", "noise_bound", "critics", "average_tau")

@@ -33,10 +33,8 @@ from policies.checkpoint import (
     save_checkpoint,
     write_json,
 )
-from policies.dsrl.best_of_n import BestOfN
 from policies.dsrl.config import DsrlConfig
-from policies.dsrl.learner import Learner
-from policies.dsrl.noise_policy import NoisePolicy
+from policies.dsrl.learner import Learned, Learner, decoder_of
 from policies.player import BaseNoise, EpisodeRecord, Policy, play_without_fault
 from roboreward_gym.episode_scores import PENDING
 from roboreward_gym.errors import InvalidSetting
@@ -69,12 +67,13 @@ class FineTuned:
     """What a run gave.
 
     Attributes:
-        noise: What to play: the fine-tuned policy's noise, or the base policy's noise if nothing was gained.
+        noise: What to play: the fine-tuned policy's noise, or the base policy's noise if nothing was gained; it is decoded by
+            `learner.decoder_of` it.
         decision: Why.
         metrics: One dict per episode, as in `metrics.jsonl`.
     """
 
-    noise: NoisePolicy | BestOfN | BaseNoise
+    noise: Learned | BaseNoise
     decision: Decision
     metrics: list[dict[str, Any]]
 
@@ -200,7 +199,11 @@ def train(
         noise = {"warm_up": base, "learning": learner.explore, "validation": learner.final}[phase]
         reset_seed = first_env_seed + number
         record = play_without_fault(
-            env, policy, noise, seed=reset_seed, generator=learner.generator
+            env,
+            decoder_of(noise, policy),
+            noise,
+            seed=reset_seed,
+            generator=learner.generator,
         )
         if PENDING in record.logged:
             raise InvalidSetting(
