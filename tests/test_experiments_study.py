@@ -1,6 +1,10 @@
 """A study: its runs, its jobs, and the tables of run folders with known episodes."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -121,3 +125,51 @@ def test_a_job_waits_for_what_it_needs_while_others_run(tmp_path: Path, runner: 
 def test_finished_jobs_are_not_run_again(tmp_path: Path, runner: JobRunner) -> None:
     (tmp_path / "old.done").touch()
     assert runner.run([job(tmp_path, "old", "raise SystemExit('again')")]) == []
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from experiments.run_folder import RunFolder
+
+out = Path(sys.argv[1])
+folder = RunFolder(out / "run", {}, resume=(out / "run" / "config.json").exists())
+with folder.alone(), (out / "said").open("a", buffering=1) as said:
+    said.write("begin\\n")
+    while not (out / "go").exists():
+        time.sleep(0.02)
+    said.write("end\\n")
+    (out / "result").touch()
+"""
+PARENT = """
+import sys
+from pathlib import Path
+from experiments.study.jobs import Job, JobRunner
+
+out = Path(sys.argv[1])
+job = Job("work", lambda: ["work_in_turn", str(out)], (out / "result").exists)
+JobRunner(out / "logs", 1).run([job])
+"""
+
+
+def wait_for(path: Path, text: str, process: subprocess.Popen[bytes]) -> None:
+    while not path.exists() or text not in path.read_text():
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def test_a_study_that_is_killed_goes_on_and_no_run_is_played_by_two_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work_in_turn.py").write_text(WORKER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path.cwd())]))
+    command = [sys.executable, "-c", PARENT, str(tmp_path)]
+    with subprocess.Popen(command) as killed:
+        wait_for(tmp_path / "said", "begin", killed)
+        killed.kill()  # its program goes on alone
+    with subprocess.Popen(command) as again:
+        wait_for(tmp_path / "logs" / "work.log", "Another process works on", again)
+        assert (tmp_path / "said").read_text() == "begin\n"
+        (tmp_path / "go").touch()
+        assert again.wait(60) == 0
+    assert (tmp_path / "said").read_text() == "begin\nend\n" * 2

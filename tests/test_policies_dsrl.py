@@ -16,7 +16,9 @@ from policies.checkpoint import CHECKPOINT, load_checkpoint
 from policies.dsrl.best_of_n import BestOfN
 from policies.dsrl.config import DsrlConfig
 from policies.dsrl.learner import Learner, load_learned, to_returns, to_transitions
-from policies.dsrl.noise_policy import NoisePolicy, cosine_basis
+from policies.dsrl.noise_aliased import NoiseAliased
+from policies.dsrl.noise_policy import NoisePolicy, cosine_basis, split_noise
+from policies.dsrl.replay import Transitions
 from policies.dsrl.sac import Actor, Sac
 from policies.dsrl.training import DECISION, NOISE_POLICY, FineTuned, decide, train
 from policies.errors import RunMismatch
@@ -72,6 +74,11 @@ def record(executed: list[int], rewards: list[float], *, terminated: bool = Fals
     )
 
 
+def steered(episode: EpisodeRecord, config: DsrlConfig) -> Transitions:
+    """Its transitions with the noise as the learner's action, all of it steered."""
+    return to_transitions(episode, config, split_noise(episode.noise, cosine_basis(CHUNK, CHUNK)))
+
+
 def successes(noise: Any, count: int = 40) -> float:
     done = episodes(GoToFlag(), TwoModes(), noise, range(count))
     return float(np.mean([r.logged["truth/success"] for r in done]))
@@ -116,6 +123,36 @@ def test_best_of_n_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
     assert successes(kept, 10) == successes(tuned.noise, 10)
 
 
+def test_noise_aliased_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
+    config = replace(
+        TINY, algorithm="noise_aliased", warm_up_episodes=20, warm_up_updates=100, updates_per_chunk=8,
+        validation_episodes=20, batch=32, width=32, critic_lr=3e-3, actor_lr=3e-3, alpha=0.01, average_tau=0.05,
+    )  # fmt: skip
+    tuned = tune(tmp_path, config, episodes=45)
+    base = successes(BaseNoise(CHUNK, ACTIONS))
+    assert tuned.decision.improved
+    assert isinstance(tuned.noise, NoisePolicy)
+    assert successes(tuned.noise) > base + 0.3
+
+
+def test_critics_of_the_noise_are_distilled_from_those_of_the_actions() -> None:
+    config = replace(
+        TINY, algorithm="noise_aliased", critic_lr=1e-2, batch=64, time_feature_steps=0
+    )
+    learner = Learner(config, TwoModes())
+    for _ in range(4):
+        learner.add(record([4, 4], [0.0] * 7 + [1.0]))
+    agent = learner.agent
+    assert isinstance(agent, NoiseAliased)
+    before = {name: value.clone() for name, value in agent.critics.state_dict().items()}
+    batch = learner.replay.batch(torch.arange(8).repeat(8))
+    first = agent.distil(batch)["distillation_loss"]
+    for _ in range(100):
+        last = agent.distil(batch)["distillation_loss"]
+    assert last < 0.3 * first
+    assert all(torch.equal(before[n], v) for n, v in agent.critics.state_dict().items())
+
+
 def test_return_is_the_discounted_sum_to_the_end_of_the_episode() -> None:
     config = replace(TINY, gamma=0.5)
     episode = record([2, 1], [1.0, 4.0, 8.0])
@@ -126,7 +163,7 @@ def test_return_is_the_discounted_sum_to_the_end_of_the_episode() -> None:
 
 def test_discount_is_gamma_to_the_executed_steps() -> None:
     config = replace(TINY, gamma=0.9)
-    made = to_transitions(record([4, 4, 2], [0.0] * 9 + [1.0]), config, cosine_basis(4, 4))
+    made = steered(record([4, 4, 2], [0.0] * 9 + [1.0]), config)
     assert made.discounts.tolist() == pytest.approx([0.9**4, 0.9**4, 0.0])
     assert made.rewards.tolist() == pytest.approx([0.0, 0.0, 0.9]), "discounted within the chunk"
 
@@ -150,7 +187,7 @@ def test_what_has_no_future(
         TINY, gamma=0.9, time_feature_steps=0, bootstrap=bootstrap, success_reward=success_reward
     )
     episode = record([4, 2], [0.0] * 5 + [reward], terminated=terminated)
-    discounts = to_transitions(episode, config, cosine_basis(4, 4)).discounts
+    discounts = steered(episode, config).discounts
     assert discounts.tolist() == pytest.approx([0.9**4, 0.0 if terminal else 0.9**2])
 
 
@@ -166,16 +203,14 @@ def test_bootstrap_without_sac_is_refused() -> None:
 
 def test_rewards_on_the_way_are_discounted_within_their_chunk() -> None:
     config = replace(TINY, gamma=0.5)
-    made = to_transitions(record([2, 2], [1.0, 1.0, 1.0, 9.0]), config, cosine_basis(4, 4))
+    made = steered(record([2, 2], [1.0, 1.0, 1.0, 9.0]), config)
     assert made.rewards.tolist() == [1.5, 5.5]
 
 
 def test_time_feature_tells_the_env_steps() -> None:
-    made = to_transitions(record([4, 2], [0.0] * 6), TINY, cosine_basis(4, 4))
+    made = steered(record([4, 2], [0.0] * 6), TINY)
     assert made.features[:, -1].tolist() == pytest.approx([-1.0, 2 * 4 / 6 - 1, 1.0])
-    off = to_transitions(
-        record([4, 2], [0.0] * 6), replace(TINY, time_feature_steps=0), cosine_basis(4, 4)
-    )
+    off = steered(record([4, 2], [0.0] * 6), replace(TINY, time_feature_steps=0))
     assert off.features.shape[1] == FEATURES
 
 
@@ -185,7 +220,7 @@ def test_player_and_replay_agree_about_the_time() -> None:
     made.actor.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     generator = torch.Generator().manual_seed(0)
     done = play(GoToFlag(6), TwoModes(), made, seed=0, generator=generator)
-    assert torch.equal(torch.cat(seen), to_transitions(done, TINY, made.basis).features[:-1])
+    assert torch.equal(torch.cat(seen), steered(done, TINY).features[:-1])
 
 
 def counted_updates(
@@ -373,7 +408,7 @@ def test_time_limit_is_told_from_a_termination_under_either_ending(
         scored(ending=ending), TwoModes(), made.explore, seed=0, generator=made.generator
     )
     assert (episode.terminated, episode.truncated) == (False, True)
-    last = to_transitions(episode, config, made.explore.basis).discounts[-1]
+    last = steered(episode, config).discounts[-1]
     assert last == pytest.approx(0.9**2 if bootstrap == "at_time_limit" else 0.0)
 
 

@@ -20,6 +20,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "sac": (
         "--dsrl.algorithm", "sac", "--dsrl.batch", "128", "--dsrl.layers", "3", "--dsrl.critics", "2",
     ),
+    "noise_aliased": ("--dsrl.algorithm", "noise_aliased", "--dsrl.critics", "2"),
     "filtered_bc": ("--dsrl.algorithm", "filtered_bc"),
     "weighted_bc": ("--dsrl.algorithm", "weighted_bc"),
     "8-candidates": ("--dsrl.candidates", "8"),
@@ -32,7 +33,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "3-layers": ("--dsrl.layers", "3"),
     "no-time-feature": ("--dsrl.time-feature-steps", "0"),
 }  # fmt: skip
-"""What a variant changes: options of `experiments.run`. `sac` is DSRL-SAC: an actor and critics of the noise."""
+"""What a variant changes: options of `experiments.run`. `sac` is DSRL-SAC, `noise_aliased` DSRL-NA."""
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,10 @@ class ReturnRegression:
         self.critics, self.generator = critics, generator
         self.optimiser = torch.optim.Adam(critics.parameters(), lr, fused=True)
 
+    def fit_scale(self, actions: Tensor) -> None:
+        """Take centre and scale of the critics' inputs from actions `(B, chunk * A)`."""
+        self.critics.fit_scale(actions)
+
     def update(self, batch: Batch, *, actor: bool) -> dict[str, Tensor]:
         """One step towards the returns; there is no actor."""
         q = self.critics(batch.features, batch.action)

@@ -7,7 +7,9 @@ from policies.dsrl.sac import SacConfig
 from policies.settings import require_positive
 from roboreward_gym.errors import InvalidSetting
 
-Algorithm = Literal["best_of_n", "sac", "filtered_bc", "weighted_bc"]
+Algorithm = Literal["best_of_n", "sac", "noise_aliased", "filtered_bc", "weighted_bc"]
+ACTORS = ("sac", "noise_aliased")
+"""Algorithms with an actor, which learn by temporal differences."""
 BootstrapRule = Literal["never", "at_time_limit"]
 
 
@@ -17,7 +19,8 @@ class DsrlConfig(SacConfig):
 
     algorithm: Algorithm = "best_of_n"
     """`best_of_n`: play the noise whose decoded actions critics value most, of several. `sac`: an actor chooses the noise
-    (DSRL-SAC); one decoding per chunk, for base policies that are slow to decode. Baselines that change the policy itself:
+    (DSRL-SAC); one decoding per chunk, for base policies that are slow to decode. `noise_aliased`: the actor learns from critics
+    that are distilled from those of the actions (DSRL-NA); its updates decode. Baselines that change the policy itself:
     `filtered_bc` clones the episodes of success, `weighted_bc` all by their reward."""
     candidates: int = 32
     """Noises to choose from under `best_of_n`."""
@@ -46,7 +49,7 @@ class DsrlConfig(SacConfig):
     bootstrap: BootstrapRule = "never"
     """Which ends have a value after them. `never`: none, because a graded reward at the time limit is the whole return.
     `at_time_limit`: those without success that the env does not call `terminated`; for binary and -1/0 rewards.
-    Needs `sac` and `time_feature_steps` 0."""
+    Needs `sac` or `noise_aliased`, and `time_feature_steps` 0."""
     success_reward: float = 1.0
     """Terminal reward that means success, under `at_time_limit` and for `filtered_bc`: 1 for binary and progress, 0 for
     -1/0."""
@@ -79,9 +82,9 @@ class DsrlConfig(SacConfig):
             raise InvalidSetting(
                 f"algorithm must be one of {get_args(Algorithm)}, got {self.algorithm!r}."
             )
-        if self.bootstrap == "at_time_limit" and self.algorithm != "sac":
+        if self.bootstrap == "at_time_limit" and self.algorithm not in ACTORS:
             raise InvalidSetting(
-                f"bootstrap at_time_limit needs algorithm sac: {self.algorithm} learns from whole returns."
+                f"bootstrap at_time_limit needs algorithm {' or '.join(ACTORS)}: {self.algorithm} learns from whole returns."
             )
         if self.bootstrap == "at_time_limit" and self.time_feature_steps:
             raise InvalidSetting(

@@ -13,6 +13,7 @@ from policies.checkpoint import load_checkpoint
 from policies.dsrl.best_of_n import ActionCritics, BestOfN, ReturnRegression
 from policies.dsrl.cloning import CLONING, ClonedPolicy, WeightedCloning
 from policies.dsrl.config import DsrlConfig
+from policies.dsrl.noise_aliased import NoiseAliased
 from policies.dsrl.noise_policy import NoisePolicy, add_time_feature, cosine_basis, split_noise
 from policies.dsrl.replay import Replay, Transitions
 from policies.dsrl.sac import Sac
@@ -43,24 +44,16 @@ class Learner:
         device = available_device(config.device)
         self.generator = torch.Generator(device).manual_seed(seed)
         inputs = policy.feature_dim + (config.time_feature_steps > 0)
-        if config.algorithm == "sac":
-            if config.steered_components > policy.chunk:
-                raise InvalidSetting(
-                    f"steered_components must be at most {policy.chunk}, the actions in a chunk of the base policy, "
-                    f"got {config.steered_components}."
-                )
-            self.basis = cosine_basis(config.steered_components, policy.chunk)
-            size = config.steered_components * policy.action_dim
-            self.agent = Sac(config, inputs, size, self.generator)
-            steering = (
-                self.basis.to(device),
-                config.time_feature_steps,
-                config.unsteered_noise_scale,
-            )
-            self.explore = NoisePolicy(self.agent.actor, *steering, deterministic=False)
-            self.final = NoisePolicy(self.agent.average, *steering)
+        # The learner's action is a decoded chunk, or steered noise.
+        size = policy.chunk * policy.action_dim
+        sizes = [inputs, size, *[config.width] * config.layers]
+        if config.algorithm == "best_of_n":
+            critics = ActionCritics(config.critics, sizes, self.generator)
+            self.agent = ReturnRegression(critics, config.critic_lr, self.generator)
+            chosen = (config.candidates, config.candidate_scale, config.time_feature_steps)
+            self.explore = BestOfN(critics, policy, *chosen)
+            self.final = self.explore
         elif config.algorithm in CLONING:
-            size = policy.chunk * policy.action_dim
             self.agent = WeightedCloning(
                 policy,
                 config.actor_lr,
@@ -70,21 +63,29 @@ class Learner:
             )
             self.explore = self.final = ClonedPolicy(self.agent.average)
         else:
-            size = policy.chunk * policy.action_dim
-            sizes = [inputs, size, *[config.width] * config.layers]
-            critics = ActionCritics(config.critics, sizes, self.generator)
-            self.agent = ReturnRegression(critics, config.critic_lr, self.generator)
-            chosen = (config.candidates, config.candidate_scale, config.time_feature_steps)
-            self.explore = BestOfN(critics, policy, *chosen)
-            self.final = self.explore
+            self.basis = _steered_part(config, policy).to(device)
+            steered = config.steered_components * policy.action_dim
+            sac = Sac(config, inputs, steered, self.generator)
+            how = (self.basis, config.time_feature_steps, config.unsteered_noise_scale)
+            self.explore = NoisePolicy(sac.actor, *how, deterministic=False)
+            self.final = NoisePolicy(sac.average, *how)
+            if config.algorithm == "sac":
+                self.agent, size = sac, steered
+            else:
+                critics = ActionCritics(config.critics, sizes, self.generator)
+                scale = config.unsteered_noise_scale
+                self.agent = NoiseAliased(critics, sac, policy, self.basis, scale)
         self.replay = Replay(config.capacity, inputs, size, device)
 
     def add(self, record: EpisodeRecord) -> None:
         """Put a scored episode into the replay, in any order of episodes; without a score it is no experience."""
         if math.isnan(record.reward):
             return
-        if self.config.algorithm == "sac":
-            self.replay.add(to_transitions(record, self.config, self.basis))
+        if isinstance(self.agent, Sac):
+            noise = split_noise(record.noise, self.basis.cpu())
+            self.replay.add(to_transitions(record, self.config, noise))
+        elif isinstance(self.agent, NoiseAliased):
+            self.replay.add(to_transitions(record, self.config, record.actions.flatten(1)))
         elif isinstance(self.agent, WeightedCloning):
             self._add_to_clone(record, self.agent)
         else:
@@ -98,8 +99,8 @@ class Learner:
 
     def warm_up(self) -> dict[str, float]:
         """Train the critics alone, after the warm-up: an actor that follows untrained critics forgets the base policy."""
-        if isinstance(self.agent, ReturnRegression) and len(self.replay):
-            self.agent.critics.fit_scale(self.replay.batch(torch.arange(len(self.replay))).action)
+        if isinstance(self.agent, ReturnRegression | NoiseAliased) and len(self.replay):
+            self.agent.fit_scale(self.replay.batch(torch.arange(len(self.replay))).action)
         return self.learn(self.config.warm_up_updates, actor=False)
 
     def learn(self, updates: int, *, actor: bool = True) -> dict[str, float]:
@@ -141,8 +142,23 @@ def decoder_of(noise: NoiseSource, policy: Policy) -> Policy:
     return noise.policy if isinstance(noise, ClonedPolicy) else policy
 
 
-def to_transitions(record: EpisodeRecord, config: DsrlConfig, basis: torch.Tensor) -> Transitions:
-    """The chunk transitions of a scored episode, for temporal differences between steered noises."""
+def _steered_part(config: DsrlConfig, policy: Policy) -> torch.Tensor:
+    if config.steered_components > policy.chunk:
+        raise InvalidSetting(
+            f"steered_components must be at most {policy.chunk}, the actions in a chunk of the base policy, "
+            f"got {config.steered_components}."
+        )
+    return cosine_basis(config.steered_components, policy.chunk)
+
+
+def to_transitions(record: EpisodeRecord, config: DsrlConfig, action: torch.Tensor) -> Transitions:
+    """The chunk transitions of a scored episode, for temporal differences.
+
+    Args:
+        record: The episode.
+        config: For gamma, the time feature and which ends have a value after them.
+        action: `(C, D)` what the critics judge: steered noises, or decoded chunks.
+    """
     steps, starts = record.executed, _starts(record)
     # r_chunk = sum of gamma^i r_i over its env steps; the score is the reward of the last step of all
     rewards = [
@@ -152,7 +168,7 @@ def to_transitions(record: EpisodeRecord, config: DsrlConfig, basis: torch.Tenso
     succeeded = record.reward >= config.success_reward
     if record.terminated or succeeded or config.bootstrap == "never":
         discounts[-1] = 0.0  # nothing follows
-    return _transitions(record, config, split_noise(record.noise, basis), rewards, discounts)
+    return _transitions(record, config, action, rewards, discounts)
 
 
 def to_returns(record: EpisodeRecord, config: DsrlConfig) -> Transitions:
