@@ -46,6 +46,7 @@ def test_actions_are_those_decoded_from_the_recorded_noise() -> None:
     env = GoToFlag(steps=4)
     record = one(env)
     decoded = TwoModes().decode(record.features[:1], record.noise)[0].numpy()
+    assert np.array_equal(record.actions[0].numpy(), decoded)
     assert np.array_equal(np.stack(env.actions), decoded)
 
 

@@ -57,7 +57,8 @@ class JobRunner:
         """Run all that are not finished yet; returns those that failed."""
         self._logs.mkdir(parents=True, exist_ok=True)
         waiting = [job for job in jobs if not job.finished()]
-        print(f"{len(jobs) - len(waiting)} of {len(jobs)} programs are finished.", flush=True)
+        left = ", ".join(job.name for job in waiting) or "nothing"
+        print(f"{len(jobs) - len(waiting)} of {len(jobs)} programs are finished; left: {left}", flush=True)  # fmt: skip
         try:
             while waiting or self._running:
                 for job in [job for job in waiting if self._hopeless(job)]:
