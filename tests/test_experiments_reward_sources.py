@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.config import CONSTANT, NANO, TRUTH
-from experiments.reward_sources import BlindTruth, TrueLevel, reward_model_for
+from experiments.reward_sources import BlindTruth, TrueLevel, is_ours, reward_model_for
+from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.types import Clip, ProgressScore
 from roboreward_gym.wrapper import VLMRewardWrapper
 
@@ -72,6 +73,22 @@ def test_oracle_scores_the_given_task() -> None:
     frames = np.zeros((2, 4, 4, 3), np.uint8)
     clips = [Clip(frames, task, 5.0) for task in ("light the lamp", "put out the lamp")]
     assert [score.level for score in TrueLevel(lamp).score(clips)] == [5, 1]
+
+
+@pytest.mark.parametrize(("errors", "right"), [("0", True), ("1", False)])
+def test_a_simulated_human_answers_with_the_truth_but_for_the_errors(
+    errors: str, *, right: bool
+) -> None:
+    lamp = Lamp()
+    env = VLMRewardWrapper(lamp, reward_model_for(f"simulated-human:{errors}", lamp))
+    rewards = [play(env, action)[-1][0] for action in (0.0, 0.5, 1.0)]
+    assert [reward == truth for reward, truth in zip(rewards, (0.0, 0.5, 1.0), strict=True)] == [right] * 3  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["simulated-human", "simulated-human:1.5", "simulated-human:few"])
+def test_a_share_of_errors_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(InvalidSetting, match="simulated-human:0.05"):
+        is_ours(name)
 
 
 def test_constant_returns_the_same_reward_for_any_episode() -> None:

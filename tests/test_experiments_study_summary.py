@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tyro
 
 from experiments.run_folder import RunFolderError
+from experiments.study import checkpoints
 from experiments.study.__main__ import write_tables
 from experiments.study.mae import read_mae
 from experiments.study.runs import StudyRun, planned
 from experiments.study.statistics import correlation, mcnemar_p, mean_interval, paired_gain
 from experiments.study.summary import study
+from reward_models.bench.benchmark import BenchmarkConfig
+from reward_models.nano.config import TrainConfig
 
 STARTS = 40
 
@@ -142,3 +146,24 @@ def test_a_policy_that_changes_nothing_gains_nothing() -> None:
     assert paired_gain(same, same) == (0.0, (0.0, 0.0))
     assert mcnemar_p(same, same) == 1.0
     assert np.isnan(correlation([1, 1, 1], [1, 2, 3])[0])
+
+
+def test_checkpoints_are_trained_then_measured_then_studied(tmp_path: Path) -> None:
+    args = checkpoints.CheckpointsArgs(Path("nano"), (Path("a"), Path("b")), (Path("t"),), tmp_path, (30, 200))  # fmt: skip
+    jobs = checkpoints.jobs_of(args)
+    assert [job.name for job in jobs] == [
+        "train-steps-00030", "bench-steps-00030", "train-steps-00200", "bench-steps-00200",
+    ]  # fmt: skip
+    assert jobs[1].needs is jobs[0]
+    assert jobs[3].needs is jobs[2]
+    training = tyro.cli(TrainConfig, args=jobs[2].command()[1:])
+    assert (training.stage, training.tower_from) == ("language", Path("nano"))
+    assert (training.language.steps, training.data) == (200, (Path("a"), Path("b")))
+    measuring = tyro.cli(BenchmarkConfig, args=jobs[3].command()[1:])
+    assert measuring.model == f"checkpoint:{training.out / 'model'}"
+    (tmp_path / "steps-00200" / "model").mkdir(parents=True)
+    (tmp_path / "steps-00200" / "model" / "config.json").touch()
+    assert [job.finished() for job in jobs] == [False, False, True, False]
+    words = checkpoints.study_command(tmp_path, [30, 200]).split()
+    cells = words[3 : words.index("--seeds")]
+    assert len(planned(cells, [0], tmp_path)) == 4
