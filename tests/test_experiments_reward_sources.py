@@ -87,7 +87,7 @@ def test_a_simulated_human_answers_with_the_truth_but_for_the_errors(
 
 @pytest.mark.parametrize("name", ["simulated-human", "simulated-human:1.5", "simulated-human:few"])
 def test_a_share_of_errors_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(InvalidSetting, match="simulated-human:0.05"):
+    with pytest.raises(InvalidSetting, match=r"simulated-human:0\.05"):
         is_ours(name)
 
 
