@@ -23,14 +23,13 @@ import tyro
 from scipy.stats import binomtest
 from tqdm import tqdm
 
+from benchmarks.scripted_episodes import scripted_episodes
 from reward_models.bench.benchmark import load_named_model
 from reward_models.nano.familiarity import MARGIN
 from roboreward_gym.types import Clip, ProgressScore
-from robots.sim.experts import ScriptedExpert, Style
-from robots.widowx import widowx
+from robots.scene import Split
 
 OUT = Path("benchmarks/results/abstention.json")
-SCENES = {"robots:WidowXToyOnTowel-v0": 40, "robots:WidowXDrawer-v0": 24}
 Part = Literal["validation", "test"]
 ELSEWHERE: Mapping[Part, tuple[str, ...]] = {
     "validation": ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1", "MountainCar-v0", "InvertedPendulum-v5"),
@@ -39,7 +38,7 @@ ELSEWHERE: Mapping[Part, tuple[str, ...]] = {
         "Walker2d-v5", "Swimmer-v5", "InvertedDoublePendulum-v5", "Blackjack-v1",
     ),
 }  # fmt: skip
-LOOKS: Mapping[Part, str] = {"validation": "train", "test": "test"}
+LOOKS: Mapping[Part, Split] = {"validation": "train", "test": "test"}
 FIRST_SEED: Mapping[Part, int] = {"validation": 1_840_000_000, "test": 1_850_000_000}
 STRANGE_TASKS = (
     "把鸭子放在毛巾上", "打开左边的抽屉", "拿起鸭子", "アヒルをタオルの上に置いて", "오리를 수건 위에 놓으세요",
@@ -72,26 +71,6 @@ class AbstentionConfig:
     """`validation` to choose limits, `test` to report."""
     out: Path = OUT
     """JSON file to write."""
-
-
-def home(config: AbstentionConfig) -> Iterator[Clip]:
-    """Scripted episodes, good and bad."""
-    first = FIRST_SEED[config.part]
-    for env_id, steps in SCENES.items():
-        env = widowx(gym.make(env_id, look=LOOKS[config.part]))
-        tasks = [task for task in env.tasks if env.scene.askable(task)]
-        for episode in tqdm(range(config.episodes), desc=env_id, unit="episode"):
-            rng = np.random.default_rng([first, episode])
-            task = tasks[episode % len(tasks)]
-            observation, _ = env.reset(seed=first + episode, options={"task": task})
-            style = Style(aim_error_m=0.02 * (episode % 3), stop_after=(1.0, 1.0, 0.5)[episode % 3])
-            expert = ScriptedExpert(env, task, rng, style)
-            frames = [observation["image"]]
-            for _ in range(steps):
-                observation, *_ = env.step(expert.act())
-                frames.append(observation["image"])
-            yield Clip(np.stack(frames), task, CONTROL_HZ)
-        env.close()
 
 
 def elsewhere(env_id: str, films: int, tasks: list[str]) -> Iterator[Clip]:
@@ -149,7 +128,10 @@ def measure(config: AbstentionConfig) -> dict[str, Any]:
     def scores(clips: Iterable[Clip]) -> list[ProgressScore]:
         return [model.score([clip])[0] for clip in clips]
 
-    at_home = list(home(config))
+    episodes = scripted_episodes(
+        config.episodes, FIRST_SEED[config.part], look=LOOKS[config.part]
+    )
+    at_home = [Clip(episode.frames, episode.task, CONTROL_HZ) for episode in episodes]
     tasks = sorted({clip.task for clip in at_home})
     environments = ELSEWHERE[config.part]
     films = {env: scores(elsewhere(env, config.films, tasks)) for env in tqdm(environments)}

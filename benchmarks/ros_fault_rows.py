@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,51 +196,59 @@ def driver_faults(
     observer: Observer, names: Sequence[str], folder: Path, machine: list[Process]
 ) -> Iterator[Fault]:
     """Break the driver in the middle of an episode, mend it, see the next episode through, and so on."""
-    if not names:
-        return
-    child, seen, name = client(folder), 0, names[0]
-    try:
-        for name in names:
-            seen = child.wait_for(moving, seen)
-            with broken(name, observer, machine) as began:
-                seen = child.wait_for(lambda e: e["event"] == "invalid", seen)
-                event = child.events[seen - 1]
-                time.sleep(1.0)
-                last = event["at"] if name in UNSEEN else observer.last(began) or began
-            marked = invalid_on_disk(folder)
-            seen = child.wait_for(played, seen)
-            yield row(
-                name, last - began, marked=marked, recovered=True, lost=lost(child, folder),
-                reason=event["reason"],
-            )  # fmt: skip
-    except TimeoutError as error:
-        yield row(
-            name, None, marked=None, recovered=False, lost=lost(child, folder), reason=str(error)
-        )
-    finally:
-        child.end()
+
+    def spoil(child: Process, seen: int, name: str) -> Seen:
+        with broken(name, observer, machine) as began:
+            seen = child.wait_for(lambda e: e["event"] == "invalid", seen)
+            event = child.events[seen - 1]
+            time.sleep(1.0)
+            last = event["at"] if name in UNSEEN else observer.last(began) or began
+        return Seen(seen, last - began, invalid_on_disk(folder), event["reason"])
+
+    return in_turn(names, folder, spoil)
 
 
 def between_faults(
     observer: Observer, names: Sequence[str], folder: Path, machine: list[Process]
 ) -> Iterator[Fault]:
     """Break a service during an episode, which goes on; see the next one refused, mend it, and see one through."""
+
+    def refuse(child: Process, seen: int, name: str) -> Seen:
+        with broken(name, observer, machine):
+            seen = child.wait_for(played, seen)
+            marked = invalid_on_disk(folder)
+            seen = child.wait_for(lambda e: e["event"] == "refused", seen)
+            event = child.events[seen - 1]
+        still = observer.last(event["at"]) is None
+        return Seen(seen, 0.0 if still else None, marked, event["reason"])
+
+    return in_turn(names, folder, refuse)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a fault did: the number of the client's last event, when motion stopped [s], the mark on disk, the reason."""
+
+    events: int
+    stopped_s: float | None
+    marked: bool
+    reason: str
+
+
+def in_turn(
+    names: Sequence[str], folder: Path, fault: Callable[[Process, int, str], Seen]
+) -> Iterator[Fault]:
+    """Bring about one fault after another while one client plays, each followed by an episode that has to succeed."""
     if not names:
         return
-    child, seen, name = client(folder), 0, names[0]
+    child, number, name = client(folder), 0, names[0]
     try:
         for name in names:
-            seen = child.wait_for(moving, seen)
-            with broken(name, observer, machine):
-                seen = child.wait_for(played, seen)
-                marked = invalid_on_disk(folder)
-                seen = child.wait_for(lambda e: e["event"] == "refused", seen)
-                event = child.events[seen - 1]
-            still = observer.last(event["at"]) is None
-            seen = child.wait_for(played, seen)
+            seen = fault(child, child.wait_for(moving, number), name)
+            number = child.wait_for(played, seen.events)
             yield row(
-                name, 0.0 if still else None, marked=marked, recovered=True, lost=lost(child, folder),
-                reason=event["reason"],
+                name, seen.stopped_s, marked=seen.marked, recovered=True, lost=lost(child, folder),
+                reason=seen.reason,
             )  # fmt: skip
     except TimeoutError as error:
         yield row(

@@ -55,6 +55,8 @@ class Args:
     """Of each phase of the learning loop; 0 leaves it out."""
     speed: float = 4.0
     """Simulated seconds in a second, at most."""
+    folder: Path | None = None
+    """Folder for the episodes, for `benchmarks.ros_parity_causes`; by default they are deleted."""
     out: Path = OUT
     """JSON file to write."""
 
@@ -186,7 +188,7 @@ def main(args: Args) -> None:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     prepare(threads=1)
     with tempfile.TemporaryDirectory() as scratch:
-        record = {"task": args.task, **compare(args, Path(scratch))}
+        record = {"task": args.task, **compare(args, args.folder or Path(scratch))}
         print(json.dumps(record, indent=1), flush=True)
         if args.loop_episodes:
             record["learning_loop"] = learn(args, Path(scratch) / "run")

@@ -8,7 +8,6 @@ a process of its own, and `foundations.json` gets the differences as `newest` an
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +21,6 @@ from roboreward_gym.registry import load_reward_model
 from roboreward_gym.types import Clip
 
 PACKAGES = ("transformers", "torch", "torchvision", "tokenizers", "numpy", "pillow")
-SCENES = {"robots:WidowXToyOnTowel-v0": 40, "robots:WidowXDrawer-v0": 24}
-"""Environments and the steps of an episode."""
 EPISODES, CLIPS_PER_EPISODE = 9, 4
 FIRST_SEED = 1_800_000_000
 LENGTHS = (1.0, 0.75, 0.45, 0.3)
@@ -46,32 +43,15 @@ class VersionsConfig:
 
 def make_clips() -> list[Clip]:
     """Record scripted episodes, good and bad, whole and cut short, under their own and under other tasks."""
-    return [clip for env_id, steps in SCENES.items() for clip in _scene_clips(env_id, steps)]
+    from benchmarks.scripted_episodes import scripted_episodes  # the other environments lack MuJoCo
 
-
-def _scene_clips(env_id: str, steps: int) -> Iterator[Clip]:
-    import gymnasium as gym
-
-    from robots.sim.experts import ScriptedExpert, Style
-    from robots.widowx import widowx
-
-    env = widowx(gym.make(env_id, look="test"))
-    tasks = [task for task in env.tasks if env.scene.askable(task)]
-    for episode in range(EPISODES):
-        rng = np.random.default_rng([FIRST_SEED, episode])
-        task = tasks[episode % len(tasks)]
-        observation, _ = env.reset(seed=FIRST_SEED + episode, options={"task": task})
-        style = Style(aim_error_m=0.02 * (episode % 3), stop_after=(1.0, 1.0, 0.5)[episode % 3])
-        expert = ScriptedExpert(env, task, rng, style)
-        frames = [observation["image"]]
-        for _ in range(steps):
-            observation, *_ = env.step(expert.act())
-            frames.append(observation["image"])
+    clips = []
+    for episode in scripted_episodes(EPISODES, FIRST_SEED):
         for number, part in enumerate(LENGTHS):
-            asked = task if number % 2 == 0 else tasks[(episode + number) % len(tasks)]
-            shown = np.stack(frames[: round(part * len(frames))])
-            yield Clip(shown, asked, CONTROL_HZ)
-    env.close()
+            other = episode.tasks[(episode.number + number) % len(episode.tasks)]
+            shown = episode.frames[: round(part * len(episode.frames))]
+            clips.append(Clip(shown, episode.task if number % 2 == 0 else other, CONTROL_HZ))
+    return clips
 
 
 def save_clips(clips: list[Clip], path: Path) -> None:

@@ -96,10 +96,7 @@ def task_entry(name: str) -> TaskEntry:
     Raises:
         UnknownName: There is none; suggests the closest.
     """
-    known = {entry.name: entry for entry in TASKS}
-    if name not in known:
-        raise UnknownName("task", name, known)
-    return known[name]
+    return _find("task", name, {entry.name: entry for entry in TASKS})
 
 
 def entry_of_scene(scene: str) -> TaskEntry:
@@ -108,7 +105,10 @@ def entry_of_scene(scene: str) -> TaskEntry:
     Raises:
         UnknownName: There is none; suggests the closest.
     """
-    known = {entry.scene: entry for entry in TASKS}
-    if scene not in known:
-        raise UnknownName("scene", scene, known)
-    return known[scene]
+    return _find("scene", scene, {entry.scene: entry for entry in TASKS})
+
+
+def _find(kind: str, name: str, known: Mapping[str, TaskEntry]) -> TaskEntry:
+    if name not in known:
+        raise UnknownName(kind, name, known)
+    return known[name]

@@ -28,7 +28,7 @@ class Kinematics:
         )
         dofs = [int(self._model.joint(joint).dofadr[0]) for joint in fixed]
         self._constraints = [mink.DofFreezingTask(self._model, dofs)] if dofs else None
-        self._limits = [mink.ConfigurationLimit(self._model)]
+        self._limits: list[mink.Limit] = [mink.ConfigurationLimit(self._model)]
         self._site = self._model.site("ee").id
 
     def forward(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -32,6 +32,8 @@ FINGER_POINTS = np.array(
     ]
 )
 """`(12, 3)` [m] corners of the open fingers and of the bar that they slide on, in the frame of the end effector."""
+BOX_SLACK_M = 2e-3
+"""How exactly inverse kinematics reaches a pose."""
 STEP_SLACK_RAD = 1e-6
 """For rounding in the sum of many steps."""
 
@@ -137,6 +139,13 @@ def clamp_pose(
     deepest = lowest_finger(position, rotation_from_euler(euler))
     position[2] += max(0.0, limits.table_m - deepest)
     return position, euler
+
+
+def is_allowed(position: np.ndarray, rotation: np.ndarray, limits: SafetyLimits) -> bool:
+    """Whether a pose `(3,)` [m] and `(3, 3)` is in the box, and its open fingers above the table."""
+    slack = BOX_SLACK_M
+    inside = (position >= limits.box_low - slack) & (position <= limits.box_high + slack)
+    return bool(inside.all()) and lowest_finger(position, rotation) >= limits.table_m - slack
 
 
 def lowest_finger(position: np.ndarray, rotation: np.ndarray) -> float:

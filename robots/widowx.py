@@ -166,16 +166,22 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         )
         found = self._kinematics.inverse(position, rotation_from_euler(euler), self._joints)
         joints = safety.safe_joints(found, self._joints, self._limits)
-        held = found is None or joints is None
-        clipped = not held and bool(
-            np.abs(found - self._joints).max() > self._limits.largest_step_rad
-        )
-        # The target stays where it was, or is where the joints were sent: it never runs ahead of them.
-        if held:
-            position, euler, joints = self._position, self._euler, self._joints
-        elif clipped:
+        clipped = False
+        if (
+            found is not None
+            and joints is not None
+            and np.abs(found - self._joints).max() > self._limits.largest_step_rad
+        ):
+            # Each joint is clipped by itself, so the hand leaves its way: it can come under the table though neither its
+            # start nor its target is.
             position, rotation = self._kinematics.forward(joints)
             euler = euler_from_rotation(rotation)
+            clipped = safety.is_allowed(position, rotation, self._limits)
+            joints = joints if clipped else None
+        # The target stays where it was, or is where the joints were sent: it never runs ahead of them.
+        held = joints is None
+        if joints is None:
+            position, euler, joints = self._position, self._euler, self._joints
         turned = action[3:6]
         if held or clipped or not np.array_equal(euler, asked):
             turned = turned_by(before, rotation_from_euler(euler)) / MAX_STEP_RAD

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from lerobot.robots.utils import make_robot_from_config
 
 from roboreward_gym.errors import InvalidSetting, UnknownName
 from robots.errors import ArmFault, ArmUnavailable, InvalidAction
-from robots.lerobot_plugin import features
+from robots.lerobot_plugin import features, roboreward_widowx
 from robots.lerobot_plugin.config_roboreward_keyboard import RoboRewardKeyboardConfig
 from robots.lerobot_plugin.config_roboreward_widowx import RoboRewardWidowXConfig
 from robots.lerobot_plugin.roboreward_keyboard import MOTION_KEYS, KeyState, RoboRewardKeyboard
-from robots.lerobot_plugin.roboreward_widowx import RoboRewardWidowX
+from robots.lerobot_plugin.roboreward_widowx import PERIOD_S, RoboRewardWidowX
 from robots.lerobot_plugin.shared_terminal import SharedTerminal
 from robots.safety import SafetyLimits
+from robots.sim.mujoco_arm import MujocoArm
 from robots.widowx import WidowXEnv
 from robots.xs.arm import XsArm
 from robots.xs.interface import SLEEP_JOINTS
@@ -368,4 +370,88 @@ def test_a_program_that_ends_without_closing_leaves_a_terminal_that_works(typist
     code = "from robots.lerobot_plugin.shared_terminal import SharedTerminal as S; S.of_process().open()"
     before = typist.mode()
     subprocess.run([sys.executable, "-c", code], stdin=typist.descriptor, cwd=ROOT, check=True)
+    assert typist.mode() == before
+
+
+# --- what LeRobot's loop relies on ----------------------------------------------------------------
+
+
+def test_an_action_takes_a_control_period_however_fast_they_come(robot: RoboRewardWidowX) -> None:
+    began = time.monotonic()
+    for _ in range(2):
+        robot.send_action(step())
+    assert time.monotonic() - began >= 2 * PERIOD_S
+
+
+def test_after_a_pause_the_observation_is_of_now(
+    robot: RoboRewardWidowX, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot.send_action(step())
+    before = robot.get_observation()
+    arm = robot._env.arm
+    assert isinstance(arm, MujocoArm)
+    arm.data.qpos[0] += 0.3  # somebody pushes it
+    monkeypatch.setattr(roboreward_widowx, "FRESH_S", -1.0)
+    assert robot.get_observation()["y.pos"] != pytest.approx(before["y.pos"], abs=0.02)
+
+
+def test_the_space_bar_holds_the_arm(
+    robot: RoboRewardWidowX, typist: Typist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[None] = []
+    monkeypatch.setattr(robot._env.arm, "hold", lambda: held.append(None))
+    typist.type(" ")
+    until(lambda: typist.terminal._stops, "key")
+    with pytest.raises(ArmFault):
+        robot.send_action(step())
+    assert held
+
+
+def test_the_key_for_the_start_goes_there_and_the_gripper_is_open(robot: RoboRewardWidowX) -> None:
+    first = robot.get_observation()
+    robot.send_action(step(**{"x.vel": 1.0, "gripper.pos": -1.0}))
+    sent = robot.send_action({**step(**{"x.vel": 1.0}), features.HOME: 1.0})
+    assert sent == step()
+    second = robot.get_observation()
+    assert second["x.pos"] == pytest.approx(first["x.pos"], abs=0.04)
+    assert second["gripper.pos"] == pytest.approx(1.0, abs=0.05)
+    assert not np.array_equal(second[features.CAMERA], first[features.CAMERA])
+
+
+def test_an_action_that_also_names_a_state_is_an_action(robot: RoboRewardWidowX) -> None:
+    state = {name: robot.get_observation()[name] for name in features.STATE_NAMES}
+    sent = robot.send_action({**state, **step(**{"x.vel": 0.5})})
+    assert sent["x.vel"] == pytest.approx(0.5)
+
+
+def test_the_seed_is_of_the_first_scene_and_disconnecting_gives_the_terminal_back(
+    typist: Typist,
+) -> None:
+    before = typist.mode()
+    images = []
+    for seed in (3, 3, 4):
+        robot = RoboRewardWidowX(RoboRewardWidowXConfig(seed=seed), terminal=typist.terminal)
+        robot.connect()
+        images.append(robot.get_observation()[features.CAMERA])
+        assert typist.mode() != before
+        robot.disconnect()
+        assert typist.mode() == before
+    assert np.array_equal(images[0], images[1])
+    assert not np.array_equal(images[0], images[2])
+
+
+def test_a_key_counts_once_and_disconnecting_the_keyboard_gives_the_terminal_back(
+    typist: Typist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SharedTerminal, "_shared", typist.terminal)
+    before = typist.mode()
+    keyboard = RoboRewardKeyboard(RoboRewardKeyboardConfig(speed=1.0))
+    keyboard.connect()
+    typist.type("hw")
+    until(lambda: len(typist.terminal._moves) == 2, "keys")
+    action = keyboard.get_action()
+    assert (action[features.HOME], action["x.vel"]) == (1.0, 1.0)
+    action = keyboard.get_action()
+    assert (action[features.HOME], action["x.vel"]) == (0.0, 0.0)
+    keyboard.disconnect()
     assert typist.mode() == before

@@ -14,7 +14,7 @@ from roboreward_gym.errors import InvalidSetting, RobotFaultEpisode, UnknownName
 from robots.conventions import GRIPPER_DOWN, NEUTRAL_JOINTS, rotation_from_euler
 from robots.errors import InvalidAction, NoTruth
 from robots.kinematics import Kinematics
-from robots.safety import SafetyLimits
+from robots.safety import SafetyLimits, lowest_finger
 from robots.sim.experts import ScriptedExpert
 from robots.sim.tasks.drawer import DrawerScene
 from robots.sim.tasks.toy import ToyScene
@@ -165,6 +165,26 @@ def test_where_joints_are_too_fast_the_executed_action_and_the_target_are_where_
     np.testing.assert_allclose(env.target, observation["state"][:3], atol=1e-4)
     info = env.step(np.array([0, 0, 0, 0, 0, 0, 1.0]))[4]
     assert (info["clipped"], info["held"]) == (0.0, 0.0)
+
+
+def test_a_step_too_fast_for_the_joints_leaves_the_fingers_above_the_table_and_the_hand_in_the_box() -> (
+    None
+):
+    arm, kinematics, limits = FakeArm(), Kinematics(), SafetyLimits(velocity_fraction=0.4)
+    env = fake_env(arm, limits=limits)
+    counts = np.zeros(2)
+    for seed in range(4):
+        env.reset(seed=seed)
+        rng = np.random.default_rng(seed)
+        drift = rng.uniform(-1, 1, 7) * [1, 1, 0, 1, 1, 1, 1] - [0, 0, 0.5, 0, 0, 0, 0]
+        for _ in range(40):
+            info = env.step(np.clip(drift + 0.7 * rng.normal(size=7), -1, 1))[4]
+            counts += [info["clipped"], info["held"]]
+            position, rotation = kinematics.forward(arm.reading.joints)
+            assert lowest_finger(position, rotation) > -3e-3
+            assert (position > limits.box_low - 3e-3).all()
+            assert (position < limits.box_high + 3e-3).all()
+    assert counts.min() > 0
 
 
 def test_where_no_joints_are_found_the_arm_holds_and_info_reports_it(

@@ -1,6 +1,5 @@
 """`audit.jsonl`: a line for every unit of work that is finished, with all that was decided; a killed run goes on after it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +8,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from reward_models.data.video_file import OutputError
+from reward_models.json_lines import append_row, cut_unfinished_line, parse_row, read_lines
 
 AUDIT = "audit.jsonl"
 
@@ -36,8 +36,7 @@ class Journal:
             raise OutputError(f"{folder} cannot be written: {error.strerror}.") from error
         self._path = folder / AUDIT
         self._lines: dict[str, dict[str, Any]] = {}
-        if self._path.exists():
-            self._load()
+        self._load()
 
     def __enter__(self) -> "Journal":
         return self
@@ -63,8 +62,7 @@ class Journal:
         """
         record = {"unit": unit, **line}
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            append_row(self._path, record)
         except OSError as error:
             raise OutputError(
                 f"{self._path} cannot be written: {error.strerror}. Make room; the same command goes on."
@@ -72,14 +70,10 @@ class Journal:
         self._lines[unit] = record
 
     def _load(self) -> None:
-        data = self._path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):  # a kill in the middle of a line: its unit is done again
-            with self._path.open("r+b") as file:
-                file.truncate(len(whole))
-        for number, line in enumerate(whole.splitlines(), start=1):
+        cut_unfinished_line(self._path)  # its unit is done again
+        for number, line in enumerate(read_lines(self._path)[0], start=1):
             try:
-                record = json.loads(line)
+                record = parse_row(line)
                 self._lines[record["unit"]] = record
             except (ValueError, KeyError, TypeError) as error:
                 raise OutputError(

@@ -1,16 +1,14 @@
 """The scores that `roboreward score --out` writes: a line each, appended, so that a killed run can go on."""
 
-import json
 import math
-import os
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from reward_models.json_lines import append_row, lock_beside, parse_row, read_lines
 from reward_models.scoring.inputs import Request
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.types import ProgressScore
@@ -79,10 +77,10 @@ class ScoreLog:
                 f"Scores cannot be written to {path}, which is no regular file. Choose another --out, or "
                 "leave it out to write to stdout."
             )
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+        self._lock = lock_beside(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+            self._lock.acquire(timeout=0)
         except Timeout as error:
             raise OutputUnwritable(
                 f"Another run is writing to {path}. Wait for it, or choose another --out."
@@ -91,8 +89,7 @@ class ScoreLog:
             raise self._unwritable(error) from error
         try:
             self._read()
-            # Unbuffered: what a full disk refused must not be written later, when the file is closed.
-            self._file = path.open("ab", buffering=0)
+            path.open("ab").close()  # can it be written?
         except OSError as error:
             self._lock.release()
             raise self._unwritable(error) from error
@@ -109,9 +106,6 @@ class ScoreLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # After a failed write closing fails in the same way; the first failure is the one to tell.
-        with nullcontext() if error is None else suppress(OSError):
-            self._file.close()
         self._lock.release()
 
     def __len__(self) -> int:
@@ -140,26 +134,14 @@ class ScoreLog:
             OutputUnwritable: The disk is full, or gone.
         """
         self._check_identity(row["manifest"])
-        line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
         try:
-            size = os.fstat(self._file.fileno()).st_size
-            self._write(line, size)
+            append_row(self.path, row)
         except OSError as error:
             raise OutputUnwritable(
                 f"There is no room for one more score in {self.path}: {error.strerror}. "
                 "Finished rows stay: make room, then run the same command again."
             ) from error
         self._tasks[row["id"]] = row["task"]
-
-    def _write(self, line: bytes, size: int) -> None:
-        """Append the whole line to a file of `size` bytes, or nothing of it."""
-        try:
-            while line:  # one call may write a part of it
-                line = line[self._file.write(line) :]
-        except OSError:
-            with suppress(OSError):
-                self._file.truncate(size)
-            raise
 
     def _unwritable(self, error: OSError) -> OutputUnwritable:
         return OutputUnwritable(
@@ -168,9 +150,7 @@ class ScoreLog:
 
     def _read(self) -> None:
         """Read what earlier runs wrote, and mend its last line; raises before anything is changed."""
-        if not self.path.exists():
-            return
-        *lines, last = self.path.read_bytes().split(b"\n")
+        lines, last = read_lines(self.path)
         for number, line in enumerate(lines, start=1):
             row = _parse(line)
             if row is None:
@@ -220,10 +200,10 @@ class ScoreLog:
 def _parse(line: bytes) -> dict[str, Any] | None:
     """One of our rows, or None."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):  # no JSON, or no UTF-8
+        row = parse_row(line)
+    except ValueError:  # no JSON, or no UTF-8
         return None
-    if not isinstance(row, dict) or not row.keys() >= COLUMNS:
+    if not row.keys() >= COLUMNS:
         return None
     texts = all(isinstance(row[key], str) for key in ("id", "task", "model"))
     return row if texts and isinstance(row["manifest"], dict) else None

@@ -69,37 +69,47 @@ def make(
         raise InvalidSetting("A real arm goes by the world's clock: leave simulated_clock out.")
     entry = task_entry(name)
     task, tasks = task or entry.task, entry.load_scene().tasks
-    config, size = RosConfig(robot_name, camera_topic), tuple(image_size)
-    default = simulated_clock_limits() if simulated_clock else SafetyLimits()
-    setup = setup or FOLDER / robot_name
+    config, size, setup = (
+        RosConfig(robot_name, camera_topic),
+        tuple(image_size),
+        setup or FOLDER / robot_name,
+    )
     checked = ArmSetup.load(setup) if watched and not dry_run else None
-    if not isinstance(limits, SafetyLimits):
-        default = default if checked is None else checked.limits
-        limits = default if limits is None else load_limits(limits, default)
-    if watched or dry_run:
-        if checked is not None:
-            checked.require(robot_name, camera_topic, limits)
-            camera_reference = camera_reference or setup / VIEW
-        if keyboard is None and not (dry_run and reset_script):
-            require_terminal()
-        operator = Operator(keyboard or Terminal())
-        view = None if camera_reference is None else View(load_rgb(camera_reference))
-        options: dict[str, Any] = {
-            "image_size": size,
-            "limits": limits,
-            "operator": operator,
-            "view": view,
-        }
-        if dry_run:  # nothing moves, so nobody has to watch
-            arm = XsArm(DryLink(RosLink(config)), watched=True, dry=True, **options)
-            atexit.register(arm.close)  # a thread in ROS aborts the interpreter's end
-        else:
-            arm = RosArm(config, watched=True, **options)
-        return WidowXEnv(
-            arm, RealTable(arm, tasks, operator, script=reset_script), task, limits=limits, **kwargs
+    limits = _limits(limits, checked, simulated_clock=simulated_clock)
+    if not (watched or dry_run):
+        arm = (simulated_time_arm if simulated_clock else RosArm)(
+            config, image_size=size, limits=limits
         )
-    if simulated_clock:
-        arm = simulated_time_arm(config, image_size=size, limits=limits)
-    else:
-        arm = RosArm(config, image_size=size, limits=limits)
-    return WidowXEnv(arm, SimulatedTable(arm, entry), task, limits=limits, **kwargs)
+        return WidowXEnv(arm, SimulatedTable(arm, entry), task, limits=limits, **kwargs)
+    if checked is not None:
+        checked.require(robot_name, camera_topic, limits)
+        camera_reference = camera_reference or setup / VIEW
+    if keyboard is None and not (dry_run and reset_script):
+        require_terminal()
+    operator = Operator(keyboard or Terminal())
+    view = None if camera_reference is None else View(load_rgb(camera_reference))
+    arm = _watched_arm(
+        config, dry_run=dry_run, image_size=size, limits=limits, operator=operator, view=view
+    )
+    table = RealTable(arm, tasks, operator, script=reset_script)
+    return WidowXEnv(arm, table, task, limits=limits, **kwargs)
+
+
+def _limits(
+    limits: SafetyLimits | Path | None, checked: ArmSetup | None, *, simulated_clock: bool
+) -> SafetyLimits:
+    """The limits that were asked for; what a file leaves out is as in the set-up, or by default."""
+    if isinstance(limits, SafetyLimits):
+        return limits
+    default = simulated_clock_limits() if simulated_clock else SafetyLimits()
+    default = default if checked is None else checked.limits
+    return default if limits is None else load_limits(limits, default)
+
+
+def _watched_arm(config: RosConfig, *, dry_run: bool, **options: Any) -> XsArm:
+    if not dry_run:
+        return RosArm(config, watched=True, **options)
+    # Nothing moves, so nobody has to watch.
+    arm = XsArm(DryLink(RosLink(config)), watched=True, dry=True, **options)
+    atexit.register(arm.close)  # a thread in ROS aborts the interpreter's end
+    return arm

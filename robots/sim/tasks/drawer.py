@@ -8,6 +8,7 @@ import numpy as np
 from robots.scene import check_task
 from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks import look
+from robots.sim.tasks.history import StateHistory
 from robots.sim.tasks.objects import Toy, pick_level, place_toy, read_toy
 from robots.sim.tasks.toy import REST_Z, gripper_words, landmark_array
 from robots.sim.waypoints import CLOSED, OPEN, Waypoint, at, grasp, lift, put_down
@@ -66,7 +67,7 @@ def concerned(task: str) -> list[str]:
     return [drawer for drawer in DRAWERS if drawer in task or "both" in task]
 
 
-class DrawerScene:
+class DrawerScene(StateHistory[DrawerState]):
     """A cabinet whose drawers start closed or open as the task needs; the other one is open now and then."""
 
     tasks = (
@@ -78,8 +79,7 @@ class DrawerScene:
 
     def __init__(self, arm: MujocoArm) -> None:
         self._arm = arm
-        self._fresh = True
-        self.start = self.before = self.now = self._read()
+        super().__init__()
 
     def reset(self, rng: np.random.Generator, task: str, split: look.Split) -> None:
         """Place cabinet and duck; colours, light and camera follow `split`."""
@@ -113,18 +113,6 @@ class DrawerScene:
         )
         look.set_light_and_camera(arm.model, rng, split)
         self._fresh = True
-
-    def observe(self) -> None:
-        """Note the state now; the first call after a reset is the start."""
-        state = self._read()
-        if self._fresh:
-            self.start = self.now = state
-            self._fresh = False
-        self.before, self.now = self.now, state
-
-    def level(self, task: str) -> int:
-        """Rubric level of the state now for any task of the scene."""
-        return self.level_between(task, self.start, self.before, self.now)
 
     def level_between(
         self, task: str, start: DrawerState, before: DrawerState, now: DrawerState

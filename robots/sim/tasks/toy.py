@@ -11,6 +11,7 @@ from robots.conventions import LANDMARKS
 from robots.scene import check_task
 from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks import look
+from robots.sim.tasks.history import StateHistory
 from robots.sim.tasks.objects import Toy, pick_level, place_toy, read_toy
 from robots.sim.waypoints import Waypoint, grasp, lift, place, put_down
 
@@ -98,7 +99,7 @@ def put_level(start: ToyState, before: ToyState, now: ToyState, toy: str, target
     return 2 if grasped or at_first - distance >= TOWARD_M else 1
 
 
-class ToyScene:
+class ToyScene(StateHistory[ToyState]):
     """Two toys and two targets in four slots: toys right and targets left of the arm, or in any order."""
 
     tasks = (
@@ -110,8 +111,7 @@ class ToyScene:
         if layout not in ("sides", "any"):
             raise InvalidSetting(f"layout must be 'sides' or 'any', got {layout!r}.")
         self._arm, self._layout = arm, layout
-        self._fresh = True
-        self.start = self.before = self.now = self._read()
+        super().__init__()
 
     def reset(self, rng: np.random.Generator, task: str, split: look.Split) -> None:
         """Shuffle things over the slots; colours, light and camera follow `split`."""
@@ -143,14 +143,6 @@ class ToyScene:
         look.set_light_and_camera(arm.model, rng, split)
         self._fresh = True
 
-    def observe(self) -> None:
-        """Note the state now; the first call after a reset is the start."""
-        state = self._read()
-        if self._fresh:
-            self.start = self.now = state
-            self._fresh = False
-        self.before, self.now = self.now, state
-
     def place_on(self, toy: str, target: str) -> None:
         """Start anew with a toy on a target already; call after a reset."""
         arm, xy = self._arm, getattr(self.now, target)[:2]
@@ -158,10 +150,6 @@ class ToyScene:
         arm.settle(0.2)
         self._fresh = True
         self.observe()
-
-    def level(self, task: str) -> int:
-        """Rubric level of the state now for any task of the scene."""
-        return self.level_between(task, self.start, self.before, self.now)
 
     def level_between(self, task: str, start: ToyState, before: ToyState, now: ToyState) -> int:
         """Rubric level of the state `now` after `before`, if the episode began with `start`."""
