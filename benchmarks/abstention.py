@@ -128,9 +128,7 @@ def measure(config: AbstentionConfig) -> dict[str, Any]:
     def scores(clips: Iterable[Clip]) -> list[ProgressScore]:
         return [model.score([clip])[0] for clip in clips]
 
-    episodes = scripted_episodes(
-        config.episodes, FIRST_SEED[config.part], look=LOOKS[config.part]
-    )
+    episodes = scripted_episodes(config.episodes, FIRST_SEED[config.part], look=LOOKS[config.part])
     at_home = [Clip(episode.frames, episode.task, CONTROL_HZ) for episode in episodes]
     tasks = sorted({clip.task for clip in at_home})
     environments = ELSEWHERE[config.part]

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from tqdm import tqdm
 from experiments.config import evaluation_seeds, get_config
 from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec, evaluate_policy
 from experiments.robot import Robot, RobotOptions, ros_id
-from experiments.run_folder import read_lines, write_json
+from experiments.run_folder import read_lines, write_json, write_lines
 from experiments.workers import prepare
 from roboreward_gym.episode import Episode
 from robots.catalogue import task_entry
@@ -39,6 +39,8 @@ OUT = Path(__file__).parent / "results" / "ros_parity.json"
 NUDGE_MM = 3.0
 NUDGE = np.zeros(ACTION_DIM, np.float32)
 NUDGE[1], NUDGE[-1] = NUDGE_MM * 1e-3 / MAX_STEP_M, 1.0
+HERE, THERE = "here.jsonl", "there.jsonl"
+"""Outcomes in process and over ROS."""
 STEPS = (0, 5, 10, 20, 40)
 """Steps after which the hands are compared."""
 
@@ -108,9 +110,10 @@ def compare(args: Args, folder: Path) -> dict[str, Any]:
     there = PolicySpec(ros_id(config.env_id), config.policy, robot=robot)
     record = partial(RecordEpisodes, folder=folder / "here")
     simulated = play_here(here, seeds, record, "in process")
+    write_lines(folder / HERE, map(asdict, simulated.outcomes))
     nudged = play_here(here, seeds, Nudged, "in process, nudged")
     with driver(task_entry(args.task).scene, args.speed):
-        ros = evaluate_policy(there, seeds, folder / "there.jsonl", label="over ROS 2")
+        ros = evaluate_policy(there, seeds, folder / THERE, label="over ROS 2")
     low, high = simulated.rate.interval
     return {
         "in_process": summary(simulated),

@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from benchmarks.ros_parity import OUT, STEPS, by_seed
+from benchmarks.ros_parity import HERE, OUT, STEPS, THERE, by_seed
 from experiments.config import evaluation_seeds, get_config
 from experiments.evaluate import EpisodeRunner, PolicySpec
 from experiments.run_folder import read_lines, write_json, write_lines
@@ -49,17 +49,15 @@ RAMP_OF_THE_PROCESS = {
 
 @dataclass(frozen=True)
 class Condition:
-    """What is as it is over ROS 2.
+    """What is as it is over ROS 2, beside the driver's servos and their bounded torques, the gripper's too.
 
     Attributes:
-        driver: The driver's servos and their bounded torques, the gripper's too; without it `MujocoArm`.
         profile: The arm's servos follow set-points by the trapezoid that the client asks for.
         late_s: Set-points begin to act so long after the observation [s].
         image_age_s: Age of the image when it is looked at [s].
         camera_size: Images are drawn in the size of the driver's camera, and scaled.
     """
 
-    driver: bool = True
     profile: bool = False
     late_s: float = 0.0
     image_age_s: float = 0.0
@@ -71,7 +69,6 @@ LATE_S, AGE_S = 0.05, 0.05
 USUAL_S = 0.015
 """How late set-points seem to be: with it the hand comes nearest to that over ROS."""
 CONDITIONS: Mapping[str, Condition] = {
-    "in process": Condition(driver=False),
     "driver's servos": Condition(),
     "driver's servos, large image": Condition(camera_size=True),
     "driver's servos, old image": Condition(image_age_s=AGE_S),
@@ -163,14 +160,10 @@ def play(args: Args, name: str, condition: Condition) -> Path:
     """Play the starts of one condition; those that are played already are left out."""
     folder = args.there / "causes" / name.replace(" ", "-").replace(",", "").replace("'", "")
     config, entry = get_config(f"{args.task}-nano"), task_entry(args.task)
-    env_id = entry.env_id
-    if condition.driver:
-        env_id = f"{folder.name.title().replace('-', '')}-v0"
-        gym.register(
-            env_id,
-            partial(make, args.task, condition),
-            max_episode_steps=entry.max_episode_steps,
-        )
+    env_id = f"{folder.name.title().replace('-', '')}-v0"
+    gym.register(
+        env_id, partial(make, args.task, condition), max_episode_steps=entry.max_episode_steps
+    )
     done = read_lines(folder / "outcomes.jsonl") if (folder / "outcomes.jsonl").exists() else []
     seeds = evaluation_seeds(config.seed, args.episodes)[len(done) :]
     if not seeds:
@@ -210,15 +203,14 @@ def main(args: Args) -> None:
     prepare(threads=1)
     folders = {name: play(args, name, condition) for name, condition in CONDITIONS.items()}
     ends = {name: outcomes(folder / "outcomes.jsonl") for name, folder in folders.items()}
-    ros, here = outcomes(args.there / "there.jsonl"), ends["in process"]
-    episodes = args.there / "episodes"
+    ros, here = outcomes(args.there / THERE), outcomes(args.there / HERE)
     causes = {
         name: {
             "successes": sum(ends[name].values()),
             "ends_as_in_process": alike(ends[name], here),
             "ends_as_over_ros": alike(ends[name], ros),
-            "hand_from_in_process_mm_after": apart(folders[name], folders["in process"]),
-            "hand_from_ros_mm_after": apart(folders[name], episodes),
+            "hand_from_in_process_mm_after": apart(folders[name], args.there / "here"),
+            "hand_from_ros_mm_after": apart(folders[name], args.there / "episodes"),
         }
         for name in CONDITIONS
     }
