@@ -26,7 +26,7 @@ class EnvSpeedConfig:
     repeats: int = 5
     """Measurements; the median is reported, since machines are noisy."""
     seed: int = 0
-    """Of scenes and actions."""
+    """Seed of scenes and actions."""
 
 
 def steps_per_second(env: gym.Env, config: EnvSpeedConfig, seed: int) -> float:

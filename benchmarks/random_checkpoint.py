@@ -231,7 +231,7 @@ def write_checkpoint(
     Args:
         folder: Where to.
         shape: Sizes of the model.
-        seed: Of the weights.
+        seed: Seed of the weights.
         shard_bytes: Most bytes of a weight file.
         taught: Make it answer in the format, with an output of its own; otherwise just random.
     """

@@ -78,7 +78,7 @@ class Fault:
         recovered: The next episode was played to its end.
         lost: Episodes that ended, soundly or by a fault, and are not on disk.
         reason: What the client said.
-        load: Of the machine meanwhile.
+        load: Load of the machine meanwhile.
     """
 
     fault: str

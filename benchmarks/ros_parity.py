@@ -52,9 +52,9 @@ class Args:
     task: str = "toy-on-towel"
     """A name of `robots.catalogue`."""
     episodes: int = 60
-    """Of the comparison, on each side."""
+    """Episodes of the comparison, on each side."""
     loop_episodes: int = 20
-    """Of each phase of the learning loop; 0 leaves it out."""
+    """Episodes of each phase of the learning loop; 0 leaves it out."""
     speed: float = 4.0
     """Simulated seconds in a second, at most."""
     folder: Path | None = None

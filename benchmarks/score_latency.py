@@ -87,7 +87,7 @@ class LatencyConfig:
     out: Path = field(default=RESULTS)
     """Folder of the results."""
     seed: int = 0
-    """Of the pixels."""
+    """Seed of the pixels."""
 
     def __post_init__(self) -> None:
         if min((self.repeats, self.threads, *self.frames, *self.batches)) < 1:

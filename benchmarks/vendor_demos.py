@@ -208,7 +208,7 @@ def main(checkout: Path, /, only: str = "") -> int:
     """Run the demos.
 
     Args:
-        checkout: Of interbotix_ros_manipulators.
+        checkout: Checkout of interbotix_ros_manipulators.
         only: Run scripts whose name contains this, print, and write nothing.
     """
     scripts = [path for folder in DEMOS for path in sorted((checkout / folder).glob("*.py"))]

@@ -114,9 +114,9 @@ class EpisodeScores:
         """Resets in the middle of an episode, since an episode has ended."""
         self._warned_of_camera = False
         self._ended: dict[int, PendingEpisode] = {}
-        """Of the present step, until `finish_step` succeeds."""
+        """Episodes that ended in the present step, until `finish_step` succeeds."""
         self._pending: dict[int, PendingEpisode] = {}
-        """Of earlier steps; deferred only."""
+        """Episodes that ended in earlier steps; deferred only."""
         self.last_clips: list[Clip | None] = [None] * num_envs
         self.last_scores: list[ProgressScore | None] = [None] * num_envs
 

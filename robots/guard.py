@@ -11,7 +11,7 @@ from robots.safety import SafetyLimits
 class Guard:
     """An `Arm` that checks every target and every reading of another one, and stops it in doubt.
 
-    It changes no number: a simulated arm behaves to the bit as it does without.
+    It changes no number: a simulated arm behaves bit-exactly as it does without.
     """
 
     def __init__(self, arm: Arm, limits: SafetyLimits) -> None:

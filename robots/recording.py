@@ -94,7 +94,7 @@ class RecordEpisodes(gym.Wrapper[Observation, np.ndarray, Observation, np.ndarra
         """Write the score of an episode into its file.
 
         Args:
-            score: Of a reward model.
+            score: Score of a reward model.
             path: The episode's file; by default that of the last one.
         """
         path = path or self.last_path
@@ -171,7 +171,7 @@ def write_rating(folder: Path, number: int, level: int | None) -> None:
     """Add a person's rating of an episode to a folder of episodes.
 
     Args:
-        folder: Of a `RecordEpisodes`.
+        folder: Folder of a `RecordEpisodes`.
         number: The episode's.
         level: 1..5, or None for unknown.
     """

@@ -22,7 +22,7 @@ def check_path(
         start: `(6,)` [rad], where it begins; known to be allowed.
         poses: Where it goes.
         limits: The limits to keep.
-        kinematics: Of the arm.
+        kinematics: Kinematics of the arm.
 
     Raises:
         MotionRefused: A pose past the joint limits, or fingers under the table on the way.

@@ -22,7 +22,7 @@ from policies.player import Policy
 from roboreward_gym.errors import WeightsError
 
 SMALLEST_SCALE = 0.05
-"""Of an action, in units of the action space: a dimension that hardly moves is not blown up."""
+"""Smallest spread of an action, in units of the action space: a dimension that hardly moves is not blown up."""
 
 
 class ActionCritics(nn.Module):

@@ -14,8 +14,8 @@ class Progress:
     Attributes:
         rated: Videos that this person rated.
         left: Videos that this person may still be shown.
-        skipped: Of these, those that were put off.
-        awaited: Of these, those that a program waits for.
+        skipped: Those of them that were put off.
+        awaited: Those of them that a program waits for.
     """
 
     rated: int

@@ -69,7 +69,7 @@ def check(
     Args:
         bench: Arm, person and limits.
         only: Names of the checks that are wanted.
-        port: Of the live page.
+        port: Port of the live page.
         say: Called with a line about each.
 
     Returns:

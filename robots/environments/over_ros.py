@@ -44,7 +44,7 @@ def make(
     """An environment over an XS driver; nothing moves before its first reset.
 
     Args:
-        name: Of the task's entry in `robots.catalogue`.
+        name: Name of the task's entry in `robots.catalogue`.
         task: Another task of its scene.
         watched: Somebody stands beside a real arm with a hand at its power switch. Without it the driver has
             to be a simulated one, whose scene is shuffled at every reset and reports its true level.
@@ -59,7 +59,7 @@ def make(
             `robot_setup/<robot name>`.
         image_size: Height and width of observations [px].
         limits: Safety limits, or a JSON file of them; by a simulated clock messages may be older by default.
-        keyboard: Of the operator of a real arm; by default the terminal.
+        keyboard: Keyboard of the operator of a real arm; by default the terminal.
         kwargs: For `WidowXEnv`.
 
     Raises:

@@ -19,7 +19,7 @@ def make(
     """The simulated environment of a task.
 
     Args:
-        name: Of the task's entry in `robots.catalogue`.
+        name: Name of the task's entry in `robots.catalogue`.
         task: Another task of its scene.
         image_size: Height and width of observations [px].
         kwargs: Options of the scene, and of `WidowXEnv`.

@@ -25,7 +25,7 @@ class RoboRewardWidowXConfig(RobotConfig):
     task: str = ""
     """The task that a simulated scene is reset for; its first one if empty. The data set has its own `single_task`."""
     seed: int = 0
-    """Of the first scene of a simulation; each return to the start draws the next."""
+    """Seed of the first scene of a simulation; each return to the start draws the next."""
     watched: bool = False
     """Somebody stands beside a real arm with a hand at its power switch, and this terminal's space bar stops it.
     Without it only simulated arms move."""

@@ -47,7 +47,7 @@ class RewardModelNode(Node):
         reward_model: What scores.
         camera_topic: Recorded unless a start names another.
         fps: Frames a second that are recorded.
-        name: Of the node.
+        name: Name of the node.
     """
 
     def __init__(

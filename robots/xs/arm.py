@@ -70,7 +70,7 @@ class XsArm:
         operator: That person's keyboard: stops the arm at any time, and is asked before it moves after a stop.
         ready_s: How long to wait for driver and camera [s].
         timer: The clock.
-        clock: Of the control periods; made from `timer` if None.
+        clock: Clock of the control periods; made from `timer` if None.
         view: What the camera has to see.
         dry: The link is a `DryLink`: the arm only seems to move, and the camera does not see it.
     """

@@ -27,7 +27,7 @@ JUMP_SLACK_RAD = 0.1
 FROZEN_RAD = 0.05
 """How far the arm can move in front of a camera that works before its image changes."""
 RATE_WINDOW, MAX_REPEATS = 10, 2
-"""Of so many steps in a row, so many may show the image of the step before."""
+"""Steps in a row that are looked at, and how many of them may show the image of the step before."""
 
 
 @dataclass(frozen=True, eq=False)

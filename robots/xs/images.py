@@ -25,9 +25,9 @@ class RawImage:
     Attributes:
         data: Its bytes.
         stamp_s: When it was taken, by the camera driver's clock [s].
-        encoding: Of a raw image.
-        height: Of a raw image.
-        width: Of a raw image.
+        encoding: Encoding of a raw image.
+        height: Height of a raw image [px].
+        width: Width of a raw image [px].
         step: Bytes per row of a raw image, which may be padded.
         compressed: Whether it holds a JPEG or PNG, and the four fields above nothing.
     """

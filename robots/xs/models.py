@@ -12,8 +12,8 @@ class ArmModel:
     """An arm with a gripper.
 
     Attributes:
-        joints: Of the group `arm`.
-        ids: Of the servos of `motors`.
+        joints: Joints of the group `arm`.
+        ids: Bus ids of the servos of `motors`.
     """
 
     joints: tuple[str, ...]

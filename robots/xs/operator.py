@@ -21,7 +21,7 @@ class Operator:
     """The keys of a keyboard, read while the arm moves, and questions while it does not.
 
     Args:
-        keyboard: Of the person.
+        keyboard: Keyboard of the person.
     """
 
     def __init__(self, keyboard: Keyboard) -> None:

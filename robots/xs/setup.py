@@ -39,7 +39,7 @@ class ArmSetup:
 
     Attributes:
         robot_name: Namespace of its driver.
-        camera_topic: Of the camera that was looked through.
+        camera_topic: Topic of the camera that was looked through.
         real: Whether it was a real arm, and no simulated driver.
         limits: Whose workspace was gone through.
         findings: One for each of `CHECKS`.

@@ -41,13 +41,13 @@ class Fault:
         kind: One of `KINDS`.
         after_s: When it begins, counted from the request.
         for_s: How long it lasts; None until every fault is ended.
-        delay_s: Of late joint states, or of late answers.
+        delay_s: Delay of late joint states, or of late answers.
         joint: Whose servo or whose value.
         bits: Value of `Hardware_Error_Status`.
-        probability: Of losing a message.
+        probability: Probability of losing a message.
         stream: Which messages are lost: "commands", "joint_states", "images" or "all".
-        offset_s: Of the clock.
-        hz: Of a slow camera.
+        offset_s: Offset of the clock [s].
+        hz: Rate of a slow camera.
         repeat: Whether a frozen camera repeats its last image.
     """
 

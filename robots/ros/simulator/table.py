@@ -19,7 +19,7 @@ class SimulatedTable:
 
     Args:
         arm: Over the same driver.
-        entry: Of the driver's scene.
+        entry: Entry of the driver's scene.
     """
 
     def __init__(self, arm: RosArm, entry: TaskEntry) -> None:

@@ -50,8 +50,8 @@ class InterbotixRobotXSCore:
         robot_model: "wx250s" or "wx250"; another model has another geometry and is refused.
         robot_name: Namespace of the driver; the model's name if None.
         topic_joint_states: Below the namespace.
-        logging_level: Of the node; INFO if None.
-        node_name: Of a new node.
+        logging_level: Level of the node; INFO if None.
+        node_name: Name of a new node.
         node: An existing one to use instead; it must not be spun by anybody else, another robot included.
         timeout_s: How long to wait for the driver, and for each answer [s].
 

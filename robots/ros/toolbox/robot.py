@@ -41,8 +41,8 @@ class InterbotixManipulatorXS:
         gripper_pressure_lower_limit: PWM at pressure 0.
         gripper_pressure_upper_limit: PWM at pressure 1.
         topic_joint_states: Below the namespace.
-        logging_level: Of the node; INFO if None.
-        node_name: Of the node that talks to the driver.
+        logging_level: Level of the node; INFO if None.
+        node_name: Name of the node that talks to the driver.
         node: An existing one to use instead.
         timeout_s: How long to wait for the driver [s].
 
