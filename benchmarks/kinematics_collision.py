@@ -25,7 +25,7 @@ from robots.sim.mujoco_arm import MujocoArm
 from robots.widowx import widowx
 
 OUT = Path(__file__).parent / "results" / "kinematics_collision.json"
-WALKS, STEPS = 25, 40
+WALKS, STEPS = 15, 40
 ENV_ID = "robots:WidowXToyOnTowel-v0"
 TABLE = "table"
 BASE, SHOULDER = "base_link", "shoulder_link"

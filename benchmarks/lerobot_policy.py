@@ -1,4 +1,4 @@
-"""A LeRobot policy under DSRL with a video judge: `python -m benchmarks.lerobot_policy`.
+"""A LeRobot policy under DSRL with a reward model: `python -m benchmarks.lerobot_policy`.
 
 The whole way with the real programs: scripted demonstrations of the drawer, a LeRobot data set of them, `lerobot-train`
 with LeRobot's own diffusion policy, and `experiments.run --policy lerobot:…` with roboreward-nano as the only reward, once
