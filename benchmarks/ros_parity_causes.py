@@ -66,15 +66,13 @@ class Condition:
 
 LATE_S, AGE_S = 0.05, 0.05
 """At most: the simulated clock lets the driver run ahead of a client by 0.05 s; its camera draws 15 images a second."""
-USUAL_S = 0.015
-"""How late set-points seem to be: with it the hand comes nearest to that over ROS."""
 CONDITIONS: Mapping[str, Condition] = {
     "driver's servos": Condition(),
     "driver's servos, large image": Condition(camera_size=True),
     "driver's servos, old image": Condition(image_age_s=AGE_S),
     "driver's servos, late set-points": Condition(late_s=LATE_S),
     "driver's servos, profile": Condition(profile=True),
-    "driver's servos, profile, a little late": Condition(profile=True, late_s=USUAL_S),
+    "all of it": Condition(profile=True, late_s=LATE_S, image_age_s=AGE_S, camera_size=True),
 }  # fmt: skip
 
 
