@@ -35,7 +35,8 @@ from benchmarks.wrapper_path import WrapperPath
 from reward_models.nano import WEIGHTS
 from reward_models.protocol.frames import sample_clip
 from reward_models.protocol.inputs import move
-from reward_models.qwen3vl.roboreward import RoboReward, free_cores
+from reward_models.qwen3vl.batching import free_cores
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import Clip
 
 UNDISTURBED = 0.85

@@ -10,7 +10,7 @@ from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 from reward_models.protocol.frames import sample_clip, thinned_indices
 from reward_models.protocol.prompt import ANSWER_PREFIX
-from reward_models.qwen3vl import roboreward
+from reward_models.qwen3vl import batching
 from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import Clip, ProgressScore, RewardModel
 from roboreward_gym.errors import InvalidClip, WeightsError
@@ -287,9 +287,9 @@ def test_a_tower_with_other_patches_is_noticed(copy: Path) -> None:
 def test_cores_that_torch_leaves_free_share_the_clips_of_a_call(
     model: RoboReward, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    monkeypatch.setattr(roboreward.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(batching.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert roboreward.free_cores() == 4 // threads
+    assert batching.free_cores() == 4 // threads
     clips = [random_clip(9, seed=seed) for seed in range(9)]
     for clip, score in zip(clips, model.score(clips), strict=True):
         np.testing.assert_array_equal(

@@ -1,6 +1,6 @@
 """One forward pass in two halves: the vision tower, then the language model on its features.
 
-Several tasks about one video need its features once, and whether a video is of a known kind shows in them. Both halves do what
+Clips that share frames need their features once (`patch_features`), and whether a video is of a known kind shows in them. Both halves do what
 `Qwen3VLForConditionalGeneration.forward` does, in the same order, so that scores are bit-exact the same; the tests compare them.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from transformers import Qwen3VLForConditionalGeneration
 
-from reward_models.protocol.frames import MERGE, SampledClip
+from reward_models.protocol.frames import MERGE
 from reward_models.protocol.inputs import Grid
 
 
@@ -25,14 +25,6 @@ class VideoFeatures:
 
     tokens: torch.Tensor
     deepstack: tuple[torch.Tensor, ...]
-
-
-def group_by_video(clips: Sequence[SampledClip]) -> list[list[int]]:
-    """Positions of the clips that have the same array of frames, in the order of the first of each group."""
-    groups: dict[int, list[int]] = {}
-    for i, clip in enumerate(clips):
-        groups.setdefault(id(clip.frames), []).append(i)
-    return list(groups.values())
 
 
 def encode_videos(

@@ -5,12 +5,10 @@ probabilities, and how much the model would rather have said something else. `ge
 """
 
 import math
-import os
 import warnings
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,16 +23,12 @@ from reward_models.protocol.frames import (
     VideoProtocol,
     sample_clip,
 )
-from reward_models.protocol.inputs import Grid, InputBuilder, clip_patches, move
+from reward_models.protocol.inputs import InputBuilder, move
 from reward_models.protocol.prompt import ANSWER_PREFIX, check_task_text, prompt_sha256
 from reward_models.protocol.tokens import PromptTokenizer
+from reward_models.qwen3vl.batching import Item, Result, in_batches
 from reward_models.qwen3vl.familiarity import Familiarity
-from reward_models.qwen3vl.forward import (
-    VideoFeatures,
-    encode_videos,
-    group_by_video,
-    next_token_logits,
-)
+from reward_models.qwen3vl.forward import VideoFeatures, next_token_logits
 from reward_models.qwen3vl.loading import (
     Checkpoint,
     check_folder,
@@ -46,6 +40,13 @@ from reward_models.qwen3vl.loading import (
     weights_sha256,
 )
 from reward_models.qwen3vl.memory import check_memory, count_parameters
+from reward_models.qwen3vl.patch_features import (
+    EncodedClip,
+    encode_patches,
+    encoded_clip,
+    new_patches,
+    patch_keys,
+)
 from reward_models.qwen3vl.patches import project_patches
 from reward_models.qwen3vl.reference import EXAMPLES, LIBRARY_ERRORS, settings_differences
 from reward_models.qwen3vl.replies import ReplyGenerator
@@ -64,6 +65,9 @@ Decode = Literal["logits", "text", "published"]
 
 BATCH, BATCH_ON_CPU = 8, 1
 """A CPU computes at full speed on one clip: more of them only leave its caches, and are shared between cores instead."""
+
+TOGETHER = 32
+"""Clips of a call whose features are in memory at a time, and which share those of equal frames: at most 0.8 GB for the 8B."""
 
 
 class RoboReward:
@@ -175,7 +179,7 @@ class RoboReward:
         """Run the model once, so that a library that it cannot run with is named here and not in an episode."""
         try:
             self._score(EXAMPLES[:1])
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, RewardModelFailure):
             raise
         except LIBRARY_ERRORS as error:
             raise RewardModelUnavailable(
@@ -198,71 +202,42 @@ class RoboReward:
             RewardModelFailure: The memory does not suffice for a single clip.
         """
         sampled = self._sample(clips)
-        # Equal shapes go together: one attention call for all frames, and no wasted padding.
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i, clip in enumerate(sampled):
-            groups[clip.frames.shape].append(i)
-        batches = [b for group in groups.values() for b in self._batches(sampled, group)]
-        found = self._score_all([[sampled[i] for i in batch] for batch in batches])
-        scores = {
-            i: s for pair in zip(batches, found, strict=True) for i, s in zip(*pair, strict=True)
-        }
-        return [scores[i] for i in range(len(sampled))]
-
-    def _batches(self, sampled: Sequence[SampledClip], group: list[int]) -> list[list[int]]:
-        """Put clips of one shape into batches; several tasks about one video are a batch of their own."""
-        shared, single = [], group
-        if self.decode == "logits":
-            found = group_by_video([sampled[i] for i in group])
-            by_video = [[group[i] for i in same] for same in found]
-            shared = [same for same in by_video if len(same) > 1]
-            single = [same[0] for same in by_video if len(same) == 1]
-        size = self.batch_size
-        return [*shared, *(single[start : start + size] for start in range(0, len(single), size))]
+        parts = [sampled[i : i + TOGETHER] for i in range(0, len(sampled), TOGETHER)]
+        return [score for part in parts for score in self._score(part)]
 
     def prepare(self, clips: Sequence[SampledClip]) -> dict[str, torch.Tensor]:
         """Turn sampled clips into the model's inputs, padded on the left: the answer comes next."""
         return self._builder(clips)
 
-    def _score_all(self, batches: Sequence[Sequence[SampledClip]]) -> list[list[ProgressScore]]:
-        """Score batches one after the other, or side by side on the free cores of a CPU."""
-        workers = min(len(batches), free_cores()) if self.model.device.type == "cpu" else 1
-        if workers <= 1:
-            return [self._score_within_memory(batch) for batch in batches]
-        with ThreadPoolExecutor(workers, "roboreward") as pool:
-            return list(pool.map(self._score_within_memory, batches))
-
-    def _score_within_memory(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
-        """Score a batch, in halves if it does not fit: the batch size changes no score."""
-        try:
-            return self._score(clips)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            if len(clips) == 1:
-                grid = "x".join(map(str, clips[0].frames.shape))
-                raise RewardModelFailure(
-                    f"The memory of {self.model.device} does not suffice for one clip of {grid}: {error}. "
-                    "Free memory, or load the model with quantize=int8 or on another device."
-                ) from error
-        if self.model.device.type == "cuda":
-            torch.cuda.empty_cache()
-        half = len(clips) // 2
-        return [
-            *self._score_within_memory(clips[:half]),
-            *self._score_within_memory(clips[half:]),
-        ]
-
-    @torch.inference_mode()
     def _score(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
         if self.decode != "logits":
-            return self._score_text(clips)
-        grids, videos = self._encode(clips)
-        manifests = [self._describe(*about) for about in zip(clips, grids, videos, strict=True)]
-        rows: list[torch.Tensor] = []
-        for start in range(0, len(clips), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            inputs = self._builder.text(clips[part], grids[part])
-            self._check_length(inputs)
-            rows += self._next_token(inputs, videos[part])
+            return self._in_batches(self._read_replies, clips, clips)
+        return self._in_batches(self._read_answers, self._encode(clips), clips)
+
+    def _encode(self, clips: Sequence[SampledClip]) -> list[EncodedClip]:
+        """Run the vision tower, and over temporal patches that clips have in common only once."""
+        keys = [patch_keys(clip, self.protocol) for clip in clips]
+        new = new_patches(clips, keys)
+        work = partial(encode_patches, self.model, self.protocol)
+        found = self._in_batches(work, new, [one.clip for one in new])
+        features = {key: value for part in found for key, value in part.items()}
+        return [encoded_clip(*pair, features) for pair in zip(clips, keys, strict=True)]
+
+    def _in_batches(
+        self,
+        work: Callable[[Sequence[Item]], list[Result]],
+        items: Sequence[Item],
+        clips: Sequence[SampledClip],
+    ) -> list[Result]:
+        shapes = [clip.frames.shape for clip in clips]
+        return in_batches(work, items, shapes, self.batch_size, self.model.device)
+
+    @torch.inference_mode()
+    def _read_answers(self, batch: Sequence[EncodedClip]) -> list[ProgressScore]:
+        inputs = self._builder.text([one.clip for one in batch], [one.grid for one in batch])
+        self._check_length(inputs)
+        rows = self._next_token(inputs, [one.video for one in batch])
+        manifests = [self._describe(one.clip, one.grid, one.video) for one in batch]
         return [self._read(*pair) for pair in zip(rows, manifests, strict=True)]
 
     def _next_token(
@@ -272,22 +247,12 @@ class RoboReward:
         logits = next_token_logits(self.model, move(inputs, self.model.device), videos)
         return logits.cpu().double()  # Apple's GPU has no doubles
 
-    @torch.inference_mode()
     def video_tokens(self, clips: Sequence[SampledClip]) -> list[torch.Tensor]:
-        """`(N, width)` features of each clip's video, as the language model gets them; the clips have equal shapes."""
-        return [video.tokens for video in self._encode(clips)[1]]
+        """`(N, width)` features of each clip's video, as the language model gets them."""
+        return [one.video.tokens for one in self._encode(clips)]
 
-    def _encode(self, clips: Sequence[SampledClip]) -> tuple[list[Grid], list[VideoFeatures]]:
-        """Grid and features of the video of each clip; clips with the same frames share them."""
-        groups = group_by_video(clips)
-        firsts = [clips[group[0]].frames for group in groups]
-        pixels, grids = zip(*(clip_patches(f, self.protocol) for f in firsts), strict=True)
-        videos = encode_videos(self.model, pixels, grids)
-        place = {i: number for number, group in enumerate(groups) for i in group}
-        order = [place[i] for i in range(len(clips))]
-        return [grids[n] for n in order], [videos[n] for n in order]
-
-    def _score_text(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
+    @torch.inference_mode()
+    def _read_replies(self, clips: Sequence[SampledClip]) -> list[ProgressScore]:
         inputs = self.prepare(clips)
         self._check_length(inputs)
         grids = inputs["video_grid_thw"].tolist()
@@ -366,13 +331,6 @@ class RoboReward:
 def _recording(clip: Clip) -> tuple[int, int, float]:
     """Equal for clips of one call that differ in nothing but the task."""
     return id(clip.frames), id(clip.indices), clip.fps
-
-
-def free_cores() -> int:
-    """How many threads may compute, if each takes as many cores as torch is told to use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return max(1, cores // torch.get_num_threads())
 
 
 def _check_video_token(expected: int, tokenizer: PromptTokenizer) -> None:

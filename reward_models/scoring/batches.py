@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from reward_models.net.budget import share_between
 from reward_models.scale.places import in_threads
 from reward_models.scoring.inputs import InvalidRequest, Request
+from reward_models.scoring.progress import Curve, curve, prefixes
 from roboreward_gym._cli import keep_freed_memory
 from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.registry import load_reward_model
@@ -32,12 +33,14 @@ class Scored:
         outcome: The score, or why there is none.
         about: Rate and numbers of frames of the clip; None if the recording could not be read.
         clip: The clip, in the process that scored it only.
+        progress: Progress over time, where it was asked for.
     """
 
     request: Request
     outcome: ScoreOrError
     about: Mapping[str, Any] | None = None
     clip: Clip | None = None
+    progress: Curve = ()
 
 
 @runtime_checkable
@@ -69,32 +72,46 @@ class Worker:
         concurrency: Requests under way at a time.
         readers: Threads that read.
         processes: How many such processes there are; they share the budget for paid requests.
+        points: As of `score_batch`.
     """
 
-    def __init__(self, model: str, concurrency: int | None, readers: int, processes: int) -> None:
+    def __init__(
+        self, model: str, concurrency: int | None, readers: int, processes: int, points: int = 0
+    ) -> None:
         share_between(processes)
         keep_freed_memory()
         self._model = load_model(model, concurrency)
         self._readers = readers
+        self._points = points
 
     def __call__(self, requests: Sequence[Request]) -> list[Scored]:
         """Return what became of each request, without its frames."""
         loaded = next(read_ahead(requests, len(requests), self._readers))
-        return [replace(one, clip=None) for one in score_batch(self._model, loaded)]
+        return [replace(one, clip=None) for one in score_batch(self._model, loaded, self._points)]
 
 
 def score_batch(
-    model: RewardModel, loaded: Sequence[LoadedClip | tuple[Request, RoboRewardError]]
+    model: RewardModel,
+    loaded: Sequence[LoadedClip | tuple[Request, RoboRewardError]],
+    points: int = 0,
 ) -> list[Scored]:
-    """Score what could be read, in one call."""
-    clips = [item.clip for item in loaded if isinstance(item, LoadedClip)]
-    found = iter(outcomes(model, clips))
-    return [
-        Scored(item.request, next(found), _about(item.clip), item.clip)
-        if isinstance(item, LoadedClip)
-        else Scored(*item)
+    """Score what could be read, in one call; with `points` also so many moments of each recording."""
+    parts = [
+        [*prefixes(item.clip, points), item.clip] if isinstance(item, LoadedClip) else []
         for item in loaded
     ]
+    found = iter(outcomes(model, [clip for clips in parts for clip in clips]))
+    return [
+        _scored(item, clips, list(itertools.islice(found, len(clips))))
+        if isinstance(item, LoadedClip)
+        else Scored(*item)
+        for item, clips in zip(loaded, parts, strict=True)
+    ]
+
+
+def _scored(item: LoadedClip, clips: list[Clip], found: list[ScoreOrError]) -> Scored:
+    progress = curve(clips, found) if len(clips) > 1 else ()
+    return Scored(item.request, found[-1], _about(item.clip), item.clip, progress)
 
 
 def _about(clip: Clip) -> dict[str, Any]:

@@ -69,6 +69,9 @@ class ScoreConfig:
     """Operating point from roboreward calibrate: rows then say whether a score counts as success."""
     overlay: Path | None = None
     """Folder for copies of the videos with the score drawn below."""
+    progress: int = 0
+    """Score so many moments of each recording, evenly spread, as if it ended there: rows then have `progress`, and an
+    overlay plots it. Each is one more score, and with a paid model one more request."""
     batch_size: int = 8
     """Recordings scored at a time; as many more are in memory."""
     readers: int = 4
@@ -93,9 +96,16 @@ def scored_batches(config: ScoreConfig, requests: Sequence[Request]) -> Generato
     if config.place.here:
         model = load_model(config.model, config.concurrency)
         for loaded in read_ahead(requests, config.batch_size, config.readers):
-            yield score_batch(model, loaded)
+            yield score_batch(model, loaded, config.progress)
         return
-    job = partial(Worker, config.model, config.concurrency, config.readers, config.place.workers)
+    job = partial(
+        Worker,
+        config.model,
+        config.concurrency,
+        config.readers,
+        config.place.workers,
+        config.progress,
+    )
     for take in config.place.map(job, batches_of(requests, config.batch_size)):
         yield take()
 
@@ -225,6 +235,8 @@ def check(config: ScoreConfig) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise InvalidRequest(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
+    if config.progress == 1 or config.progress < 0:
+        raise InvalidRequest(f"--progress needs two moments or more, not {config.progress}.")
     if config.concurrency is not None and config.concurrency > config.batch_size:
         raise InvalidRequest(
             f"--concurrency {config.concurrency} needs --batch-size {config.concurrency} or more."
@@ -279,6 +291,8 @@ def writer(
 
     def write(one: Scored, score: ProgressScore) -> None:
         about = dict(one.about or {})
+        if one.progress:
+            about["progress"] = [list(point) for point in one.progress]
         if point is not None:
             about["success"] = point.is_success(score) if score.readable else None
         row = score_row(one.request, model, score, **about)
@@ -295,7 +309,7 @@ def overlay_drawer(folder: Path) -> Callable[[Scored, ProgressScore], None]:
     def draw(one: Scored, score: ProgressScore) -> None:
         if one.clip is not None:
             path = folder / overlay_name(one.request.id)
-            write_overlay(path, one.request.source, one.clip, score)
+            write_overlay(path, one.request.source, one.clip, score, one.progress)
 
     return draw
 
