@@ -228,7 +228,7 @@ def _replace_failures(
 
 
 def _unreadable(failure: RoboRewardError) -> ProgressScore:
-    logger.warning("%s The reward of this episode is NaN.", failure)
+    logger.warning("%s It has no score.", failure)
     return ProgressScore(level=None, text=str(failure))
 
 

@@ -88,7 +88,7 @@ def prefixes(clip: Clip, steps: Iterable[int]) -> list[Clip]:
 def test_prefixes_of_one_episode_share_temporal_patches(
     model: RoboReward, monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
-    clips = prefixes(random_clip(41, fps=5.0), range(1, 41))
+    clips = prefixes(random_clip(33, fps=5.0), range(1, 33))
     alone = [probabilities_of(model.score([clip])[0]) for clip in clips]
     monkeypatch.setattr(model, "batch_size", batch_size)
     count, together = seen_by_the_tower(model, clips)
