@@ -31,7 +31,7 @@ from experiments.robot import Robot
 from experiments.robot_episodes import EPISODE, KeepScores
 from experiments.run_folder import RunFolder, RunFolderError, read_json, read_lines, write_lines
 from experiments.workers import prepare, worker_pool
-from policies.dsrl.learner import decoder_of, load_learned
+from policies.dsrl.learner import load_learned
 from policies.player import BaseNoise, NoiseSource, play_without_fault
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting, NoEpisode
@@ -136,9 +136,7 @@ class EpisodeRunner:
         env = wrap(env) if wrap else env
         self._policy, self._env = open_policy(spec.policy, env, spec.device)
         self._noise: NoiseSource = (
-            load_learned(spec.noise_policy, self._policy)
-            if spec.noise_policy
-            else BaseNoise(self._policy.chunk, self._policy.action_dim)
+            load_learned(spec.noise_policy, self._policy) if spec.noise_policy else BaseNoise()
         )
 
     def play(self, seed: int) -> Outcome:
@@ -146,7 +144,7 @@ class EpisodeRunner:
         generator = torch.Generator().manual_seed(seed)
         record = play_without_fault(
             self._env,
-            decoder_of(self._noise, self._policy),
+            self._policy,
             self._noise,
             seed=seed,
             generator=generator,

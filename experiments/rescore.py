@@ -34,7 +34,7 @@ from experiments.run_folder import RunFolder, RunFolderError, read_json, read_li
 from experiments.workers import prepare
 from policies.dsrl.learner import Learner
 from policies.dsrl.training import NOISE_POLICY
-from policies.player import BaseNoise, EpisodeRecord, NoiseSource
+from policies.player import BaseNoise, EpisodeRecord, NoiseSource, Policy
 from reward_models.judges.null import ConstantReward
 from roboreward_gym._cli import run_program
 from roboreward_gym.episode import score_from_json, score_to_json
@@ -151,13 +151,14 @@ def relearn(
     """
     policy = check_policy(config.policy, config.env_id, config.dsrl.device)
     learner = Learner(config.dsrl, policy, config.seed)
-    base = BaseNoise(policy.chunk, policy.action_dim)
+    base = BaseNoise()
     for number, path in training_episodes(run).items():
         if number >= config.training_episodes:
             break  # the validation
         record = PlayedEpisode.load(path).record
         warm = number < config.dsrl.warm_up_episodes
-        _draw_as_played(base if warm else learner.explore, record, learner.generator)
+        source = base if warm else learner.explore
+        _draw_as_played(source, policy, record, learner.generator)
         ends = np.zeros_like(record.rewards)
         ends[-1] = rewards[number]
         learner.add(dataclasses.replace(record, rewards=ends))
@@ -169,11 +170,13 @@ def relearn(
     return folder / NOISE_POLICY
 
 
-def _draw_as_played(noise: NoiseSource, record: EpisodeRecord, generator: torch.Generator) -> None:
+def _draw_as_played(
+    noise: NoiseSource, policy: Policy, record: EpisodeRecord, generator: torch.Generator
+) -> None:
     """Draw the random numbers that playing the episode drew: with the rewards of the run, what is learned is bit-exact the same."""
     elapsed = np.cumsum(record.executed) - record.executed
     for chunk, steps in enumerate(elapsed):
-        noise(record.features[chunk : chunk + 1], int(steps), generator)
+        noise(policy, record.features[chunk : chunk + 1], int(steps), generator)
 
 
 def main(args: RescoreArgs) -> None:

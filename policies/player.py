@@ -40,8 +40,17 @@ class Policy(Protocol):
 class NoiseSource(Protocol):
     """Chooses the noise that a chunk is decoded from."""
 
-    def __call__(self, features: Tensor, elapsed: int, generator: torch.Generator) -> Tensor:
-        """Noise `(1, chunk, A)` for features `(1, F)`, `elapsed` env steps into the episode."""
+    def __call__(
+        self, policy: Policy, features: Tensor, elapsed: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Noise and the actions that the policy decodes from it, `(1, chunk, A)` each.
+
+        Args:
+            policy: The decoder.
+            features: `(1, F)`.
+            elapsed: Env steps into the episode.
+            generator: Source of randomness.
+        """
         ...
 
 
@@ -49,13 +58,13 @@ class NoiseSource(Protocol):
 class BaseNoise:
     """Standard normal noise: the base policy as it was pre-trained."""
 
-    chunk: int
-    action_dim: int
-
-    def __call__(self, features: Tensor, elapsed: int, generator: torch.Generator) -> Tensor:
-        """Noise `(1, chunk, A)`, whatever the features."""
-        shape = (1, self.chunk, self.action_dim)
-        return torch.randn(shape, generator=generator, device=generator.device)
+    def __call__(
+        self, policy: Policy, features: Tensor, elapsed: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Noise, whatever the features, and what it decodes to."""
+        shape = (1, policy.chunk, policy.action_dim)
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        return noise, policy.decode(features, noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,16 +125,15 @@ def play(
     rewards: list[float] = []
     terminated = truncated = False
     while not (terminated or truncated):
-        noise = noise_source(features[-1], len(rewards), generator)
+        noise, actions = noise_source(policy, features[-1], len(rewards), generator)
         before = len(rewards)
-        chunk = policy.decode(features[-1], noise).cpu()
-        for action in chunk[0].numpy():
+        for action in actions[0].cpu().numpy():
             observation, reward, terminated, truncated, info = env.step(_clip(env, action))
             rewards.append(float(reward))
             if terminated or truncated:
                 break
         noises.append(noise)
-        chunks.append(chunk)
+        chunks.append(actions)
         executed.append(len(rewards) - before)
         features.append(_encode(policy, observation))
     if terminated and info.get(TRUNCATED):
@@ -134,7 +142,7 @@ def play(
     return EpisodeRecord(
         features=torch.cat(features).cpu(),
         noise=torch.cat(noises).cpu(),
-        actions=torch.cat(chunks),
+        actions=torch.cat(chunks).cpu(),
         executed=np.asarray(executed),
         rewards=np.asarray(rewards, np.float32),
         terminated=bool(terminated),

@@ -23,9 +23,9 @@ class Modulation(nn.Linear):
         is_scale = torch.arange(parts) % 3 == 1
         self.register_buffer("offset", is_scale.float().repeat_interleave(width), persistent=False)
 
-    def forward(self, condition: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """The parts side by side."""
-        return F.linear(condition, self.weight, self.bias + self.offset)
+        return F.linear(input, self.weight, self.bias + self.offset)
 
 
 class Block(nn.Module):

@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ from experiments.simulation.simreward_episode import (
     word,
 )
 from experiments.simulation.wordings import HELD_OUT, TASKS, canonical, held_out, seen, wordings
+from policies.dsrl.config import DsrlConfig
+from policies.dsrl.learner import Learner
 from policies.policy import DiffusionPolicy, PolicyConfig
 from reward_models.data import published, truth
 from reward_models.data.example import Example, Frames
@@ -294,14 +297,20 @@ def test_splits_share_no_seed() -> None:
         SimRewardConfig(Path(), first=SEEDS)
 
 
-def test_a_policy_acts_in_its_share_of_films(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["none", "best_of_n", "sac"])
+def test_a_policy_acts_in_its_share_of_films(tmp_path: Path, algorithm: Any) -> None:
     torch.manual_seed(0)
     sizes = PolicyConfig(maps=2, vision_width=4, width=16, layers=1, heads=1, sample_steps=2)
-    DiffusionPolicy(sizes).save(tmp_path / "policy")
+    policy = DiffusionPolicy(sizes)
+    policy.save(tmp_path / "policy")
+    noise = tmp_path / "noise.safetensors"
+    tuned = f"--toy-noise-policy {noise} --drawer-noise-policy {noise}"
+    if algorithm != "none":
+        Learner(DsrlConfig(algorithm=algorithm), policy).final.save(noise)
     arguments = f"--out {tmp_path / 'set'} --train 0 --val 0 --test 1 --on-policy 1 --other-envs 0"
     policies = f"--toy-policy {tmp_path / 'policy'} --drawer-policy {tmp_path / 'policy'}"
-    config = tyro.cli(SimRewardConfig, args=f"{arguments} {policies}".split())
-    make(config)
+    options = f"{arguments} {policies} {tuned if algorithm != 'none' else ''}"
+    make(tyro.cli(SimRewardConfig, args=options.split()))
     notes = read_notes(tmp_path / "set/test").values()
     assert {note.behaviour for note in notes} == {"on_policy"}
     assert max(note.frames for note in notes) in (25, 41)

@@ -27,26 +27,32 @@ class Rightmost(ActionCritics):
         return actions[:, 0][None]
 
 
-def play(made: BestOfN, seed: int = 0) -> torch.Tensor:
-    return made(torch.zeros(1, FEATURES), 0, torch.Generator().manual_seed(seed))
+def play(made: BestOfN, seed: int = 0, policy: TwoModes | None = None) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    noise, actions = made(policy or TwoModes(), torch.zeros(1, FEATURES), 0, generator)
+    assert torch.equal(actions, TwoModes().decode(torch.zeros(1, FEATURES), noise))
+    return noise
 
 
 def test_plays_the_candidate_that_the_critics_value_most() -> None:
-    made = BestOfN(Rightmost(), TwoModes(), 8, 1.0, 0)
+    made = BestOfN(Rightmost(), 8, 1.0, 0)
     noise = torch.randn(8, CHUNK, ACTIONS, generator=torch.Generator().manual_seed(3))
     best = TwoModes().decode(torch.zeros(8, FEATURES), noise)[:, 0, 0].argmax()
-    assert torch.equal(play(made, 3), noise[best][None])
-    assert made.policy.decoded == 1, "all candidates in one call"
+    policy = TwoModes()
+    assert torch.equal(play(made, 3, policy), noise[best][None])
+    assert policy.decoded == 1, (
+        "all candidates in one call, and the chosen one is not decoded again"
+    )
 
 
 def test_candidates_are_drawn_at_their_scale() -> None:
     noise = 0.5 * torch.randn(1, CHUNK, ACTIONS, generator=torch.Generator().manual_seed(5))
-    assert torch.equal(play(BestOfN(critics(), TwoModes(), 1, 0.5, 0), 5), noise)
+    assert torch.equal(play(BestOfN(critics(), 1, 0.5, 0), 5), noise)
 
 
 def test_one_candidate_is_the_base_policy() -> None:
     noise = torch.randn(1, CHUNK, ACTIONS, generator=torch.Generator().manual_seed(5))
-    assert torch.equal(play(BestOfN(critics(), TwoModes(), 1, 1.0, 0), 5), noise)
+    assert torch.equal(play(BestOfN(critics(), 1, 1.0, 0), 5), noise)
 
 
 def test_update_is_the_step_of_plain_regression() -> None:
@@ -76,7 +82,7 @@ def test_scale_is_that_of_the_actions_and_a_still_dimension_is_not_blown_up() ->
 
 
 def test_saved_choice_plays_alike_and_knows_its_policy(tmp_path: Path) -> None:
-    made = BestOfN(critics(1), TwoModes(), 8, 0.7, 0)
+    made = BestOfN(critics(1), 8, 0.7, 0)
     made.critics.fit_scale(torch.randn(9, SIZE))
     made.save(tmp_path / "made")
     assert torch.equal(play(BestOfN.load(tmp_path / "made", TwoModes())), play(made))

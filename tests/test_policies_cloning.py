@@ -10,8 +10,8 @@ import torch
 
 from policies.dsrl.cloning import ClonedPolicy
 from policies.dsrl.config import DsrlConfig
-from policies.dsrl.learner import Learner, decoder_of, load_learned
-from policies.player import BaseNoise, EpisodeRecord
+from policies.dsrl.learner import Learner, load_learned
+from policies.player import EpisodeRecord
 from policies.policy import DiffusionPolicy, PolicyConfig
 from roboreward_gym.errors import InvalidSetting, WeightsError
 from tests.fakes_policies import TwoModes
@@ -42,9 +42,9 @@ def played(action: float, reward: float) -> EpisodeRecord:
 
 def mean_action(learner: Learner, policy: DiffusionPolicy) -> float:
     generator = torch.Generator().manual_seed(1)
-    decoder = decoder_of(learner.final, policy)
-    noise = torch.cat([learner.final(torch.zeros(1), 0, generator) for _ in range(64)])
-    return float(decoder.decode(torch.zeros(64, SIZES.feature_dim), noise).mean())
+    features = torch.zeros(1, SIZES.feature_dim)
+    played = [learner.final(policy, features, 0, generator)[1] for _ in range(64)]
+    return float(torch.cat(played).mean())
 
 
 def learned(policy: DiffusionPolicy, config: DsrlConfig, *episodes: EpisodeRecord) -> Learner:
@@ -72,7 +72,8 @@ def test_weighted_cloning_follows_the_reward_and_not_its_zero(
 def test_without_a_success_the_policy_stays_what_it_was(policy: DiffusionPolicy) -> None:
     learner = learned(policy, CONFIG, played(0.8, 0.75), played(0.8, math.nan))
     before = policy.denoiser.state_dict()
-    after = decoder_of(learner.final, policy).denoiser.state_dict()
+    assert isinstance(learner.final, ClonedPolicy)
+    after = learner.final.policy.denoiser.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -105,10 +106,6 @@ def test_what_was_learned_is_saved_and_played_with_its_own_decoder(
     other = DiffusionPolicy(replace(SIZES, width=32))
     with pytest.raises(WeightsError, match="not fine-tuned from this base policy"):
         load_learned(tmp_path / "a.safetensors", other)
-
-
-def test_noise_of_the_base_policy_is_decoded_by_it(policy: DiffusionPolicy) -> None:
-    assert decoder_of(BaseNoise(4, 2), policy) is policy
 
 
 def test_a_policy_whose_training_is_not_ours_is_refused() -> None:

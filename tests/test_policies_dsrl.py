@@ -64,7 +64,7 @@ def record(executed: list[int], rewards: list[float], *, terminated: bool = Fals
     return EpisodeRecord(
         features=torch.arange(count + 1.0)[:, None].repeat(1, FEATURES),
         noise=torch.randn(count, CHUNK, ACTIONS),
-        actions=torch.zeros(count, CHUNK, ACTIONS),
+        actions=torch.randn(count, CHUNK, ACTIONS),
         executed=np.array(executed),
         rewards=np.array(rewards, np.float32),
         terminated=terminated,
@@ -99,7 +99,7 @@ def test_steering_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
         average_tau=0.05,
     )
     tuned = tune(tmp_path, config, episodes=45)
-    base = successes(BaseNoise(CHUNK, ACTIONS))
+    base = successes(BaseNoise())
     assert base < 0.6
     assert tuned.decision.improved
     assert isinstance(tuned.noise, NoisePolicy)
@@ -111,10 +111,10 @@ def test_steering_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
 def test_best_of_n_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> None:
     config = replace(
         BEST, warm_up_episodes=20, warm_up_updates=100, updates_per_chunk=8, validation_episodes=20,
-        batch=32, width=32, critic_lr=3e-3,
+        batch=32, width=32, critic_lr=3e-3, candidate_scale=1.0,
     )  # fmt: skip
     tuned = tune(tmp_path, config, episodes=45)
-    base = successes(BaseNoise(CHUNK, ACTIONS))
+    base = successes(BaseNoise())
     assert base < 0.6
     assert tuned.decision.improved
     assert successes(tuned.noise) > base + 0.3
@@ -129,7 +129,7 @@ def test_noise_aliased_finds_the_rewarded_mode_and_is_kept(tmp_path: Path) -> No
         validation_episodes=20, batch=32, width=32, critic_lr=3e-3, actor_lr=3e-3, alpha=0.01, average_tau=0.05,
     )  # fmt: skip
     tuned = tune(tmp_path, config, episodes=45)
-    base = successes(BaseNoise(CHUNK, ACTIONS))
+    base = successes(BaseNoise())
     assert tuned.decision.improved
     assert isinstance(tuned.noise, NoisePolicy)
     assert successes(tuned.noise) > base + 0.3
@@ -157,6 +157,7 @@ def test_return_is_the_discounted_sum_to_the_end_of_the_episode() -> None:
     config = replace(TINY, gamma=0.5)
     episode = record([2, 1], [1.0, 4.0, 8.0])
     made = to_returns(episode, config)
+    assert torch.equal(made.action, episode.actions.flatten(1))
     assert made.rewards.tolist() == [1.0 + 2.0 + 2.0, 8.0]
     assert made.features[:, -1].tolist() == pytest.approx([-1.0, 2 * 2 / 6 - 1, 0.0])
 
@@ -264,7 +265,7 @@ def test_validation_is_played_by_the_average_and_learning_by_the_actor(tmp_path:
     seen: list[bool] = []
 
     class Watch(NoisePolicy):
-        def __call__(self, *arguments: Any) -> torch.Tensor:
+        def __call__(self, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
             seen.append(self.deterministic)
             return super().__call__(*arguments)
 

@@ -143,7 +143,7 @@ def test_the_stochastic_sampler_is_replaced(folder: Path) -> None:
 def test_episodes_are_played_in_the_chunks_of_the_policy_with_its_history(tmp_path: Path) -> None:
     source = save(diffusion_config(n_obs_steps=2), tmp_path / "policy")
     policy, env = open_policy(f"lerobot:{source}", StepCounter())
-    source_of_noise = BaseNoise(policy.chunk, policy.action_dim)
+    source_of_noise = BaseNoise()
     record = play(env, policy, source_of_noise, seed=0, generator=torch.Generator().manual_seed(0))
     assert record.executed.tolist() == [4, 4, 2]
     assert record.noise.shape == (3, 8, 7)

@@ -36,7 +36,7 @@ def test_steering_everything_is_the_noise_itself() -> None:
 
 
 def test_untrained_noise_policy_behaves_like_the_base_policy() -> None:
-    sources = (untrained(deterministic=False), BaseNoise(CHUNK, ACTIONS))
+    sources = (untrained(deterministic=False), BaseNoise())
     ends = [
         [r.features[-1, 0] for r in episodes(GoToFlag(), TwoModes(), source, range(120))]
         for source in sources
@@ -50,10 +50,10 @@ def test_unsteered_part_stays_random_and_can_be_silenced() -> None:
     silent = replace(loud, unsteered_noise_scale=0.0)
     generator = torch.Generator().manual_seed(0)
     features = torch.zeros(1, FEATURES)
-    first, second = loud(features, 0, generator), loud(features, 0, generator)
+    first, second = (loud(TwoModes(), features, 0, generator)[0] for _ in range(2))
     assert not torch.equal(first, second)
     assert torch.allclose(first.mean(1), second.mean(1), atol=1e-6)
-    assert silent(features, 0, generator).std(1).max() < 1e-6
+    assert silent(TwoModes(), features, 0, generator)[0].std(1).max() < 1e-6
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
@@ -62,7 +62,7 @@ def test_saved_noise_policy_acts_alike(tmp_path: Path, deterministic: bool) -> N
     made.save(tmp_path / "made")
     back = NoisePolicy.load(tmp_path / "made")
     features = torch.randn(1, FEATURES)
-    both = [n(features, 3, torch.Generator().manual_seed(0)) for n in (made, back)]
+    both = [n(TwoModes(), features, 3, torch.Generator().manual_seed(0))[0] for n in (made, back)]
     assert torch.equal(both[0], both[1])
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from experiments.simulation.reward_episodes import HORIZON, RandomMotion, expert_style
-from policies.dsrl.noise_policy import NoisePolicy
+from policies.dsrl.learner import load_learned
 from policies.player import BaseNoise, play
 from policies.policy import DiffusionPolicy
 from robots.conventions import ACTION_DIM, CONTROL_HZ
@@ -261,9 +261,5 @@ def _policy_env(
     env_id: str, learned: LearnedPolicy, look: str
 ) -> tuple[Noted, DiffusionPolicy, Any]:
     policy = DiffusionPolicy.load(learned.policy)
-    noise = (
-        NoisePolicy.load(learned.noise_policy)
-        if learned.noise_policy
-        else BaseNoise(policy.chunk, policy.action_dim)
-    )
+    noise = load_learned(learned.noise_policy, policy) if learned.noise_policy else BaseNoise()
     return Noted(gym.make(env_id, look=look)), policy, noise

@@ -55,30 +55,30 @@ class BestOfN:
 
     Attributes:
         critics: They judge what the noises decode to.
-        policy: The decoder.
         candidates: Noises to choose from; 1 is the base policy.
         candidate_scale: Standard deviation of these noises.
         time_feature_steps: Env steps that the time feature counts as 1; 0 for no such feature.
     """
 
     critics: ActionCritics
-    policy: Policy
     candidates: int
     candidate_scale: float
     time_feature_steps: int
 
     @torch.no_grad()
-    def __call__(self, features: Tensor, elapsed: int, generator: torch.Generator) -> Tensor:
-        """Noise `(1, chunk, A)` for features `(1, F)`."""
+    def __call__(
+        self, policy: Policy, features: Tensor, elapsed: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Noise for features `(1, F)` and what it decodes to, `(1, chunk, A)` each."""
         device, count = self.critics.centre.device, self.candidates
-        shape = (count, self.policy.chunk, self.policy.action_dim)
+        shape = (count, policy.chunk, policy.action_dim)
         noise = self.candidate_scale * torch.randn(shape, generator=generator, device=device)
-        actions = self.policy.decode(features.expand(count, -1), noise).to(device)
+        actions = policy.decode(features.expand(count, -1), noise).to(device)
         timed = add_time_feature(
             features.to(device), torch.tensor([elapsed], device=device), self.time_feature_steps
         )
         best = self.critics(timed.expand(count, -1), actions.flatten(1)).mean(0).argmax()
-        return noise[best][None]
+        return noise[best][None], actions[best][None]
 
     def save(self, path: Path) -> None:
         """Write one file that `load` reads."""
@@ -103,7 +103,7 @@ class BestOfN:
             critics = ActionCritics(members, sizes, torch.Generator())
             critics.load_state_dict(state["critics"])
             settings = ("candidates", "candidate_scale", "time_feature_steps")
-            made = cls(critics, policy, *(state[name] for name in settings))
+            made = cls(critics, *(state[name] for name in settings))
         except (KeyError, TypeError, RuntimeError) as error:
             raise WeightsError(
                 f"{path} holds no critics of this version ({error}). Run the fine-tuning again."

@@ -38,14 +38,16 @@ class ClonedPolicy:
     """A policy that was fine-tuned itself, and plays its own Gaussian noise.
 
     Attributes:
-        policy: The decoder to play with, in the place of the base policy.
+        policy: What decodes it, in the place of the base policy.
     """
 
     policy: DiffusionPolicy
 
-    def __call__(self, features: Tensor, elapsed: int, generator: torch.Generator) -> Tensor:
-        """Noise `(1, chunk, A)`, whatever the features."""
-        return BaseNoise(self.policy.chunk, self.policy.action_dim)(features, elapsed, generator)
+    def __call__(
+        self, policy: Policy, features: Tensor, elapsed: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Noise, whatever the features, and what its own policy decodes it to, `(1, chunk, A)` each."""
+        return BaseNoise()(self.policy, features, elapsed, generator)
 
     def save(self, path: Path) -> None:
         """Write one file that `load` reads."""

@@ -17,7 +17,7 @@ from policies.dsrl.noise_aliased import NoiseAliased
 from policies.dsrl.noise_policy import NoisePolicy, add_time_feature, cosine_basis, split_noise
 from policies.dsrl.replay import Replay, Transitions
 from policies.dsrl.sac import Sac
-from policies.player import EpisodeRecord, NoiseSource, Policy
+from policies.player import EpisodeRecord, Policy
 from policies.settings import available_device
 from roboreward_gym.errors import InvalidSetting
 
@@ -40,7 +40,7 @@ class Learner:
     final: Learned
 
     def __init__(self, config: DsrlConfig, policy: Policy, seed: int = 0) -> None:
-        self.config, self.policy = config, policy
+        self.config = config
         device = available_device(config.device)
         self.generator = torch.Generator(device).manual_seed(seed)
         inputs = policy.feature_dim + (config.time_feature_steps > 0)
@@ -51,7 +51,7 @@ class Learner:
             critics = ActionCritics(config.critics, sizes, self.generator)
             self.agent = ReturnRegression(critics, config.critic_lr, self.generator)
             chosen = (config.candidates, config.candidate_scale, config.time_feature_steps)
-            self.explore = BestOfN(critics, policy, *chosen)
+            self.explore = BestOfN(critics, *chosen)
             self.final = self.explore
         elif config.algorithm in CLONING:
             self.agent = WeightedCloning(
@@ -126,7 +126,7 @@ class Learner:
 
 
 def load_learned(path: Path, policy: Policy) -> Learned:
-    """Read what a run saved, to play it with the base policy of that run, or with `decoder_of` it.
+    """Read what a run saved, to play it with the base policy of that run.
 
     Raises:
         WeightsError: Missing, corrupt, made by another version, or for another policy.
@@ -135,11 +135,6 @@ def load_learned(path: Path, policy: Policy) -> Learned:
     if "denoiser" in state:
         return ClonedPolicy.load(path, policy)
     return BestOfN.load(path, policy) if "critics" in state else NoisePolicy.load(path)
-
-
-def decoder_of(noise: NoiseSource, policy: Policy) -> Policy:
-    """What decodes the noise: the base policy, or the one that was fine-tuned itself."""
-    return noise.policy if isinstance(noise, ClonedPolicy) else policy
 
 
 def _steered_part(config: DsrlConfig, policy: Policy) -> torch.Tensor:

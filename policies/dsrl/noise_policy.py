@@ -15,6 +15,7 @@ from torch import Tensor
 
 from policies.checkpoint import load_checkpoint, save_checkpoint
 from policies.dsrl.sac import Actor
+from policies.player import Policy
 from roboreward_gym.errors import WeightsError
 
 
@@ -37,8 +38,10 @@ class NoisePolicy:
     deterministic: bool = True
 
     @torch.no_grad()
-    def __call__(self, features: Tensor, elapsed: int, generator: torch.Generator) -> Tensor:
-        """Noise `(1, chunk, A)` for features `(1, F)`."""
+    def __call__(
+        self, policy: Policy, features: Tensor, elapsed: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Noise for features `(1, F)` and what it decodes to, `(1, chunk, A)` each."""
         device = self.basis.device
         timed = add_time_feature(
             features.to(device), torch.tensor([elapsed], device=device), self.time_feature_steps
@@ -50,7 +53,8 @@ class NoisePolicy:
         rest = torch.zeros((1, chunk, steered.shape[1] // steered_count), device=device)
         if steered_count < chunk:
             rest = self.unsteered_noise_scale * rest.normal_(generator=generator)
-        return join_noise(steered, rest, self.basis)
+        noise = join_noise(steered, rest, self.basis)
+        return noise, policy.decode(features, noise)
 
     def save(self, path: Path) -> None:
         """Write one file that `load` reads."""

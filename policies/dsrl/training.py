@@ -34,7 +34,7 @@ from policies.checkpoint import (
     write_json,
 )
 from policies.dsrl.config import DsrlConfig
-from policies.dsrl.learner import Learned, Learner, decoder_of
+from policies.dsrl.learner import Learned, Learner
 from policies.player import BaseNoise, EpisodeRecord, Policy, play_without_fault
 from roboreward_gym.episode_scores import PENDING
 from roboreward_gym.errors import InvalidSetting
@@ -67,8 +67,7 @@ class FineTuned:
     """What a run gave.
 
     Attributes:
-        noise: What to play: the fine-tuned policy's noise, or the base policy's noise if nothing was gained; it is decoded by
-            `learner.decoder_of` it.
+        noise: What to play: the fine-tuned policy's noise, or the base policy's noise if nothing was gained.
         decision: Why.
         metrics: One dict per episode, as in `metrics.jsonl`.
     """
@@ -182,7 +181,7 @@ def train(
         WeightsError: The checkpoint is corrupt.
     """
     check_episodes(config, episodes)
-    learner, base = Learner(config, policy, seed), BaseNoise(policy.chunk, policy.action_dim)
+    learner, base = Learner(config, policy, seed), BaseNoise()
     numbers = {"episodes": episodes, "seed": seed, "first_env_seed": first_env_seed}
     state = open_run(run_dir, {**asdict(config), **numbers}, resume=resume)
     metrics: list[dict[str, Any]] = []
@@ -200,7 +199,7 @@ def train(
         reset_seed = first_env_seed + number
         record = play_without_fault(
             env,
-            decoder_of(noise, policy),
+            policy,
             noise,
             seed=reset_seed,
             generator=learner.generator,
