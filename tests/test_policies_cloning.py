@@ -1,5 +1,6 @@
 """Filtered and reward-weighted behaviour cloning of the base policy."""
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_a_resumed_learner_goes_on_bit_exactly(policy: DiffusionPolicy) -> None:
     config = replace(WEIGHTED, warm_up_updates=5)
     whole = learned(policy, config, played(0.8, 1.0), played(0.1, 0.5))
     other = Learner(config, policy, seed=9)
-    other.restore(whole.state())
+    other.restore(copy.deepcopy(whole.state()))
     for learner in (whole, other):
         learner.add(played(-0.3, 0.25))
         learner.learn(5)
