@@ -16,9 +16,9 @@ from roboreward_gym.errors import RewardModelUnavailable as RewardModelUnavailab
 from roboreward_gym.errors import RoboRewardError as RoboRewardError
 from roboreward_gym.errors import UnknownName as UnknownName
 from roboreward_gym.errors import WeightsError as WeightsError
+from roboreward_gym.frames import FrameSource as FrameSource
 from roboreward_gym.recording import FrameBuffer as FrameBuffer
 from roboreward_gym.recording import FrameCapture as FrameCapture
-from roboreward_gym.recording import FrameSource as FrameSource
 from roboreward_gym.registry import load_reward_model as load_reward_model
 from roboreward_gym.registry import register_reward_model as register_reward_model
 from roboreward_gym.registry import release_reward_model as release_reward_model

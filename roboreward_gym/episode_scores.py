@@ -13,8 +13,8 @@ from roboreward_gym.errors import (
     RewardModelFailure,
     RoboRewardError,
 )
+from roboreward_gym.frames import dead_camera
 from roboreward_gym.prefixes import SHAPING, take_deferred
-from roboreward_gym.recording import dead_camera
 from roboreward_gym.rewards import RewardMap, reward_of
 from roboreward_gym.scorer import ScoreOrError, Scorer
 from roboreward_gym.shaping import PrefixSettings, ProgressTrack, end_potential, shaping_rewards

@@ -4,7 +4,8 @@ import copy
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -12,17 +13,13 @@ import numpy as np
 from gymnasium.core import ActType, ObsType
 
 from roboreward_gym.errors import InvalidSetting, NoFrames
+from roboreward_gym.frames import RENDER, FrameSource, Source
 from roboreward_gym.shaping import PrefixSettings
-from roboreward_gym.specs import is_function_name, load_function, record_arguments
-from roboreward_gym.types import Clip
+from roboreward_gym.specs import record_arguments
+from roboreward_gym.types import Clip, find_task
 
 logger = logging.getLogger(__name__)
 
-FrameFunction = Callable[[Any, Any], Any]
-"""Takes the environment and the observation, returns `(H, W, 3)` uint8 RGB."""
-
-RENDER = "render"
-OBSERVATION = "observation"
 Bounds = tuple[int, int, int]
 """Most frames of an episode that are held, most bytes, and steps from one frame to the next."""
 
@@ -41,47 +38,6 @@ PREFIX = "roboreward/prefix"
 
 RECORDING = "roboreward/recording"
 """In the `info` of the step that ends an episode: its `FrameBuffer`. Taken out by the vector wrapper."""
-
-
-class FrameSource:
-    """Takes one RGB frame from an environment and checks that it is one.
-
-    Args:
-        source: `"render"` for `env.render()`; `"observation"` where the observation is itself the
-            image; a key of a dict observation, or a path of keys such as `"cameras/wrist"`; a
-            function of the environment and the observation, or its name `"module:function"`.
-    """
-
-    def __init__(self, source: str | FrameFunction) -> None:
-        if not (callable(source) or isinstance(source, str)) or source == "":
-            raise NoFrames(
-                f"frame_source is 'render', an observation key or a function, not {source!r}."
-            )
-        named = isinstance(source, str) and is_function_name(source)
-        self.source = load_function(source) if named else source
-
-    def is_ready(self, env: gym.Env[Any, Any]) -> bool:
-        """Whether the environment, as it was made, can give frames from this source."""
-        return self.source != RENDER or env.render_mode == "rgb_array"
-
-    def check(self, env: gym.Env[Any, Any]) -> None:
-        """Raise `NoFrames` unless `is_ready`."""
-        if not self.is_ready(env):
-            raise NoFrames(
-                f"The environment has render_mode={env.render_mode!r}. Make it with "
-                "gym.make(..., render_mode='rgb_array'), or pass frame_source= an observation key "
-                "or a function."
-            )
-
-    def frame(self, env: gym.Env[Any, Any], observation: object) -> np.ndarray:
-        """Return the present frame, `(H, W, 3)` uint8 RGB; not a copy."""
-        if not isinstance(self.source, str):
-            found: object = self.source(env, observation)
-        elif self.source == RENDER:
-            found = env.render()
-        else:
-            found = look_up(observation, self.source)
-        return check_frame(found, self.source)
 
 
 class FrameBuffer:
@@ -202,7 +158,7 @@ class FrameRecorder:
         bounds: How many are held.
     """
 
-    def __init__(self, source: str | FrameFunction, bounds: Bounds) -> None:
+    def __init__(self, source: Source, bounds: Bounds) -> None:
         self._source = FrameSource(source)
         self._bounds = bounds
         self._expected_frames = 64
@@ -296,7 +252,7 @@ class FrameCapture(
         self,
         env: gym.Env[ObsType, ActType],
         *,
-        frame_source: str | FrameFunction = RENDER,
+        frame_source: Source = RENDER,
         fps: float | None = None,
         record_fps: float | None = None,
         max_frames: int = MAX_FRAMES,
@@ -335,6 +291,12 @@ class FrameCapture(
             info = {**info, PREFIX: self._recorder.prefix(buffer, self.env, observation)}
         return observation, reward, terminated, truncated, info
 
+    def read_task(self) -> Any:
+        """Return the task that the environment tells; None without one."""
+        with suppress(AttributeError):
+            return find_task(self.env.get_wrapper_attr)
+        return None
+
     def record_every(self, steps: int) -> None:
         """Record a frame every so many steps; without effect where `record_fps` was given."""
         if not self._has_own_rate:
@@ -343,69 +305,6 @@ class FrameCapture(
     def hand_over_prefixes(self, settings: PrefixSettings) -> None:
         """Put the episode so far into `info` where its prefix is to be scored."""
         self._prefixes = settings
-
-
-def dead_camera(clip: Clip) -> str | None:
-    """Say why a recording shows nothing; a reward model has an answer to black frames too."""
-    frames = clip.frames
-    if len(frames) > 1 and all(np.array_equal(frame, frames[-1]) for frame in frames):
-        return "all its frames are equal"
-    if not _is_uniform(frames[-1]):
-        return None
-    if all(_is_uniform(frame) for frame in frames):
-        return "each of its frames is of one colour"
-    return "its last frame is of one colour"
-
-
-def _is_uniform(frame: np.ndarray) -> bool:
-    return bool((frame == frame[0, 0]).all())
-
-
-def look_up(observation: object, path: str) -> object:
-    """Follow a path of keys into an observation, or into a batch of them; keys may hold slashes.
-
-    Raises:
-        NoFrames: There is nothing at that path.
-    """
-    if path == OBSERVATION and not isinstance(observation, Mapping):
-        return observation
-    found, rest = observation, path
-    while isinstance(found, Mapping) and rest not in found:
-        keys = [key for key in found if isinstance(key, str) and rest.startswith(f"{key}/")]
-        if not keys:
-            break
-        key = max(keys, key=len)
-        found, rest = found[key], rest[len(key) + 1 :]
-    if isinstance(found, Mapping) and rest in found:
-        return found[rest]
-    has = f"keys {sorted(map(str, found))}" if isinstance(found, Mapping) else "no keys"
-    raise NoFrames(
-        f"There is no {rest!r} of frame_source {path!r} in the observation, which has a "
-        f"{type(found).__name__} with {has} there. Pass a path such as 'image' or 'cameras/wrist'; "
-        "'observation' where the observation is itself the image."
-    )
-
-
-def to_numpy(value: Any) -> np.ndarray:
-    """Return an array or a tensor of any library, on whatever device, as a NumPy array."""
-    if isinstance(value, np.ndarray):
-        return value
-    return np.asarray(value.cpu() if callable(getattr(value, "cpu", None)) else value)
-
-
-def check_frame(frame: Any, source: str | FrameFunction) -> np.ndarray:
-    """Return the frame, or raise `NoFrames` if it is no `(H, W, 3)` uint8 image."""
-    returned = f"frame_source {source!r} must return a (H, W, 3) uint8 RGB frame, but returned "
-    advice = " Pass a function as frame_source that picks or converts it."
-    if not isinstance(frame, np.ndarray):
-        if not hasattr(frame, "__array__"):
-            raise NoFrames(f"{returned}{type(frame).__name__}.{advice}")
-        frame = to_numpy(frame)
-    if frame.ndim != 3 or frame.shape[-1] != 3 or 0 in frame.shape:
-        raise NoFrames(f"{returned}the shape {frame.shape}.{advice}")
-    if frame.dtype != np.uint8:
-        raise NoFrames(f"{returned}{frame.dtype}.{advice}")
-    return frame
 
 
 def read_fps(env: Any, fps: object = None) -> float:

@@ -7,30 +7,37 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from roboreward_gym.batched import BatchedEnv
 from roboreward_gym.episode_scores import TRUNCATED, EpisodeScores, Scoring, is_deferred
 from roboreward_gym.errors import InvalidSetting, NoEpisode
+from roboreward_gym.frames import RENDER, FrameSource, Source, to_numpy
 from roboreward_gym.prefixes import SHAPING, PrefixScores
 from roboreward_gym.recording import (
     MAX_BYTES,
     MAX_FRAMES,
-    RENDER,
     FrameBuffer,
-    FrameFunction,
     check_bounds,
     read_fps,
-    to_numpy,
 )
 from roboreward_gym.rewards import RewardMap, as_reward_map
 from roboreward_gym.scorer import FailurePolicy, Scorer
 from roboreward_gym.shaping import DISCOUNT, Shaping, check_prefix_settings
-from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
+from roboreward_gym.types import (
+    TASK_ATTRIBUTES,
+    Clip,
+    ProgressScore,
+    RewardModel,
+    check_task,
+    find_task,
+)
 from roboreward_gym.vector_recording import (
     Autoreset,
+    CapturedRecorder,
     Recorder,
     autoreset_of,
-    check_source,
     choose_recorder,
     copy_infos,
+    guess_autoreset,
 )
 from roboreward_gym.wrapper import (
     Ending,
@@ -59,6 +66,7 @@ class PartialStep:
         infos: Without recordings.
         entries: What comes into the infos of each environment, less its score.
         running: Environments whose prefixes are still to be scored: those that go on.
+        given: Rewards and terminations of the environments, whose kind of array ours have.
     """
 
     observations: Any
@@ -67,6 +75,7 @@ class PartialStep:
     infos: dict[str, Any]
     entries: list[dict[str, Any]]
     running: list[int]
+    given: tuple[Any, Any]
 
 
 class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
@@ -84,8 +93,9 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         envs: A vector environment.
         reward_model: As of `VLMRewardWrapper`; it is called in this process only.
         task: The task of all, a sequence with one for each environment, or a function of the vector
-            environment that returns such. By default the attribute `task` of each. Read after each
-            reset, and used for the environments that were reset.
+            environment that returns such. By default the attribute of each, as of `VLMRewardWrapper`
+            (of processes without `FrameCapture` only `task`). Read after each reset, and used for
+            the environments that were reset.
         frame_source: `"render"`, an observation key or path, or a function of the vector environment
             and its observations that returns `(num_envs, H, W, 3)`, or its name
             `"module:function"`. Under same-step autoreset the function is also called with the last
@@ -121,7 +131,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         reward_model: RewardModel | str,
         task: str | Sequence[str] | TasksFunction | None = None,
         *,
-        frame_source: str | FrameFunction = RENDER,
+        frame_source: Source = RENDER,
         reward_map: str | RewardMap = "progress",
         on_failure: RewardModel | FailurePolicy | str = "raise",
         retries: int = 2,
@@ -139,12 +149,9 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         success_hold: int = 1,
     ) -> None:
         if not isinstance(envs, gym.vector.VectorEnv):
-            raise InvalidSetting(
-                f"{type(envs).__name__} is no vector environment. Use VLMRewardWrapper for a single "
-                "one, or make several with gym.make_vec."
-            )
+            envs = BatchedEnv(envs)
         self._given_task = _check_given_tasks(task, envs.num_envs)
-        self._frame_source = check_source(frame_source)
+        self._frame_source = FrameSource(frame_source)
         self._ends_terminated = is_terminated(ending)
         self._fps = read_fps(envs, fps)
         self._mode = autoreset_of(envs)
@@ -228,7 +235,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         self._scores.give_up_step()
         self._part, self._recorder = None, None
         observations, infos = self.env.reset(seed=seed, options=options)
-        infos = copy_infos(infos)
+        infos = copy_infos(infos, self.env)
         if recorder is None:
             recorder = choose_recorder(
                 self.env,
@@ -241,7 +248,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             )
         recorder.start(reset_mask, observations, infos)
         self._prefixes.start(np.flatnonzero(reset_mask).tolist())
-        self._read_tasks(reset_mask)
+        self._read_tasks(reset_mask, recorder)
         self._recorder, self._resets_next = recorder, self._resets_next & ~reset_mask
         self._awaits_reset |= reset_mask  # stays so where a pending score is a failure
         entries = self._scores.finish_reset(np.flatnonzero(reset_mask).tolist())
@@ -268,10 +275,13 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             )
         self._recorder, self._unfinished = None, False
         observations, env_rewards, terminations, truncations, infos = self.env.step(actions)
-        infos = copy_infos(infos)
+        infos = copy_infos(infos, self.env)
+        given = env_rewards, terminations
         # Copies: a success may end more of them.
         terminations, truncations = np.array(to_numpy(terminations)), to_numpy(truncations)
         ended, was_reset = np.logical_or(terminations, truncations), self._resets_next
+        if self._mode is None and ended.any():
+            self._mode = guess_autoreset(infos)
         begun = ended if self._mode is Autoreset.SAME_STEP else was_reset
         buffers = recorder.record(observations, infos, ended, begun)
         entries = [
@@ -287,17 +297,19 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             self._scores.add(i, self._clip(i, buffer), track)
         for i, buffer in recorder.prefixes.items():
             self._prefixes.add(i, buffer.steps, self._clip(i, buffer))
-        self._read_tasks(begun)
+        self._read_tasks(begun, recorder)
         self._recorder = recorder
         if ended.any():
             self._none_ended = False
         self._unfinished = self._none_ended
-        if self._mode is Autoreset.NEXT_STEP:
+        if self._mode in (None, Autoreset.NEXT_STEP):
             self._resets_next = ended
         elif self._mode is Autoreset.DISABLED:
             self._awaits_reset = ended
         running = np.flatnonzero(~ended & ~was_reset).tolist() if self._prefixes.settings else []
-        self._part = PartialStep(observations, terminations, truncations, infos, entries, running)
+        self._part = PartialStep(
+            observations, terminations, truncations, infos, entries, running, given
+        )
         return self._with_rewards(self._part)
 
     def rescore(self, reward_model: RewardModel | str | None = None) -> list[ProgressScore | None]:
@@ -351,7 +363,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             )
         return self._recorder
 
-    def _read_tasks(self, reset_mask: np.ndarray) -> None:
+    def _read_tasks(self, reset_mask: np.ndarray, recorder: Recorder) -> None:
         if not reset_mask.any():
             return
         if callable(self._given_task):
@@ -359,7 +371,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         elif self._given_task is not None:
             tasks = self._given_task
         else:
-            tasks = _check_tasks(_task_attributes(self.env), self.num_envs)
+            tasks = _check_tasks(_read_tasks(self.env, recorder), self.num_envs)
             if not any(self._tasks):
                 announce_task(tasks[0])
         for i in np.flatnonzero(reset_mask):
@@ -376,7 +388,9 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             rewards[i] = reward
         entries = {i: {**entry, **scored.get(i, {})} for i, entry in enumerate(part.entries)}
         infos = self._with_entries(part.infos, entries)
-        return part.observations, rewards, part.terminations, part.truncations, infos
+        like, flags_like = part.given
+        flags = (as_given(part.terminations, flags_like), as_given(part.truncations, flags_like))
+        return part.observations, as_given(rewards, like), *flags, infos
 
     def _score_prefixes(self, part: PartialStep) -> None:
         """Score the prefixes that are due, and end the episodes where that says so."""
@@ -403,6 +417,11 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         return infos
 
 
+def as_given(array: np.ndarray, given: Any) -> Any:
+    """Return a tensor on the same device where the environment gave one, else the array."""
+    return given.new_tensor(array) if callable(getattr(given, "new_tensor", None)) else array
+
+
 def _check_given_tasks(task: Any, num_envs: int) -> Any:
     """A function, or a list with a task for each environment, or None."""
     given = check_given_task(task) if isinstance(task, str) or task is None else task
@@ -418,11 +437,16 @@ def _check_tasks(tasks: str | Sequence[str], num_envs: int) -> list[str]:
     return [check_task(task) for task in tasks]
 
 
-def _task_attributes(envs: gym.vector.VectorEnv) -> Sequence[str]:
+def _read_tasks(envs: gym.vector.VectorEnv, recorder: Recorder) -> Sequence[str]:
+    vector = envs.unwrapped
     try:
-        return envs.unwrapped.get_attr("task")  # ty: ignore[missing-attribute]
+        if isinstance(recorder, CapturedRecorder):
+            return vector.call("read_task")  # ty: ignore[missing-attribute]
+        # A process that has no such attribute ends: another name cannot be tried.
+        one_try = isinstance(vector, gym.vector.AsyncVectorEnv)
+        return find_task(vector.get_attr, TASK_ATTRIBUTES[: 1 if one_try else None])  # ty: ignore[missing-attribute]
     except AttributeError as error:
         raise InvalidSetting(
-            "The environments have no attribute `task`. Pass task= the task as text, one for each "
+            "The environments do not tell their task. Pass task= the task as text, one for each "
             "environment, or a function of the vector environment."
         ) from error

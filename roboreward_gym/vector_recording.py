@@ -8,31 +8,27 @@ import gymnasium as gym
 import numpy as np
 
 from roboreward_gym.errors import InvalidSetting, NoFrames
+from roboreward_gym.frames import FrameSource
 from roboreward_gym.recording import (
     CAPTURED,
     PREFIX,
     RECORDING,
-    RENDER,
     Bounds,
     FrameBuffer,
-    FrameFunction,
-    check_frame,
-    look_up,
-    to_numpy,
 )
 from roboreward_gym.shaping import PrefixSettings
-from roboreward_gym.specs import is_function_name, load_function
 
 FINAL_INFO = "final_info"
 """Where Gymnasium puts the infos of an environment that was reset in the same step."""
 
-FINAL_OBSERVATIONS = ("final_obs", "final_observation")
-"""Likewise the last observations: an array of objects in Gymnasium, a batch in some simulators."""
+FINAL_OBSERVATIONS = ("final_obs", "final_observation", "terminal_observation")
+"""Likewise the last observations, in Gymnasium, ManiSkill and SuperSuit: an array of objects, or a batch."""
 
 USE_CAPTURE = (
     "Put FrameCapture around each environment, outside of everything else (gym.make_vec(..., "
     "wrappers=[FrameCapture]))"
 )
+NO_END = "With same-step autoreset render() shows the next episode already, and the end of an episode is lost."
 USE_OTHERS = (
     f"{USE_CAPTURE}; or make the vector with autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP; "
     "or pass frame_source= an observation key, or a function of the vector environment and the "
@@ -48,15 +44,15 @@ class Autoreset(Enum):
     DISABLED = "Disabled"
 
 
-def autoreset_of(envs: gym.vector.VectorEnv) -> Autoreset:
-    """Read the mode; without one it is that of Gymnasium 1.0, which resets in the next step.
+def autoreset_of(envs: gym.vector.VectorEnv) -> Autoreset | None:
+    """Read the mode; None where the environment does not tell.
 
     Asks the vector environment before its metadata, which Gymnasium 1.1 to 1.3 share between all
     vectors of one class of environment.
     """
     mode = getattr(envs.unwrapped, "autoreset_mode", (envs.metadata or {}).get("autoreset_mode"))
     if mode is None:
-        return Autoreset.NEXT_STEP
+        return None
     try:
         return Autoreset(getattr(mode, "value", mode))
     except ValueError as error:
@@ -100,11 +96,9 @@ class VectorRecorder:
 
     Args:
         envs: The vector environment.
-        source: `"render"`, a path of keys into the observations, or a function of the vector
-            environment and the observations that returns all frames, `(num_envs, H, W, 3)`. Under
-            same-step autoreset it is also called with the last observations.
+        source: Where the frames come from. Under same-step autoreset functions are also called with
+            the last observations.
         bounds: How many frames are held for each environment.
-        mode: When environments are reset.
         settings: Which prefixes are scored.
 
     Attributes:
@@ -114,9 +108,8 @@ class VectorRecorder:
     def __init__(
         self,
         envs: gym.vector.VectorEnv,
-        source: str | FrameFunction,
+        source: FrameSource,
         bounds: Bounds,
-        mode: Autoreset,
         settings: PrefixSettings,
     ) -> None:
         self.prefixes: dict[int, FrameBuffer] = {}
@@ -124,7 +117,6 @@ class VectorRecorder:
         self._envs = envs
         self._source = source
         self._bounds = bounds
-        self._final_apart = mode is Autoreset.SAME_STEP
         self._buffers: list[FrameBuffer | None] = [None] * envs.num_envs
         self._expected_frames = 64
 
@@ -133,7 +125,7 @@ class VectorRecorder:
         frames = self._lazily(observations)
         for i in np.flatnonzero(reset_mask):
             self._buffers[i] = FrameBuffer(
-                check_frame(frames()[i], self._source),
+                frames()(i),
                 *self._bounds,
                 expected=self._expected_frames,
             )
@@ -143,10 +135,11 @@ class VectorRecorder:
     ) -> dict[int, FrameBuffer]:
         """Record one step; return the recordings of the environments in the mask `ended`.
 
-        Those in the mask `begun` show their first frame, those in both masks the one that follows.
+        Those in the mask `begun` show their first frame, those in both masks (same-step autoreset) the
+        one that follows.
         """
         frames = self._lazily(observations)
-        last = self._lazily(observations, infos) if self._final_apart else frames
+        last = self._lazily(observations, infos) if (ended & begun).any() else frames
         done: dict[int, FrameBuffer] = {}
         self.prefixes = {}
         for i, buffer in enumerate(self._buffers):
@@ -155,7 +148,7 @@ class VectorRecorder:
             shown = last if ended[i] else frames
 
             def take(i: int = i, shown: Callable[[], Any] = shown) -> np.ndarray:
-                return check_frame(shown()[i], self._source)
+                return shown()(i)
 
             buffer.add(take, final=bool(ended[i]))
             if ended[i]:
@@ -166,38 +159,24 @@ class VectorRecorder:
         self.start(begun, observations, infos)
         return done
 
-    def _lazily(self, observations: Any, infos: dict[str, Any] | None = None) -> Callable[[], Any]:
-        """A function that gives all frames; it renders once, and only if it is called."""
-        batch: list[Any] = []
+    def _lazily(
+        self, observations: Any, infos: dict[str, Any] | None = None
+    ) -> Callable[[], Callable[[int], np.ndarray]]:
+        """A function that takes all frames, once and only if it is called, and gives that of each."""
+        taken: list[Callable[[int], np.ndarray]] = []
 
-        def frames() -> Any:
-            if not batch:
+        def frames() -> Callable[[int], np.ndarray]:
+            if not taken:
                 seen = observations if infos is None else self._last(observations, infos)
-                batch.append(self._batch(seen))
-            return batch[0]
+                taken.append(self._source.frames(self._envs, seen))
+            return taken[0]
 
         return frames
 
-    def _batch(self, observations: Any) -> Any:
-        if callable(self._source):
-            found: Any = self._source(self._envs, observations)
-        elif self._source == RENDER:
-            found = self._envs.render()
-        elif isinstance(observations, list):
-            return [o if o is None else look_up(o, self._source) for o in observations]
-        else:
-            found = look_up(observations, self._source)
-        if hasattr(found, "__array__"):
-            found = to_numpy(found)
-        if isinstance(found, (tuple, list, np.ndarray)) and len(found) == self._envs.num_envs:
-            return found
-        raise NoFrames(
-            f"frame_source {self._source!r} must return {self._envs.num_envs} frames, but returned "
-            f"{type(found).__name__}. {USE_OTHERS}"
-        )
-
     def _last(self, observations: Any, infos: dict[str, Any]) -> Any:
         """The last observations: a batch, or for a key a list with None where nothing ended."""
+        if self._source.renders:  # no mode was told, or it would have been refused
+            raise NoFrames(f"{NO_END} {USE_OTHERS}")
         key = next((key for key in FINAL_OBSERVATIONS if key in infos), None)
         if key is None:
             raise NoFrames(
@@ -207,7 +186,7 @@ class VectorRecorder:
         final = infos[key]
         if not (isinstance(final, np.ndarray) and final.dtype == object):
             return final
-        if not callable(self._source):
+        if self._source.is_path:
             return list(final)
         # A function takes a batch: the last observations among those of environments that go on.
         space = self._envs.single_observation_space
@@ -223,9 +202,9 @@ Recorder = CapturedRecorder | VectorRecorder
 def choose_recorder(
     envs: gym.vector.VectorEnv,
     infos: dict[str, Any],
-    source: str | FrameFunction,
+    source: FrameSource,
     bounds: Bounds,
-    mode: Autoreset,
+    mode: Autoreset | None,
     prefixes: PrefixSettings,
     *,
     may_be_captured: bool,
@@ -247,7 +226,7 @@ def choose_recorder(
     """
     if CAPTURED not in infos:
         _check_render(envs, source, mode)
-        return VectorRecorder(envs, source, bounds, mode, prefixes)
+        return VectorRecorder(envs, source, bounds, prefixes)
     missing = np.flatnonzero(~infos[f"_{CAPTURED}"]).tolist()
     if missing:
         raise NoFrames(
@@ -263,14 +242,11 @@ def choose_recorder(
     return CapturedRecorder()
 
 
-def _check_render(envs: gym.vector.VectorEnv, source: str | FrameFunction, mode: Autoreset) -> None:
-    if source != RENDER:
+def _check_render(envs: gym.vector.VectorEnv, source: FrameSource, mode: Autoreset | None) -> None:
+    if not source.renders:
         return
     if mode is Autoreset.SAME_STEP:
-        raise NoFrames(
-            "With same-step autoreset render() shows the next episode already, and the end of an "
-            f"episode is lost. {USE_OTHERS}"
-        )
+        raise NoFrames(f"{NO_END} {USE_OTHERS}")
     if envs.render_mode != "rgb_array":
         raise NoFrames(
             f"The environments have render_mode={envs.render_mode!r}. Make them with "
@@ -279,16 +255,21 @@ def _check_render(envs: gym.vector.VectorEnv, source: str | FrameFunction, mode:
         )
 
 
-def copy_infos(infos: Any) -> dict[str, Any]:
-    """A copy to take entries out of, in both places where there are some.
+def copy_infos(infos: Any, envs: gym.vector.VectorEnv) -> dict[str, Any]:
+    """A copy to take entries out of, in both places where there are some; a list of dicts becomes one.
 
     Raises:
-        InvalidSetting: They are no dict, as Gymnasium's vector environments have it.
+        InvalidSetting: They are neither a dict of arrays nor a list of dicts.
     """
+    if isinstance(infos, (list, tuple)) and all(isinstance(info, Mapping) for info in infos):
+        copied: dict[str, Any] = {}
+        for i, info in enumerate(infos):
+            copied = envs._add_info(copied, dict(info), i)
+        return copied
     if not isinstance(infos, Mapping):
         raise InvalidSetting(
             f"The infos of the vector environment are a {type(infos).__name__}. Gymnasium's are a "
-            "dict of arrays: put a wrapper inside that makes them so."
+            "dict of arrays, others' a list of dicts: put a wrapper inside that makes them so."
         )
     copied = dict(infos)
     if isinstance(copied.get(FINAL_INFO), Mapping):  # older vectors have an array of dicts
@@ -296,16 +277,13 @@ def copy_infos(infos: Any) -> dict[str, Any]:
     return copied
 
 
-def check_source(source: object) -> str | FrameFunction:
-    """Return the frame source, or raise `NoFrames` if it is none of a vector environment."""
-    if isinstance(source, str) and is_function_name(source):
-        return load_function(source)
-    if callable(source) or (isinstance(source, str) and source):
-        return source
-    raise NoFrames(
-        f"frame_source is 'render', an observation key, or a function of the vector environment and "
-        f"the observations, not {source!r}."
-    )
+def guess_autoreset(infos: Mapping[str, Any]) -> Autoreset:
+    """The mode of an environment that does not tell, from the infos of a step in which episodes ended.
+
+    Without last observations it is that of Gymnasium 1.0, which resets in the next step.
+    """
+    same = any(key in infos for key in FINAL_OBSERVATIONS)
+    return Autoreset.SAME_STEP if same else Autoreset.NEXT_STEP
 
 
 def _take_out(infos: dict[str, Any], key: str) -> list[tuple[int, FrameBuffer]]:

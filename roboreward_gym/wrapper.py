@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.core import ActType, ObsType
 
 from roboreward_gym.episode_scores import (
@@ -18,13 +17,12 @@ from roboreward_gym.episode_scores import (
     is_deferred,
 )
 from roboreward_gym.errors import InvalidReward, InvalidSetting
+from roboreward_gym.frames import RENDER, Source, to_numpy
 from roboreward_gym.prefixes import SHAPING, PrefixScores
 from roboreward_gym.recording import (
     MAX_BYTES,
     MAX_FRAMES,
-    RENDER,
     FrameBuffer,
-    FrameFunction,
     FrameRecorder,
     check_bounds,
     read_fps,
@@ -38,7 +36,7 @@ from roboreward_gym.specs import (
     load_function,
     record_arguments,
 )
-from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
+from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task, find_task
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +77,12 @@ class VLMRewardWrapper(
         env: Any environment that can be recorded.
         reward_model: A reward model, or the name of one (see `roboreward_gym.registry`). Only with
             names does `env.spec` work in another process.
-        task: The task as text. By default the attribute `task` of the environment; or a function of
-            the environment, or its name `"module:function"`. Read at each reset.
-        frame_source: `"render"`, an observation key or a path of keys, or a function of the
-            environment and the observation, or its name `"module:function"`.
+        task: The task as text. By default the attribute `task`, `mission`, `instruction` or
+            `task_description` of the environment, whichever there is; or a function of the
+            environment, or its name `"module:function"`. Read at each reset.
+        frame_source: `"render"`, a path into what that returns such as `"render/0"`, an observation
+            key or a path of keys, or a function of the environment and the observation, or its name
+            `"module:function"`. A list of these is several cameras, put side by side.
         reward_map: From score to reward: `"progress"` (0..1), `"expected_progress"`, `"binary"` or
             `"binary@4"`, `"minus_one"` (-1 or 0), `"level"`, `"calibrated:FILE"` of `roboreward
             calibrate`, or a function of the score.
@@ -149,7 +149,7 @@ class VLMRewardWrapper(
         reward_model: RewardModel | str,
         task: str | TaskFunction | None = None,
         *,
-        frame_source: str | FrameFunction = RENDER,
+        frame_source: Source = RENDER,
         reward_map: str | RewardMap = "progress",
         on_failure: RewardModel | FailurePolicy | str = "raise",
         retries: int = 2,
@@ -169,6 +169,11 @@ class VLMRewardWrapper(
         settings = record_arguments(self, locals())
         if isinstance(env, gym.vector.VectorEnv):
             raise InvalidSetting("This is a vector environment: use VLMRewardVectorWrapper.")
+        if getattr(env.unwrapped, "num_envs", 1) != 1:
+            raise InvalidSetting(
+                f"{type(env.unwrapped).__name__} steps several environments at once: use "
+                "VLMRewardVectorWrapper."
+            )
         super().__init__(env)
         self._given_task = check_given_task(settings["task"])
         self._ends_terminated = is_terminated(ending)
@@ -344,11 +349,11 @@ class VLMRewardWrapper(
         if self._given_task is not None:
             return check_task(self._given_task(self.env))
         try:
-            task = check_task(self.env.get_wrapper_attr("task"))
+            task = check_task(find_task(self.env.get_wrapper_attr))
         except AttributeError as error:
             raise InvalidSetting(
-                "The environment has no attribute `task`. Pass task= the task as text, or a function "
-                "of the environment."
+                f"The environment does not tell its task: it has {error}. Pass task= the task as "
+                "text, or a function of the environment."
             ) from error
         if self._task is None:
             announce_task(task)
@@ -370,10 +375,10 @@ def check_given_task(task: object) -> Any:
 
 def announce_task(task: str) -> None:
     """Say which task was taken from an environment's attribute, and if it is hardly one."""
-    logger.info("The task is %r, the attribute `task` of the environment.", task)
+    logger.info("The task is %r, as an attribute of the environment says.", task)
     if len(task.split()) < 2:
         logger.warning(
-            "The task %r, the attribute `task` of the environment, is no sentence. Reward models "
+            "The task %r, an attribute of the environment, is no sentence. Reward models "
             "read what the robot was told to do: pass task='...' if this is only a name.",
             task,
         )
@@ -395,10 +400,11 @@ def env_reward_info(env_reward: Any) -> dict[str, float]:
     if env_reward is None:
         return {}
     if not isinstance(env_reward, float):
-        if np.size(env_reward) != 1 or np.asarray(env_reward).dtype.kind not in "biuf":
+        found = to_numpy(env_reward)
+        if found.size != 1 or found.dtype.kind not in "biuf":
             raise InvalidReward(
                 f"The environment's own reward is {env_reward!r}, not a number. Make one of it with a "
                 "wrapper inside, such as gymnasium.wrappers.TransformReward."
             )
-        env_reward = np.asarray(env_reward).item()
+        env_reward = found.item()
     return {ENV_REWARD: float(env_reward)}

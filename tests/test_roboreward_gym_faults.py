@@ -437,7 +437,7 @@ def test_a_capture_with_a_rate_of_its_own_keeps_it() -> None:
 
 @pytest.mark.parametrize("source", ["", None, 3])
 def test_a_frame_source_that_no_vector_has_is_refused(source: Any) -> None:
-    with pytest.raises(NoFrames, match="a function of the vector environment"):
+    with pytest.raises(NoFrames, match="an observation key, or a function"):
         VLMRewardVectorWrapper(make_vector("sync", [2]), Model(), frame_source=source)
 
 
@@ -458,8 +458,8 @@ class Infos(gym.vector.VectorWrapper):
         return *step, self._change(infos)
 
 
-def test_infos_that_are_no_dict_are_refused() -> None:
-    envs = VLMRewardVectorWrapper(Infos(make_vector("sync", [1]), lambda infos: [infos]), Model())
+def test_infos_of_an_unknown_kind_are_refused() -> None:
+    envs = VLMRewardVectorWrapper(Infos(make_vector("sync", [1]), lambda infos: [1]), Model())
     envs.reset()
     with pytest.raises(InvalidSetting, match="a list"):
         step(envs)

@@ -1,10 +1,8 @@
-from typing import Any
-
 import numpy as np
 import pytest
 
-from roboreward_gym import Clip, FrameBuffer, FrameSource, NoFrames, VLMRewardWrapper
-from tests.fakes import BLUE, FakeRewardModel, PaintedEnv, colour, painted_frame, play
+from roboreward_gym import Clip, FrameBuffer, NoFrames
+from tests.fakes import BLUE, colour, painted_frame
 
 
 def record(steps: int, max_frames: int = 256, **bounds: int) -> FrameBuffer:
@@ -85,98 +83,3 @@ def test_a_frame_of_another_size_is_refused() -> None:
     buffer = FrameBuffer(painted_frame(0, 0), 8)
     with pytest.raises(NoFrames, match=r"shape \(4, 4, 3\), the frame of the reset \(6, 8, 3\)"):
         buffer.add(lambda: np.zeros((4, 4, 3), np.uint8), final=False)
-
-
-@pytest.mark.parametrize(
-    "source",
-    ["cameras/wrist", lambda env, observation: observation["cameras"]["wrist"]],
-)
-def test_observation_path_and_function_give_the_frame_of_the_step(source: str) -> None:
-    model = FakeRewardModel()
-    env = VLMRewardWrapper(PaintedEnv(3, render_mode=None), model, frame_source=source)
-    play(env)
-    assert [colour(model.clips[0], i) for i in range(4)] == [(i, 0, BLUE) for i in range(4)]
-
-
-def test_render_gives_red_green_blue_in_this_order() -> None:
-    env = PaintedEnv()
-    env.reset()
-    assert tuple(FrameSource("render").frame(env, None)[0, 0]) == (0, 1, BLUE)
-
-
-def test_observation_that_is_an_image_is_a_source() -> None:
-    frame = painted_frame(1, 2)
-    source = FrameSource("observation")
-    assert source.frame(PaintedEnv(), frame) is frame
-    assert source.frame(PaintedEnv(), {"observation": frame}) is frame
-
-
-@pytest.mark.parametrize(
-    ("source", "keys"),
-    [
-        ("walker/egocentric_camera", ["walker/egocentric_camera"]),
-        ("walker/left/eye", ["walker", "left/eye"]),
-        ("walker/left/eye", ["walker/left", "eye"]),
-    ],
-)
-def test_keys_may_hold_slashes(source: str, keys: list[str]) -> None:
-    observation: object = painted_frame(1, 2)
-    for key in reversed(keys):
-        observation = {key: observation, "walk": 0, "other/key": 1}
-    assert FrameSource(source).frame(PaintedEnv(), observation)[0, 0].tolist() == [1, 2, BLUE]
-
-
-class Tensor:
-    """As torch's on a GPU: no array before it is on the CPU."""
-
-    def __init__(self, array: np.ndarray, *, on_cpu: bool = False) -> None:
-        self._array, self._on_cpu = array, on_cpu
-
-    def cpu(self) -> "Tensor":
-        return Tensor(self._array, on_cpu=True)
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        assert self._on_cpu, "can't convert a CUDA tensor to numpy"
-        return self._array
-
-
-def test_a_frame_may_be_a_tensor() -> None:
-    frame = FrameSource(lambda env, _: Tensor(painted_frame(1, 2))).frame(PaintedEnv(), None)
-    assert frame[0, 0].tolist() == [1, 2, BLUE]
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("wrist", r"no 'wrist'.*dict with keys \['cameras'\]"),
-        ("cameras/head", r"no 'head'.*keys \['wrist'\]"),
-        ("cameras/wrist/left", "no 'left'.*ndarray with no keys"),
-    ],
-)
-def test_wrong_observation_path_tells_what_there_is(source: str, message: str) -> None:
-    env = VLMRewardWrapper(PaintedEnv(), FakeRewardModel(), frame_source=source)
-    with pytest.raises(NoFrames, match=message):
-        env.reset()
-
-
-@pytest.mark.parametrize(
-    ("frame", "message"),
-    [
-        (None, "NoneType"),
-        ([[[0, 0, 0]]], "list"),
-        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\)"),
-        (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\)"),
-        (np.zeros((3, 4, 4), np.uint8), r"shape \(3, 4, 4\)"),
-        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
-        (np.zeros((4, 4, 3), np.float32), "float32"),
-    ],
-)
-def test_a_frame_that_is_no_rgb_image_is_refused(frame: object, message: str) -> None:
-    with pytest.raises(NoFrames, match=message):
-        FrameSource(lambda env, observation: frame).frame(PaintedEnv(), None)
-
-
-@pytest.mark.parametrize("source", ["", 3, None])
-def test_impossible_frame_source_is_refused(source: object) -> None:
-    with pytest.raises(NoFrames, match="observation key"):
-        FrameSource(source)

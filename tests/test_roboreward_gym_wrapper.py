@@ -23,7 +23,7 @@ from roboreward_gym import (
     VLMRewardVectorWrapper,
     VLMRewardWrapper,
 )
-from roboreward_gym.recording import dead_camera
+from roboreward_gym.frames import dead_camera
 from roboreward_gym.wrapper import Ending
 from tests.fakes import (
     BLUE,

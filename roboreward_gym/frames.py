@@ -1,0 +1,237 @@
+"""Where a frame comes from: what environments render and observe, in any layout, as one RGB image."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from roboreward_gym.errors import NoFrames
+from roboreward_gym.specs import is_function_name, load_function
+from roboreward_gym.types import Clip
+
+FrameFunction = Callable[[Any, Any], Any]
+"""Takes the environment and the observation, returns an image; of a vector the batch of images."""
+
+Source = str | FrameFunction | Sequence[str | FrameFunction]
+"""One view, or several that are put side by side."""
+
+RENDER = "render"
+OBSERVATION = "observation"
+RENDER_MODES = ("rgb_array", "rgb_array_list")
+
+ADVICE = (
+    "Pass a function as frame_source that picks or converts it, such as "
+    "lambda env, observation: env.render()[..., :3]."
+)
+
+
+class FrameSource:
+    """Takes RGB frames from an environment, or from a vector environment.
+
+    Layouts that mean the same are accepted: arrays and tensors of any library on any device, channels
+    first, grey, and batches of one.
+
+    Args:
+        source: `"render"` for `env.render()`, or a path into what that returns, such as `"render/0"`
+            where it returns a list; `"observation"` where the observation is itself the image; a key
+            of a dict observation, or a path of keys such as `"cameras/wrist"`; a function of the
+            environment and the observation, or its name `"module:function"`. A list of these is
+            several cameras, put side by side.
+    """
+
+    def __init__(self, source: Source) -> None:
+        views = list(source) if isinstance(source, (list, tuple)) else [source]
+        if not views or not all(callable(v) or (isinstance(v, str) and v) for v in views):
+            raise NoFrames(
+                "frame_source is 'render', an observation key, or a function of the environment and "
+                f"the observation, or a list of these, not {source!r}."
+            )
+        self._views = [
+            load_function(v) if isinstance(v, str) and is_function_name(v) else v for v in views
+        ]
+        self.renders = any(_is_render(view) for view in self._views)
+        """Whether `env.render()` is called for it."""
+        self.is_path = all(isinstance(view, str) for view in self._views)
+        """Whether no function is."""
+
+    def is_ready(self, env: gym.Env[Any, Any]) -> bool:
+        """Whether the environment, as it was made, can give frames from this source."""
+        return not self.renders or env.render_mode in RENDER_MODES
+
+    def check(self, env: gym.Env[Any, Any]) -> None:
+        """Raise `NoFrames` unless `is_ready`."""
+        if not self.is_ready(env):
+            raise NoFrames(
+                f"The environment has render_mode={env.render_mode!r}. Make it with "
+                "gym.make(..., render_mode='rgb_array'), or pass frame_source= an observation key "
+                "or a function."
+            )
+
+    def frame(self, env: gym.Env[Any, Any], observation: object) -> np.ndarray:
+        """Return the present frame, `(H, W, 3)` uint8 RGB; not a copy."""
+        rendered = env.render() if self.renders else None
+        if env.render_mode == "rgb_array_list" and rendered:  # all since the last call
+            rendered = rendered[-1]
+        frames = []
+        for view in self._views:
+            if not isinstance(view, str):
+                found = view(env, observation)
+            elif _is_render(view):
+                found = look_up({RENDER: rendered}, view)
+            else:
+                found = look_up(observation, view)
+            frames.append(as_frame(found, view))
+        return self._side_by_side(frames)
+
+    def frames(self, envs: gym.vector.VectorEnv, observations: Any) -> Callable[[int], np.ndarray]:
+        """Take the frames of all environments, and return the function that gives the one of each.
+
+        Args:
+            envs: The vector environment.
+            observations: A batch, or for keys a list with None where there is none.
+        """
+        rendered = envs.render() if self.renders else None
+        batches = [
+            self._batch(view, envs, rendered if _is_render(view) else observations)
+            for view in self._views
+        ]
+        return lambda i: self._side_by_side(
+            [as_frame(batch[i], view) for view, batch in zip(self._views, batches, strict=True)]
+        )
+
+    def _batch(self, view: str | FrameFunction, envs: gym.vector.VectorEnv, given: Any) -> Any:
+        if not isinstance(view, str):
+            found = view(envs, given)
+        elif _is_render(view) and view != RENDER:
+            found = [look_up({RENDER: one}, view) for one in given]
+        elif _is_render(view):
+            found = given
+        elif isinstance(given, list):
+            found = [one if one is None else look_up(one, view) for one in given]
+        else:
+            found = look_up(given, view)
+        found = found if isinstance(found, (list, tuple)) else _read(found, view)
+        if len(found) != envs.num_envs:
+            size = found.shape if isinstance(found, np.ndarray) else len(found)
+            raise NoFrames(
+                f"frame_source {view!r} must give {envs.num_envs} frames, one of each environment, but "
+                f"gave {type(found).__name__} of {size}. Pass an observation key, or a function of the "
+                "vector environment and the observations that returns them."
+            )
+        return found
+
+    def _side_by_side(self, frames: list[np.ndarray]) -> np.ndarray:
+        if len(frames) == 1:
+            return frames[0]
+        heights = [len(frame) for frame in frames]
+        if len(set(heights)) > 1:
+            raise NoFrames(
+                f"The cameras {self._views} give frames that are {heights} pixels high, which cannot "
+                "be put side by side. Pass one of them, or a function that resizes them."
+            )
+        return np.concatenate(frames, axis=1)
+
+
+def look_up(value: object, path: str) -> object:
+    """Follow a path of keys and places into an observation, a batch of them, or a list of images.
+
+    Keys may hold slashes.
+
+    Raises:
+        NoFrames: There is nothing at that path.
+    """
+    if path == OBSERVATION and not isinstance(value, Mapping):
+        return value
+    found, rest = value, path
+    while rest:
+        if isinstance(found, Mapping):
+            fits = [k for k in found if isinstance(k, str) and f"{rest}/".startswith(f"{k}/")]
+        else:
+            places = range(-len(found), len(found)) if isinstance(found, (list, tuple)) else ()
+            fits = [str(place) for place in places if f"{rest}/".startswith(f"{place}/")]
+        if not fits:
+            raise NoFrames(
+                f"There is no {rest!r} of frame_source {path!r}, but a {_describe(found)} there. Pass a "
+                "path such as 'image', 'cameras/wrist' or 'render/0'; 'observation' where the "
+                "observation is itself the image."
+            )
+        key = max(fits, key=len)
+        found = found[key] if isinstance(found, Mapping) else found[int(key)]  # ty: ignore[not-subscriptable]
+        rest = rest[len(key) + 1 :]
+    return found
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """Return an array or a tensor of any library, on whatever device, as a NumPy array."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.asarray(value.cpu() if callable(getattr(value, "cpu", None)) else value)
+
+
+def as_frame(found: Any, view: str | FrameFunction) -> np.ndarray:
+    """Return an image as `(H, W, 3)` uint8 RGB, or raise `NoFrames` if it is none."""
+    frame = _read(found, view)
+    while frame.ndim > 3 and len(frame) == 1:
+        frame = frame[0]
+    if frame.ndim == 2:
+        frame = frame[..., None]
+    elif frame.ndim == 3 and frame.shape[0] in (1, 3) and frame.shape[-1] not in (1, 3):
+        frame = np.moveaxis(frame, 0, -1)
+    if frame.ndim == 3 and frame.shape[-1] == 1:
+        frame = frame.repeat(3, axis=-1)
+    if frame.ndim != 3 or frame.shape[-1] != 3 or 0 in frame.shape or frame.dtype != np.uint8:
+        raise NoFrames(f"{_must_give(view)}{frame.dtype} of the shape {frame.shape}. {ADVICE}")
+    return frame
+
+
+def dead_camera(clip: Clip) -> str | None:
+    """Say why a recording shows nothing; a reward model has an answer to black frames too."""
+    frames = clip.frames
+    if len(frames) > 1 and all(np.array_equal(frame, frames[-1]) for frame in frames):
+        return "all its frames are equal"
+    if not _is_uniform(frames[-1]):
+        return None
+    if all(_is_uniform(frame) for frame in frames):
+        return "each of its frames is of one colour"
+    return "its last frame is of one colour"
+
+
+def _is_render(view: object) -> bool:
+    return isinstance(view, str) and (view == RENDER or view.startswith(f"{RENDER}/"))
+
+
+def _is_uniform(frame: np.ndarray) -> bool:
+    return bool((frame == frame[0, 0]).all())
+
+
+def _must_give(view: str | FrameFunction) -> str:
+    return f"frame_source {view!r} must give a (H, W, 3) uint8 RGB frame, but gave "
+
+
+def _read(found: Any, view: str | FrameFunction) -> np.ndarray:
+    """As a NumPy array, or raise `NoFrames`."""
+    if isinstance(found, (list, tuple, Mapping)):
+        raise NoFrames(
+            f"{_must_give(view)}a {_describe(found)}. Name one of these by a path, such as "
+            "frame_source='render/0', or several that are put side by side: ['render/0', 'render/1']."
+        )
+    if not hasattr(found, "__array__"):
+        raise NoFrames(f"{_must_give(view)}{type(found).__name__}. {ADVICE}")
+    try:
+        return to_numpy(found)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # such as CuPy's refusal to leave the GPU
+        raise NoFrames(
+            f"{_must_give(view)}{type(found).__name__}, which NumPy cannot read: {error} {ADVICE}"
+        ) from error
+
+
+def _describe(value: object) -> str:
+    name = type(value).__name__
+    if isinstance(value, Mapping):
+        return f"{name} with keys {sorted(map(str, value))}"
+    return f"{name} of {len(value)}" if isinstance(value, (list, tuple)) else f"{name} with no keys"
