@@ -32,7 +32,7 @@ SCORING_TESTS = $(patsubst %,tests/test_reward_models_%.py,commands_doctor model
 # More interpreters to try the bare wheel with, beside the one of the environment.
 WHEEL_PYTHONS ?=
 
-.PHONY: help demo test test-matrix test-newest test-transformers check docs format build clean setup setup-ros robot-sim test-ros
+.PHONY: help demo test test-envs test-matrix test-newest test-transformers check docs format build clean setup setup-ros robot-sim test-ros
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,15 @@ test-matrix: ## Test the plugin with each version of Gymnasium (a small environm
 	done; \
 	if [ -n "$$failed" ]; then echo "Failed with Gymnasium$$failed." >&2; exit 1; fi; \
 	echo "All passed with Gymnasium $(GYMNASIUMS)."
+
+test-envs: ## Record and score an episode in environments by others (.venv-envs, 3 GB)
+	@if [ -z "$(PYTHON)" ]; then echo "Expected Python $(WANTED), found none." >&2; exit 1; fi
+	@if [ ! -e .venv-envs/.installed ] || [ pyproject.toml -nt .venv-envs/.installed ]; then \
+		"$(PYTHON)" -m venv --clear .venv-envs; \
+		.venv-envs/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[envs]'; \
+		touch .venv-envs/.installed; \
+	fi
+	.venv-envs/bin/python -m benchmarks.any_env $(ARGS)
 
 # What a user gets today: the newest versions that the documented extras allow, without constraints.txt.
 test-newest: ## Run the tests of scoring with what pip resolves today (.venv-newest, 6 GB)
@@ -157,5 +166,5 @@ build: $(STAMP) ## Build the wheel and run the plugin from it, with numpy and gy
 	done
 
 clean: ## Delete what was built: .venv*, dist, build and caches (not runs)
-	rm -rf $(VENV) $(ROS_VENV) .venv-matrix .venv-newest .venv-transformers dist build .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(ROS_VENV) .venv-envs .venv-matrix .venv-newest .venv-transformers dist build .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

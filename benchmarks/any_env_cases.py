@@ -108,10 +108,10 @@ def envpool(name: str, **options: Any) -> Callable[[], Any]:
 
 
 def pistonball() -> Any:
-    """Three agents of PettingZoo in two copies, as one vector by SuperSuit."""
+    """Eight agents of PettingZoo in two copies, as one vector by SuperSuit."""
     supersuit: Any = importlib.import_module("supersuit")
     game: Any = importlib.import_module("pettingzoo.butterfly.pistonball_v6")
-    parallel = game.parallel_env(render_mode="rgb_array", max_cycles=STEPS, n_pistons=3)
+    parallel = game.parallel_env(render_mode="rgb_array", max_cycles=STEPS, n_pistons=8)
     return supersuit.concat_vec_envs_v1(supersuit.pettingzoo_env_to_vec_env_v1(parallel), 2)
 
 

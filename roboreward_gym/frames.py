@@ -20,6 +20,10 @@ RENDER = "render"
 OBSERVATION = "observation"
 RENDER_MODES = ("rgb_array", "rgb_array_list")
 
+FINAL_OBSERVATIONS = ("final_obs", "final_observation", "terminal_observation")
+"""Where the infos hold the last observations of environments that were reset in the same step: in Gymnasium, ManiSkill
+and SuperSuit. In a vector an array of objects, or a batch."""
+
 ADVICE = (
     "Pass a function as frame_source that picks or converts it, such as "
     "lambda env, observation: env.render()[..., :3]."
@@ -83,6 +87,23 @@ class FrameSource:
                 found = look_up(observation, view)
             frames.append(as_frame(found, view))
         return self._side_by_side(frames)
+
+    def last_observation(self, observation: object, info: Mapping[str, Any]) -> object:
+        """Return the observation at the end of an episode: another one where the environment reset itself.
+
+        Raises:
+            NoFrames: It did, and frames are rendered: they show the next episode.
+        """
+        key = next((key for key in FINAL_OBSERVATIONS if key in info), None)
+        if key is None:
+            return observation
+        if self.renders:
+            raise NoFrames(
+                f"The environment resets itself where an episode ends (its info has {key!r}), so that "
+                "render() shows the next episode. Switch its auto-reset off, or pass frame_source= an "
+                "observation key."
+            )
+        return info[key]
 
     def frames(self, envs: gym.vector.VectorEnv, observations: Any) -> Callable[[int], np.ndarray]:
         """Take the frames of all environments, and return the function that gives the one of each.

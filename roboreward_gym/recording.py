@@ -4,7 +4,7 @@ import copy
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, SupportsFloat
 
@@ -208,10 +208,21 @@ class FrameRecorder:
         return buffer
 
     def record(
-        self, buffer: FrameBuffer, env: gym.Env[Any, Any], observation: object, *, final: bool
+        self,
+        buffer: FrameBuffer,
+        env: gym.Env[Any, Any],
+        observation: object,
+        info: Mapping[str, Any],
+        *,
+        final: bool,
     ) -> None:
-        """Record the step that `take` was called for; a buffer that is not at its end is kept."""
-        buffer.add(lambda: self._source.frame(env, observation), final=final)
+        """Record the step that `take` was called for; a buffer that is not at its end is kept.
+
+        Raises:
+            NoFrames: The environment has reset itself already, and so renders its next episode.
+        """
+        seen = self._source.last_observation(observation, info) if final else observation
+        buffer.add(lambda: self._source.frame(env, seen), final=final)
         if final:
             self._expected_frames = len(buffer)
         else:
@@ -284,7 +295,7 @@ class FrameCapture(
         buffer = self._recorder.take(self.env)
         observation, reward, terminated, truncated, info = self.env.step(action)
         ended = bool(terminated or truncated)
-        self._recorder.record(buffer, self.env, observation, final=ended)
+        self._recorder.record(buffer, self.env, observation, info, final=ended)
         if ended:
             info = {**info, RECORDING: buffer}
         elif self._prefixes.is_due(buffer.steps):
@@ -329,17 +340,25 @@ def read_fps(env: Any, fps: object = None) -> float:
 def _warn_of_skipped_frames(env: Any) -> None:
     if isinstance(env, gym.vector.VectorEnv):  # with processes the environments are out of sight
         env = next(iter(getattr(env.unwrapped, "envs", ())), None)
-    while isinstance(env, gym.Wrapper):
-        # Gymnasium's MaxAndSkipObservation and AtariPreprocessing, SB3's MaxAndSkipEnv, and so on.
-        is_named_so = re.search("skip|repeat", type(env).__name__, re.IGNORECASE)
-        if is_named_so or vars(env).get("frame_skip", 1) != 1:
+    while env is not None:
+        if _skips_frames(env):
             logger.warning(
                 "%s skips frames, so a step takes longer than metadata['render_fps'] says, and the "
                 "reward model would be told a wrong rate. Pass fps= the steps per second.",
                 type(env).__name__,
             )
             return
-        env = env.env
+        env = env.env if isinstance(env, gym.Wrapper) else None
+
+
+def _skips_frames(env: Any) -> bool:
+    if isinstance(env, gym.Wrapper):
+        # Gymnasium's MaxAndSkipObservation and AtariPreprocessing, SB3's MaxAndSkipEnv, and so on.
+        is_named_so = re.search("skip|repeat", type(env).__name__, re.IGNORECASE)
+        return bool(is_named_so) or vars(env).get("frame_skip", 1) != 1
+    # ALE's; MuJoCo's environments have it in their rate, and tell the time of a step as `dt`.
+    options = getattr(getattr(env, "spec", None), "kwargs", {})
+    return options.get("frameskip", 1) != 1 and not hasattr(env, "dt")
 
 
 def check_bounds(

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from roboreward_gym.errors import InvalidSetting, NoFrames
-from roboreward_gym.frames import FrameSource
+from roboreward_gym.frames import FINAL_OBSERVATIONS, FrameSource
 from roboreward_gym.recording import (
     CAPTURED,
     PREFIX,
@@ -20,9 +20,6 @@ from roboreward_gym.shaping import PrefixSettings
 
 FINAL_INFO = "final_info"
 """Where Gymnasium puts the infos of an environment that was reset in the same step."""
-
-FINAL_OBSERVATIONS = ("final_obs", "final_observation", "terminal_observation")
-"""Likewise the last observations, in Gymnasium, ManiSkill and SuperSuit: an array of objects, or a batch."""
 
 USE_CAPTURE = (
     "Put FrameCapture around each environment, outside of everything else (gym.make_vec(..., "

@@ -277,7 +277,7 @@ class VLMRewardWrapper(
         buffer = self._recorder.take(self.env)
         observation, env_reward, terminated, truncated, info = self.env.step(action)
         ended = bool(terminated or truncated)
-        self._recorder.record(buffer, self.env, observation, final=ended)
+        self._recorder.record(buffer, self.env, observation, info, final=ended)
         info = {**info, **env_reward_info(env_reward)}
         if not (ended or self._prefixes.settings):
             return observation, 0.0, terminated, truncated, info

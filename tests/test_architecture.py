@@ -143,7 +143,16 @@ ROOMS = {
         "training": {"protocol", "video", "qwen3vl", "data", "bench"},
         "nano": {"protocol", "qwen3vl", "data", "bench", "training"},
         "lerobot_plugin": {"protocol", "video", "data", "scoring"},
-        "commands": {"protocol", "qwen3vl", "nano", "scoring", "serving", "bench", "training"},
+        "commands": {
+            "protocol",
+            "video",
+            "qwen3vl",
+            "nano",
+            "scoring",
+            "serving",
+            "bench",
+            "training",
+        },
     },
     "robots": {
         "sim": set(),

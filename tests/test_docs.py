@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-WALKTHROUGHS = sorted((ROOT / "docs" / "walkthroughs").glob("*.md"))
+WALKTHROUGHS = [
+    *sorted((ROOT / "docs" / "walkthroughs").glob("*.md")),
+    ROOT / "docs" / "your_env.md",
+]
 BLOCK = re.compile(r"^```(\w+)(.*?)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
 NOT_RUN = "not-run"

@@ -193,3 +193,41 @@ def test_a_list_of_all_frames_since_the_last_step_ends_with_the_present_one() ->
     env = VLMRewardWrapper(gym.wrappers.RenderCollection(painted), model)
     play(env)
     assert [colour(model.clips[0], i)[0] for i in range(5)] == [0, 1, 2, 3, 4]
+
+
+class ResetsItself(PaintedEnv):
+    """Resets itself where an episode ends, and hands the last observation over in `info`."""
+
+    def step(self, action: np.ndarray) -> Any:
+        seen, reward, terminated, truncated, info = super().step(action)
+        if terminated:
+            info = {**info, "final_observation": seen}
+            seen, _ = self.reset()
+        return seen, reward, terminated, truncated, info
+
+
+def test_an_environment_that_resets_itself_is_recorded_to_its_end_or_refused() -> None:
+    model = FakeRewardModel()
+    play(VLMRewardWrapper(ResetsItself(3), model, frame_source="cameras/wrist"))
+    assert [colour(model.clips[0], i)[0] for i in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(NoFrames, match=r"resets itself.*auto-reset off"):
+        play(VLMRewardWrapper(ResetsItself(3), model))
+
+
+class Skips(PaintedEnv):
+    """Skips frames by an option, as ALE's environments do."""
+
+    def __init__(self, frameskip: int = 4, **options: Any) -> None:
+        super().__init__(**options)
+
+
+@pytest.mark.parametrize(("options", "warned"), [({"frameskip": 4}, True), ({}, False)])
+def test_frames_that_an_option_skips_are_warned_about(
+    options: dict[str, int], *, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    gym.register("Skips-v0", Skips, kwargs=options, disable_env_checker=True)
+    try:
+        VLMRewardWrapper(gym.make("Skips-v0", render_mode="rgb_array"), FakeRewardModel())
+    finally:
+        del gym.registry["Skips-v0"]
+    assert ("Skips skips frames" in caplog.text) is warned

@@ -1,5 +1,8 @@
 """Check that this machine can load and run a reward model, and that its scores are what they should be.
 
+With `--env` it looks at an environment instead: an episode of random actions is recorded and shown as a reward model would
+get it, without one.
+
 Each finding says what was found, and what to do about it if anything is to be done. The exit status is 1 if one of them
 is a problem.
 """
@@ -15,10 +18,17 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from reward_models.commands.doctor_env import (
+    add_env_arguments,
+    check_env,
+    env_question,
+    example,
+)
+from reward_models.commands.findings import Finding
 from reward_models.nano import WEIGHTS
 from reward_models.qwen3vl.versions import SLOW_TORCH, TRIED_TRANSFORMERS
 from roboreward_gym.errors import install_advice
@@ -27,8 +37,6 @@ if TYPE_CHECKING:
     import torch
 
     from reward_models.qwen3vl.roboreward import RoboReward
-
-Status = Literal["ok", "note", "warning", "problem"]
 
 PYTHON = (3, 10)
 NEEDED = ("numpy", "gymnasium", "torch", "torchvision", "transformers", "safetensors", "tokenizers")
@@ -39,23 +47,6 @@ SLOW_TOWER_S = 2.0
 """Above this something is wrong: nano's tower takes 10 to 50 ms on one CPU core."""
 SMALL_MODEL = 10_000_000
 """Parameters up to which a model counts as small."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report.
-
-    Attributes:
-        check: What was looked at.
-        status: `problem` stands in the way, `warning` deserves a look, `note` is worth knowing.
-        found: What is there.
-        advice: What to do; empty if nothing.
-    """
-
-    check: str
-    status: Status
-    found: str
-    advice: str = ""
 
 
 def check_python() -> Iterator[Finding]:
@@ -302,8 +293,10 @@ def main(argv: list[str]) -> int:
         "--model", default="roboreward-nano", help="reward model to load, with options if any"
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    add_env_arguments(parser)
     options = parser.parse_args(argv)
-    findings = diagnose(options.model)
+    question = None if options.env is None else env_question(options)
+    findings = diagnose(options.model) if question is None else list(check_env(question))
     warned = sum(finding.status == "warning" for finding in findings)
     problems = [finding for finding in findings if finding.status == "problem"]
     if options.json:
@@ -315,6 +308,8 @@ def main(argv: list[str]) -> int:
             if finding.advice:
                 sys.stdout.write(f"{'':>9}{finding.advice}\n")
         sys.stdout.write(_summary(len(problems), warned))
+        if question is not None and not problems:
+            sys.stdout.write(f"\n{example(question)}")
     return 1 if problems else 0
 
 
