@@ -10,9 +10,11 @@ import argparse
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -95,7 +97,7 @@ def run_here(case: Case) -> dict[str, Any]:
     """Play the case and compare what happens with what is expected."""
     heard: list[str] = []
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: heard.append(record.getMessage())  # ty: ignore[invalid-assignment]
+    handler.emit = lambda record: heard.append(record.getMessage())
     logging.getLogger("roboreward_gym").addHandler(handler)
     found: dict[str, Any] = {}
     try:
@@ -112,19 +114,29 @@ def run_here(case: Case) -> dict[str, Any]:
 
 
 def run_apart(case: Case) -> dict[str, Any]:
-    """Run the case in a process of its own: a simulator that dies takes nothing with it."""
+    """Run the case in a process of its own: a simulator that dies or stays takes nothing with it."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.any_env", "--here", case.env]
-    failed = {"env": case.env, "package": case.package, "result": "broken", "as_expected": False}
+    row = {"env": case.env, "package": case.package, "version": version(case.package)}
+    failed = {**row, "result": "broken", "as_expected": False}
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **HEADLESS},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            command, env={**os.environ, **HEADLESS}, capture_output=True, text=True, timeout=LIMIT_S
-        )
+        output, errors = process.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
-        return {**failed, "version": version(case.package), "said": f"no end within {LIMIT_S} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode == 0 and lines:
+        return {**failed, "said": f"no end within {LIMIT_S} s"}
+    finally:
+        with suppress(ProcessLookupError):  # ViZDoom's game is a process that outlives Python
+            os.killpg(process.pid, signal.SIGKILL)
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    if process.returncode == 0 and lines:
         return json.loads(lines[-1])
-    return {**failed, "version": version(case.package), "said": done.stderr.strip()[-400:]}
+    return {**failed, "said": errors.strip()[-400:]}
 
 
 def table(report: dict[str, Any]) -> str:

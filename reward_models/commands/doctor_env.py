@@ -7,6 +7,7 @@ import argparse
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +159,9 @@ def check_made(env: gym.Env[Any, Any], question: EnvQuestion) -> Iterator[Findin
 
 
 def make_env(question: EnvQuestion) -> gym.Env[Any, Any]:
-    """Make it, with rendering where it can."""
+    """Make it, with rendering where it can; modules of the present folder can be named."""
+    if "" not in sys.path:  # where a console script does not look, but `python -m` does
+        sys.path.insert(0, "")
     options: dict[str, Any] = {"render_mode": "rgb_array", **question.options}
     try:
         return gym.make(question.env, **options)
