@@ -64,6 +64,7 @@ def babyai_vector() -> Any:
         "BabyAI-GoToRedBall-v0",
         num_envs=2,
         vectorization_mode="async",
+        vector_kwargs={"shared_memory": False},
         render_mode="rgb_array",
         max_episode_steps=STEPS,
         wrappers=[FrameCapture],
@@ -202,7 +203,7 @@ CASES = [
         "minigrid",
         babyai_vector,
         {},
-        "`FrameCapture` around each environment",
+        "`FrameCapture` around each environment; Gymnasium needs `shared_memory=False` for its missions",
     ),
     Case(
         "gym_pusht/PushT-v0",
