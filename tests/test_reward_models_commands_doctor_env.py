@@ -108,7 +108,8 @@ def test_a_healthy_environment_is_shown(tmp_path: Path, capsys: pytest.CaptureFi
         f"All well.\n\nenv = gym.make('{ID}', render_mode='rgb_array')\n"
         "env = VLMRewardWrapper(env, 'roboreward-8b')\n"
     )
-    assert Image.open(tmp_path / f"{ID}.png").size == (960, 3 * 260)
+    with Image.open(tmp_path / f"{ID}.png") as picture:
+        assert picture.size == (960, 3 * 260)
     assert (tmp_path / f"{ID}.mp4").stat().st_size > 500
 
 
