@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.foundations import record
+from reward_models.nano import WEIGHTS
 from reward_models.protocol.frames import sample_clip
-from roboreward_gym.registry import load_reward_model
+from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.types import Clip
 
 PACKAGES = ("transformers", "torch", "torchvision", "tokenizers", "numpy", "pillow")
@@ -76,7 +77,8 @@ def load_clips(path: Path) -> list[Clip]:
 
 def score_clips(clips: Path, out: Path) -> None:
     """Score with the libraries of this process, and say which they are."""
-    scores = load_reward_model("roboreward-nano").score(load_clips(clips))
+    # By its name nano would be computed by torch alone.
+    scores = RoboReward(WEIGHTS, device="cpu", library="transformers").score(load_clips(clips))
     result = {
         "versions": {
             "python": sys.version.split()[0],

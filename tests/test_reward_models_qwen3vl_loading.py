@@ -17,8 +17,9 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.random_checkpoint import SHAPES, build_config, qwen3_tokenizer
 from reward_models.nano import WEIGHTS
-from reward_models.qwen3vl import loading, memory, published
-from reward_models.qwen3vl.loading import choose_device, find_checkpoint, read_config
+from reward_models.qwen3vl import hub, loading, memory, published
+from reward_models.qwen3vl.checkpoint import choose_device, find_checkpoint
+from reward_models.qwen3vl.loading import read_config
 from reward_models.qwen3vl.memory import count_parameters
 from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym import load_reward_model, registry
@@ -155,9 +156,9 @@ def test_a_short_commit_is_looked_up_because_the_hub_takes_full_ones(
         return str(folder)
 
     commits = [SimpleNamespace(commit_id=start + "a" * 32) for start in ("4dec8af7", "4dec8af8")]
-    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(loading, "list_repo_commits", lambda source: commits)
-    monkeypatch.setattr(loading, "snapshot_download", fetch)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "list_repo_commits", lambda source: commits)
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
     find_checkpoint("a/b", revision=wanted, cache=tmp_path)
     assert revisions == [asked]
 
@@ -179,7 +180,7 @@ def test_the_hub_says_no(
     def refuse(*_: object, **__: object) -> str:
         raise error("no") if error is httpx.ConnectError else error("no", response=response)
 
-    monkeypatch.setattr(loading, "snapshot_download", refuse)
+    monkeypatch.setattr(hub, "snapshot_download", refuse)
     with pytest.raises(WeightsError, match=message):
         find_checkpoint("a/b", revision="nope")
 

@@ -43,7 +43,7 @@ def base_folder(model: str) -> Path:
     Raises:
         WeightsError: There is no such checkpoint.
     """
-    from reward_models.qwen3vl.loading import find_checkpoint
+    from reward_models.qwen3vl.checkpoint import find_checkpoint
 
     place, revision = _place(model)
     return find_checkpoint(place, revision=revision).folder
@@ -51,7 +51,8 @@ def base_folder(model: str) -> Path:
 
 def plan(config: TrainConfig) -> str:
     """Write what the training needs; nothing but a small file of an unknown model is fetched."""
-    from reward_models.qwen3vl.loading import check_folder, find_checkpoint, read_config
+    from reward_models.qwen3vl.checkpoint import check_folder, find_checkpoint
+    from reward_models.qwen3vl.loading import read_config
     from reward_models.qwen3vl.shapes import PUBLISHED_SHAPES, shape_config
     from reward_models.training.plan import format_plan
 

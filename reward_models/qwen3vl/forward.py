@@ -6,12 +6,16 @@ Clips that share frames need their features once (`patch_features`), and whether
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import Qwen3VLForConditionalGeneration
 
 from reward_models.protocol.frames import MERGE
 from reward_models.protocol.inputs import Grid
+from reward_models.qwen3vl.plain import PlainQwen3VL
+
+if TYPE_CHECKING:
+    from transformers import Qwen3VLForConditionalGeneration
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,9 @@ class VideoFeatures:
 
 
 def encode_videos(
-    model: Qwen3VLForConditionalGeneration, pixels: Sequence[torch.Tensor], grids: Sequence[Grid]
+    model: "Qwen3VLForConditionalGeneration | PlainQwen3VL",
+    pixels: Sequence[torch.Tensor],
+    grids: Sequence[Grid],
 ) -> list[VideoFeatures]:
     """Run the vision tower over several videos at once.
 
@@ -47,7 +53,7 @@ def encode_videos(
 
 
 def next_token_logits(
-    model: Qwen3VLForConditionalGeneration,
+    model: "Qwen3VLForConditionalGeneration | PlainQwen3VL",
     inputs: Mapping[str, torch.Tensor],
     features: Sequence[VideoFeatures],
 ) -> torch.Tensor:

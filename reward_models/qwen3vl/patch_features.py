@@ -8,10 +8,9 @@ or a robot that stands still. Which clip computes it goes by their order, so a c
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from transformers import Qwen3VLForConditionalGeneration
 
 from reward_models.protocol.frames import (
     PATCH,
@@ -22,6 +21,10 @@ from reward_models.protocol.frames import (
 )
 from reward_models.protocol.inputs import Grid, clip_patches
 from reward_models.qwen3vl.forward import VideoFeatures, encode_videos
+from reward_models.qwen3vl.plain import PlainQwen3VL
+
+if TYPE_CHECKING:
+    from transformers import Qwen3VLForConditionalGeneration
 
 
 class PatchKey(NamedTuple):
@@ -87,7 +90,9 @@ def new_patches(
 
 @torch.inference_mode()
 def encode_patches(
-    model: Qwen3VLForConditionalGeneration, protocol: VideoProtocol, batch: Sequence[NewPatches]
+    model: "Qwen3VLForConditionalGeneration | PlainQwen3VL",
+    protocol: VideoProtocol,
+    batch: Sequence[NewPatches],
 ) -> list[dict[PatchKey, VideoFeatures]]:
     """Run the vision tower over the new patches of clips of one shape."""
     pixels: dict[PatchKey, torch.Tensor] = {}

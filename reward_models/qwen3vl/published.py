@@ -109,6 +109,7 @@ def load_local(
 
     return RoboReward(
         source,
+        library="torch" if _is_light(source, options) else "transformers",
         name=name,
         revision=revision,
         device=options.device or "auto",
@@ -131,6 +132,14 @@ def only_options(name: str, argument: str) -> ModelOptions:
             f"{name} takes options only, such as {name}?dtype=bfloat16; {before!r} is none."
         )
     return options
+
+
+def _is_light(source: str, options: ModelOptions) -> bool:
+    """Whether our own forward pass computes this one: transformers takes longer to import than nano to score."""
+    from reward_models.qwen3vl.plain import is_plain
+
+    asked = options.attention is not None or options.quantize is not None
+    return not asked and _is_folder(source) and is_plain(Path(source).expanduser())
 
 
 def _is_folder(source: str) -> bool:

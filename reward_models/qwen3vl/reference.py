@@ -7,11 +7,10 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature, Qwen3VLProcessor
 
 from reward_models.protocol.frames import (
     MERGE,
@@ -24,6 +23,9 @@ from reward_models.protocol.frames import (
 from reward_models.protocol.inputs import InputBuilder
 from reward_models.protocol.prompt import ANSWER_PREFIX, build_prompt, render_chat
 from reward_models.protocol.tokens import VIDEO_PAD, VISION_END, VISION_START, PromptTokenizer
+
+if TYPE_CHECKING:
+    from transformers import BatchFeature, Qwen3VLProcessor
 
 SETTINGS_FILES = (
     "video_preprocessor_config.json",
@@ -105,6 +107,8 @@ def processor_differences(folder: Path, protocol: VideoProtocol = ROBOREWARD_PRO
     Returns:
         A line for each kind of input that differs, or for what kept the processor from making any.
     """
+    from transformers import Qwen3VLProcessor
+
     ours = InputBuilder(PromptTokenizer.from_folder(folder), protocol)(EXAMPLES)
     try:
         processor = Qwen3VLProcessor.from_pretrained(folder, local_files_only=True)
@@ -126,11 +130,11 @@ def processor_differences(folder: Path, protocol: VideoProtocol = ROBOREWARD_PRO
 
 
 def processor_inputs(
-    processor: Qwen3VLProcessor,
+    processor: "Qwen3VLProcessor",
     clips: Sequence[SampledClip],
     protocol: VideoProtocol = ROBOREWARD_PROTOCOL,
     answer_prefix: str = ANSWER_PREFIX,
-) -> BatchFeature:
+) -> "BatchFeature":
     """Make the inputs with a processor of transformers."""
     video = VISION_START + VIDEO_PAD + VISION_END
     chats = [video.join(render_chat(build_prompt(clip.task))) + answer_prefix for clip in clips]

@@ -3,9 +3,9 @@
 import inspect
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from transformers import Qwen3VLForConditionalGeneration
 
 from reward_models.protocol.inputs import move
 from reward_models.protocol.tokens import PromptTokenizer
@@ -20,7 +20,7 @@ REPLY_TOKENS = 128
 class ReplyGenerator:
     """Generates greedily; one call at a time, because transformers keeps a place in the text in the model itself."""
 
-    def __init__(self, model: Qwen3VLForConditionalGeneration, tokenizer: PromptTokenizer) -> None:
+    def __init__(self, model: Any, tokenizer: PromptTokenizer) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._generating = threading.Lock()
 

@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-import transformers
 
 from reward_models.model_options import Quantization
 from reward_models.protocol.answer import parse_published, parse_strict, unreadable
@@ -27,19 +27,10 @@ from reward_models.protocol.inputs import InputBuilder, move
 from reward_models.protocol.prompt import ANSWER_PREFIX, check_task_text, prompt_sha256
 from reward_models.protocol.tokens import PromptTokenizer
 from reward_models.qwen3vl.batching import Item, Result, in_batches
+from reward_models.qwen3vl.checkpoint import choose_device, weights_sha256
 from reward_models.qwen3vl.familiarity import Familiarity
 from reward_models.qwen3vl.forward import VideoFeatures, next_token_logits
-from reward_models.qwen3vl.loading import (
-    Checkpoint,
-    check_folder,
-    choose_device,
-    choose_dtype,
-    find_checkpoint,
-    load_model,
-    read_config,
-    weights_sha256,
-)
-from reward_models.qwen3vl.memory import check_memory, count_parameters
+from reward_models.qwen3vl.opening import Library, open_checkpoint
 from reward_models.qwen3vl.patch_features import (
     EncodedClip,
     encode_patches,
@@ -92,6 +83,8 @@ class RoboReward:
         decode: `logits` reads one forward pass. `text` generates a reply and reads a level that it
             states beyond doubt, `published` reads it as the authors' evaluation does: slower,
             without probabilities, for comparison.
+        library: `transformers`, or `torch` for our own forward pass of small checkpoints: the same scores, and
+            loaded in a third of the time; without `attention`, `quantize` and other ways to decode.
 
     Warns:
         UserWarning: The frame settings beside the weights differ from the protocol, which is used.
@@ -118,6 +111,7 @@ class RoboReward:
         off_format_limit: float = 0.5,
         abstain: bool = True,
         decode: Decode = "logits",
+        library: Library = "transformers",
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise InvalidSetting(f"The batch size is {batch_size}. Choose 1 or more.")
@@ -125,12 +119,14 @@ class RoboReward:
             raise InvalidSetting(
                 f"decode is {decode!r}. Choose one of {', '.join(get_args(Decode))}."
             )
+        if decode != "logits" and library == "torch":
+            raise InvalidSetting(f"decode={decode!r} needs library='transformers'.")
         chosen = choose_device(device)
-        checkpoint = _fetch(source, revision, chosen, dtype, quantize, offline=offline)
+        checkpoint, self.model = open_checkpoint(
+            source, chosen, dtype, revision=revision, offline=offline, attention=attention,
+            quantize=quantize, library=library,
+        )  # fmt: skip
         self.tokenizer = PromptTokenizer.from_folder(checkpoint.folder)
-        self.model = load_model(
-            checkpoint.folder, dtype, device=chosen, attention=attention, quantize=quantize
-        )
         self.model.eval().requires_grad_(requires_grad=False)
         project_patches(self.model.model.visual)
         _check_video_token(self.model.config.video_token_id, self.tokenizer)
@@ -158,7 +154,8 @@ class RoboReward:
             "attention": self.model.config.text_config._attn_implementation,
             "quantize": quantize,
             "torch": torch.__version__,
-            "transformers": transformers.__version__,
+            "library": library,
+            "transformers": version("transformers"),
         }
         self.folder = checkpoint.folder
         self._warn_of_other_settings()
@@ -183,7 +180,7 @@ class RoboReward:
             raise
         except LIBRARY_ERRORS as error:
             raise RewardModelUnavailable(
-                f"{self._manifest['model']} cannot be run with transformers {transformers.__version__} and torch "
+                f"{self._manifest['model']} cannot be run with transformers {version('transformers')} and torch "
                 f"{torch.__version__}: {type(error).__name__}: {error}. Versions that were tried: transformers "
                 f"{TRIED_TRANSFORMERS[0]} to {TRIED_TRANSFORMERS[1]}."
             ) from error
@@ -339,20 +336,3 @@ def _check_video_token(expected: int, tokenizer: PromptTokenizer) -> None:
             f"The model's video token is {expected}, the tokenizer's is {tokenizer.video_pad}: they do not belong "
             "together. Fetch the checkpoint again."
         )
-
-
-def _fetch(
-    source: Path | str,
-    revision: str | None,
-    device: torch.device,
-    dtype: torch.dtype | str | None,
-    quantize: Quantization | None,
-    *,
-    offline: bool,
-) -> Checkpoint:
-    """Find a checkpoint; look at its size before gigabytes of it are fetched."""
-    small = find_checkpoint(source, revision=revision, offline=offline, weights=False)
-    check_folder(small.folder)
-    count = count_parameters(read_config(small.folder))
-    check_memory(small.name, count, device, choose_dtype(dtype, device, small.folder), quantize)
-    return find_checkpoint(source, revision=revision, offline=offline)

@@ -13,12 +13,8 @@ from torch import distributed
 from transformers import Qwen3VLForConditionalGeneration, TrainingArguments, set_seed
 
 from reward_models.protocol.tokens import PromptTokenizer
-from reward_models.qwen3vl.loading import (
-    check_folder,
-    choose_device,
-    load_model,
-    weights_sha256,
-)
+from reward_models.qwen3vl.checkpoint import check_folder, choose_device, weights_sha256
+from reward_models.qwen3vl.loading import load_model
 from reward_models.qwen3vl.patches import project_patches
 from reward_models.training.adapters import add_adapters
 from reward_models.training.arguments import check_loggers, training_arguments
