@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Qwen3VLVisionModel
 
 from reward_models.commands import doctor
 from reward_models.commands.doctor import Finding, main
 from reward_models.protocol import inputs
 from reward_models.qwen3vl import reference
+from reward_models.qwen3vl.plain_vision import VisionModel
 from roboreward_gym import register_reward_model, registry
 from tests.fakes import FakeRewardModel
 from tests.tiny_vlm import write_tiny_checkpoint
@@ -158,7 +158,7 @@ def test_a_library_that_cannot_run_the_model_is_a_problem_and_no_traceback(
         raise error("no such thing as rope")
 
     monkeypatch.setattr(registry, "_loaded", {})
-    monkeypatch.setattr(Qwen3VLVisionModel, "forward", fail)
+    monkeypatch.setattr(VisionModel, "forward", fail)
     status, found = findings(capsys)
     assert status == 1
     assert found["roboreward-nano"].found == "cannot be loaded: RewardModelUnavailable"
