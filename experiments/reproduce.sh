@@ -5,6 +5,7 @@
 #   bash experiments/reproduce.sh weights    the weights themselves, into runs/: about 3 hours more
 #   bash experiments/reproduce.sh policies   of these the base policies alone, and how often they succeed;
 #                                            "policies toy" or "policies drawer" for one scene
+#   bash experiments/reproduce.sh study      people and reward models compared, over many seeds: about a day
 #
 # WORKERS=1 leaves a core to others; no result depends on it. A step whose output is there is skipped and a long one continues where it was stopped, so this can
 # be run again after an interruption.
@@ -121,9 +122,29 @@ results() {
   step experiments.animation runs/toy-on-towel-nano-seed0
 }
 
+study() { # nano-without-negatives and the checkpoints need "weights" first
+  local both=({toy-on-towel,drawer}-{oracle,nano}) clones=({toy-on-towel,drawer}-{oracle,nano}+filtered_bc)
+  local others=({toy-on-towel,drawer}-{oracle-binary,simulated-human,clock,constant,random}) errors=() folder
+  [[ -e runs/nano-no-negatives/model ]] && others+=({toy-on-towel,drawer}-nano-without-negatives)
+  if [[ -e runs/nano/base ]]; then
+    test_data
+    step experiments.study.checkpoints --tower-from runs/nano --data $data/train $data/validation \
+      --test $data/test --out runs/checkpoints --workers $workers
+    for folder in runs/checkpoints/steps-*/model; do
+      others+=({toy-on-towel,drawer}-"checkpoint:$folder"); errors+=("${folder%/model}.json")
+    done
+  fi
+  # A run that fails stops neither the others nor this script: the last command says which are left.
+  step experiments.study "${both[@]}" --seeds 0 1 2 3 4 --workers $workers || true
+  step experiments.study "${others[@]}" "${clones[@]}" --seeds 0 1 2 --workers $workers || true
+  step experiments.study "${both[@]}" "${others[@]}" "${clones[@]}" --seeds 0 1 2 3 4 --workers 0 \
+    --tables experiments/results ${errors:+--mae "${errors[@]}"}
+}
+
 case ${1:-results} in
   results) results ;;
+  study) study ;;
   weights) weights ;;
   policies) policies "${2:-both}" ;;
-  *) echo "Pass results, weights or policies, not '$1'." >&2; exit 2 ;;
+  *) echo "Pass results, study, weights or policies, not '$1'." >&2; exit 2 ;;
 esac
