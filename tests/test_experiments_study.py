@@ -153,8 +153,10 @@ JobRunner(out / "logs", 1).run([job])
 
 
 def wait_for(path: Path, text: str, process: subprocess.Popen[bytes]) -> None:
+    give_up = time.monotonic() + 120.0
     while not path.exists() or text not in path.read_text():
         assert process.poll() is None
+        assert time.monotonic() < give_up
         time.sleep(0.02)
 
 
