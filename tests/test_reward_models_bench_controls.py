@@ -133,6 +133,13 @@ def test_other_videos_are_known_not_to_fulfil_the_task() -> None:
     assert other_videos(rows_of_two_scenes()[:1], seed=0) == {}
 
 
+def test_a_video_that_fulfils_the_task_as_well_is_no_other_video() -> None:
+    # The only other video of the subset reached level 5 of this task too, so that a far one is taken.
+    both = Question("d5", "d", "ud", "toy", "counterfactual", "put block", 5)
+    rows = [row for row in rows_of_two_scenes() if row.key in ("b5", "c5")] + [both]
+    assert other_videos(rows, seed=0)["b5"].video == "c"
+
+
 class LastFrame:
     """Sees only where the square is in the last frame, and answers 5 if it is at the bottom."""
 

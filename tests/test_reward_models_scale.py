@@ -14,7 +14,7 @@ import pytest
 
 from reward_models.augment.run import run as augment
 from reward_models.net.budget import budget_with, share_between
-from reward_models.scale.places import Place, in_processes, in_threads
+from reward_models.scale.places import Place, WorkerDied, in_processes, in_threads
 from reward_models.scoring.inputs import InvalidRequest
 from reward_models.scoring.videos import ScoreConfig, part
 from reward_models.scoring.videos import run as score
@@ -240,9 +240,10 @@ def hard_exit(item: int) -> int:
 
 def test_a_process_that_dies_is_an_error_and_no_result() -> None:
     results = in_processes(make_hard_exit, range(3), 1)
-    with pytest.raises(Exception, match="terminated abruptly"):
+    with pytest.raises(WorkerDied, match="fewer --workers"):
         next(results)()
-    results.close()
+    with pytest.raises(WorkerDied):
+        list(results)
 
 
 def make_hard_exit() -> Callable[[int], int]:

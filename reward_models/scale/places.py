@@ -10,14 +10,27 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
-from roboreward_gym.errors import InvalidSetting
+from roboreward_gym.errors import InvalidSetting, RoboRewardError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Job = Callable[[], Callable[[Item], Result]]
+
+
+class WorkerDied(RoboRewardError, RuntimeError):
+    """A process that shared the work ended by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A worker process was killed or crashed; too little memory is a usual reason. What was finished stays: "
+            "the same command goes on from there. Pass fewer --workers if memory is short."
+        )
 
 
 @dataclass(frozen=True)
@@ -66,10 +79,26 @@ def in_threads(
 def in_processes(
     job: Job[Item, Result], items: Iterable[Item], workers: int
 ) -> Generator[Callable[[], Result]]:
-    """Work in new processes; at most twice as many items as processes are begun."""
+    """Work in new processes; at most twice as many items as processes are begun.
+
+    Raises:
+        WorkerDied: A process ended by itself; also where a result is taken.
+    """
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,))
-    return _ahead(pool, _work, items, 2 * workers)
+    with closing(_ahead(pool, _work, items, 2 * workers)) as results:
+        try:
+            for take in results:
+                yield partial(_taken, take)
+        except BrokenProcessPool as error:  # an item was to be sent
+            raise WorkerDied from error
+
+
+def _taken(take: Callable[[], Result]) -> Result:
+    try:
+        return take()
+    except BrokenProcessPool as error:
+        raise WorkerDied from error
 
 
 class LazyWorker:
