@@ -39,7 +39,7 @@ class BenchmarkConfig:
     episodes: int = 100
     """Simulated successes per scene."""
     kills: int = 25
-    """How often the run behind a server is killed."""
+    """How often the run behind a server is killed; 0 keeps the figures of the last time."""
     folder: Path = Path("runs/augment")
     """Where data are kept; the simulated set is made once."""
 
@@ -76,7 +76,7 @@ def main() -> None:
     source = config.folder / f"simulated-{config.episodes}"
     if not (source / "truth.jsonl").exists():
         shutil.rmtree(source, ignore_errors=True)
-        collect(PublishedDataConfig(source, config.episodes, video=AS_RENDERED))
+        collect(PublishedDataConfig(source, config.episodes, video=AS_RENDERED, workers=1))
     truths = read_truths(source)
     base = AugmentConfig(f"simulator:{source}", Path(), GRAMMAR, video=AS_RENDERED, concurrency=1)
     measured: dict[str, Any] = {
@@ -96,7 +96,8 @@ def main() -> None:
             measured["examples"] = summary.examples
             measured["examples_per_s_per_core"] = round(summary.examples / cpu, 1)
             measured["examples_per_s_wall"] = round(summary.examples / seconds, 1)
-    measured |= kill_and_resume(source, config.folder / "out-kills", config.kills)
+    if config.kills:
+        measured |= kill_and_resume(source, config.folder / "out-kills", config.kills)
     record(RESULTS, **measured)
     print(json.dumps(measured, indent=2))
 

@@ -6,6 +6,8 @@
 #   bash experiments/reproduce.sh policies   of these the base policies alone, and how often they succeed;
 #                                            "policies toy" or "policies drawer" for one scene
 #   bash experiments/reproduce.sh study      people and reward models compared, over many seeds: about a day
+#   bash experiments/reproduce.sh comparisons  which loss, and which negatives, train best: about 3 hours on one core,
+#                                            with the data and the tower of "weights"
 #
 # WORKERS=1 leaves a core to others; no result depends on it. A step whose output is there is skipped and a long one continues where it was stopped, so this can
 # be run again after an interruption.
@@ -104,6 +106,16 @@ weights() {
     --no-negatives runs/nano-no-negatives/model --data $data/test --limit 2600 --out runs/nano.json
 }
 
+comparisons() {
+  test_data
+  unless $data/simreward/README.md experiments.simulation.simreward --out $data/simreward \
+    --train 400 --val 0 --test 0 --workers $workers
+  local base=runs/score-free/language/model
+  unless $base/config.json benchmarks.score_free_base --data $data/train --tower runs/nano/model
+  step benchmarks.losses --base $base --data $data/{train,validation}
+  step benchmarks.negatives_ablation --base $base --test $data/test --organic simulator:$data/simreward
+}
+
 results() {
   test_data
   unless runs/shipped-nano.json reward_models.bench.benchmark --model roboreward-nano --data $data/test \
@@ -146,5 +158,6 @@ case ${1:-results} in
   study) study ;;
   weights) weights ;;
   policies) policies "${2:-both}" ;;
-  *) echo "Pass results, study, weights or policies, not '$1'." >&2; exit 2 ;;
+  comparisons) comparisons ;;
+  *) echo "Pass results, study, weights, policies or comparisons, not '$1'." >&2; exit 2 ;;
 esac

@@ -34,6 +34,7 @@ from reward_models.data.example import Example, Frames
 from reward_models.data.simulator import read_notes
 from reward_models.data.sources import ReadOptions
 from roboreward_gym.errors import InvalidSetting
+from robots.sim.tasks import look
 from robots.sim.tasks.drawer import DrawerScene
 from robots.sim.tasks.shifts import LOOK_SHIFTS, Shifted
 from robots.sim.tasks.toy import ToyScene
@@ -155,6 +156,24 @@ def test_a_shift_of_looks_is_seen_and_taken_off_again(name: str) -> None:
 def test_tests_have_parts_of_each_range_of_their_own(name: str) -> None:
     train, test = (picture("toy", (name,), split) for split in ("train", "test"))
     assert (train != test).any()
+
+
+def test_cameras_move_by_twelve_centimetres_and_lenses_differ() -> None:
+    env, arm = env_and_arm(CONFIG, "toy")
+    env.reset(seed=5)
+    front = arm.model.camera("front").id
+    offsets, angles = [], []
+    for seed in range(150):
+        for split in ("train", "test"):
+            LOOK_SHIFTS["camera"](arm.model, arm.data, np.random.default_rng(seed), split)
+            LOOK_SHIFTS["field_of_view"](arm.model, arm.data, np.random.default_rng(seed), split)
+            offsets.append(arm.model.cam_pos[front] - look.CAMERA_FROM)
+            angles.append(arm.model.cam_fovy[front])
+    for ends, expected in ((np.min(offsets, 0), -0.12), (np.max(offsets, 0), 0.12)):
+        np.testing.assert_allclose(ends, expected, atol=0.01)
+    assert np.abs(offsets).max() <= 0.12
+    assert 36.0 <= min(angles) < 36.5
+    assert 49.5 < max(angles) <= 50.0
 
 
 @pytest.mark.parametrize("name", PICTURE_SHIFTS)

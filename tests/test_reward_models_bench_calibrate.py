@@ -83,7 +83,10 @@ def test_an_unreadable_answer_is_below_every_threshold() -> None:
     found = fit(data, 0.0, "auto", 1.0)
     assert found is not None
     assert found.true_positive_rate == 0.5
-    assert trust(data, found, 0.05)["unreadable"] == 2
+    report = trust(data, found, 0.05)
+    assert report["unreadable"] == 2
+    assert report["true_positive_rate"]["estimate"] == 0.5
+    assert report["false_positive_rate"]["estimate"] == 0.0
 
 
 @pytest.mark.parametrize("truth", [[5, 5], [1, 4]])
