@@ -10,6 +10,7 @@ import tyro
 
 from reward_models.nano.teach.config import TeachConfig
 from roboreward_gym._cli import keep_freed_memory, run_program
+from roboreward_gym.errors import RewardModelUnavailable, install_advice
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,8 +19,12 @@ def main(argv: list[str] | None = None) -> int:
         TeachConfig, args=argv, prog="python -m reward_models.nano.teach", description=__doc__
     )
     # Torch and transformers take seconds to import: only once it is known that there is something to train.
-    from reward_models.nano.teach.run import teach
-
+    try:
+        from reward_models.nano.teach.run import teach
+    except ModuleNotFoundError as error:
+        raise RewardModelUnavailable(
+            f"Training needs {error.name}, which is not installed. {install_advice('train,bench')}"
+        ) from error
     keep_freed_memory()
     folder = teach(config)
     print(f"Use it as reward_model='checkpoint:{folder}'")  # noqa: T201
