@@ -170,6 +170,12 @@ def write_page(report: dict[str, Any], page: Path = PAGE) -> None:
     page.write_text(f"{before}{BEGIN}{table(report)}{END}{after}")
 
 
+def is_named(env: str, names: list[str]) -> bool:
+    """Whether an environment is meant by these names or parts of names; by none all are."""
+    whole = {case.env for case in CASES}
+    return not names or any(name == env or (name not in whole and name in env) for name in names)
+
+
 def main() -> int:
     """Run the cases that are named, or all, and write their results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.any_env", description=__doc__)
@@ -181,17 +187,17 @@ def main() -> int:
         case = next(case for case in CASES if case.env == options.here)
         print(f"\n{json.dumps(run_here(case))}", flush=True)
         os._exit(0)  # some simulators crash when Python tears them down
-    wanted = [c for c in CASES if not options.names or any(n in c.env for n in options.names)]
+    wanted = [case for case in CASES if is_named(case.env, options.names)]
     rows = []
     for case in wanted:
         row = run_apart(case)
         rows.append(row)
+        write_page(write_results([row]))
         mark = "  " if row["as_expected"] else "! "
         print(
             f"{mark}{row['result']:>8}  {row['env']}  {row['said'] if mark == '! ' else ''}",
             flush=True,
         )
-    write_page(write_results(rows))
     failed = sum(not row["as_expected"] for row in rows)
     print(f"{len(rows) - failed} of {len(rows)} as expected.")
     return 1 if failed else 0
