@@ -190,6 +190,11 @@ def to_numpy(value: Any) -> np.ndarray:
     return np.asarray(value.cpu() if callable(getattr(value, "cpu", None)) else value)
 
 
+def as_given(array: np.ndarray, given: Any) -> Any:
+    """Return a tensor on the same device where the environment gave one, else the array."""
+    return given.new_tensor(array) if callable(getattr(given, "new_tensor", None)) else array
+
+
 def as_frame(found: Any, view: str | FrameFunction) -> np.ndarray:
     """Return an image as `(H, W, 3)` uint8 RGB, or raise `NoFrames` if it is none."""
     frame = _read(found, view)

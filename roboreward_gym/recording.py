@@ -16,7 +16,8 @@ from roboreward_gym.errors import InvalidSetting, NoFrames
 from roboreward_gym.frames import RENDER, FrameSource, Source
 from roboreward_gym.shaping import PrefixSettings
 from roboreward_gym.specs import record_arguments
-from roboreward_gym.types import Clip, find_task
+from roboreward_gym.tasks import find_task
+from roboreward_gym.types import Clip
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,22 +14,6 @@ LEVELS = (1, 2, 3, 4, 5)
 """Progress levels of the RoboReward rubric: 1 no success ... 5 perfect completion."""
 
 PROBABILITY_TOLERANCE = 1e-3
-
-
-TASK_ATTRIBUTES = ("task", "mission", "instruction", "task_description")
-"""Where environments say what is to be done: LeRobot's and ours, MiniGrid's and BabyAI's, others'."""
-
-
-def find_task(read: Callable[[str], Any], names: Sequence[str] = TASK_ATTRIBUTES) -> Any:
-    """Return the first of these attributes that there is, by a function that reads one.
-
-    Raises:
-        AttributeError: There is none.
-    """
-    for name in names:
-        with suppress(AttributeError):
-            return read(name)
-    raise AttributeError(f"no attribute {' or '.join(names)}")
 
 
 def check_task(task: object) -> str:

@@ -1,6 +1,6 @@
 """Vector environments, rewarded by a model that saw each episode to its true end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from roboreward_gym.batched import BatchedEnv
 from roboreward_gym.episode_scores import TRUNCATED, EpisodeScores, Scoring, is_deferred
 from roboreward_gym.errors import InvalidSetting, NoEpisode
-from roboreward_gym.frames import RENDER, FrameSource, Source, to_numpy
+from roboreward_gym.frames import RENDER, FrameSource, Source, as_given, to_numpy
 from roboreward_gym.prefixes import SHAPING, PrefixScores
 from roboreward_gym.recording import (
     MAX_BYTES,
@@ -22,14 +22,14 @@ from roboreward_gym.recording import (
 from roboreward_gym.rewards import RewardMap, as_reward_map
 from roboreward_gym.scorer import FailurePolicy, Scorer
 from roboreward_gym.shaping import DISCOUNT, Shaping, check_prefix_settings
-from roboreward_gym.types import (
-    TASK_ATTRIBUTES,
-    Clip,
-    ProgressScore,
-    RewardModel,
-    check_task,
-    find_task,
+from roboreward_gym.tasks import (
+    TasksFunction,
+    announce_task,
+    check_given_tasks,
+    check_tasks,
+    read_tasks,
 )
+from roboreward_gym.types import Clip, ProgressScore, RewardModel
 from roboreward_gym.vector_recording import (
     Autoreset,
     CapturedRecorder,
@@ -38,21 +38,15 @@ from roboreward_gym.vector_recording import (
     choose_recorder,
     copy_infos,
     guess_autoreset,
+    read_reset_mask,
 )
 from roboreward_gym.wrapper import (
     Ending,
-    announce_task,
-    check_given_task,
     env_reward_info,
     is_terminated,
 )
 
-TasksFunction = Callable[[gym.vector.VectorEnv], Sequence[str]]
-"""Takes the vector environment, returns the present task of each of its environments."""
-
 VectorStep = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
-
-RESET_MASK = "reset_mask"
 
 
 @dataclass(eq=False)
@@ -150,7 +144,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
     ) -> None:
         if not isinstance(envs, gym.vector.VectorEnv):
             envs = BatchedEnv(envs)
-        self._given_task = _check_given_tasks(task, envs.num_envs)
+        self._given_task = check_given_tasks(task, envs.num_envs)
         self._frame_source = FrameSource(frame_source)
         self._ends_terminated = is_terminated(ending)
         self._fps = read_fps(envs, fps)
@@ -226,7 +220,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
                 still score that episode for the next `reset`, which else gives it up.
             NoFrames: The ends of episodes could not be seen.
         """
-        reset_mask = self._reset_mask(options)
+        reset_mask = read_reset_mask(options, self.num_envs)
         recorder = None if reset_mask.all() else self._check_recorder()
         if recorder is None:
             if self._unfinished:
@@ -338,18 +332,6 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         self._recorder, self._part = None, None
         super().close(**kwargs)
 
-    def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
-        # Read before the environments see the options: they take the mask out.
-        mask = (options or {}).get(RESET_MASK)
-        if mask is None:
-            return np.ones(self.num_envs, np.bool_)
-        if not hasattr(gym.vector, "AutoresetMode"):
-            raise InvalidSetting(
-                f"This version of Gymnasium would ignore {RESET_MASK!r}. Install gymnasium>=1.1, or "
-                "reset all environments."
-            )
-        return np.array(mask, np.bool_)
-
     def _check_recorder(self) -> Recorder:
         if self._part is not None:
             raise NoEpisode(
@@ -367,11 +349,11 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         if not reset_mask.any():
             return
         if callable(self._given_task):
-            tasks = _check_tasks(self._given_task(self.env), self.num_envs)
+            tasks = check_tasks(self._given_task(self.env), self.num_envs)
         elif self._given_task is not None:
             tasks = self._given_task
         else:
-            tasks = _check_tasks(_read_tasks(self.env, recorder), self.num_envs)
+            tasks = read_tasks(self.env, captured=isinstance(recorder, CapturedRecorder))
             if not any(self._tasks):
                 announce_task(tasks[0])
         for i in np.flatnonzero(reset_mask):
@@ -415,38 +397,3 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         for i, entry in entries.items():
             infos = self._add_info(infos, entry, i)
         return infos
-
-
-def as_given(array: np.ndarray, given: Any) -> Any:
-    """Return a tensor on the same device where the environment gave one, else the array."""
-    return given.new_tensor(array) if callable(getattr(given, "new_tensor", None)) else array
-
-
-def _check_given_tasks(task: Any, num_envs: int) -> Any:
-    """A function, or a list with a task for each environment, or None."""
-    given = check_given_task(task) if isinstance(task, str) or task is None else task
-    return given if given is None or callable(given) else _check_tasks(given, num_envs)
-
-
-def _check_tasks(tasks: str | Sequence[str], num_envs: int) -> list[str]:
-    tasks = [tasks] * num_envs if isinstance(tasks, str) else list(tasks)
-    if len(tasks) != num_envs:
-        raise InvalidSetting(
-            f"There are {len(tasks)} tasks for {num_envs} environments. Pass one each."
-        )
-    return [check_task(task) for task in tasks]
-
-
-def _read_tasks(envs: gym.vector.VectorEnv, recorder: Recorder) -> Sequence[str]:
-    vector = envs.unwrapped
-    try:
-        if isinstance(recorder, CapturedRecorder):
-            return vector.call("read_task")  # ty: ignore[missing-attribute]
-        # A process that has no such attribute ends: another name cannot be tried.
-        one_try = isinstance(vector, gym.vector.AsyncVectorEnv)
-        return find_task(vector.get_attr, TASK_ATTRIBUTES[: 1 if one_try else None])  # ty: ignore[missing-attribute]
-    except AttributeError as error:
-        raise InvalidSetting(
-            "The environments do not tell their task. Pass task= the task as text, one for each "
-            "environment, or a function of the vector environment."
-        ) from error

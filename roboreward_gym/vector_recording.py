@@ -18,6 +18,9 @@ from roboreward_gym.recording import (
 )
 from roboreward_gym.shaping import PrefixSettings
 
+RESET_MASK = "reset_mask"
+"""In the options of a reset: `(num_envs,)` bool."""
+
 FINAL_INFO = "final_info"
 """Where Gymnasium puts the infos of an environment that was reset in the same step."""
 
@@ -272,6 +275,23 @@ def copy_infos(infos: Any, envs: gym.vector.VectorEnv) -> dict[str, Any]:
     if isinstance(copied.get(FINAL_INFO), Mapping):  # older vectors have an array of dicts
         copied[FINAL_INFO] = dict(copied[FINAL_INFO])
     return copied
+
+
+def read_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> np.ndarray:
+    """Which environments a reset is of, `(num_envs,)` bool; call it before they see the options.
+
+    Raises:
+        InvalidSetting: This version of Gymnasium knows no mask.
+    """
+    mask = (options or {}).get(RESET_MASK)
+    if mask is None:
+        return np.ones(num_envs, np.bool_)
+    if not hasattr(gym.vector, "AutoresetMode"):
+        raise InvalidSetting(
+            f"This version of Gymnasium would ignore {RESET_MASK!r}. Install gymnasium>=1.1, or "
+            "reset all environments."
+        )
+    return np.array(mask, np.bool_)
 
 
 def guess_autoreset(infos: Mapping[str, Any]) -> Autoreset:

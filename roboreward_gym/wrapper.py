@@ -1,7 +1,6 @@
 """The plugin itself: any Gymnasium environment, rewarded by a model that saw the episode."""
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,17 +29,10 @@ from roboreward_gym.recording import (
 from roboreward_gym.rewards import RewardMap, as_reward_map
 from roboreward_gym.scorer import FailurePolicy, Scorer
 from roboreward_gym.shaping import DISCOUNT, Shaping, check_prefix_settings
-from roboreward_gym.specs import (
-    FUNCTION_NAME,
-    is_function_name,
-    load_function,
-    record_arguments,
-)
-from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task, find_task
+from roboreward_gym.specs import record_arguments
+from roboreward_gym.tasks import TaskFunction, announce_task, check_given_task, read_task
+from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
 
-logger = logging.getLogger(__name__)
-
-TaskFunction = Callable[[gym.Env[Any, Any]], str]
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
 Ending = Literal["terminated", "unchanged"]
 
@@ -344,44 +336,10 @@ class VLMRewardWrapper(
             )
 
     def _read_task(self) -> str:
-        if isinstance(self._given_task, str):
-            return self._given_task
-        if self._given_task is not None:
-            return check_task(self._given_task(self.env))
-        try:
-            task = check_task(find_task(self.env.get_wrapper_attr))
-        except AttributeError as error:
-            raise InvalidSetting(
-                f"The environment does not tell its task: it has {error}. Pass task= the task as "
-                "text, or a function of the environment."
-            ) from error
-        if self._task is None:
+        task = read_task(self.env, self._given_task)
+        if self._given_task is None and self._task is None:
             announce_task(task)
         return task
-
-
-def check_given_task(task: object) -> Any:
-    """Return the task, the function that a name stands for, or None, or raise `InvalidClip`."""
-    if isinstance(task, str) and is_function_name(task):
-        return load_function(task)
-    if isinstance(task, str) and FUNCTION_NAME.fullmatch(task):
-        logger.warning(
-            "The task %r is taken as text: there is no module %r. Correct it if a function is meant.",
-            task,
-            task.partition(":")[0],
-        )
-    return task if task is None or callable(task) else check_task(task)
-
-
-def announce_task(task: str) -> None:
-    """Say which task was taken from an environment's attribute, and if it is hardly one."""
-    logger.info("The task is %r, as an attribute of the environment says.", task)
-    if len(task.split()) < 2:
-        logger.warning(
-            "The task %r, an attribute of the environment, is no sentence. Reward models "
-            "read what the robot was told to do: pass task='...' if this is only a name.",
-            task,
-        )
 
 
 def is_terminated(ending: str) -> bool:

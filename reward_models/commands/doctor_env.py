@@ -27,7 +27,8 @@ from reward_models.commands.findings import Finding
 from roboreward_gym.errors import InvalidClip, InvalidSetting, RoboRewardError, install_advice
 from roboreward_gym.frames import RENDER, RENDER_MODES, FrameSource, Source
 from roboreward_gym.recording import read_fps
-from roboreward_gym.types import Clip, check_task, find_task
+from roboreward_gym.tasks import find_task
+from roboreward_gym.types import Clip, check_task
 from roboreward_gym.wrapper import VLMRewardWrapper
 
 UNKNOWN_FPS = 10.0
