@@ -36,13 +36,14 @@ class Patient(gym.Env[np.ndarray, int]):
         dt: float | None = None,
         cameras: int = 1,
         moves_by_rendering: bool = False,
-        random: bool = False,
+        drifts: bool = False,
         resets_itself: bool = False,
         fails: str = "",
     ) -> None:
         self.render_mode = render_mode
         self.side, self.length, self.reward, self.cameras = side, length, reward, cameras
-        self.black, self.moves_by_rendering, self.random = black, moves_by_rendering, random
+        self.black, self.moves_by_rendering, self.drifts = black, moves_by_rendering, drifts
+        self.resets = 0
         self.resets_itself, self.fails = resets_itself, fails
         self.metadata = {"render_modes": ["rgb_array"]} | (
             {} if fps is None else {"render_fps": fps}
@@ -56,7 +57,8 @@ class Patient(gym.Env[np.ndarray, int]):
         super().reset(seed=seed)
         if self.fails == "reset":
             raise RuntimeError("the camera is unplugged")
-        self.place = float(np.random.default_rng().integers(5)) if self.random else 0.0
+        self.resets += 1
+        self.place = float(self.resets) if self.drifts else 0.0
         self.steps = 0
         return self._observe(), {}
 
@@ -128,7 +130,7 @@ def test_a_healthy_environment_is_shown(tmp_path: Path, capsys: pytest.CaptureFi
         ({"length": 1}, "ending", "warning", "first step"),
         ({"length": 5, "resets_itself": True}, "frames", "warning", "first one again"),
         ({"moves_by_rendering": True}, "seed", "warning", "ends otherwise"),
-        ({"random": True}, "seed", "note", "another episode"),
+        ({"drifts": True}, "seed", "note", "another episode"),
         ({"cameras": 2}, "episode", "problem", "render/0"),
         ({"fails": "reset"}, "environment", "problem", "camera is unplugged"),
         ({"no_such_option": 1}, "environment", "problem", "no_such_option"),
