@@ -1,27 +1,34 @@
-"""What deferred scoring leaves behind: the exit status of a process with a score pending, and its memory.
+"""What deferred scoring saves, and what it leaves behind: waiting, the exit status with a score pending, and memory.
 
 Run as `python -m benchmarks.deferred_scoring`; it records `exit_status_pending` and
-`memory_mb_after_120_deferred_episodes` in `benchmarks/results/foundations.json`.
+`memory_mb_after_120_deferred_episodes` in `benchmarks/results/foundations.json`, and in
+`benchmarks/results/side_by_side.json` how long the step that ends an episode takes, beside scoring that waits.
 """
 
 import gc
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from benchmarks.foundations import record
+from benchmarks.side_by_side import record_row
 from roboreward_gym import Clip, ProgressScore, VLMRewardVectorWrapper, VLMRewardWrapper
+from roboreward_gym.episode_scores import Scoring
 
 ROOT = Path(__file__).resolve().parents[1]
 EPISODES = 120
 STEPS = 60
 PENDING = "pending"
+SCORE_S = 0.5
+ROUNDS = 5
 
 
 class Noise(gym.Env[np.ndarray, Any]):
@@ -56,6 +63,42 @@ class Three:
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         """Score each clip."""
         return [ProgressScore(3) for _ in clips]
+
+
+class Slow(Three):
+    """Takes its time, as a model of some billion parameters does."""
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        """Score each clip, later."""
+        time.sleep(SCORE_S)
+        return super().score(clips)
+
+
+def ending_step_ms(scoring: Scoring) -> float:
+    """Median wall time of the step that ends an episode."""
+    env = VLMRewardWrapper(Noise(), Slow(), "lift the cup", scoring=scoring)
+    times = []
+    for _ in range(ROUNDS):
+        env.reset(seed=0)
+        for _ in range(STEPS):
+            begin = time.perf_counter()
+            env.step(0)
+        times.append(1e3 * (time.perf_counter() - begin))
+    env.reset()  # the last score is waited for
+    return round(median(times), 3)
+
+
+def waiting_row() -> None:
+    """The step that ends an episode, with both ways of scoring."""
+    ours, theirs = ending_step_ms("deferred"), ending_step_ms("immediate")
+    record_row(
+        f"step that ends an episode, score of {SCORE_S} s",
+        "scoring that waits",
+        "",
+        {"ratio": round(theirs / ours, 1), "ours_ms": ours, "peer_ms": theirs, "clock": "wall"},
+        goal=10.0,
+        command="python -m benchmarks.deferred_scoring",
+    )
 
 
 def leave_pending() -> None:
@@ -102,7 +145,8 @@ def memory_mb() -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure both and record them."""
+    """Measure all and record it."""
+    waiting_row()
     status, memory = exit_status_pending(), memory_mb()
     print(f"exit status {status}; memory {memory['before']} -> {memory['after']} MB")
     record(exit_status_pending=status, memory_mb_after_120_deferred_episodes=memory)

@@ -64,7 +64,8 @@ def check_equal(model: RoboReward, prefixes: list[Clip]) -> None:
     """Refuse to report anything about scores that differ."""
     for together, clip in zip(model.score(prefixes), prefixes, strict=True):
         (alone,) = model.score([clip])
-        if not np.array_equal(together.probabilities, alone.probabilities):
+        a, b = together.probabilities, alone.probabilities
+        if a is None or b is None or not np.array_equal(a, b):
             raise SystemExit("A prefix has another score in a call with others.")
 
 

@@ -53,14 +53,14 @@ def play(env: gym.Env[Any, Any]) -> None:
     """Balance the pole for `STEPS` steps, which end no episode."""
     env.reset(seed=0)
     for _ in range(STEPS):
-        _, _, angle, turn = env.unwrapped.state  # ty: ignore[unresolved-attribute]
+        _, _, angle, turn = env.unwrapped.state  # ty: ignore[missing-attribute]
         env.step(int(angle + 0.3 * turn > 0))
 
 
 def play_vector(envs: gym.vector.VectorEnv) -> None:
     """The same in each environment of a vector."""
     envs.reset(seed=0)
-    inner = envs.unwrapped.envs  # ty: ignore[unresolved-attribute]
+    inner = envs.unwrapped.envs  # ty: ignore[missing-attribute]
     for _ in range(STEPS):
         states = np.array([env.unwrapped.state for env in inner])
         envs.step((states[:, 2] + 0.3 * states[:, 3] > 0).astype(int))
@@ -126,7 +126,7 @@ def vector_rows() -> None:
     )
 
 
-class Endless(gym.Env[np.ndarray, int]):
+class Endless(gym.Env[np.ndarray, Any]):
     """Small frames, and no end."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012

@@ -84,19 +84,23 @@ class PrefixScores:
             if i in results:
                 step, clip = due[i]
                 entries[i] = take_score(track, step, clip, results[i])
-                if self._succeeds(track, results[i]):
-                    succeeded[i] = (clip, results[i])
+                score = results[i]
+                if self._succeeds(track, score) and isinstance(score, ProgressScore):
+                    succeeded[i] = (clip, score)
                     entries[i][SUCCESS_STOP] = True
             if self.settings.shaping != "none" and i not in succeeded and not self._deferred:
                 entries[i][SHAPING] = shaping_reward(before, track.known, self.settings.discount)
         return entries, succeeded
 
-    def _succeeds(self, track: ProgressTrack, score: object) -> bool:
+    def _succeeds(self, track: ProgressTrack, result: object) -> bool:
         least = self.settings.success_from
-        if least is None or not isinstance(score, ProgressScore) or score.level is None:
-            track.successes = 0
-            return False
-        track.successes = track.successes + 1 if score.success_probability >= least else 0
+        # NaN, of an unreadable score, is no success either.
+        reached = (
+            least is not None
+            and isinstance(result, ProgressScore)
+            and result.success_probability >= least
+        )
+        track.successes = track.successes + 1 if reached else 0
         return track.successes >= self.settings.hold
 
 

@@ -67,7 +67,7 @@ class FrameBuffer:
     ) -> None:
         self._limit = max(2, min(max_frames, max_bytes // frame.nbytes))
         # Handed over with the clip and never reused, so a clip needs no copy of its own.
-        self._frames = _room_for(min(max(expected, 2), self._limit), frame)
+        self._frames = np.empty((min(max(expected, 2), self._limit), *frame.shape), np.uint8)
         self._frames[0] = frame
         self._indices = [0]
         self._is_lent = False
@@ -136,19 +136,9 @@ class FrameBuffer:
         return frame
 
     def _with_room(self, size: int) -> np.ndarray:
-        grown = _room_for(size, self._frames[0])
+        grown = np.empty((size, *self._frames.shape[1:]), np.uint8)
         grown[: len(self)] = self._frames
         return grown
-
-
-def _room_for(count: int, frame: np.ndarray) -> np.ndarray:
-    """Room for so many frames with the axes of this one in memory, so that it is copied as it lies.
-
-    pygame's frames lie column by column: in order of rows each of their pixels would be copied by itself.
-    """
-    order = np.argsort(np.negative(np.abs(frame.strides)), kind="stable")
-    room = np.empty((count, *(frame.shape[axis] for axis in order)), np.uint8)
-    return room.transpose(0, *(1 + np.argsort(order)))
 
 
 class FrameRecorder:

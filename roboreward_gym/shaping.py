@@ -62,7 +62,7 @@ class PrefixSettings:
 def check_prefix_settings(
     every: int | None,
     at: Iterable[int] | None,
-    shaping: str,
+    shaping: Shaping,
     discount: float,
     success_from: float | None,
     hold: int,

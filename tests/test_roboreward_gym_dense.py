@@ -145,7 +145,7 @@ def test_rewards_follow_the_progress(shaping: str, discount: float, wanted: list
 
 
 def test_potential_of_a_truncated_end_is_kept_where_the_learner_bootstraps() -> None:
-    settings = {"shaping": "potential", "discount": 1.0, "ending": "unchanged"}
+    settings: dict[str, Any] = {"shaping": "potential", "discount": 1.0, "ending": "unchanged"}
     env = VLMRewardWrapper(
         PaintedEnv(2, terminates=False), FakeRewardModel(3), TASK, score_at=[1], **settings
     )
@@ -199,6 +199,8 @@ def test_scoring_prefixes_does_not_change_the_clip_of_the_episode() -> None:
         play(wrap(model, 50, score_every=every, max_frames=8, shaping="none"))
         clips.append(model.clips[-1])
     assert np.array_equal(clips[0].frames, clips[1].frames)
+    assert clips[0].indices is not None
+    assert clips[1].indices is not None
     assert np.array_equal(clips[0].indices, clips[1].indices)
 
 
@@ -404,7 +406,7 @@ class StepModel(FakeRewardModel):
         return super().score(clips)
 
 
-DENSE = {"score_every": 2, "shaping": "potential", "discount": 0.9}
+DENSE: dict[str, Any] = {"score_every": 2, "shaping": "potential", "discount": 0.9}
 
 
 def single_rewards(steps: int) -> list[float]:

@@ -151,8 +151,7 @@ def sample_clip(clip: Clip, protocol: VideoProtocol = ROBOREWARD_PROTOCOL) -> Sa
     wanted = wanted_indices(total, clip.fps, protocol)
     places = np.unique(_nearest(kept, wanted))
     missing = tuple(np.setdiff1d(wanted, kept).tolist())
-    frames = np.ascontiguousarray(clip.frames[places])
-    return SampledClip(frames, kept[places], total, clip.fps, clip.task, missing)
+    return SampledClip(clip.frames[places], kept[places], total, clip.fps, clip.task, missing)
 
 
 def _nearest(kept: np.ndarray, wanted: np.ndarray) -> np.ndarray:
