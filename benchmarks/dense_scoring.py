@@ -23,7 +23,7 @@ from robots.widowx import widowx
 COMMAND = "python -m benchmarks.dense_scoring"
 STEPS = 40
 ENV = "robots:WidowXToyOnTowel-v0"
-ROUNDS = 5
+ROUNDS = 3
 
 
 def episode() -> Clip:
