@@ -43,6 +43,16 @@ def test_two_halves_equal_the_whole(model: RoboReward) -> None:
     torch.testing.assert_close(halves, whole, rtol=0, atol=0)
 
 
+def test_scores_are_those_of_the_models_own_forward(model: RoboReward) -> None:
+    clips = [random_clip(n, seed=n, task=t) for n, t in zip((9, 5, 30), TASKS, strict=True)]
+    for clip, score in zip(clips, model.score(clips), strict=True):
+        inputs = model.prepare([sample_clip(clip)])
+        with torch.inference_mode():
+            logits = model.model(**inputs, use_cache=False, logits_to_keep=1).logits[0, -1]
+        whole = logits.double()[model._digits].softmax(-1)
+        np.testing.assert_allclose(probabilities_of(score), whole, rtol=0, atol=ROUNDING)
+
+
 def test_deepstack_features_reach_their_layers(model: RoboReward) -> None:
     """nano has none; the 4B and 8B have three."""
     clip = sample_clip(random_clip(6))
