@@ -136,7 +136,8 @@ out = Path(sys.argv[1])
 folder = RunFolder(out / "run", {}, resume=(out / "run" / "config.json").exists())
 with folder.alone(), (out / "said").open("a", buffering=1) as said:
     said.write("begin\\n")
-    while not (out / "go").exists():
+    give_up = time.monotonic() + 120.0
+    while not (out / "go").exists() and time.monotonic() < give_up:
         time.sleep(0.02)
     said.write("end\\n")
     (out / "result").touch()
