@@ -219,7 +219,9 @@ def test_collected_videos_have_the_level_of_their_last_frame(tmp_path: Path) -> 
     assert len({row.source_episode for row in rows}) == 12
     assert {row.kind for row in rows} == {"organic", "truncated", "counterfactual"}
     for row in rows:
-        last = row.video.read().frames[-1]
+        frames = row.video.read().frames
+        assert len(frames) == round(9 * row.kept)
+        last = frames[-1]
         place = np.flatnonzero(last[30, :, 0] > 128)[0] / (SIDE - 16)
         right = 1 + int(min(place + 0.01, 1.0) * 4.99)
         assert row.reward is not None
