@@ -90,7 +90,7 @@ class TeachConfig:
     """An environment, what it says of itself, and how a reward model is trained on it."""
 
     env: str
-    """Gymnasium id, such as `gym_pusht/PushT-v0`, or `my.module:MyEnv-v0` where importing the module registers it."""
+    """Gymnasium id, such as `gym_pusht/PushT-v0`; the module that registers it may stand before it, with a colon between."""
     level: str
     """How the environment says its level: a key of `info`, or a function `my.module:level` of environment and info. A number, or a
     mapping from tasks to numbers; None where it is not known."""
