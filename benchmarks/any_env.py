@@ -140,14 +140,16 @@ def run_apart(case: Case) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The rows as Markdown."""
-    needs = {case.env: case.needs for case in CASES}
-    rows = [
-        f"| {row['env']} | {row['package']} {row['version']} | {row['result']} | {needs.get(row['env'], '')} |\n"
-        for row in report["rows"]
-    ]
+    """The rows as Markdown; cases without one were not run."""
+    found = {row["env"]: row for row in report["rows"]}
+    lines = []
+    for case in CASES:
+        row = found.get(case.env, {"version": "", "result": "not run"})
+        lines.append(
+            f"| {case.env} | {case.package} {row['version']} | {row['result']} | {case.needs} |\n"
+        )
     when = f"\nRun on {report['date']} with Gymnasium {report['gymnasium']}, without a screen or a GPU.\n"
-    return HEADER + "".join(rows) + when
+    return HEADER + "".join(lines) + when
 
 
 def write_results(rows: list[dict[str, Any]], path: Path = RESULTS) -> dict[str, Any]:
