@@ -5,9 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, bootstrap
 
 LEVELS = 5
+RESAMPLES = 5_000
+"""Of each bootstrap interval."""
+Interval = tuple[float, float]
 UNKNOWN = "unknown"
 """In the place of a rate of no episode whose end is known."""
 
@@ -55,6 +58,18 @@ def success_rate(successes: Iterable[bool]) -> Rate:
     """Count successes."""
     flags = list(successes)
     return Rate(sum(map(bool, flags)), len(flags))
+
+
+def paired_gain(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, Interval]:
+    """Mean difference of paired successes, and its 95 % paired bootstrap interval."""
+    difference = np.asarray(after, float) - np.asarray(before, float)
+    gain = float(difference.mean())
+    if len(difference) < 2 or np.ptp(difference) == 0:  # nothing to resample
+        return gain, (gain, gain)
+    found = bootstrap(
+        (difference,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0)
+    )  # fmt: skip
+    return gain, (float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
 def confusion(truth: Sequence[float], predicted: Sequence[float]) -> np.ndarray:

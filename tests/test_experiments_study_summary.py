@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import tyro
 
+from experiments.metrics import paired_gain
 from experiments.run_folder import RunFolderError
 from experiments.study import checkpoints
 from experiments.study.__main__ import write_tables
 from experiments.study.mae import read_mae
 from experiments.study.runs import StudyRun, planned
-from experiments.study.statistics import correlation, mcnemar_p, mean_interval, paired_gain
+from experiments.study.statistics import correlation, mcnemar_p, mean_interval
 from experiments.study.summary import study
 from reward_models.bench.benchmark import BenchmarkConfig
 from reward_models.nano.config import TrainConfig

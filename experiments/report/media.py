@@ -6,6 +6,8 @@ import numpy as np
 
 STRIP_FRAMES = 6
 STRIP_GAP = 2
+STRIP_WIDTH = 160
+"""Width of one frame of a strip in [px]."""
 JPEG_QUALITY = 85
 
 
@@ -14,7 +16,9 @@ def spread(count: int, wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(int))
 
 
-def frame_strip(frames: np.ndarray, wanted: int = STRIP_FRAMES, width: int = 160) -> np.ndarray:
+def frame_strip(
+    frames: np.ndarray, wanted: int = STRIP_FRAMES, width: int = STRIP_WIDTH
+) -> np.ndarray:
     """Lay frames of an episode side by side.
 
     Args:
@@ -34,6 +38,17 @@ def frame_strip(frames: np.ndarray, wanted: int = STRIP_FRAMES, width: int = 160
     for frame in chosen:
         parts += [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), gap]
     return np.concatenate(parts[:-1], axis=1)
+
+
+def split_strip(image: bytes) -> list[bytes]:
+    """The frames of a strip of the usual width, as a JPEG each."""
+    import cv2
+
+    strip = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if strip is None:
+        raise ValueError("A frame strip is no JPEG. Delete it, and write the page again.")
+    starts = range(0, strip.shape[1], STRIP_WIDTH + STRIP_GAP)
+    return [jpeg(strip[:, start : start + STRIP_WIDTH]) for start in starts]
 
 
 def jpeg(image: np.ndarray) -> bytes:

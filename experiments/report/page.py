@@ -1,21 +1,20 @@
 """The page of a report: one HTML file that needs no other file and no network."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from experiments.metrics import UNKNOWN, Rate, false_positive_rate, mean_absolute_error
 from experiments.report import plots
+from experiments.report.chart import Chart, save_charts
+from experiments.report.gain import Gain
 from experiments.report.media import data_uri, video
 from experiments.report.strips import Strip
+from experiments.report.template import render, strip_words
 from experiments.results import Training
-
-TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ class Page:
         title: Heading.
         lead: What was done, in one or two sentences.
         base: Success of the base policy.
-        final: Success of the fine-tuned policy.
+        final: Success of the policy that was kept.
+        gain: What was gained on the starts that both played.
         training: The training episodes.
         curve_note: What the learner knew.
         videos: Videos, before and after.
@@ -57,6 +57,7 @@ class Page:
     lead: str
     base: Rate
     final: Rate
+    gain: Gain
     training: Training
     curve_note: str
     videos: Sequence[EpisodeVideo]
@@ -65,16 +66,22 @@ class Page:
     table: Mapping[str, Any]
 
     def write(self, path: Path) -> Path:
-        """Write the HTML file; return its path."""
-        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-        page = environment.from_string(TEMPLATE.read_text()).render(self._context())
-        partial = path.with_suffix(".partial")
-        partial.write_text(page)
-        return partial.replace(path)
+        """Write the HTML file, and its figures into a folder beside it; return its path."""
+        charts = self._charts()
+        save_charts(charts.values(), path)
+        pictures = {name: chart.images() for name, chart in charts.items()}
+        return render("report.html.j2", {**self._context(), **pictures}, path)
+
+    def _charts(self) -> dict[str, Chart]:
+        training = self.training
+        return {
+            "curve": plots.learning_chart(training.predicted, training.success, self.base, self.final),
+            "bars": plots.success_chart(self.base, self.final),
+            "confusion": plots.confusion_chart(training.confusion),
+        }  # fmt: skip
 
     def _context(self) -> dict[str, Any]:
-        training, counts = self.training, self.training.confusion
-        curve = (training.predicted, training.success, self.base, self.final)
+        counts = self.training.confusion
         return {
             "title": self.title,
             "lead": self.lead,
@@ -82,12 +89,9 @@ class Page:
             "videos": [_video(episode) for episode in self.videos],
             "video_note": self.video_note,
             "curve_note": self.curve_note,
-            "curve": _figure(lambda palette: plots.learning_curve(palette, *curve)),
-            "bars": _figure(lambda p: plots.success_bars(p, self.base, self.final)),
-            "confusion": _figure(lambda palette: plots.confusion_map(palette, counts)),
             "confusion_note": _confusion_note(counts),
             "groups": [
-                {"title": g.title, "note": g.note, "strips": [_strip(s) for s in g.strips]}
+                {"title": g.title, "note": g.note, "strips": [strip_words(s) for s in g.strips]}
                 for g in self.groups
                 if g.strips
             ],
@@ -96,18 +100,28 @@ class Page:
 
     def _numbers(self, counts: np.ndarray) -> list[dict[str, str]]:
         rate = false_positive_rate(counts)
-        gain = 100 * (self.final.value - self.base.value)
-        gained = f"{gain:+.0f}" if math.isfinite(gain) else UNKNOWN
         return [
             _number("base", "base success", self.base),
-            _number("tuned", "fine-tuned success", self.final),
-            {"kind": "tuned", "value": gained, "label": "points gained"},
+            _number(
+                "tuned" if self.gain.kind == "gain" else "base",
+                "success of the policy that was kept",
+                self.final,
+            ),
+            _gained(self.gain),
             {
                 "kind": "predicted",
-                "value": f"{100 * rate:.1f} %" if math.isfinite(rate) else "-",
+                "value": f"{100 * rate:.1f} %" if np.isfinite(rate) else "-",
                 "label": "false-positive rate: predicted 5, true level below 5, while training",
             },
         ]
+
+
+def _gained(gain: Gain) -> dict[str, str]:
+    label = "points gained, with the paired 95 % interval"
+    if gain.kind == "unclear" and gain.decision != "base kept":
+        label += ", which includes 0"
+    decision = gain.decision and f" ({gain.decision})"
+    return {"kind": gain.kind, "value": gain.words, "label": label + decision}
 
 
 def _number(kind: str, label: str, rate: Rate) -> dict[str, str]:
@@ -126,19 +140,8 @@ def _confusion_note(counts: np.ndarray) -> str:
     return f"All {total} training episodes; the mean error of the reward model is {error:.2f} levels. Shade: share of the true level."
 
 
-def _figure(draw: Callable[[plots.Palette], bytes]) -> dict[str, str]:
-    return {
-        "light": data_uri(draw(plots.LIGHT), "image/png"),
-        "dark": data_uri(draw(plots.DARK), "image/png"),
-    }
-
-
 def _video(episode: EpisodeVideo) -> dict[str, str]:
     return {
         "source": data_uri(video(episode.frames, episode.fps), "video/mp4"),
         "caption": episode.caption,
     }
-
-
-def _strip(strip: Strip) -> dict[str, Any]:
-    return {**vars(strip), "image": data_uri(strip.image, "image/jpeg")}

@@ -1,128 +1,146 @@
-"""The figures of a report, each drawn once for light and once for dark pages."""
+"""The figures of one run, and the frame strips of a reward model at work."""
 
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.metrics import UNKNOWN, Rate, binned_mean, even_width
+from experiments.metrics import UNKNOWN, Rate, even_width
+from experiments.report.chart import LIGHT, Chart, Palette, blank, legend_above
 from experiments.report.media import frame_strip
 
 DPI = 160
 
 
-@dataclass(frozen=True)
-class Palette:
-    """Colours of one theme."""
-
-    ink: str
-    faint: str
-    grid: str
-    base: str
-    tuned: str
-    predicted: str
-    map: str
-
-
-LIGHT = Palette("#1f2328", "#6b7280", "#e5e7eb", "#8b93a1", "#0f766e", "#c2570c", "Blues")
-DARK = Palette("#e6e8eb", "#9aa3af", "#343a43", "#8b93a1", "#2dd4bf", "#fb923c", "cividis")
-
-
-def learning_curve(
-    palette: Palette,
-    predicted: Sequence[float],
-    truths: Sequence[float],
-    base: Rate,
-    final: Rate,
-) -> bytes:
-    """Predicted and true success over training episodes, as PNG.
+def learning_chart(
+    predicted: Sequence[float], truths: Sequence[float], base: Rate, final: Rate
+) -> Chart:
+    """Predicted and true success over training episodes.
 
     Args:
-        palette: Colours.
         predicted: Predicted level per training episode, 1..5.
         truths: True success per training episode, 0 or 1; NaN where it is hidden.
         base: Evaluated before training.
         final: Evaluated after training.
     """
-    figure, axes = _figure(palette, 7.2, 3.3)
-    count = len(predicted)
-    width = even_width(count)
+    successes = [float(level == 5) if math.isfinite(level) else math.nan for level in predicted]
+    series = {
+        "predicted success (level 5)": binned_rates(successes),
+        "true success (only reported)": binned_rates(truths),
+    }
+    rows = [
+        {"series": name, "episodes": end, "value": rate.value, "low": rate.interval[0], "high": rate.interval[1]}
+        for name, blocks in series.items()
+        for end, rate in blocks
+    ]  # fmt: skip
+
+    def draw(palette: Palette) -> Figure:
+        figure, axes = blank(palette, 6.4, 3.3)
+        count = len(predicted)
+        _draw_base(axes, palette, base)
+        # Moved apart by a little and drawn differently: where the two agree, both can be seen.
+        looks = ((-0.006, "s--", palette.predicted), (0.006, "o-", palette.tuned))
+        for (name, blocks), (shift, style, colour) in zip(series.items(), looks, strict=True):
+            _draw_rates(axes, [(end + shift * count, rate) for end, rate in blocks], style, colour, name)  # fmt: skip
+        _draw_rates(axes, [(count * 1.04, final)], "D", palette.tuned, "policy that was kept")
+        axes.set(xlabel="training episodes", ylabel="%", ylim=(-3, 103), xlim=(0, count * 1.07))
+        legend_above(axes, palette)
+        return figure
+
+    return Chart("learning-curve", "Learning curve", draw, rows)
+
+
+def binned_rates(values: Sequence[float]) -> list[tuple[int, Rate]]:
+    """Episodes so far and rate of consecutive blocks; NaN is left out, and so is a block without a number."""
+    width = even_width(len(values))
+    rates = []
+    for start in range(0, len(values), width):
+        block = [value for value in values[start : start + width] if math.isfinite(value)]
+        if block:
+            end = min(start + width, len(values))
+            rates.append((end, Rate(int(sum(block)), len(block))))
+    return rates
+
+
+def _draw_base(axes: Axes, palette: Palette, base: Rate) -> None:
     if base.known:
         low, high = (100 * end for end in base.interval)
         axes.axhspan(low, high, color=palette.base, alpha=0.18, lw=0)
-        axes.axhline(
-            100 * base.value, color=palette.base, lw=1.4, label="base policy (95 % interval)"
-        )
-    progress = [25 * (level - 1) for level in predicted]
-    successes = [100 * (level == 5) if math.isfinite(level) else math.nan for level in predicted]
-    for values, style, colour, label in (
-        (progress, ":", palette.predicted, "predicted progress in training"),
-        (successes, "o-", palette.predicted, "predicted success (level 5)"),
-        ([100 * t for t in truths], "o-", palette.tuned, "true success (only reported)"),
-    ):
-        points = binned_mean(values, width)
-        axes.plot(*zip(*points, strict=True), style, ms=3, color=colour, label=label)
-    if final.known:
-        low, high = (100 * end for end in final.interval)
-        value = 100 * final.value
-        axes.errorbar(
-            [count * 1.03], [value], yerr=[[value - low], [high - value]],
-            fmt="D", ms=6, capsize=4, color=palette.tuned, label="fine-tuned policy (95 % interval)",
+        axes.axhline(100 * base.value, color=palette.base, lw=1.4, label="base policy")
+
+
+def _draw_rates(
+    axes: Axes, points: Sequence[tuple[float, Rate]], style: str, colour: str, name: str
+) -> None:
+    known = [(x, rate) for x, rate in points if rate.known]
+    if known:
+        x = [place for place, _ in known]
+        y = np.array([100 * rate.value for _, rate in known])
+        low, high = 100 * np.array([rate.interval for _, rate in known]).T
+        # Rounding may put the end of an interval past the value by 1e-15.
+        bars = np.maximum([y - low, high - y], 0)
+        axes.errorbar(x, y, yerr=bars, fmt=style, ms=4, color=colour, elinewidth=0.8, capsize=2, label=name)  # fmt: skip
+
+
+def confusion_chart(counts: np.ndarray) -> Chart:
+    """True level against predicted level, shaded by the share within each true level."""
+
+    def draw(palette: Palette) -> Figure:
+        figure, axes = blank(palette, 3.9, 3.5)
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(share, cmap=mpl.colormaps[palette.map], vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            shade = mpl.colormaps[palette.map](share[row, column])
+            bright = np.dot(shade[:3], (0.299, 0.587, 0.114)) > 0.55
+            axes.text(
+                column, row, str(count), ha="center", va="center", fontsize=9,
+                color="#1f2328" if bright else "#ffffff",
+            )  # fmt: skip
+        axes.set(
+            xlabel="predicted level", ylabel="true level", xticks=range(5), yticks=range(5),
+            xticklabels=range(1, 6), yticklabels=range(1, 6),
         )  # fmt: skip
-    axes.set(xlabel="training episodes", ylabel="%", ylim=(-3, 103), xlim=(0, count * 1.06))
-    axes.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=8,
-        labelcolor=palette.ink,
-    )  # fmt: skip
-    return _png(figure)
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        axes.spines["bottom"].set_visible(False)
+        return figure
+
+    rows = [
+        {"true_level": true + 1, "predicted_level": predicted + 1, "episodes": int(count)}
+        for (true, predicted), count in np.ndenumerate(counts)
+    ]
+    return Chart("confusion", "Reward against truth", draw, rows)
 
 
-def confusion_map(palette: Palette, counts: np.ndarray) -> bytes:
-    """True level against predicted level, shaded by the share within each true level, as PNG."""
-    figure, axes = _figure(palette, 3.9, 3.5)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(share, cmap=mpl.colormaps[palette.map], vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        shade = mpl.colormaps[palette.map](share[row, column])
-        bright = np.dot(shade[:3], (0.299, 0.587, 0.114)) > 0.55
-        axes.text(
-            column, row, str(count), ha="center", va="center", fontsize=9,
-            color="#1f2328" if bright else "#ffffff",
+def success_chart(base: Rate, final: Rate) -> Chart:
+    """Success before and after with 95 % Wilson intervals."""
+    rates = {"base": base, "kept": final}
+
+    def draw(palette: Palette) -> Figure:
+        figure, axes = blank(palette, 3.9, 3.5)
+        for x, (rate, colour) in enumerate(zip(rates.values(), (palette.base, palette.tuned), strict=True)):  # fmt: skip
+            if not rate.known:
+                axes.text(x, 2, UNKNOWN, ha="center", fontsize=11, color=palette.ink)
+                continue
+            value = 100 * rate.value
+            axes.bar(x, value, width=0.58, color=colour)
+            _draw_rates(axes, [(x, rate)], "none", palette.ink, "")
+            axes.text(x, 100 * rate.interval[1] + 2, f"{value:.0f} %", ha="center", fontsize=11, color=palette.ink)  # fmt: skip
+        axes.set(
+            ylabel="success, %", ylim=(0, 112), xlim=(-0.6, 1.6), yticks=range(0, 101, 25),
+            xticks=(0, 1), xticklabels=("base policy", "policy kept"),
         )  # fmt: skip
-    axes.set(
-        xlabel="predicted level", ylabel="true level", xticks=range(5), yticks=range(5),
-        xticklabels=range(1, 6), yticklabels=range(1, 6),
-    )  # fmt: skip
-    axes.grid(visible=False)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    return _png(figure)
+        return figure
 
-
-def success_bars(palette: Palette, base: Rate, final: Rate) -> bytes:
-    """Success before and after with 95 % Wilson intervals, as PNG."""
-    figure, axes = _figure(palette, 3.9, 3.5)
-    for x, rate, colour in ((0, base, palette.base), (1, final, palette.tuned)):
-        if not rate.known:
-            axes.text(x, 2, UNKNOWN, ha="center", fontsize=11, color=palette.ink)
-            continue
-        value, (low, high) = 100 * rate.value, (100 * end for end in rate.interval)
-        axes.bar(x, value, width=0.58, color=colour)
-        axes.errorbar(
-            x, value, yerr=[[value - low], [high - value]], color=palette.ink, capsize=5, lw=1.3
-        )
-        axes.text(x, high + 2, f"{value:.0f} %", ha="center", fontsize=11, color=palette.ink)
-    axes.set(
-        ylabel="success, %", ylim=(0, 112), xlim=(-0.6, 1.6), yticks=range(0, 101, 25),
-        xticks=(0, 1), xticklabels=("base", "fine-tuned"),
-    )  # fmt: skip
-    return _png(figure)
+    rows = [
+        {"policy": name, "success": r.value, "low": r.interval[0], "high": r.interval[1], "episodes": r.total}
+        for name, r in rates.items()
+    ]  # fmt: skip
+    return Chart("success", "Success, before and after", draw, rows)
 
 
 def example_strips(
@@ -158,25 +176,4 @@ def example_strips(
             )  # fmt: skip
     buffer = io.BytesIO()
     figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 85})
-    return buffer.getvalue()
-
-
-def _figure(palette: Palette, width: float, height: float) -> tuple[Figure, Axes]:
-    # A Figure of our own and no pyplot: nothing global to close, no display wanted.
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
-    axes = figure.add_subplot(facecolor="none")
-    axes.tick_params(colors=palette.faint, labelsize=9)
-    axes.xaxis.label.set_color(palette.faint)
-    axes.yaxis.label.set_color(palette.faint)
-    axes.grid(axis="y", color=palette.grid, lw=0.8)
-    axes.set_axisbelow(True)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name == "bottom")
-        spine.set_color(palette.grid)
-    return figure, axes
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, transparent=True)
     return buffer.getvalue()

@@ -1,5 +1,6 @@
 """What `report.html` of a finished run shows: videos, curves, confusion, frame strips, config."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 from experiments.config import CONSTANT, NANO, TRUTH, ExperimentConfig
 from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec
+from experiments.metrics import paired_gain
 from experiments.phases import Finished, kept_noise_policy, policy_spec
+from experiments.report.gain import Gain
 from experiments.report.page import EpisodeVideo, Group, Page
 from experiments.report.strips import load_strips, representative
 from experiments.robot import robot_words, ros_id
@@ -54,6 +57,7 @@ def write_report(
         ),
         base=finished.base.rate,
         final=finished.final.rate,
+        gain=gain_of(finished),
         training=finished.training,
         curve_note=ORACLE_NOTE if config.reward_model == TRUTH else HONEST_NOTE.format(truth),
         videos=videos,
@@ -62,6 +66,19 @@ def write_report(
         table=table(config, finished.record),
     )
     return page.write(folder / "report.html")
+
+
+def gain_of(finished: Finished) -> Gain:
+    """What was gained on the starts that both policies played and whose ends are known."""
+    before, after = (
+        {o.seed: o.success for o in evaluation.outcomes if not math.isnan(o.level)}
+        for evaluation in (finished.base, finished.final)
+    )
+    seeds = sorted(before.keys() & after.keys())
+    kept = [bool(finished.record["improved"])]
+    if not seeds:
+        return Gain(math.nan, (math.nan, math.nan), kept)
+    return Gain(*paired_gain([before[s] for s in seeds], [after[s] for s in seeds]), kept)
 
 
 def videos_of(

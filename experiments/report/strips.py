@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from experiments.report.media import frame_strip, jpeg
+from experiments.report.media import frame_strip, jpeg, split_strip
 from experiments.run_folder import read_json, write_json
 from roboreward_gym.types import ProgressScore
 
@@ -60,6 +60,10 @@ class Strip:
         """Read what `save` wrote."""
         words = read_json(stem.with_suffix(".json"))
         return cls(image=stem.with_suffix(".jpg").read_bytes(), **words)
+
+    def frames(self) -> list[bytes]:
+        """Its frames in their order, as a JPEG each."""
+        return split_strip(self.image)
 
     @property
     def kind(self) -> str:

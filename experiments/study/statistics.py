@@ -11,8 +11,7 @@ from rliable import library, metrics
 from scipy.stats import bootstrap, pearsonr
 from statsmodels.stats.contingency_tables import mcnemar
 
-RESAMPLES = 5_000
-Interval = tuple[float, float]
+from experiments.metrics import RESAMPLES, Interval
 
 
 def mean_interval(values: np.ndarray) -> Interval:
@@ -43,18 +42,6 @@ def _interval(
         )
     low, high = intervals[""][:, 0]
     return float(low), float(high)
-
-
-def paired_gain(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, Interval]:
-    """Mean difference of paired successes, and its 95 % paired bootstrap interval."""
-    difference = np.asarray(after, float) - np.asarray(before, float)
-    gain = float(difference.mean())
-    if len(difference) < 2 or np.ptp(difference) == 0:  # nothing to resample
-        return gain, (gain, gain)
-    found = bootstrap(
-        (difference,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0)
-    )  # fmt: skip
-    return gain, (float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
 def mcnemar_p(before: Sequence[bool], after: Sequence[bool]) -> float:

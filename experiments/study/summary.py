@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 
 from experiments.config import task_and_reward
-from experiments.metrics import confusion, false_positive_rate, mean_absolute_error
+from experiments.metrics import (
+    confusion,
+    false_positive_rate,
+    mean_absolute_error,
+    paired_gain,
+)
 from experiments.results import METRIC_KEYS
 from experiments.run_folder import RunFolderError, read_json, read_lines
 from experiments.study.runs import DEFAULT, StudyRun
@@ -19,7 +24,6 @@ from experiments.study.statistics import (
     iqm_interval,
     mcnemar_p,
     mean_interval,
-    paired_gain,
 )
 
 ORACLE = "oracle"

@@ -1,0 +1,82 @@
+"""Calibration: how often an episode was a success, of those with a given probability of success."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.config import TRUTH
+from experiments.metrics import Rate
+from experiments.report.chart import Chart, Palette, blank, legend_above
+from experiments.report.curves import MARKERS, TOGETHER
+from experiments.report.study_folder import Cell
+from experiments.results import METRIC_KEYS
+
+PROBABILITY = "roboreward/success_probability"
+EDGES = np.linspace(0, 1, 6)
+"""Bins of the predicted probability."""
+
+
+def calibration_rows(cell: Cell) -> list[dict[str, Any]]:
+    """Per bin of P(5): mean probability, share of true successes, Wilson's interval; none without probabilities."""
+    if not cell.runs or cell.row["reward_model"] == TRUTH:
+        return []
+    probability, success = (cell.column(k).ravel() for k in (PROBABILITY, METRIC_KEYS["success"]))
+    known = np.isfinite(probability) & np.isfinite(success)
+    probability, success = probability[known], success[known]
+    bins = np.digitize(probability, EDGES[1:-1])
+    rows = []
+    for n in np.unique(bins):
+        inside = bins == n
+        rate = Rate(int(success[inside].sum()), int(inside.sum()))
+        low, high = rate.interval
+        rows.append(
+            {
+                "task": cell.task, "reward": cell.row["reward"], "learner": cell.row["learner"],
+                "from": float(EDGES[n]), "to": float(EDGES[n + 1]),
+                "mean_probability": float(probability[inside].mean()),
+                "success": rate.value, "low": low, "high": high, "episodes": rate.total,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def calibration_charts(cells: Sequence[Cell]) -> list[Chart]:
+    """Reliability diagrams of one task."""
+    shown = [(cell, rows) for cell in cells if (rows := calibration_rows(cell))]
+    charts = []
+    for start in range(0, len(shown), TOGETHER):
+        group = shown[start : start + TOGETHER]
+        task = group[0][0].task
+        stem = f"calibration-{task}" + (f"-{start // TOGETHER + 1}" if start else "")
+
+        def draw(palette: Palette, group: Sequence[tuple[Cell, Any]] = group) -> Figure:
+            return _draw(palette, group)
+
+        charts.append(Chart(stem, f"Calibration: {task}", draw, [r for _, rows in group for r in rows]))  # fmt: skip
+    return charts
+
+
+def _draw(palette: Palette, group: Sequence[tuple[Cell, Any]]) -> Figure:
+    figure, axes = blank(palette, 4.6, 3.6)
+    axes.plot([0, 1], [0, 100], ":", color=palette.faint, lw=1.2, label="perfect")
+    for n, (cell, rows) in enumerate(group):
+        shift = (n - (len(group) - 1) / 2) * 0.015
+        x = np.array([row["mean_probability"] for row in rows]) + shift
+        y, low, high = (
+            np.array([100 * row[k] for row in rows]) for k in ("success", "low", "high")
+        )
+        axes.errorbar(
+            x, y, yerr=[y - low, high - y], fmt=MARKERS[n], ms=6, capsize=3,
+            color=palette.series[(n + 1) % len(palette.series)], label=cell.label,
+        )  # fmt: skip
+        for place, height, row in zip(x, y, rows, strict=True):
+            right = place < 0.85
+            axes.annotate(
+                f"n = {row['episodes']}", (place, height), (7 if right else -7, -3 if height > 8 else 4),
+                textcoords="offset points", fontsize=7.5, color=palette.faint, ha="left" if right else "right",
+            )  # fmt: skip
+    axes.set(xlabel="predicted probability of level 5", ylabel="true success, %", xlim=(-0.04, 1.04), ylim=(-4, 104))  # fmt: skip
+    legend_above(axes, palette)
+    return figure
