@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from experiments.metrics import Rate
+from experiments.report.gain import Gain
 from experiments.report.media import frame_strip, spread, video
 from experiments.report.page import EpisodeVideo, Group, Page
 from experiments.report.strips import Strip, load_strips, representative
@@ -38,6 +40,7 @@ def page(**changes: object) -> Page:
         "lead": "What was done.",
         "base": Rate(3, 10),
         "final": Rate(9, 10),
+        "gain": Gain(0.6, (0.3, 0.9), [True]),
         "training": training,
         "videos": [EpisodeVideo(episode(), 5.0, "Before"), EpisodeVideo(episode(), 5.0, "After")],
         "curve_note": "Only the reward model.",
@@ -100,7 +103,7 @@ def test_choice_of_strips_spans_the_run() -> None:
 def test_page_needs_no_other_file(tmp_path: Path) -> None:
     text = page().write(tmp_path / "report.html").read_text()
     sources = re.findall(r'(?:src|srcset|href)="([^"]{0,40})', text)
-    assert len(sources) == 3 * 2 + 2 + 1  # figures in two themes, videos, one strip
+    assert len(sources) == 3 * 2 + 2 + 6  # figures in two themes, videos, frames of one strip
     assert all(source.startswith("data:") for source in sources)
     assert "http" not in re.sub(r'"data:[^"]*"', "", text)
 
@@ -109,7 +112,49 @@ def test_page_shows_rates_with_intervals(tmp_path: Path) -> None:
     text = page().write(tmp_path / "report.html").read_text()
     assert "30 %" in text
     assert "3 of 10, 95 % interval 11 to 60" in text
-    assert "+60" in text
+    assert "+60 [+30, +90]" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "kept", "kind", "words"),
+    [
+        (0.1, 0.9, True, "gain", ""),
+        (-0.1, 0.4, True, "unclear", "which includes 0"),
+        (0.0, 0.0, False, "unclear", "base kept"),
+        (-0.9, -0.1, True, "loss", ""),
+    ],
+)
+def test_a_gain_is_coloured_only_if_its_interval_excludes_0(
+    tmp_path: Path, low: float, high: float, *, kept: bool, kind: str, words: str
+) -> None:
+    gain = Gain((low + high) / 2, (low, high), [kept])
+    text = page(gain=gain).write(tmp_path / "report.html").read_text()
+    value = re.search(
+        r'<div class="number (\w+)">[^<]*\[.*?</div><div class="small">(.*?)</div>', text
+    )
+    assert value is not None
+    assert value[1] == kind
+    assert words in value[2]
+
+
+def test_figures_are_also_written_for_a_paper(tmp_path: Path) -> None:
+    page().write(tmp_path / "report.html")
+    folder = tmp_path / "report_figures"
+    names = {"learning-curve", "success", "confusion"}
+    assert {path.name for path in folder.iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("pdf", "svg", "csv")
+    }
+    assert "base,0.3," in (folder / "success.csv").read_text()
+
+
+def test_a_strip_is_split_into_its_frames() -> None:
+    frames = strip().frames()
+    assert len(frames) == 6
+    images = [cv2.imdecode(np.frombuffer(f, np.uint8), cv2.IMREAD_COLOR_RGB) for f in frames]
+    assert {image.shape for image in images} == {(120, 160, 3)}
+    assert [int(image[60, 150, 2]) for image in images] == pytest.approx(
+        [0, 45, 91, 159, 205, 250], abs=6
+    )
 
 
 def test_markup_in_a_task_is_text(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from experiments.config import TRUTH
 from experiments.metrics import Rate
 from experiments.report.chart import Chart, Palette, blank, legend_above
-from experiments.report.curves import MARKERS, TOGETHER
+from experiments.report.curves import MARKERS, groups
 from experiments.report.study_folder import Cell
 from experiments.results import METRIC_KEYS
 
@@ -44,32 +44,31 @@ def calibration_rows(cell: Cell) -> list[dict[str, Any]]:
 
 def calibration_charts(cells: Sequence[Cell]) -> list[Chart]:
     """Reliability diagrams of one task."""
-    shown = [(cell, rows) for cell in cells if (rows := calibration_rows(cell))]
     charts = []
-    for start in range(0, len(shown), TOGETHER):
-        group = shown[start : start + TOGETHER]
-        task = group[0][0].task
-        stem = f"calibration-{task}" + (f"-{start // TOGETHER + 1}" if start else "")
+    for number, group in enumerate(groups(cells, calibration_rows)):
+        task = group[0][1].task
 
-        def draw(palette: Palette, group: Sequence[tuple[Cell, Any]] = group) -> Figure:
+        def draw(palette: Palette, group: Sequence[tuple[int, Cell, Any]] = group) -> Figure:
             return _draw(palette, group)
 
-        charts.append(Chart(stem, f"Calibration: {task}", draw, [r for _, rows in group for r in rows]))  # fmt: skip
+        stem = f"calibration-{task}" + (f"-{number + 1}" if number else "")
+        rows = [row for _, _, mine in group for row in mine]
+        charts.append(Chart(stem, f"Calibration: {task}", draw, rows))
     return charts
 
 
-def _draw(palette: Palette, group: Sequence[tuple[Cell, Any]]) -> Figure:
+def _draw(palette: Palette, group: Sequence[tuple[int, Cell, Any]]) -> Figure:
     figure, axes = blank(palette, 4.6, 3.6)
     axes.plot([0, 1], [0, 100], ":", color=palette.faint, lw=1.2, label="perfect")
-    for n, (cell, rows) in enumerate(group):
+    for n, (look, cell, rows) in enumerate(group):
         shift = (n - (len(group) - 1) / 2) * 0.015
         x = np.array([row["mean_probability"] for row in rows]) + shift
         y, low, high = (
             np.array([100 * row[k] for row in rows]) for k in ("success", "low", "high")
         )
         axes.errorbar(
-            x, y, yerr=[y - low, high - y], fmt=MARKERS[n], ms=6, capsize=3,
-            color=palette.series[(n + 1) % len(palette.series)], label=cell.label,
+            x, y, yerr=[y - low, high - y], fmt=MARKERS[look], ms=6, capsize=3,
+            color=palette.series[look], label=cell.label,
         )  # fmt: skip
         for place, height, row in zip(x, y, rows, strict=True):
             right = place < 0.85

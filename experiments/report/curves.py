@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import t
 
-from experiments.metrics import Rate, even_width
+from experiments.config import TRUTH
+from experiments.metrics import Rate
 from experiments.report.chart import Chart, Palette, blank, legend_above
 from experiments.report.study_folder import Cell
 from experiments.results import METRIC_KEYS
@@ -16,29 +17,40 @@ MARKERS = ("o", "s", "^", "D")
 STYLES = ("-", "--", "-.", ":")
 TOGETHER = len(MARKERS)
 """Cells in one figure: more would hide each other."""
+BLOCK = 10
+"""Training episodes of a point."""
+FEWEST_SEEDS = 3
+"""From so many on an interval is over seeds."""
 Row = dict[str, Any]
 
 
-def seed_interval(means: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of a mean over seeds by Student's t, cut to 0..1; it takes two seeds or more."""
-    values = np.asarray(means, float)
-    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return max(0.0, float(values.mean() - half)), min(1.0, float(values.mean() + half))
+def seed_interval(successes: Sequence[np.ndarray]) -> tuple[float, float]:
+    """95 % interval of a share over seeds: the wider of Student's t over seeds and Wilson's over all episodes.
+
+    Wilson's alone where there are fewer than three seeds, too few to say how much seeds differ. It is never left out: seeds that agree
+    by chance would have an interval without width.
+
+    Args:
+        successes: `(episodes,)` 0 or 1 of each seed.
+    """
+    together = np.concatenate(successes)
+    low, high = Rate(int(together.sum()), len(together)).interval
+    if len(successes) < FEWEST_SEEDS:
+        return low, high
+    means = np.array([seed.mean() for seed in successes])
+    half = t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
+    return max(0.0, min(low, means.mean() - half)), min(1.0, max(high, means.mean() + half))
 
 
 def success_rows(cell: Cell) -> list[Row]:
-    """True success of blocks of training episodes: mean and interval over seeds, with one seed Wilson's over episodes."""
+    """True success of blocks of training episodes, with its interval over seeds."""
     success = cell.column(METRIC_KEYS["success"])
     rows = []
     for part in _blocks(success.shape[1]):
-        block = success[:, part]
-        known = [seed[np.isfinite(seed)] for seed in block if np.isfinite(seed).any()]
-        if not known:
-            continue
-        means = [float(seed.mean()) for seed in known]
-        wilson = Rate(int(known[0].sum()), len(known[0])).interval
-        low, high = seed_interval(means) if len(means) > 1 else wilson
-        rows.append(_row(cell, part, float(np.mean(means)), low, high, len(means)))
+        known = [seed[np.isfinite(seed)] for seed in success[:, part] if np.isfinite(seed).any()]
+        if known:
+            mean = float(np.mean([seed.mean() for seed in known]))
+            rows.append(_row(cell, part, mean, *map(float, seed_interval(known)), len(known)))
     return rows
 
 
@@ -59,8 +71,7 @@ def false_positive_rows(cell: Cell) -> list[Row]:
 
 
 def _blocks(count: int) -> list[slice]:
-    width = even_width(count)
-    return [slice(start, min(start + width, count)) for start in range(0, count, width)]
+    return [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
 
 
 def _row(cell: Cell, part: slice, value: float, low: float, high: float, seeds: int) -> Row:
@@ -77,9 +88,28 @@ def success_charts(cells: Sequence[Cell]) -> list[Chart]:
 
 
 def false_positive_charts(cells: Sequence[Cell]) -> list[Chart]:
-    """Curves of the false-positive rate of one task."""
-    scored = [cell for cell in cells if cell.runs and cell.has_false_positives]
-    return _charts("false-positives", "False-positive rate", scored, false_positive_rows)
+    """Curves of the false-positive rate of one task; the truth has none."""
+
+    def rows(cell: Cell) -> list[Row]:
+        return [] if cell.row["reward_model"] == TRUTH else false_positive_rows(cell)
+
+    return _charts("false-positives", "False-positive rate", cells, rows)
+
+
+def groups(
+    cells: Sequence[Cell], rows_of: Callable[[Cell], list[Row]]
+) -> list[list[tuple[int, Cell, list[Row]]]]:
+    """Cells that share a figure, with what they look like there and their rows.
+
+    A cell has the same place in all figures of its task, and so the same colour and mark.
+    """
+    found = []
+    for start in range(0, len(cells), TOGETHER):
+        part = enumerate(cells[start : start + TOGETHER])
+        shown = [(look, cell, rows) for look, cell in part if cell.runs and (rows := rows_of(cell))]
+        if shown:
+            found.append(shown)
+    return found
 
 
 def _charts(
@@ -91,41 +121,37 @@ def _charts(
     ends: bool = False,
 ) -> list[Chart]:
     charts = []
-    shown = [(cell, rows) for cell in cells if cell.runs and (rows := rows_of(cell))]
-    for start in range(0, len(shown), TOGETHER):
-        group = shown[start : start + TOGETHER]
-        task, number = group[0][0].task, start // TOGETHER + 1
-        stem = f"{name}-{task}" + (f"-{number}" if number > 1 else "")
+    for number, group in enumerate(groups(cells, rows_of)):
+        task = group[0][1].task
 
-        def draw(palette: Palette, group: Sequence[tuple[Cell, list[Row]]] = group) -> Figure:
+        def draw(palette: Palette, group: Sequence[tuple[int, Cell, list[Row]]] = group) -> Figure:
             return _draw(palette, group, title, ends=ends)
 
-        charts.append(Chart(stem, f"{title}: {task}", draw, [r for _, rows in group for r in rows]))
+        stem = f"{name}-{task}" + (f"-{number + 1}" if number else "")
+        rows = [row for _, _, mine in group for row in mine]
+        charts.append(Chart(stem, f"{title}: {task}", draw, rows))
     return charts
 
 
 def _draw(
-    palette: Palette, group: Sequence[tuple[Cell, list[Row]]], title: str, *, ends: bool
+    palette: Palette, group: Sequence[tuple[int, Cell, list[Row]]], title: str, *, ends: bool
 ) -> Figure:
     figure, axes = blank(palette, 4.6, 3.2)
-    last = max(row["last_episode"] for _, rows in group for row in rows)
-    for n, (cell, rows) in enumerate(group):
-        colour, marker = palette.series[n], MARKERS[n]
+    last = max(row["last_episode"] for _, _, rows in group for row in rows)
+    for n, (look, cell, rows) in enumerate(group):
+        colour, marker = palette.series[look], MARKERS[look]
         # Moved apart by a little, so that equal curves stay visible beside each other.
-        shift = (n - (len(group) - 1) / 2) * 0.012 * last
+        shift = (n - (len(group) - 1) / 2) * 0.014 * last
         x = [(row["first_episode"] - 1 + row["last_episode"]) / 2 + shift for row in rows]
         y, low, high = (np.array([100 * row[k] for row in rows]) for k in ("value", "low", "high"))
-        axes.fill_between(x, low, high, color=colour, alpha=0.13, lw=0)
-        axes.errorbar(
-            x, y, yerr=[y - low, high - y], fmt=marker + STYLES[n], color=colour, ms=4, lw=1.5,
-            elinewidth=0.8, capsize=1.5, label=cell.label,
-        )  # fmt: skip
+        axes.fill_between(x, low, high, color=colour, alpha=0.14, lw=0)
+        axes.vlines(x, low, high, color=colour, lw=0.9, alpha=0.8)
+        axes.plot(x, y, marker + STYLES[look], color=colour, ms=4.5, lw=1.5, label=cell.label)
         if ends:
             for place, phase, face in ((-0.03, "base", "none"), (1.03, "final", colour)):
                 value = 100 * float(np.mean(cell.row[phase]))
                 axes.plot(place * last + shift, value, marker, ms=7, mfc=face, mec=colour)
-    if ends:
-        axes.set_xlim(-0.06 * last, 1.06 * last)
     axes.set(xlabel="training episodes", ylabel=f"{title.lower()}, %", ylim=(-3, 103))
+    axes.set_xlim(-0.06 * last, 1.06 * last)
     legend_above(axes, palette)
     return figure

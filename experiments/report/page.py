@@ -118,7 +118,7 @@ class Page:
 
 def _gained(gain: Gain) -> dict[str, str]:
     label = "points gained, with the paired 95 % interval"
-    if gain.kind == "unclear" and gain.decision != "base kept":
+    if np.isfinite(gain.value) and gain.kind == "unclear" and gain.decision != "base kept":
         label += ", which includes 0"
     decision = gain.decision and f" ({gain.decision})"
     return {"kind": gain.kind, "value": gain.words, "label": label + decision}

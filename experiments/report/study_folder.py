@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.metrics import false_positive_rate
 from experiments.report.gain import Gain
-from experiments.results import Training
 from experiments.run_folder import RunFolderError, read_json, read_lines
 
 STUDY = "study.json"
@@ -31,11 +29,6 @@ class Run:
     row: Mapping[str, Any]
     config: Mapping[str, Any]
     episodes: Sequence[Mapping[str, Any]]
-
-    @property
-    def training(self) -> Training:
-        """One number per training episode."""
-        return Training.from_metrics(self.episodes)
 
     def column(self, name: str) -> np.ndarray:
         """`(episodes,)` of one metric; NaN where there is none."""
@@ -72,12 +65,6 @@ class Cell:
         columns = [run.column(name) for run in self.runs]
         count = min(map(len, columns))
         return np.stack([column[:count] for column in columns])
-
-    @property
-    def has_false_positives(self) -> bool:
-        """Whether any training episode could have been one: there are scores and failures."""
-        rates = [false_positive_rate(run.training.confusion) for run in self.runs]
-        return any(map(math.isfinite, rates))
 
 
 @dataclass(frozen=True, eq=False)

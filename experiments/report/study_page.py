@@ -17,12 +17,12 @@ from experiments.report.template import render, strip_words
 
 REPORT = "report.html"
 CURVE_NOTE = (
-    "True success of the training episodes, which the learner never sees. Bands: 95 % over seeds (Student's t; with one seed Wilson over "
-    "episodes). Open marks: base policy, filled marks: the policy that was kept, each on the evaluation starts."
+    "True success of the training episodes, which the learner never sees. Means of ten episodes with 95 % intervals: the wider of Student's t over "
+    "seeds and Wilson's over all episodes; with fewer than three seeds the latter alone. Open marks: base policy, filled marks: the policy that was kept, each on the evaluation starts."
 )
 FALSE_NOTE = (
     "Share of the failed training episodes that the reward model predicted 5. A rise means that the policy learns to fool it. "
-    "All seeds together, 95 % Wilson intervals; blocks without a failure are left out."
+    "Ten episodes of all seeds together, with 95 % Wilson intervals; where none failed there is no point."
 )
 CALIBRATION_NOTE = "Training episodes by predicted probability of level 5, in five bins, against true success, with 95 % Wilson intervals."
 SHARE_NOTE = (

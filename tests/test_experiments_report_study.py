@@ -1,0 +1,172 @@
+"""The page of a study, from a miniature study whose numbers are known."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.played_episode import PlayedEpisode, training_path
+from experiments.report.__main__ import main
+from experiments.report.calibration import calibration_rows
+from experiments.report.curves import false_positive_rows, seed_interval, success_rows
+from experiments.report.study_folder import Study
+from experiments.run_folder import RunFolderError
+from experiments.study.__main__ import write_tables
+from policies.player import EpisodeRecord
+from roboreward_gym.errors import InvalidSetting
+from roboreward_gym.types import Clip, ProgressScore
+from tests.fakes_study import made
+
+GAINS = {"nano": 20, "clock": 2, "constant": 0}
+
+
+def play(run: Path, number: int) -> None:
+    """Keep a training episode that was predicted 5 and is of level 3."""
+    frames = np.full((6, 48, 64, 3), 90, np.uint8)
+    record = EpisodeRecord(
+        features=torch.zeros(2, 3), noise=torch.zeros(1, 4, 7), actions=torch.zeros(1, 4, 7), executed=np.array([4]),
+        rewards=np.zeros(4, np.float32), terminated=False, truncated=True, seed=0,
+        logged={"truth/level": 3.0, "roboreward/level": 5.0},
+    )  # fmt: skip
+    score = ProgressScore(5, np.array([0, 0, 0, 0.1, 0.9]))
+    PlayedEpisode(Clip(frames, "open it", 5.0), score, record, "learning").save(
+        training_path(run, number)
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of three rewards on one task, two seeds each: a gain, an unclear one, a base policy that was kept."""
+    out = tmp_path_factory.mktemp("study")
+    runs = [
+        made(out, f"drawer-{reward}", seed, won, lost=2 * (reward == "clock"), kept=won > 0)
+        for reward, won in GAINS.items()
+        for seed in (0, 1)
+    ]
+    write_tables(runs, out, {})
+    for number in range(5, 20):
+        play(out / "drawer-nano-seed0", number)
+    main(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def text(folder: Path) -> str:
+    return (folder / "report.html").read_text()
+
+
+def rows_of(text: str) -> dict[str, str]:
+    """Rows of the first table by their reward."""
+    table = text[text.index("<tbody>") : text.index("</tbody>")]
+    found = re.findall(r'<tr.*?data-name="reward">(.*?)</td>(.*?)</tr>', table, re.DOTALL)
+    return dict(found[: len(GAINS) + 3])
+
+
+def test_page_of_a_study_needs_no_other_file_and_no_network(text: str) -> None:
+    sources = re.findall(r'(?:src|srcset|href)="([^"]{0,40})', text)
+    assert len(sources) > 10
+    assert all(source.startswith("data:") for source in sources)
+    assert "http" not in re.sub(r'"data:[^"]*"', "", text)
+    assert "<script" not in text
+
+
+def test_a_gain_is_grey_where_its_interval_includes_0(text: str, folder: Path) -> None:
+    rows = rows_of(text)
+    assert 'class="gain">+50 [' in rows["nano"]
+    cells = json.loads((folder / "study.json").read_text())["cells"]
+    clock = next(cell for cell in cells if cell["reward"] == "clock")
+    assert clock["interval"][0] <= 0 <= clock["interval"][1]
+    assert 'class="unclear">+0 [' in rows["clock"]
+
+
+def test_a_cell_whose_runs_kept_the_base_policy_says_so(text: str) -> None:
+    rows = rows_of(text)
+    assert "base kept" in rows["constant"]
+    assert 'class="unclear"' in rows["constant"]
+    assert "base kept" not in rows["nano"]
+
+
+def test_published_numbers_are_marked_and_ours_are_not_among_them(text: str) -> None:
+    rows = rows_of(text)
+    for reward, percent in {"human": 90, "roboreward-8b": 80, "gemini-robotics-er-1.5": 45}.items():
+        assert re.search(rf'class="published">{percent} %', rows[reward])
+        assert "not run" in rows[reward]
+    assert not re.search(r'class="published">\d', rows["nano"])
+
+
+def test_csv_has_the_numbers_of_the_study(folder: Path) -> None:
+    with (folder / "report_figures" / "gains.csv").open() as file:
+        rows = {row["reward"]: row for row in csv.DictReader(file)}
+    cells = json.loads((folder / "study.json").read_text())["cells"]
+    assert len(rows) == len(cells) == 3
+    for cell in cells:
+        row = rows[cell["reward"]]
+        numbers = [float(row[name]) for name in ("gain", "low", "high", "false_positive_rate")]
+        assert numbers == [cell["gain"], *cell["interval"], cell["false_positive_rate"]]
+
+
+def test_every_figure_is_also_pdf_svg_and_csv(folder: Path, text: str) -> None:
+    files = list((folder / "report_figures").iterdir())
+    names = {path.stem for path in files}
+    assert names == {"gains", "success-drawer", "false-positives-drawer", "calibration-drawer"}
+    assert {path.name for path in files} == {
+        f"{n}.{k}" for n in names for k in ("pdf", "svg", "csv")
+    }
+    assert text.count("<picture>") == len(names)
+
+
+def test_wrongly_scored_episodes_are_shown_with_the_film_that_was_kept(text: str) -> None:
+    assert "90 false positives, 0 false negatives" in text  # 15 in each of 6 runs
+    assert text.count("<video") == 2
+    assert "drawer-nano-seed0, episode 6" in text
+    assert "drawer-nano-seed0, episode 20" in text
+
+
+def test_curves_are_counts_of_the_training_episodes(folder: Path) -> None:
+    nano = next(c for c in Study.load(folder).cells if c.row["reward"] == "nano")
+    success = success_rows(nano)
+    assert [row["value"] for row in success] == [0.5, 0.0]
+    assert all(row["low"] <= row["value"] <= row["high"] for row in success)
+    false = false_positive_rows(nano)
+    assert [(row["false_positives"], row["failures"]) for row in false] == [(10, 10), (20, 20)]
+    (bin_,) = calibration_rows(nano)
+    assert (bin_["mean_probability"], bin_["success"]) == (pytest.approx(0.9), 0.25)
+    assert bin_["episodes"] == 40
+
+
+def test_an_interval_over_seeds_that_differ_is_wider() -> None:
+    alike = [np.array([1.0, 0.0] * 5)] * 3
+    apart = [np.zeros(10), np.array([1.0, 0.0] * 5), np.ones(10)]
+    same, different = (high - low for low, high in map(seed_interval, (alike, apart)))
+    assert 0.2 < same < 0.5
+    assert different == 1.0
+
+
+def test_a_study_without_its_run_folders_is_a_table(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "study.json", tmp_path)
+    main(tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert "3 of 3 cells have no run folders here" in text
+    assert {path.stem for path in (tmp_path / "report_figures").iterdir()} == {"gains"}
+    main(tmp_path, runs=folder)
+    assert (tmp_path / "report_figures" / "success-drawer.pdf").exists()
+
+
+def test_missing_run_folders_and_options_in_vain_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "drawer-nano-seed0", tmp_path / "drawer-nano-seed0")
+    shutil.copy(folder / "study.json", tmp_path)
+    with pytest.raises(RunFolderError, match="lacks the run folders drawer-nano-seed1"):
+        main(tmp_path)
+    with pytest.raises(InvalidSetting, match="no study.json"):
+        main(tmp_path / "drawer-nano-seed0", runs=folder)
+    table: dict[str, Any] = json.loads((tmp_path / "study.json").read_text())
+    del table["cells"]
+    (tmp_path / "study.json").write_text(json.dumps(table))
+    with pytest.raises(RunFolderError, match="another version"):
+        main(tmp_path)
