@@ -17,6 +17,7 @@ from experiments.study.statistics import correlation, mcnemar_p, mean_interval
 from experiments.study.summary import study
 from reward_models.bench.benchmark import BenchmarkConfig
 from reward_models.nano.config import TrainConfig
+from tests.fakes_study import made
 
 
 def test_a_cell_says_what_its_runs_gained(tmp_path: Path) -> None:
