@@ -163,7 +163,7 @@ def test_missing_run_folders_and_options_in_vain_are_refused(folder: Path, tmp_p
     shutil.copy(folder / "study.json", tmp_path)
     with pytest.raises(RunFolderError, match="lacks the run folders drawer-nano-seed1"):
         main(tmp_path)
-    with pytest.raises(InvalidSetting, match="no study.json"):
+    with pytest.raises(InvalidSetting, match=r"no study\.json"):
         main(tmp_path / "drawer-nano-seed0", runs=folder)
     table: dict[str, Any] = json.loads((tmp_path / "study.json").read_text())
     del table["cells"]
