@@ -13,7 +13,7 @@ from experiments.report.study_folder import Cell, Study
 
 def gain_chart(cells: Sequence[Cell]) -> Chart:
     """Gain of each cell with its paired interval, grey when that includes 0."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "task": cell.task, "reward": cell.row["reward"], "learner": cell.row["learner"],
             "seeds": len(cell.row["seeds"]),
