@@ -137,7 +137,7 @@ def _draw(
     palette: Palette, group: Sequence[tuple[int, Cell, list[Row]]], title: str, *, ends: bool
 ) -> Figure:
     figure, axes = blank(palette, 4.6, 3.2)
-    last = max(row["last_episode"] for _, _, rows in group for row in rows)
+    last = max(len(run.episodes) for _, cell, _ in group for run in cell.runs)
     for n, (look, cell, rows) in enumerate(group):
         colour, marker = palette.series[look], MARKERS[look]
         # Moved apart by a little, so that equal curves stay visible beside each other.
