@@ -67,7 +67,7 @@ def _draw(palette: Palette, group: Sequence[tuple[int, Cell, Any]]) -> Figure:
             np.array([100 * row[k] for row in rows]) for k in ("success", "low", "high")
         )
         axes.errorbar(
-            x, y, yerr=[y - low, high - y], fmt=MARKERS[look], ms=6, capsize=3,
+            x, y, yerr=np.maximum([y - low, high - y], 0), fmt=MARKERS[look], ms=6, capsize=3,
             color=palette.series[look], label=cell.label,
         )  # fmt: skip
         for place, height, row in zip(x, y, rows, strict=True):
