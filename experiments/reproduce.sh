@@ -21,11 +21,13 @@ step() { printf '\n== python -m %s\n' "$*"; "$python" -m "$@"; }
 unless() { # OUTPUT COMMAND...: only if OUTPUT is not there
   if [[ -e $1 ]]; then printf '== %s is there\n' "$1"; else step "${@:2}"; fi
 }
-run() { # CONFIG SEED
-  local folder=runs/$1-seed$2
-  if [[ -e $folder/result.json ]]; then printf '== %s is there\n' "$folder"; return; fi
-  local resume=(); [[ -e $folder/config.json ]] && resume=(--resume)
-  step experiments.run "$1" --seed "$2" "${resume[@]}"
+study() { # SEEDS REWARDS...: both tasks with each of these rewards and learners
+  local seeds=$1 task reward cells=(); shift
+  for task in toy-on-towel drawer; do
+    for reward in "$@"; do cells+=("$task-$reward"); done
+  done
+  # shellcheck disable=SC2086 # several seeds are several words
+  step experiments.study "${cells[@]}" --seeds $seeds --workers $workers --tables experiments/results
 }
 
 test_data() {
@@ -122,16 +124,14 @@ results() {
     --limit 2600 --out runs/shipped-nano.json
   unless runs/always-three.json reward_models.bench.benchmark --model constant:3 --data $data/test \
     --limit 2600 --out runs/always-three.json
-  local task seed
-  for task in toy-on-towel drawer; do
-    for seed in 0 1 2; do run $task-nano $seed; done
-    run $task-oracle 0
-    run $task-constant 0
-    run $task-random 0
-  done
+  local main=(oracle nano) others=(oracle-binary simulated-human nano-without-negatives clock random)
+  local learners=(oracle+sac nano+sac oracle+filtered_bc nano+filtered_bc)
+  study "0 1 2 3 4" "${main[@]}"
+  study "0 1 2" "${others[@]}" "${learners[@]}"
+  workers=0 study "0 1 2 3 4" "${main[@]}" "${others[@]}" "${learners[@]}"  # the tables of all
   step experiments.report.results_table
   step experiments.showcase --out docs/images/scores.jpg
-  step experiments.animation runs/toy-on-towel-nano-seed0
+  step experiments.animation runs/study/toy-on-towel-nano-seed0
 }
 
 study() { # nano-without-negatives and the checkpoints need "weights" first

@@ -1,4 +1,4 @@
-"""The record of a finished run: what `experiments/results/<config>-seed<S>.json` holds."""
+"""The record of a finished run: what its `result.json` holds."""
 
 import math
 import platform
@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from experiments.metrics import (
     mean_absolute_error,
 )
 
-RESULTS = Path("experiments/results")
 CURVE_BLOCKS = 16
 PACKAGES = ("numpy", "torch", "transformers", "mujoco", "gymnasium")
 METRIC_KEYS = {

@@ -21,9 +21,7 @@ import tyro
 from experiments.config import CONFIGS, ROS2, ExperimentConfig, get_config
 from experiments.phases import EPISODES, Log, open_run, run
 from experiments.report.report import write_report
-from experiments.results import RESULTS
 from experiments.robot import Robot, RobotOptions, ros_id
-from experiments.run_folder import write_json
 from experiments.workers import prepare
 from roboreward_gym._cli import INTERRUPTED, run_program, this_python
 from roboreward_gym.errors import InvalidSetting
@@ -108,21 +106,6 @@ def usage() -> str:
     )
 
 
-def publish(
-    config: ExperimentConfig, record: Mapping[str, Any], results: Path = RESULTS
-) -> Path | None:
-    """Write the result file of a named experiment; of one with changed options there is none.
-
-    One in a folder of its own choice, such as a run of a study, is not published at all.
-    """
-    if config.name not in CONFIGS or config != get_config(config.name, seed=config.seed):
-        return None
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / f"{config.name}-seed{config.seed}.json"
-    write_json(path, dict(record))
-    return path
-
-
 def main(argv: list[str]) -> int:
     """Run, say what came out and where it is; returns the exit status."""
     args = parse(argv)
@@ -164,8 +147,7 @@ def main(argv: list[str]) -> int:
     print(f"base        {finished.base.rate}")
     print(f"fine-tuned  {finished.final.rate}")
     print(f"report      {page}")
-    published = None if args.blind or args.out else publish(config, finished.record)
-    print(f"result      {published or path / 'result.json'}")
+    print(f"result      {path / 'result.json'}")
     return 0
 
 

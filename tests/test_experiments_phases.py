@@ -24,7 +24,7 @@ from experiments.phases import Finished, fine_tune, open_run, run
 from experiments.played_episode import PlayedEpisode
 from experiments.report.report import table, write_report
 from experiments.rescore import relearn
-from experiments.run import INTERRUPTED, main, publish
+from experiments.run import INTERRUPTED, main
 from experiments.run_folder import RunFolder, RunFolderError, read_json, write_json
 from policies.checkpoint import CHECKPOINT, load_checkpoint
 from policies.dsrl.config import DsrlConfig
@@ -464,16 +464,6 @@ def test_runner_keeps_the_video_of_its_last_episode(config: ExperimentConfig) ->
     clip, score = runner.video
     assert len(clip.frames) == outcome.steps + 1 == STEPS + 1
     assert score.level == outcome.predicted
-
-
-def test_experiment_with_changed_options_is_not_published(
-    config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(CONFIGS, "slider", config)
-    changed = dataclasses.replace(config, training_episodes=7)
-    assert publish(changed, {}, tmp_path) is None
-    path = publish(dataclasses.replace(config, seed=3), {"seed": 3}, tmp_path)
-    assert path == tmp_path / "slider-seed3.json"
 
 
 def test_stopped_program_says_how_to_continue(

@@ -2,9 +2,14 @@ import json
 import math
 from pathlib import Path
 
+import pytest
+
 from experiments.metrics import Rate
-from experiments.report.results_table import load_results, markdown, mean_gains
+from experiments.report.results_table import BEGIN, END, README, STUDY, main, markdown
 from experiments.results import Training, provenance, summarize
+from experiments.run_folder import RunFolderError
+
+ROOT = Path(__file__).parents[1]
 
 PROMISED = {
     "base_success", "base_episodes", "final_success", "final_episodes", "training_episodes",
@@ -19,18 +24,6 @@ def line(predicted: float, level: float) -> dict[str, float]:
         "roboreward/level": predicted,
         "truth/level": level,
         "truth/success": float(level == 5),
-    }
-
-
-def record(config: str, seed: int, final: int) -> dict:
-    training = Training.from_metrics([line(5, 4), line(1, 1), line(5, 5)])
-    return {
-        "config": config,
-        "seed": seed,
-        "reward_model": "roboreward-nano",
-        "minutes": 12.3,
-        "improved": final > 60,
-        **summarize(Rate(60, 200), Rate(final, 200), training),
     }
 
 
@@ -57,20 +50,36 @@ def test_provenance_names_the_commit() -> None:
     assert where["versions"].keys() >= {"torch", "mujoco"}
 
 
-def test_table_has_a_row_with_its_command_per_result(tmp_path: Path) -> None:
-    for seed, final in ((1, 150), (0, 140)):
-        path = tmp_path / f"toy-on-towel-nano-seed{seed}.json"
-        path.write_text(json.dumps(record("toy-on-towel-nano", seed, final)))
-    records = load_results(tmp_path)
-    rows = markdown(records).splitlines()
-    assert len(rows) == 4
-    assert "`python -m experiments.run toy-on-towel-nano --seed 0`" in rows[2]
-    assert "70.0 % [63, 76], n = 200" in rows[2]
-    assert "+40.0" in rows[2]
-    lost = {**records[0], **record("drawer-random", 0, 60)}
-    assert "| base policy kept | +0.0 |" in markdown([lost])
-    assert mean_gains(records) == "- toy-on-towel-nano: mean gain +42.5 points over 2 seed(s)"
+CELL = {
+    "task": "drawer", "reward": "nano", "learner": "best_of_n", "seeds": [0, 1], "base": [0.3, 0.2], "final": [0.9, 0.8],
+    "gain": 0.6, "interval": [0.5, 0.7], "false_positive_rate": 0.015,
+    "runs": [{"kept_fine_tuned": True}, {"kept_fine_tuned": True}],
+}  # fmt: skip
 
 
-def test_table_without_results_is_only_a_header(tmp_path: Path) -> None:
-    assert len(markdown(load_results(tmp_path)).splitlines()) == 2
+def test_table_has_a_row_per_cell_by_task_and_gain() -> None:
+    lost = {**CELL, "reward": "random", "gain": 0.0, "false_positive_rate": None, "runs": [{"kept_fine_tuned": False}, *CELL["runs"][:1]]}  # fmt: skip
+    rows = markdown({"cells": [lost, CELL, {**CELL, "task": "a"}]}).splitlines()[2:]
+    assert rows[0].startswith("| a |")
+    assert (
+        rows[1]
+        == "| drawer | nano | best_of_n | 2 | 25.0 % | 85.0 % | +60.0 [+50.0, +70.0] | 1.5 % |"
+    )
+    assert "85.0 % (base kept in 1) | +0.0" in rows[2]
+    assert rows[2].endswith("| - |")
+
+
+def test_table_goes_between_the_marks_and_nothing_else_changes(tmp_path: Path) -> None:
+    study, readme = tmp_path / "study.json", tmp_path / "README.md"
+    study.write_text(json.dumps({"cells": [CELL]}))
+    readme.write_text(f"before\n{BEGIN}old\n{END}after\n")
+    main(study, readme)
+    assert readme.read_text() == f"before\n{BEGIN}{markdown({'cells': [CELL]})}{END}after\n"
+    readme.write_text("no marks")
+    with pytest.raises(RunFolderError, match="one pair of the marks"):
+        main(study, readme)
+
+
+def test_table_of_the_readme_is_that_of_the_committed_study() -> None:
+    made = markdown(json.loads((ROOT / STUDY).read_text()))
+    assert f"{BEGIN}{made}{END}" in (ROOT / README).read_text()

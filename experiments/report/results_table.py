@@ -1,84 +1,66 @@
-"""Print the README's results table from `experiments/results/*.json`, with the command of each row.
+"""Put the table of a study into the README: `python -m experiments.report.results_table`.
 
-python -m experiments.report.results_table
+One row per cell of `study.json`, which `experiments.study` writes, between two marks of the README.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 
-from experiments.metrics import UNKNOWN
-from experiments.results import RESULTS
 from experiments.run_folder import RunFolderError, read_json
 from roboreward_gym._cli import run_program
 
-HEADER = (
-    "config", "seed", "reward", "base", "fine-tuned", "gain", "false positives", "minutes", "command",
-)  # fmt: skip
+STUDY = Path("experiments/results/study.json")
+README = Path("README.md")
+BEGIN, END = "<!-- results -->\n", "<!-- /results -->\n"
+HEADER = ("task", "reward", "learner", "seeds", "base", "fine-tuned", "gain in points", "false positives")  # fmt: skip
+UNKNOWN = "-"
 
 
-def load_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """All result files, by config and seed."""
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder} is no folder of result files. Pass another.")
-    records = [read_json(path) for path in folder.glob("*-seed*.json")]
-    return sorted(records, key=lambda record: (record["config"], record["seed"]))
-
-
-def markdown(records: Sequence[Mapping[str, Any]]) -> str:
-    """The table, one row per run and one per config that has several seeds."""
+def markdown(study: Mapping[str, Any]) -> str:
+    """The table of `study.json`, by task and gain."""
+    cells = sorted(study["cells"], key=lambda cell: (cell["task"], -cell["gain"]))
     lines = ["| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
-    lines += ["| " + " | ".join(_row(record)) + " |" for record in records]
-    return "\n".join(lines)
+    lines += ["| " + " | ".join(_row(cell)) + " |" for cell in cells]
+    return "\n".join(lines) + "\n"
 
 
-def mean_gains(records: Sequence[Mapping[str, Any]]) -> str:
-    """One line per config with the mean gain over its seeds."""
-    gains: dict[str, list[float]] = {}
-    for record in records:
-        if record["gain_points"] is not None:
-            gains.setdefault(record["config"], []).append(record["gain_points"])
-    return "\n".join(
-        f"- {config}: mean gain {sum(points) / len(points):+.1f} points over {len(points)} seed(s)"
-        for config, points in gains.items()
-    )
-
-
-def _row(record: Mapping[str, Any]) -> list[str]:
-    rate = record["false_positive_rate"]
+def _row(cell: Mapping[str, Any]) -> list[str]:
+    low, high = (100 * end for end in cell["interval"])
+    rate = cell["false_positive_rate"]
+    kept = sum(run["kept_fine_tuned"] for run in cell["runs"])
+    final = f"{100 * np.mean(cell['final']):.1f} %"
     return [
-        record["config"],
-        str(record["seed"]),
-        record["reward_model"],
-        _success(record, "base"),
-        _success(record, "final") if record["improved"] else "base policy kept",
-        UNKNOWN if record["gain_points"] is None else f"{record['gain_points']:+.1f}",
-        "-" if rate is None else f"{100 * rate:.1f} %",
-        f"{record['minutes']:.0f}",
-        f"`python -m experiments.run {record['config']} --seed {record['seed']}`",
+        cell["task"],
+        cell["reward"],
+        cell["learner"],
+        str(len(cell["seeds"])),
+        f"{100 * np.mean(cell['base']):.1f} %",
+        final
+        if kept == len(cell["runs"])
+        else f"{final} (base kept in {len(cell['runs']) - kept})",
+        f"{100 * cell['gain']:+.1f} [{low:+.1f}, {high:+.1f}]",
+        UNKNOWN if rate is None else f"{100 * rate:.1f} %",
     ]
 
 
-def _success(record: Mapping[str, Any], phase: str) -> str:
-    if record[f"{phase}_success"] is None:
-        return UNKNOWN
-    low, high = record[f"{phase}_interval"]
-    value = 100 * record[f"{phase}_success"]
-    return f"{value:.1f} % [{100 * low:.0f}, {100 * high:.0f}], n = {record[f'{phase}_episodes']}"
-
-
-def main(results: Path = RESULTS) -> None:
-    """Print the table and the mean gains.
+def main(study: Path = STUDY, readme: Path = README) -> None:
+    """Put the table between its marks.
 
     Args:
-        results: Folder of the result files.
+        study: A `study.json`.
+        readme: The file with the marks.
     """
-    records = load_results(results)
-    print(markdown(records))
-    print()
-    print(mean_gains(records))
+    parts = readme.read_text(encoding="utf-8").split(BEGIN)
+    if len(parts) != 2 or END not in parts[1]:
+        raise RunFolderError(f"{readme} needs one pair of the marks {BEGIN!r} and {END!r}.")
+    made = markdown(read_json(study))
+    after = parts[1].partition(END)[2]
+    readme.write_text(f"{parts[0]}{BEGIN}{made}{END}{after}", encoding="utf-8")
+    print(made)
 
 
 if __name__ == "__main__":
