@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Regenerates the numbers of the README from this checkout.
 #
-#   bash experiments/reproduce.sh            what the shipped weights do: about 4 hours on two cores
+#   bash experiments/reproduce.sh            what the shipped weights do, the study included: about a day on two cores
 #   bash experiments/reproduce.sh weights    the weights themselves, into runs/: about 3 hours more
 #   bash experiments/reproduce.sh policies   of these the base policies alone, and how often they succeed;
 #                                            "policies toy" or "policies drawer" for one scene
-#   bash experiments/reproduce.sh study      people and reward models compared, over many seeds: about a day
+#   bash experiments/reproduce.sh study      of this the study alone: every reward and learner, over several seeds
 #   bash experiments/reproduce.sh comparisons  which loss, and which negatives, train best: about 3 hours on one core,
 #                                            with the data and the tower of "weights"
 #
@@ -21,15 +21,6 @@ step() { printf '\n== python -m %s\n' "$*"; "$python" -m "$@"; }
 unless() { # OUTPUT COMMAND...: only if OUTPUT is not there
   if [[ -e $1 ]]; then printf '== %s is there\n' "$1"; else step "${@:2}"; fi
 }
-study() { # SEEDS REWARDS...: both tasks with each of these rewards and learners
-  local seeds=$1 task reward cells=(); shift
-  for task in toy-on-towel drawer; do
-    for reward in "$@"; do cells+=("$task-$reward"); done
-  done
-  # shellcheck disable=SC2086 # several seeds are several words
-  step experiments.study "${cells[@]}" --seeds $seeds --workers $workers --tables experiments/results
-}
-
 test_data() {
   unless $data/test/clips.jsonl experiments.simulation.reward_data --split test --episodes 520 \
     --workers $workers --out $data/test
@@ -80,9 +71,9 @@ weights() {
     --half-trained runs/pretrain-toy/step-350 runs/pretrain-drawer/step-350)
   reward_data train --split train --episodes 1500
   reward_data sides --split train --episodes 800 --first 20000 --layout sides
-  reward_data cloned --split train --episodes 480 --first 10000 "${clones[@]}"
+  reward_data cloned --split train --episodes 480 --first 10000 "${learners[@]}"
   reward_data validation --split validation --episodes 60
-  reward_data validation-cloned --split validation --episodes 60 --first 1000 "${clones[@]}"
+  reward_data validation-cloned --split validation --episodes 60 --first 1000 "${learners[@]}"
   local first=(--data $data/{train,cloned,validation})
   local clips=(--data $data/{train,cloned,sides,validation,validation-cloned})
   # Warm restarts: each begins with the weights of the one before, and draws rare levels more often.
@@ -124,18 +115,14 @@ results() {
     --limit 2600 --out runs/shipped-nano.json
   unless runs/always-three.json reward_models.bench.benchmark --model constant:3 --data $data/test \
     --limit 2600 --out runs/always-three.json
-  local main=(oracle nano) others=(oracle-binary simulated-human nano-without-negatives clock random)
-  local learners=(oracle+sac nano+sac oracle+filtered_bc nano+filtered_bc)
-  study "0 1 2 3 4" "${main[@]}"
-  study "0 1 2" "${others[@]}" "${learners[@]}"
-  workers=0 study "0 1 2 3 4" "${main[@]}" "${others[@]}" "${learners[@]}"  # the tables of all
+  study
   step experiments.report.results_table
   step experiments.showcase --out docs/images/scores.jpg
   step experiments.animation runs/study/toy-on-towel-nano-seed0
 }
 
 study() { # nano-without-negatives and the checkpoints need "weights" first
-  local both=({toy-on-towel,drawer}-{oracle,nano}) clones=({toy-on-towel,drawer}-{oracle,nano}+filtered_bc)
+  local both=({toy-on-towel,drawer}-{oracle,nano}) learners=({toy-on-towel,drawer}-{oracle,nano}+{sac,filtered_bc})
   local others=({toy-on-towel,drawer}-{oracle-binary,simulated-human,clock,constant,random}) errors=() folder
   [[ -e runs/nano-no-negatives/model ]] && others+=({toy-on-towel,drawer}-nano-without-negatives)
   if [[ -e runs/nano/base ]]; then
@@ -148,8 +135,8 @@ study() { # nano-without-negatives and the checkpoints need "weights" first
   fi
   # A run that fails stops neither the others nor this script: the last command says which are left.
   step experiments.study "${both[@]}" --seeds 0 1 2 3 4 --workers $workers || true
-  step experiments.study "${others[@]}" "${clones[@]}" --seeds 0 1 2 --workers $workers || true
-  step experiments.study "${both[@]}" "${others[@]}" "${clones[@]}" --seeds 0 1 2 3 4 --workers 0 \
+  step experiments.study "${others[@]}" "${learners[@]}" --seeds 0 1 2 --workers $workers || true
+  step experiments.study "${both[@]}" "${others[@]}" "${learners[@]}" --seeds 0 1 2 3 4 --workers 0 \
     --tables experiments/results ${errors:+--mae "${errors[@]}"}
 }
 
