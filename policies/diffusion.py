@@ -122,6 +122,8 @@ class DDIM:
             zip(*modulations, strict=True), self.coefficients.tolist(), strict=True
         ):
             velocity = net.denoise(x, list(now))
-            clean = (signal * x - spread * velocity).clamp(-1.0, 1.0)
-            x = next_signal * clean + next_spread * (signal * velocity + spread * x)
+            # clean = signal x - spread v, rest = signal v + spread x; x = next_signal clean + next_spread rest
+            clean = torch.sub(signal * x, velocity, alpha=spread).clamp_(-1.0, 1.0)
+            rest = torch.add(signal * velocity, x, alpha=spread)
+            x = torch.add(next_spread * rest, clean, alpha=next_signal)
         return x
