@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.foundations import record
 from benchmarks.side_by_side import record_row
 from roboreward_gym import Clip, ProgressScore, VLMRewardVectorWrapper, VLMRewardWrapper
-from roboreward_gym.episode_scores import Scoring
+from roboreward_gym.shaping import Scoring
 
 ROOT = Path(__file__).resolve().parents[1]
 EPISODES = 120

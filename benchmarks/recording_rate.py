@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.foundations import record
 from reward_models.protocol.frames import ROBOREWARD_PROTOCOL, sample_clip
-from roboreward_gym.recording import MAX_BYTES, MAX_FRAMES, FrameBuffer, check_bounds
+from roboreward_gym.recording import check_bounds
+from roboreward_gym.types import MAX_BYTES, MAX_FRAMES, FrameBuffer
 
 RATES_HZ = (5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 80.0, 125.0)
 DURATIONS_S = (1, 2, 4, 8, 16)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from roboreward_gym.episode_scores import TRUNCATED
 from roboreward_gym.errors import RobotFaultEpisode
+from roboreward_gym.info import TRUNCATED
 
 log = logging.getLogger(__name__)
 

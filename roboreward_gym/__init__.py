@@ -17,7 +17,6 @@ from roboreward_gym.errors import RoboRewardError as RoboRewardError
 from roboreward_gym.errors import UnknownName as UnknownName
 from roboreward_gym.errors import WeightsError as WeightsError
 from roboreward_gym.frames import FrameSource as FrameSource
-from roboreward_gym.recording import FrameBuffer as FrameBuffer
 from roboreward_gym.recording import FrameCapture as FrameCapture
 from roboreward_gym.registry import load_reward_model as load_reward_model
 from roboreward_gym.registry import register_reward_model as register_reward_model
@@ -27,6 +26,7 @@ from roboreward_gym.rewards import RewardMap as RewardMap
 from roboreward_gym.rewards import as_reward_map as as_reward_map
 from roboreward_gym.types import LEVELS as LEVELS
 from roboreward_gym.types import Clip as Clip
+from roboreward_gym.types import FrameBuffer as FrameBuffer
 from roboreward_gym.types import ProgressScore as ProgressScore
 from roboreward_gym.types import RewardModel as RewardModel
 from roboreward_gym.vector import VLMRewardVectorWrapper as VLMRewardVectorWrapper

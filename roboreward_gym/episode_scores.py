@@ -1,45 +1,42 @@
-"""The scores of episodes that have ended, at once or later: which is owed to whom, each handed out once."""
+"""The scores of episodes, at once or later, and of their prefixes: which is owed to whom, each handed out once."""
 
 import logging
 import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from roboreward_gym.errors import (
-    InvalidSetting,
-    NoEpisode,
-    RewardModelFailure,
-    RoboRewardError,
-)
+from roboreward_gym.errors import NoEpisode, RewardModelFailure, RoboRewardError
 from roboreward_gym.frames import dead_camera
-from roboreward_gym.prefixes import SHAPING, take_deferred
+from roboreward_gym.info import (
+    ENTROPY,
+    EPISODE,
+    EXPECTED,
+    LEVEL,
+    OFF_FORMAT,
+    PENDING,
+    PREFIX_PROGRESS,
+    PREFIX_STEPS,
+    REWARD,
+    REWARDS,
+    SHAPING,
+    SUCCESS_PROBABILITY,
+    SUCCESS_STOP,
+    TRUNCATED,
+)
 from roboreward_gym.rewards import RewardMap, reward_of
 from roboreward_gym.scorer import ScoreOrError, Scorer
-from roboreward_gym.shaping import PrefixSettings, ProgressTrack, end_potential, shaping_rewards
+from roboreward_gym.shaping import (
+    ProgressTrack,
+    ScoringSettings,
+    potential,
+    shaping_reward,
+    shaping_rewards,
+)
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 
 logger = logging.getLogger(__name__)
-
-Scoring = Literal["immediate", "deferred"]
-
-ENV_REWARD = "roboreward/env_reward"
-TRUNCATED = "roboreward/truncated"
-LEVEL = "roboreward/level"
-EXPECTED = "roboreward/expected"
-SUCCESS_PROBABILITY = "roboreward/success_probability"
-ENTROPY = "roboreward/entropy"
-OFF_FORMAT = "roboreward/off_format"
-PENDING = "roboreward/pending"
-EPISODE = "roboreward/episode"
-REWARD = "roboreward/reward"
-REWARDS = "roboreward/rewards"
-PREFIX_STEPS = "roboreward/prefix_steps"
-PREFIX_PROGRESS = "roboreward/prefix_progress"
-
-LATER = (EPISODE, REWARD, REWARDS, PREFIX_STEPS, PREFIX_PROGRESS)
-"""Entries for those who did not get them in the steps that they belong to."""
 
 RESETS_WITHOUT_A_SCORE = 3
 """So many in a row, each in the middle of an episode, are no coincidence."""
@@ -55,15 +52,17 @@ class PendingEpisode:
     Attributes:
         episode: How many episodes of its environment had ended before.
         clip: What the reward model is asked about.
-        answer: Results of all clips of a call; None before it.
-        place: Which of these is this episode's.
-        failed: That it has no reward was raised already.
         track: What is known of its prefixes.
+        is_terminal: Whether its end is a termination to the learner.
+        answer: Results of all clips of a call; None before it.
+        place: Which of these is this episode's; those of its prefixes are behind it.
+        failed: That it has no reward was raised already.
     """
 
     episode: int
     clip: Clip
-    track: ProgressTrack = field(default_factory=ProgressTrack)
+    track: ProgressTrack
+    is_terminal: bool
     answer: "Future[list[ScoreOrError]] | None" = None
     place: int = 0
     failed: bool = False
@@ -73,46 +72,41 @@ class PendingEpisode:
         self.answer, self.place, self.failed = Future(), 0, False
         self.answer.set_result([score])
 
-    def take_result(self) -> ScoreOrError:
-        """Wait for the result; those of the prefixes are behind it, and go into the track."""
-        assert self.answer is not None
-        result, *prefixes = self.answer.result()[self.place :]
-        take_deferred(self.track, dict(zip(self.track.clips, prefixes, strict=False)))
-        return result
-
 
 class EpisodeScores:
     """Scores of the episodes of one environment or several, and the rewards that come of them.
 
-    An episode is pending from its end (`add`) until its score is handed out: immediate ones by
-    `finish_step` for the same step, deferred ones by `finish_step` for a later step or by `finish_reset`. No
-    environment has two pending episodes but while the next one's end waits for the last one's score.
-    A failure is raised and leaves everything as it is, so the same call can be made again.
+    Of a running episode (`start`) the prefixes of a step (`add_prefix`) are scored by `score_prefixes`. It
+    is pending from its end (`add`) until its score is handed out: immediate ones by `finish_step` for the
+    same step, deferred ones by `finish_step` for a later step or by `finish_reset`. No environment has two
+    pending episodes but while the next one's end waits for the last one's score.
+    A failure is raised and leaves everything as it is, so the same call can be made again; that of a prefix
+    is logged and said in `info`.
 
     Args:
         scorer: The reward model and the policy for its failures.
         reward_map: From score to reward.
         num_envs: How many environments.
-        scoring: `"immediate"` or `"deferred"`.
-        prefixes: What the scores of their prefixes change in the rewards.
+        settings: When they are scored. With deferred scoring prefixes are kept for the end of their episode,
+            and all scored in one call then.
     """
 
     def __init__(
-        self,
-        scorer: Scorer,
-        reward_map: RewardMap,
-        num_envs: int,
-        scoring: Scoring,
-        prefixes: PrefixSettings,
+        self, scorer: Scorer, reward_map: RewardMap, num_envs: int, settings: ScoringSettings
     ) -> None:
         self._scorer = scorer
         self._reward_map = reward_map
-        self._deferred = is_deferred(scoring)
-        self._prefixes = prefixes
+        self._settings = settings
+        self._deferred = settings.is_deferred
+        self._has_prefixes = settings.has_prefixes
+        self._is_shaped = settings.shaping != "none"
         self._episodes = [0] * num_envs
         self._interruptions = 0
         """Resets in the middle of an episode, since an episode has ended."""
         self._warned_of_camera = False
+        self._tracks = [ProgressTrack() for _ in range(num_envs)]
+        self._due: dict[int, tuple[int, Clip]] = {}
+        """Prefixes of the present step, until they are scored."""
         self._ended: dict[int, PendingEpisode] = {}
         """Episodes that ended in the present step, until `finish_step` succeeds."""
         self._pending: dict[int, PendingEpisode] = {}
@@ -124,19 +118,35 @@ class EpisodeScores:
         """A copy owes nothing: it begins with a reset."""
         return {**self.__dict__, "_ended": {}, "_pending": {}}
 
+    def start(self, envs: Iterable[int]) -> None:
+        """Begin with the next episode of these environments, and let go of what the present step still owes."""
+        if self._ended:
+            logger.warning(
+                "%d ended episodes were given up: they stay without a score.", len(self._ended)
+            )
+        self._ended = {}
+        for i in envs:
+            self._tracks[i] = ProgressTrack()
+            self._due.pop(i, None)
+
+    def add_prefix(self, env: int, step: int, clip: Clip) -> None:
+        """Take in a prefix that ends with this step of the episode."""
+        if self._deferred:
+            self._tracks[env].clips[step] = clip
+        else:
+            self._due[env] = (step, clip)
+
     def add(
-        self, env: int, clip: Clip, track: ProgressTrack, score: ProgressScore | None = None
+        self, env: int, clip: Clip, *, is_terminal: bool, score: ProgressScore | None = None
     ) -> None:
         """Take in an episode that ended in this step, with its score if there is one."""
         self._interruptions = 0
-        self._ended[env] = PendingEpisode(self._episodes[env], clip, track)
+        pending = PendingEpisode(self._episodes[env], clip, self._tracks[env], is_terminal)
         if score is not None:
-            self._ended[env].set_result(score)
+            pending.set_result(score)
+        self._ended[env], self._tracks[env] = pending, ProgressTrack()
         self._episodes[env] += 1
         self.last_clips[env], self.last_scores[env] = clip, None
-        self._warn_of_camera(clip)
-
-    def _warn_of_camera(self, clip: Clip) -> None:
         if not self._warned_of_camera and (fault := dead_camera(clip)) is not None:
             self._warned_of_camera = True
             logger.warning(
@@ -157,6 +167,43 @@ class EpisodeScores:
                 RESETS_WITHOUT_A_SCORE,
             )
 
+    def score_prefixes(self, running: Iterable[int]) -> tuple[Entries, list[int]]:
+        """Score the prefixes that are due, in one call; where they succeed, the episode ends with that score.
+
+        Args:
+            running: Environments whose episode took a step and goes on.
+
+        Returns:
+            What comes into the infos, the reward under `SHAPING`; and the environments whose episode ended.
+        """
+        due = self._due
+        clips = [clip for _, clip in due.values()]
+        results = dict(zip(due, self._scorer.submit(clips).result() if clips else [], strict=True))
+        self._due = {}
+        entries: Entries = {}
+        succeeded: list[int] = []
+        for i in running:
+            track, entries[i] = self._tracks[i], {}
+            before = track.known
+            if i in results:
+                (step, clip), result = due[i], results[i]
+                entries[i] = track.note(step, clip, result)
+                if isinstance(result, ProgressScore) and self._succeeds(track, result):
+                    entries[i] |= {SUCCESS_STOP: True, TRUNCATED: False}
+                    self.add(i, clip, is_terminal=True, score=result)
+                    succeeded.append(i)
+                    continue
+            if self._is_shaped and not self._deferred:
+                entries[i][SHAPING] = shaping_reward(before, track.known, self._settings.discount)
+        return entries, succeeded
+
+    def _succeeds(self, track: ProgressTrack, score: ProgressScore) -> bool:
+        least = self._settings.terminate_on_success
+        # NaN, of an unreadable score, is no success either.
+        reached = least is not None and score.success_probability >= least
+        track.successes = track.successes + 1 if reached else 0
+        return track.successes >= self._settings.success_hold
+
     def finish_step(self) -> tuple[dict[int, float], Entries]:
         """Rewards of the episodes that ended in this step, and what comes into the infos.
 
@@ -168,10 +215,9 @@ class EpisodeScores:
         if not self._ended:
             return {}, {}
         self._ask(self._ended)
-        found = self._hand_out(self._ended)
+        entries = self._hand_out(self._ended)
         self._ended = {}
-        rewards = {i: entry[REWARD] for i, entry in found.items()}
-        return rewards, {i: {k: e[k] for k in e if k not in LATER} for i, e in found.items()}
+        return {i: entry.pop(REWARD) for i, entry in entries.items()}, entries
 
     def finish_reset(self, envs: Iterable[int]) -> Entries:
         """Wait for the pending scores of these environments, and return what comes into the infos.
@@ -193,14 +239,6 @@ class EpisodeScores:
             del self._pending[i]
         return found
 
-    def give_up_step(self) -> None:
-        """Let go of the episodes of the present step, if `finish_step` has not succeeded."""
-        if self._ended:
-            logger.warning(
-                "%d ended episodes were given up: they stay without a score.", len(self._ended)
-            )
-        self._ended = {}
-
     def rescore(self, reward_model: RewardModel | str | None) -> dict[int, ProgressScore]:
         """Score the episodes again on which the model failed; else the last ones, changing nothing.
 
@@ -213,8 +251,11 @@ class EpisodeScores:
         clips = clips or {i: clip for i, clip in enumerate(self.last_clips) if clip is not None}
         if not clips:
             raise NoEpisode("No episode has ended yet. Play one to its end before rescore().")
-        results = self._scorer.submit(list(clips.values()), reward_model).result()
-        scores = self._succeeded(dict(zip(clips, results, strict=True)))
+        answer = self._scorer.submit(list(clips.values()), reward_model)
+        results = dict(zip(clips, answer.result(), strict=True))
+        scores = {i: r for i, r in results.items() if isinstance(r, ProgressScore)}
+        if len(scores) < len(results):
+            raise self._failure(results)
         for i, pending in failed.items():
             pending.set_result(scores[i])
         return scores
@@ -224,7 +265,7 @@ class EpisodeScores:
         if self._pending:
             logger.warning("Closed with %d scores pending: there is none.", len(self._pending))
         self._scorer.close()
-        self._ended, self._pending = {}, {}
+        self._ended, self._pending, self._due = {}, {}, {}
         self.last_clips = [None] * len(self.last_clips)
 
     def _finish_deferred_step(self) -> tuple[dict[int, float], Entries]:
@@ -264,59 +305,63 @@ class EpisodeScores:
 
     def _hand_out(self, episodes: Mapping[int, PendingEpisode]) -> Entries:
         """Wait for these, and return the entries of each."""
-        answers = [p.answer for p in episodes.values() if p.answer is not None]
-        wait(answers)  # Ctrl-C gets through and leaves all as it is
+        wait([p.answer for p in episodes.values() if p.answer])  # Ctrl-C leaves all as it is
         results: dict[int, ScoreOrError] = {}
+        scores: dict[int, ProgressScore] = {}
         for i, pending in episodes.items():
             pending.failed = True  # unless a score comes of it
-            results[i] = pending.take_result()
-            if isinstance(score := results[i], ProgressScore):
-                pending.failed = False
+            assert pending.answer is not None
+            result, *prefixes = pending.answer.result()[pending.place :]
+            for (step, clip), of_prefix in zip(pending.track.clips.items(), prefixes, strict=False):
+                pending.track.note(step, clip, of_prefix)
+            pending.track.clips = {}
+            results[i] = result
+            if isinstance(result, ProgressScore):
+                scores[i], pending.failed = result, False
                 if self.last_clips[i] is pending.clip:
-                    self.last_scores[i] = score
-        return {
-            i: {EPISODE: episodes[i].episode, **self._reward_info(episodes[i], score)}
-            | score_info(score)
-            for i, score in self._succeeded(results).items()
-        }
+                    self.last_scores[i] = result
+        if len(scores) < len(results):
+            raise self._failure(results)
+        entries: Entries = {}
+        for i, score in scores.items():
+            entries[i] = {REWARD: reward_of(score, self._reward_map), **score_info(score)}
+            if self._has_prefixes:
+                self._shape(entries[i], episodes[i], score)
+            if self._deferred:
+                entries[i][EPISODE] = episodes[i].episode
+        return entries
 
-    def _reward_info(self, pending: PendingEpisode, score: ProgressScore) -> dict[str, Any]:
-        """The reward of the step that ended the episode, and those of all its steps where they are shaped."""
-        terminal, track = reward_of(score, self._reward_map), pending.track
-        info: dict[str, Any] = {REWARD: terminal}
-        if self._prefixes:
-            info[PREFIX_STEPS] = tuple(track.progress)
-            info[PREFIX_PROGRESS] = tuple(track.progress.values())
-        if self._prefixes.shaping != "none":
-            rewards = shaping_rewards(
-                (pending.clip.num_frames or len(pending.clip.frames)) - 1,
-                track.progress,
-                end_potential(score, track, self._prefixes.shaping),
-                self._prefixes.discount,
-            )
-            info[SHAPING] = rewards[-1]
-            rewards[-1] += terminal
-            info |= {REWARD: rewards[-1], REWARDS: tuple(rewards)}
-        return info
+    def _shape(self, info: dict[str, Any], pending: PendingEpisode, score: ProgressScore) -> None:
+        """Add what the prefixes say: to the reward of the end, and of the steps before for those who wait for it."""
+        progress = pending.track.progress
+        if self._deferred:
+            info[PREFIX_STEPS], info[PREFIX_PROGRESS] = tuple(progress), tuple(progress.values())
+        if not self._is_shaped:
+            return
+        # Phi(T) is 0 in a terminal state, which keeps the best policy.
+        is_zero = self._settings.shaping == "potential" and pending.is_terminal
+        rewards = shaping_rewards(
+            (pending.clip.num_frames or len(pending.clip.frames)) - 1,
+            progress,
+            0.0 if is_zero else potential(score),
+            self._settings.discount,
+        )
+        info[SHAPING] = rewards[-1]
+        info[REWARD] += rewards[-1]
+        if self._deferred:
+            info[REWARDS] = (*rewards[:-1], info[REWARD])
 
-    def _succeeded(self, results: Mapping[int, ScoreOrError]) -> dict[int, ProgressScore]:
-        """The scores, by environment, or the failures among them raised as one."""
+    def _failure(self, results: Mapping[int, ScoreOrError]) -> RewardModelFailure:
+        """The failures among the results of these environments, as one."""
         failures = {i: r for i, r in results.items() if isinstance(r, RoboRewardError)}
-        if failures:
-            first = next(iter(failures.values()))
-            where = f"In environments {sorted(failures)}: " if len(self.last_clips) > 1 else ""
-            raise RewardModelFailure(
-                f"{where}{first} The episode is kept: the same call again has it scored again, "
-                "rescore() by another reward model."
-            ) from first.__cause__
-        return {i: r for i, r in results.items() if isinstance(r, ProgressScore)}
-
-
-def is_deferred(scoring: str) -> bool:
-    """Whether scores come later, or raise `InvalidSetting`."""
-    if scoring not in ("immediate", "deferred"):
-        raise InvalidSetting(f"scoring is 'immediate' or 'deferred', not {scoring!r}.")
-    return scoring == "deferred"
+        first = next(iter(failures.values()))
+        where = f"In environments {sorted(failures)}: " if len(self.last_clips) > 1 else ""
+        failure = RewardModelFailure(
+            f"{where}{first} The episode is kept: the same call again has it scored again, "
+            "rescore() by another reward model."
+        )
+        failure.__cause__ = first.__cause__
+        return failure
 
 
 def score_info(score: ProgressScore) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from roboreward_gym.errors import NoFrames
 from roboreward_gym.specs import is_function_name, load_function
-from roboreward_gym.types import Clip
+from roboreward_gym.types import Clip, FrameBuffer
 
 FrameFunction = Callable[[Any, Any], Any]
 """Takes the environment and the observation, returns an image; of a vector the batch of images."""
@@ -23,6 +23,9 @@ RENDER_MODES = ("rgb_array", "rgb_array_list")
 FINAL_OBSERVATIONS = ("final_obs", "final_observation", "terminal_observation")
 """Where the infos hold the last observations of environments that were reset in the same step: in Gymnasium, ManiSkill
 and SuperSuit. In a vector an array of objects, or a batch."""
+
+Bounds = tuple[int, int, int]
+"""Most frames of an episode that are held, most bytes, and steps from one frame to the next."""
 
 ADVICE = (
     "Pass a function as frame_source that picks or converts it, such as "
@@ -63,15 +66,6 @@ class FrameSource:
         """Whether the environment, as it was made, can give frames from this source."""
         return not self.renders or env.render_mode in RENDER_MODES
 
-    def check(self, env: gym.Env[Any, Any]) -> None:
-        """Raise `NoFrames` unless `is_ready`."""
-        if not self.is_ready(env):
-            raise NoFrames(
-                f"The environment has render_mode={env.render_mode!r}. Make it with "
-                "gym.make(..., render_mode='rgb_array'), or pass frame_source= an observation key "
-                "or a function."
-            )
-
     def frame(self, env: gym.Env[Any, Any], observation: object) -> np.ndarray:
         """Return the present frame, `(H, W, 3)` uint8 RGB; not a copy."""
         rendered = env.render() if self.renders else None
@@ -81,12 +75,12 @@ class FrameSource:
         for view in self._views:
             if not isinstance(view, str):
                 found = view(env, observation)
-            elif _is_render(view):
-                found = look_up({RENDER: rendered}, view)
+            elif view == RENDER:
+                found = rendered
             else:
-                found = look_up(observation, view)
+                found = look_up({RENDER: rendered} if _is_render(view) else observation, view)
             frames.append(as_frame(found, view))
-        return self._side_by_side(frames)
+        return frames[0] if len(frames) == 1 else self._side_by_side(frames)
 
     def last_observation(self, observation: object, info: Mapping[str, Any]) -> object:
         """Return the observation at the end of an episode: another one where the environment reset itself.
@@ -124,10 +118,10 @@ class FrameSource:
     def _batch(self, view: str | FrameFunction, envs: gym.vector.VectorEnv, given: Any) -> Any:
         if not isinstance(view, str):
             found = view(envs, given)
-        elif _is_render(view) and view != RENDER:
-            found = [look_up({RENDER: one}, view) for one in given]
-        elif _is_render(view):
+        elif view == RENDER:
             found = given
+        elif _is_render(view):
+            found = [look_up({RENDER: one}, view) for one in given]
         elif isinstance(given, list):
             found = [one if one is None else look_up(one, view) for one in given]
         else:
@@ -143,8 +137,6 @@ class FrameSource:
         return found
 
     def _side_by_side(self, frames: list[np.ndarray]) -> np.ndarray:
-        if len(frames) == 1:
-            return frames[0]
         heights = [len(frame) for frame in frames]
         if len(set(heights)) > 1:
             raise NoFrames(
@@ -152,6 +144,90 @@ class FrameSource:
                 "be put side by side. Pass one of them, or a function that resizes them."
             )
         return np.concatenate(frames, axis=1)
+
+
+class FrameRecorder:
+    """Records the episodes of one environment, one after the other.
+
+    Args:
+        source: Where the frames come from.
+        bounds: How many are held.
+    """
+
+    def __init__(self, source: Source, bounds: Bounds) -> None:
+        self._source = FrameSource(source)
+        self._bounds = bounds
+        self._expected_frames = 64
+        self._buffer: FrameBuffer | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy needs a reset: its environment may have started anew, as those of `EzPickle` do."""
+        return {**self.__dict__, "_buffer": None}
+
+    def stop(self) -> bool:
+        """Forget the present episode; returns whether it had begun and not ended."""
+        begun = self._buffer is not None and self._buffer.steps > 0
+        self._buffer = None
+        return begun
+
+    def start(self, env: gym.Env[Any, Any], observation: object) -> None:
+        """Begin with the frame of the reset.
+
+        Where there is none, `step` complains and not this: check_env resets every environment in
+        each of its render modes.
+        """
+        self._buffer = None
+        if self._source.is_ready(env):
+            frame = self._source.frame(env, observation)
+            self._buffer = FrameBuffer(frame, *self._bounds, expected=self._expected_frames)
+
+    def use_stride(self, stride: int) -> None:
+        """Record every `stride`-th step, of the present episode too if it has taken none."""
+        self._bounds = (*self._bounds[:2], stride)
+        if self._buffer is not None and self._buffer.steps == 0:
+            self._buffer.stride = stride
+
+    def step(
+        self, env: gym.Env[Any, Any], action: object
+    ) -> tuple[Any, Any, bool, bool, dict[str, Any], FrameBuffer]:
+        """Step the environment and record it; returns what it returns, and the episode so far.
+
+        Raises:
+            NoFrames: The environment cannot be recorded, or has reset itself already and so renders its next
+                episode.
+            ResetNeeded: No episode is being recorded.
+        """
+        # Taken out: a step that raises leaves a gap in the recording, so it is not used.
+        buffer, self._buffer = self._buffer, None
+        if buffer is None:
+            raise self._no_episode(env)
+        observation, reward, terminated, truncated, info = env.step(action)
+        ended = bool(terminated or truncated)
+        seen = self._source.last_observation(observation, info) if ended else observation
+        buffer.add(lambda: self._source.frame(env, seen), final=ended)
+        if ended:
+            self._expected_frames = len(buffer)
+        else:
+            self._buffer = buffer
+        return observation, reward, terminated, truncated, info, buffer
+
+    def _no_episode(self, env: gym.Env[Any, Any]) -> Exception:
+        if self._source.is_ready(env):
+            return gym.error.ResetNeeded(
+                "Call reset() before step(): the episode has ended, its last step failed, or it "
+                "never began here. Put gymnasium.wrappers.Autoreset outside of this wrapper."
+            )
+        return NoFrames(
+            f"The environment has render_mode={env.render_mode!r}. Make it with "
+            "gym.make(..., render_mode='rgb_array'), or pass frame_source= an observation key "
+            "or a function."
+        )
+
+    def prefix(
+        self, buffer: FrameBuffer, env: gym.Env[Any, Any], observation: object
+    ) -> FrameBuffer:
+        """The episode so far, as `FrameBuffer.prefix`."""
+        return buffer.prefix(lambda: self._source.frame(env, observation))
 
 
 def look_up(value: object, path: str) -> object:
@@ -197,7 +273,7 @@ def as_given(array: np.ndarray, given: Any) -> Any:
 
 def as_frame(found: Any, view: str | FrameFunction) -> np.ndarray:
     """Return an image as `(H, W, 3)` uint8 RGB, or raise `NoFrames` if it is none."""
-    frame = _read(found, view)
+    frame = found if isinstance(found, np.ndarray) else _read(found, view)
     while frame.ndim > 3 and len(frame) == 1:
         frame = frame[0]
     if frame.ndim == 2:
@@ -216,19 +292,15 @@ def dead_camera(clip: Clip) -> str | None:
     frames = clip.frames
     if len(frames) > 1 and all(np.array_equal(frame, frames[-1]) for frame in frames):
         return "all its frames are equal"
-    if not _is_uniform(frames[-1]):
+    if not (frames[-1] == frames[-1, 0, 0]).all():
         return None
-    if all(_is_uniform(frame) for frame in frames):
+    if all((frame == frame[0, 0]).all() for frame in frames):
         return "each of its frames is of one colour"
     return "its last frame is of one colour"
 
 
 def _is_render(view: object) -> bool:
     return isinstance(view, str) and (view == RENDER or view.startswith(f"{RENDER}/"))
-
-
-def _is_uniform(frame: np.ndarray) -> bool:
-    return bool((frame == frame[0, 0]).all())
 
 
 def _must_give(view: str | FrameFunction) -> str:
@@ -246,11 +318,7 @@ def _read(found: Any, view: str | FrameFunction) -> np.ndarray:
         raise NoFrames(f"{_must_give(view)}{type(found).__name__}. {ADVICE}")
     try:
         return to_numpy(found)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # such as CuPy's refusal to leave the GPU
+    except (TypeError, ValueError, RuntimeError) as error:  # CuPy's refusal to leave the GPU
         raise NoFrames(
             f"{_must_give(view)}{type(found).__name__}, which NumPy cannot read: {error} {ADVICE}"
         ) from error

@@ -69,7 +69,7 @@ class Scorer:
             raise InvalidSetting(f"retries must be a whole number >= 0, got {retries!r}.")
         self._on_failure = on_failure
         self._retries = retries
-        self._substitute = None if _is_policy(on_failure) else _check_substitute(on_failure)
+        self._substitute = None if on_failure in POLICIES else _check_substitute(on_failure)
         self._reward_model = reward_model
         self._executor: ThreadPoolExecutor | None = None
         as_reward_model(reward_model)
@@ -127,13 +127,22 @@ class Scorer:
         model = self._reward_model if reward_model is None else as_reward_model(reward_model)
         if isinstance(model, str):
             model = load_reward_model(model)
-        results = _results(model, clips)
-        for left in range(self._retries if self._on_failure == "retry" else 0, 0, -1):
-            results = _replace_failures(results, model, clips, f"{left} times at most")
+        attempts = [(model, "")]
+        if self._on_failure == "retry":
+            attempts += [(model, f"{left} times at most") for left in range(self._retries, 0, -1)]
         if self._substitute is not None:
             substitute = as_reward_model(self._substitute)
-            how = f"this time {type(substitute).__name__}"
-            results = _replace_failures(results, substitute, clips, how)
+            attempts.append((substitute, f"this time {type(substitute).__name__}"))
+        found: dict[int, ScoreOrError] = {}
+        failed = list(range(len(clips)))
+        for asked, how in attempts:
+            for i in failed if found else ():
+                logger.warning("%s Asking again, %s.", found[i], how)
+            for i, outcome in zip(failed, outcomes(asked, [clips[i] for i in failed]), strict=True):
+                is_readable = isinstance(outcome, ProgressScore) and outcome.level is not None
+                found[i] = outcome if is_readable else _failure(outcome, type(asked).__name__)
+            failed = [i for i in failed if isinstance(found[i], RoboRewardError)]
+        results = list(found.values())
         if self._on_failure == "nan":
             return [_unreadable(v) if isinstance(v, RoboRewardError) else v for v in results]
         if self._on_failure == "nan_unreadable":
@@ -201,39 +210,20 @@ def _as_failure(error: Exception, name: str) -> RewardModelFailure:
     return failure
 
 
-def _results(model: RewardModel, clips: Sequence[Clip]) -> list[ScoreOrError]:
-    results: list[ScoreOrError] = []
-    for outcome in outcomes(model, clips):
-        if isinstance(outcome, ProgressScore) and outcome.level is None:
-            name = type(model).__name__
-            outcome = UnreadableAnswer(f"The answer of {name} is unreadable: {outcome.text!r}.")
-        elif isinstance(outcome, RoboRewardError) and not isinstance(outcome, RewardModelFailure):
-            refusal = RewardModelFailure(f"{type(outcome).__name__}: {outcome}")
-            refusal.__cause__ = outcome
-            outcome = refusal
-        results.append(outcome)
-    return results
-
-
-def _replace_failures(
-    results: list[ScoreOrError], model: RewardModel, clips: Sequence[Clip], how: str
-) -> list[ScoreOrError]:
-    failed = [i for i, v in enumerate(results) if isinstance(v, RoboRewardError)]
-    if not failed:
-        return results
-    for i in failed:
-        logger.warning("%s Asking again, %s.", results[i], how)
-    again = dict(zip(failed, _results(model, [clips[i] for i in failed]), strict=True))
-    return [again.get(i, result) for i, result in enumerate(results)]
+def _failure(outcome: ScoreOrError, name: str) -> RewardModelFailure:
+    """What `on_failure` is for: an unreadable answer, or any error."""
+    if isinstance(outcome, ProgressScore):
+        return UnreadableAnswer(f"The answer of {name} is unreadable: {outcome.text!r}.")
+    if isinstance(outcome, RewardModelFailure):
+        return outcome
+    refusal = RewardModelFailure(f"{type(outcome).__name__}: {outcome}")
+    refusal.__cause__ = outcome
+    return refusal
 
 
 def _unreadable(failure: RoboRewardError) -> ProgressScore:
     logger.warning("%s It has no score.", failure)
     return ProgressScore(level=None, text=str(failure))
-
-
-def _is_policy(on_failure: RewardModel | str) -> bool:
-    return isinstance(on_failure, str) and on_failure in POLICIES
 
 
 def _check_substitute(on_failure: RewardModel | str) -> RewardModel | str:

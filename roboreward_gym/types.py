@@ -1,19 +1,24 @@
 """What a reward model sees and answers: the vocabulary that every package of this project shares."""
 
+import copy
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from roboreward_gym.errors import InvalidClip, InvalidScore
+from roboreward_gym.errors import InvalidClip, InvalidScore, NoFrames
 
 LEVELS = (1, 2, 3, 4, 5)
 """Progress levels of the RoboReward rubric: 1 no success ... 5 perfect completion."""
 
 PROBABILITY_TOLERANCE = 1e-3
+
+MAX_FRAMES = 256
+MAX_BYTES = 256 * 2**20
+"""What a `FrameBuffer` holds at most, unless told otherwise."""
 
 
 def check_task(task: object) -> str:
@@ -91,6 +96,104 @@ class Clip:
     def duration_s(self) -> float:
         """Length of the whole recording in [s], as frames over frame rate."""
         return (self.num_frames or len(self.frames)) / self.fps
+
+
+class FrameBuffer:
+    """The frames of one episode in bounded memory.
+
+    Every `stride`-th frame is taken. When the buffer is full, every other frame is dropped and the
+    stride doubles, so that the frames stay evenly spread over an episode of any length. The first
+    frame and the last are always kept. Frames that are not kept are never asked for, hence not
+    rendered. The clip tells which frames of the whole episode it holds, at the rate of the episode.
+
+    Args:
+        frame: The frame of the reset; all others must have its size.
+        max_frames: Most frames that are ever held, at least 2.
+        max_bytes: Most bytes that they may take; two frames are held in any case.
+        stride: Steps from one frame to the next.
+        expected: Guess of the number of frames, so that the buffer is allocated once.
+    """
+
+    def __init__(
+        self,
+        frame: np.ndarray,
+        max_frames: int = MAX_FRAMES,
+        max_bytes: int = MAX_BYTES,
+        stride: int = 1,
+        expected: int = 64,
+    ) -> None:
+        self._limit = max(2, min(max_frames, max_bytes // frame.nbytes))
+        # Handed over with the clip and never reused, so a clip needs no copy of its own.
+        room = min(max(expected, 2), self._limit)
+        self._frames: np.ndarray = np.empty((room, *frame.shape), np.uint8)
+        self._frames[0] = frame
+        self._indices = [0]
+        self._is_lent = False
+        """Whether a prefix shows the same memory."""
+        self.stride = stride
+        self.steps = 0
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker sends: the frames without the room that was kept for more."""
+        return {**self.__dict__, "_frames": self._frames[: len(self)]}
+
+    def add(self, take: Callable[[], np.ndarray], *, final: bool) -> None:
+        """Count one step, and take its frame if it is to be kept."""
+        self.steps += 1
+        kept = len(self._indices)
+        if kept == self._limit and (final or self.steps % self.stride == 0):
+            kept = self._thin()
+        if not final and self.steps % self.stride:
+            return
+        frame = self._checked(take())
+        if kept == len(self._frames):
+            grown = np.empty((min(2 * kept, self._limit), *frame.shape), np.uint8)
+            grown[:kept] = self._frames
+            self._frames = grown
+        self._frames[kept] = frame
+        self._indices.append(self.steps)
+
+    def prefix(self, take: Callable[[], np.ndarray]) -> "FrameBuffer":
+        """The episode so far, to its present frame, which is taken if it is not kept; later steps do not change it.
+
+        Where the present frame is kept, nothing is copied.
+        """
+        part = copy.copy(self)
+        part._indices, part._frames = [*self._indices], self._frames[: len(self)]
+        if self._indices[-1] == self.steps:
+            self._is_lent = True
+        else:
+            part._indices.append(self.steps)
+            part._frames = np.concatenate([part._frames, self._checked(take())[None]])
+        return part
+
+    def to_clip(self, task: str, fps: float) -> Clip:
+        """Return the clip; `fps` is the rate of the steps in [Hz]."""
+        frames = self._frames[: len(self._indices)]
+        if len(frames) == self.steps + 1:
+            return Clip(frames, task, fps)
+        return Clip(frames, task, fps, np.array(self._indices), self.steps + 1)
+
+    def _thin(self) -> int:
+        """Drop every other frame; returns how many are left."""
+        kept = self._frames[: len(self._indices) : 2]
+        if self._is_lent:
+            self._frames, self._is_lent = np.empty_like(self._frames), False
+        self._frames[: len(kept)] = kept
+        self._indices = self._indices[::2]
+        self.stride *= 2
+        return len(kept)
+
+    def _checked(self, frame: np.ndarray) -> np.ndarray:
+        if frame.shape != self._frames.shape[1:]:
+            raise NoFrames(
+                f"This frame has the shape {frame.shape}, the frame of the reset {self._frames.shape[1:]}. "
+                "Keep the image size constant during an episode."
+            )
+        return frame
 
 
 @dataclass(frozen=True, eq=False, repr=False)

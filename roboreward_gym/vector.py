@@ -8,20 +8,14 @@ import gymnasium as gym
 import numpy as np
 
 from roboreward_gym.batched import BatchedEnv
-from roboreward_gym.episode_scores import TRUNCATED, EpisodeScores, Scoring, is_deferred
+from roboreward_gym.episode_scores import EpisodeScores
 from roboreward_gym.errors import InvalidSetting, NoEpisode
 from roboreward_gym.frames import RENDER, FrameSource, Source, as_given, to_numpy
-from roboreward_gym.prefixes import SHAPING, PrefixScores
-from roboreward_gym.recording import (
-    MAX_BYTES,
-    MAX_FRAMES,
-    FrameBuffer,
-    check_bounds,
-    read_fps,
-)
+from roboreward_gym.info import SHAPING, TRUNCATED
+from roboreward_gym.recording import check_bounds, read_fps
 from roboreward_gym.rewards import RewardMap, as_reward_map
 from roboreward_gym.scorer import FailurePolicy, Scorer
-from roboreward_gym.shaping import DISCOUNT, Shaping, check_prefix_settings
+from roboreward_gym.shaping import DISCOUNT, Scoring, ScoringSettings, Shaping
 from roboreward_gym.tasks import (
     TasksFunction,
     announce_task,
@@ -29,7 +23,14 @@ from roboreward_gym.tasks import (
     check_tasks,
     read_tasks,
 )
-from roboreward_gym.types import Clip, ProgressScore, RewardModel
+from roboreward_gym.types import (
+    MAX_BYTES,
+    MAX_FRAMES,
+    Clip,
+    FrameBuffer,
+    ProgressScore,
+    RewardModel,
+)
 from roboreward_gym.vector_recording import (
     Autoreset,
     CapturedRecorder,
@@ -40,11 +41,7 @@ from roboreward_gym.vector_recording import (
     guess_autoreset,
     read_reset_mask,
 )
-from roboreward_gym.wrapper import (
-    Ending,
-    env_reward_info,
-    is_terminated,
-)
+from roboreward_gym.wrapper import Ending, env_reward_info, is_terminated
 
 VectorStep = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -94,25 +91,14 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             and its observations that returns `(num_envs, H, W, 3)`, or its name
             `"module:function"`. Under same-step autoreset the function is also called with the last
             observations, and must go by these.
-        reward_map: As of `VLMRewardWrapper`.
-        on_failure: As of `VLMRewardWrapper`, for each episode by itself.
-        retries: As of `VLMRewardWrapper`.
-        ending: As of `VLMRewardWrapper`.
-        fps: As of `VLMRewardWrapper`.
-        record_fps: As of `VLMRewardWrapper`.
-        max_frames: As of `VLMRewardWrapper`, for each environment.
-        max_bytes: As of `VLMRewardWrapper`, for each environment.
         scoring: `"immediate"`, or `"deferred"`: a step that ends episodes returns at once with the
             reward NaN and their numbers as `roboreward/pending`. The score comes in the infos of a
             later step, with the number as `roboreward/episode` and the reward as
             `roboreward/reward`; at the latest when the next episode of that environment ends, or
             with the next `reset`, which wait for it.
-        score_every: As of `VLMRewardWrapper`; one call of the model for all that are due in a step.
-        score_at: As of `VLMRewardWrapper`.
-        shaping: As of `VLMRewardWrapper`.
-        discount: As of `VLMRewardWrapper`.
         terminate_on_success: As of `VLMRewardWrapper`; only with `AutoresetMode.DISABLED`.
-        success_hold: As of `VLMRewardWrapper`.
+        reward_map, on_failure, retries, ending, fps, record_fps, max_frames, max_bytes, score_every,
+            score_at, shaping, discount, success_hold: As of `VLMRewardWrapper`, for each environment.
 
     Raises:
         UnknownName: No reward model, reward map or failure policy of that name.
@@ -155,14 +141,14 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         )
         defaults = (RENDER, None, MAX_FRAMES, MAX_BYTES)
         self._leaves_recording = (frame_source, record_fps, max_frames, max_bytes) == defaults
-        prefixes = check_prefix_settings(
+        self._settings = ScoringSettings(
+            scoring,
             score_every,
-            score_at,
+            () if score_at is None else tuple(score_at),
             shaping,
             discount,
             terminate_on_success,
             success_hold,
-            deferred=is_deferred(scoring),
         )
         if terminate_on_success is not None and self._mode is not Autoreset.DISABLED:
             raise InvalidSetting(
@@ -170,10 +156,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
                 "the vector with autoreset_mode=gymnasium.vector.AutoresetMode.DISABLED."
             )
         self._scores = EpisodeScores(
-            scorer, as_reward_map(reward_map), envs.num_envs, scoring, prefixes
-        )
-        self._prefixes = PrefixScores(
-            scorer, prefixes, envs.num_envs, deferred=is_deferred(scoring)
+            scorer, as_reward_map(reward_map), envs.num_envs, self._settings
         )
         # Last of all that may fail: before Gymnasium 1.3 a wrapper that is half made closes what it wraps.
         super().__init__(envs)
@@ -226,7 +209,8 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             if self._unfinished:
                 self._scores.count_interruption()
             self._unfinished, self._none_ended = False, True
-        self._scores.give_up_step()
+        begun = np.flatnonzero(reset_mask).tolist()
+        self._scores.start(begun)
         self._part, self._recorder = None, None
         observations, infos = self.env.reset(seed=seed, options=options)
         infos = copy_infos(infos, self.env)
@@ -237,15 +221,14 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
                 self._frame_source,
                 self._bounds,
                 self._mode,
-                self._prefixes.settings,
+                self._settings,
                 may_be_captured=self._leaves_recording,
             )
         recorder.start(reset_mask, observations, infos)
-        self._prefixes.start(np.flatnonzero(reset_mask).tolist())
         self._read_tasks(reset_mask, recorder)
         self._recorder, self._resets_next = recorder, self._resets_next & ~reset_mask
         self._awaits_reset |= reset_mask  # stays so where a pending score is a failure
-        entries = self._scores.finish_reset(np.flatnonzero(reset_mask).tolist())
+        entries = self._scores.finish_reset(begun)
         self._awaits_reset &= ~reset_mask
         return observations, self._with_entries(infos, entries)
 
@@ -287,10 +270,9 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         if self._ends_terminated:
             terminations, truncations = np.array(ended), np.zeros_like(ended)
         for i, buffer in buffers.items():
-            track = self._prefixes.end(i, is_terminal=bool(terminations[i]))
-            self._scores.add(i, self._clip(i, buffer), track)
+            self._scores.add(i, self._clip(i, buffer), is_terminal=bool(terminations[i]))
         for i, buffer in recorder.prefixes.items():
-            self._prefixes.add(i, buffer.steps, self._clip(i, buffer))
+            self._scores.add_prefix(i, buffer.steps, self._clip(i, buffer))
         self._read_tasks(begun, recorder)
         self._recorder = recorder
         if ended.any():
@@ -300,7 +282,9 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             self._resets_next = ended
         elif self._mode is Autoreset.DISABLED:
             self._awaits_reset = ended
-        running = np.flatnonzero(~ended & ~was_reset).tolist() if self._prefixes.settings else []
+        running = (
+            np.flatnonzero(~ended & ~was_reset).tolist() if self._settings.has_prefixes else []
+        )
         self._part = PartialStep(
             observations, terminations, truncations, infos, entries, running, given
         )
@@ -362,7 +346,13 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
     def _with_rewards(self, part: PartialStep) -> VectorStep:
         """The step with all that is known; what raises in here, the next `step` does again."""
         if part.running:
-            self._score_prefixes(part)
+            prefixes, succeeded = self._scores.score_prefixes(part.running)
+            part.running = []
+            for i, entry in prefixes.items():
+                part.entries[i].update(entry)
+            part.terminations[succeeded] = self._awaits_reset[succeeded] = True
+            if succeeded:
+                self._unfinished = self._none_ended = False
         known, scored = self._scores.finish_step()
         self._part = None
         rewards = np.array([entry.get(SHAPING, 0.0) for entry in part.entries])
@@ -373,18 +363,6 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         like, flags_like = part.given
         flags = (as_given(part.terminations, flags_like), as_given(part.truncations, flags_like))
         return part.observations, as_given(rewards, like), *flags, infos
-
-    def _score_prefixes(self, part: PartialStep) -> None:
-        """Score the prefixes that are due, and end the episodes where that says so."""
-        entries, succeeded = self._prefixes.finish_step(part.running)
-        part.running = []
-        for i, entry in entries.items():
-            part.entries[i].update(entry)
-        for i, (clip, score) in succeeded.items():
-            part.entries[i][TRUNCATED] = False
-            part.terminations[i] = self._awaits_reset[i] = True
-            self._unfinished = self._none_ended = False
-            self._scores.add(i, clip, self._prefixes.end(i, is_terminal=True), score)
 
     def _clip(self, env: int, buffer: FrameBuffer) -> Clip:
         return buffer.to_clip(self._tasks[env], self._fps)

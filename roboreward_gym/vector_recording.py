@@ -8,15 +8,10 @@ import gymnasium as gym
 import numpy as np
 
 from roboreward_gym.errors import InvalidSetting, NoFrames
-from roboreward_gym.frames import FINAL_OBSERVATIONS, FrameSource
-from roboreward_gym.recording import (
-    CAPTURED,
-    PREFIX,
-    RECORDING,
-    Bounds,
-    FrameBuffer,
-)
-from roboreward_gym.shaping import PrefixSettings
+from roboreward_gym.frames import FINAL_OBSERVATIONS, Bounds, FrameSource
+from roboreward_gym.info import CAPTURED, PREFIX, RECORDING
+from roboreward_gym.shaping import ScoringSettings
+from roboreward_gym.types import FrameBuffer
 
 RESET_MASK = "reset_mask"
 """In the options of a reset: `(num_envs,)` bool."""
@@ -110,7 +105,7 @@ class VectorRecorder:
         envs: gym.vector.VectorEnv,
         source: FrameSource,
         bounds: Bounds,
-        settings: PrefixSettings,
+        settings: ScoringSettings,
     ) -> None:
         self.prefixes: dict[int, FrameBuffer] = {}
         self._settings = settings
@@ -205,7 +200,7 @@ def choose_recorder(
     source: FrameSource,
     bounds: Bounds,
     mode: Autoreset | None,
-    prefixes: PrefixSettings,
+    prefixes: ScoringSettings,
     *,
     may_be_captured: bool,
 ) -> Recorder:

@@ -8,30 +8,24 @@ from typing import Any, Literal
 import gymnasium as gym
 from gymnasium.core import ActType, ObsType
 
-from roboreward_gym.episode_scores import (
-    ENV_REWARD,
-    TRUNCATED,
-    EpisodeScores,
-    Scoring,
-    is_deferred,
-)
+from roboreward_gym.episode_scores import EpisodeScores
 from roboreward_gym.errors import InvalidReward, InvalidSetting
-from roboreward_gym.frames import RENDER, Source, to_numpy
-from roboreward_gym.prefixes import SHAPING, PrefixScores
-from roboreward_gym.recording import (
-    MAX_BYTES,
-    MAX_FRAMES,
-    FrameBuffer,
-    FrameRecorder,
-    check_bounds,
-    read_fps,
-)
+from roboreward_gym.frames import RENDER, FrameRecorder, Source, to_numpy
+from roboreward_gym.info import ENV_REWARD, SHAPING, TRUNCATED
+from roboreward_gym.recording import check_bounds, read_fps
 from roboreward_gym.rewards import RewardMap, as_reward_map
 from roboreward_gym.scorer import FailurePolicy, Scorer
-from roboreward_gym.shaping import DISCOUNT, Shaping, check_prefix_settings
+from roboreward_gym.shaping import DISCOUNT, Scoring, ScoringSettings, Shaping
 from roboreward_gym.specs import record_arguments
 from roboreward_gym.tasks import TaskFunction, announce_task, check_given_task, read_task
-from roboreward_gym.types import Clip, ProgressScore, RewardModel, check_task
+from roboreward_gym.types import (
+    MAX_BYTES,
+    MAX_FRAMES,
+    Clip,
+    ProgressScore,
+    RewardModel,
+    check_task,
+)
 
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
 Ending = Literal["terminated", "unchanged"]
@@ -46,6 +40,7 @@ class PartialStep:
     truncated: bool
     info: dict[str, Any]
     is_final: bool
+    """Whether its episode has ended."""
 
 
 class VLMRewardWrapper(
@@ -173,18 +168,17 @@ class VLMRewardWrapper(
         scorer = Scorer(settings["reward_model"], settings["on_failure"], retries)
         bounds = check_bounds(max_frames, max_bytes, self._fps, record_fps, scorer.sampling_fps)
         self._recorder = FrameRecorder(settings["frame_source"], bounds)
-        reward_map_ = as_reward_map(settings["reward_map"])
-        prefixes = check_prefix_settings(
+        self._settings = ScoringSettings(
+            scoring,
             score_every,
-            score_at,
+            () if score_at is None else tuple(score_at),
             shaping,
             discount,
             terminate_on_success,
             success_hold,
-            deferred=is_deferred(scoring),
         )
-        self._scores = EpisodeScores(scorer, reward_map_, 1, scoring, prefixes)
-        self._prefixes = PrefixScores(scorer, prefixes, 1, deferred=is_deferred(scoring))
+        reward_map_ = as_reward_map(settings["reward_map"])
+        self._scores = EpisodeScores(scorer, reward_map_, 1, self._settings)
         self._task: str | None = None
         self._task_of_env = settings["task"] is None
         self._part: PartialStep | None = None
@@ -248,8 +242,7 @@ class VLMRewardWrapper(
         if self._recorder.stop():
             self._scores.count_interruption()
         self._part = None
-        self._prefixes.start([0])
-        self._scores.give_up_step()
+        self._scores.start([0])
         observation, info = self.env.reset(seed=seed, options=options)
         entries = self._scores.finish_reset([0])
         self._task = self._read_task()
@@ -266,22 +259,22 @@ class VLMRewardWrapper(
         """
         if self._part is not None:
             return self._with_reward(self._part)
-        buffer = self._recorder.take(self.env)
-        observation, env_reward, terminated, truncated, info = self.env.step(action)
+        observation, env_reward, terminated, truncated, info, buffer = self._recorder.step(
+            self.env, action
+        )
         ended = bool(terminated or truncated)
-        self._recorder.record(buffer, self.env, observation, info, final=ended)
         info = {**info, **env_reward_info(env_reward)}
-        if not (ended or self._prefixes.settings):
-            return observation, 0.0, terminated, truncated, info
         if ended:
             info[TRUNCATED] = bool(truncated)
             if self._ends_terminated:
                 terminated, truncated = True, False
-            track = self._prefixes.end(0, is_terminal=bool(terminated))
-            self._scores.add(0, self._clip(buffer), track)
-        elif self._prefixes.settings.is_due(buffer.steps):
+            clip = buffer.to_clip(self._task or "", self._fps)
+            self._scores.add(0, clip, is_terminal=bool(terminated))
+        elif not self._settings.has_prefixes:
+            return observation, 0.0, terminated, truncated, info
+        elif self._settings.is_due(buffer.steps):
             prefix = self._recorder.prefix(buffer, self.env, observation)
-            self._prefixes.add(0, buffer.steps, self._clip(prefix))
+            self._scores.add_prefix(0, buffer.steps, prefix.to_clip(self._task or "", self._fps))
         self._part = PartialStep(observation, terminated, truncated, info, is_final=ended)
         return self._with_reward(self._part)
 
@@ -310,30 +303,20 @@ class VLMRewardWrapper(
         self._part = None
         super().close()
 
-    def _clip(self, buffer: FrameBuffer) -> Clip:
-        return buffer.to_clip(self._task or "", self._fps)
-
     def _with_reward(self, part: PartialStep) -> Step:
         """The step with its reward; what raises in here, the next `step` does again."""
         if not part.is_final:
-            self._score_prefix(part)
+            entries, succeeded = self._scores.score_prefixes([0])
+            part.info.update(entries[0])
+            if succeeded:
+                self._recorder.stop()
+                part.terminated = part.is_final = True
         reward = float(part.info.get(SHAPING, 0.0))
         if part.is_final:
             rewards, entries = self._scores.finish_step()
             reward, part.info = rewards[0], {**part.info, **entries[0]}
         self._part = None
         return part.observation, reward, part.terminated, part.truncated, part.info
-
-    def _score_prefix(self, part: PartialStep) -> None:
-        """Score the prefix if one is due, and end the episode where that says so."""
-        entries, succeeded = self._prefixes.finish_step([0])
-        part.info.update(entries[0])
-        if 0 in succeeded:
-            self._recorder.stop()
-            part.terminated, part.is_final, part.info[TRUNCATED] = True, True, False
-            self._scores.add(
-                0, succeeded[0][0], self._prefixes.end(0, is_terminal=True), succeeded[0][1]
-            )
 
     def _read_task(self) -> str:
         task = read_task(self.env, self._given_task)

@@ -36,8 +36,8 @@ from policies.checkpoint import (
 from policies.dsrl.config import DsrlConfig
 from policies.dsrl.learner import Learned, Learner
 from policies.player import BaseNoise, EpisodeRecord, Policy, play_without_fault
-from roboreward_gym.episode_scores import PENDING
 from roboreward_gym.errors import InvalidSetting
+from roboreward_gym.info import PENDING
 
 NOISE_POLICY = "noise_policy.safetensors"
 DECISION = "decision.json"

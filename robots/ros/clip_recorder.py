@@ -3,8 +3,7 @@
 import numpy as np
 
 from roboreward_gym.errors import NoFrames
-from roboreward_gym.recording import MAX_BYTES, MAX_FRAMES, FrameBuffer
-from roboreward_gym.types import Clip, check_task
+from roboreward_gym.types import MAX_BYTES, MAX_FRAMES, Clip, FrameBuffer, check_task
 
 MAX_AGE_S = 0.5
 """A sample of an older image would show what is no more: the recording is then useless."""

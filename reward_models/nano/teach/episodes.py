@@ -12,15 +12,11 @@ from reward_models.nano.teach.config import TeachConfig
 from reward_models.nano.teach.levels import LevelReader, Levels, no_levels
 from reward_models.protocol.frames import ROBOREWARD_PROTOCOL
 from roboreward_gym.errors import InvalidSetting, NoFrames
-from roboreward_gym.recording import (
-    RECORDED_PER_SAMPLED,
-    RECORDING,
-    FrameBuffer,
-    FrameCapture,
-    FrameSource,
-)
+from roboreward_gym.frames import FrameSource
+from roboreward_gym.info import RECORDING
+from roboreward_gym.recording import RECORDED_PER_SAMPLED, FrameCapture, read_fps
 from roboreward_gym.specs import load_function
-from roboreward_gym.wrapper import read_fps
+from roboreward_gym.types import FrameBuffer
 
 RANDOM = "random"
 LONGEST = 10_000
