@@ -11,7 +11,7 @@ import pytest
 
 from experiments.study.__main__ import jobs_of, split_options
 from experiments.study.jobs import Job, JobRunner
-from experiments.study.learner_tables import ablation, strength
+from experiments.study.learner_tables import ablation, extended, strength
 from experiments.study.runs import StudyRun, planned
 from roboreward_gym.errors import InvalidSetting, UnknownName
 
@@ -46,6 +46,16 @@ def test_ablation_counts_the_last_episodes_before_each_number(tmp_path: Path) ->
     assert row["after_50"] == (2 * 2 + 2 * 10) / 40 - (2 * 2 - 2 * 2) / 40
     assert row["after_100"] == 1.0
     assert row["after_200"] is None
+
+
+def test_an_ablation_gets_rows_and_keeps_those_of_other_runs() -> None:
+    def row(task: str, changed: str, seeds: list[int]) -> dict[str, object]:
+        return {"task": task, "changed": changed, "seeds": seeds}
+
+    old = {"window": 20, "rows": [row("drawer", "sac", [0]), row("toy", "default", [0, 1])]}
+    new = {"window": 20, "rows": [row("toy", "sac", [0]), row("drawer", "sac", [0, 1, 2])]}
+    rows = [row("toy", "default", [0, 1]), row("drawer", "sac", [0, 1, 2]), row("toy", "sac", [0])]
+    assert extended(old, new) == {"window": 20, "rows": rows}
 
 
 def test_runs_have_folders_of_their_own_seed_by_seed(tmp_path: Path) -> None:

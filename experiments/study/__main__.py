@@ -21,9 +21,9 @@ import tyro
 from experiments.base_policy import fingerprint
 from experiments.config import evaluation_seeds
 from experiments.evaluate import OUTCOMES
-from experiments.run_folder import read_lines, write_json
+from experiments.run_folder import read_json, read_lines, write_json
 from experiments.study.jobs import Job, JobRunner
-from experiments.study.learner_tables import ablation, strength
+from experiments.study.learner_tables import ablation, extended, strength
 from experiments.study.mae import read_mae
 from experiments.study.runs import VARIANTS, StudyRun, planned
 from roboreward_gym._cli import INTERRUPTED, run_program
@@ -48,6 +48,8 @@ class StudyArgs:
     """Folder of the runs."""
     tables: Path | None = None
     """Folder of the tables; by default that of the runs."""
+    ablation: Path | None = None
+    """A table of an ablation that gets the rows of these runs; its other rows stay."""
     mae: tuple[Path, ...] = ()
     """Files of `roboreward bench --model checkpoint:FOLDER` about reward models of the cells: the error in `mae_vs_success`."""
 
@@ -76,6 +78,8 @@ def main(argv: Sequence[str]) -> int:
         except KeyboardInterrupt:
             failures, stopped = runner.failures, True
     write_tables(runs, args.tables or args.out, errors)
+    if args.ablation is not None:
+        write_json(args.ablation, extended(read_json(args.ablation), ablation(runs)))
     for failure in failures:
         print(f"FAILED   {failure.job.name}: {failure.reason}")
     left = [run.name for run in runs if not run.finished]

@@ -3,7 +3,7 @@
 A run counts as far as it has come, and its seed is left out where it has not come far enough.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.config import task_and_reward
@@ -74,3 +74,9 @@ def ablation(runs: Sequence[StudyRun]) -> dict[str, Any]:
             row[f"after_{after}_interval"] = None if rate is None else list(rate.interval)
         rows.append(row)
     return {"window": WINDOW, "rows": rows}
+
+
+def extended(table: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of an ablation with the rows of another one, which take the place of those about the same variant and task."""
+    rows = {(row["changed"], row["task"]): row for row in (*table["rows"], *new["rows"])}
+    return {**new, "rows": [rows[key] for key in sorted(rows)]}
