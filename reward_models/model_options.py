@@ -21,6 +21,23 @@ Abstain = Literal["auto", "never"]
 LOCAL_MODELS = ("roboreward-nano", "roboreward-4b", "roboreward-8b", "checkpoint")
 """Names that take options; all others run elsewhere or compute nothing."""
 
+FOR_WHOM = {
+    "roboreward-8b": "robots and simulators of any kind; a GPU with 20 GB",
+    "roboreward-4b": "the same; a GPU with 10 GB",
+    "remote:http://HOST:PORT": "the same, where `roboreward serve` runs on another machine",
+    "openai:MODEL": "anything; an API key, or a server such as vLLM (openai:MODEL@URL)",
+    "gemini:MODEL": "anything; an API key",
+    "checkpoint:FOLDER": "a Qwen3-VL of your own, such as a nano taught for your environment",
+    "roboreward-nano": "the simulated WidowX tasks of this project only; any CPU",
+    "robometer": "LeRobot's reward model; a GPU",
+    "topreward": "LeRobot's prompt for any Qwen3-VL; a GPU",
+    "human:FOLDER": "people, who score on the page of `roboreward label`",
+    "constant:LEVEL": "a control that sees nothing",
+    "random": "a control that sees nothing",
+    "clock": "a control that sees the duration only",
+}
+"""What each of our reward models is for; the first named is the first to try."""
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -69,6 +86,24 @@ class ModelOptions:
         return f"{name}{'&' if has_options else '?'}{written}"
 
 
+def check_chosen(name: str) -> str:
+    """Return the name of a reward model, which nobody chooses for a user.
+
+    Raises:
+        InvalidSetting: It is empty; lists the known ones and for whom each is.
+    """
+    if name:
+        return name
+    known = dict(FOR_WHOM)
+    ours = {split_name(example)[0] for example in known}
+    known |= {other: "of another package" for other in reward_model_names() if other not in ours}
+    width = max(map(len, known))
+    lines = "".join(f"\n  {example:<{width}}  {whom}" for example, whom in known.items())
+    raise InvalidSetting(
+        f"No reward model is named. Choose one (--model NAME on a command line):{lines}"
+    )
+
+
 def resolve_folder(name: str) -> str:
     """Return `checkpoint:FOLDER?options` for `FOLDER?options`, and any other name as it is; a known name wins."""
     base, _ = split_name(name)
@@ -93,11 +128,11 @@ def options_into_name(config: Config, fields: Sequence[str] = ("model",)) -> Con
         fields: Its fields that hold the name of a model, or None.
 
     Raises:
-        InvalidSetting: Options for a model that takes none.
+        InvalidSetting: Options for a model that takes none, or no model is named.
     """
     given = {field: getattr(config, field) for field in fields}
     names = {
-        field: config.options.add_to(resolve_folder(name))
+        field: config.options.add_to(resolve_folder(check_chosen(name)))
         for field, name in given.items()
         if name is not None
     }

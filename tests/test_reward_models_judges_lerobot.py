@@ -30,7 +30,7 @@ from reward_models.protocol.frames import sample_clip
 from reward_models.scoring.log import OutputUnwritable
 from reward_models.video.read import open_recording
 from roboreward_gym import Clip, ProgressScore
-from roboreward_gym.errors import InvalidClip, RewardModelFailure, WeightsError
+from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailure, WeightsError
 from roboreward_gym.registry import load_reward_model
 from tests.tiny_vlm import random_clip, write_tiny_checkpoint, write_tiny_robometer
 from tests.video_files import flat_frames, write_video
@@ -174,7 +174,18 @@ def test_our_reward_model_survives_saving(plugin: RoboRewardConfig, tmp_path: Pa
     assert loaded.config.model == "brightness"
     assert not loaded.is_trainable
     again = make_reward_model_config("roboreward", device="cpu", pretrained_path=str(tmp_path))
-    assert isinstance(make_reward_model(again), RoboRewardRewardModel)
+    model = make_reward_model(again)
+    assert isinstance(model, RoboRewardRewardModel)
+    assert model.config.model == "brightness"
+
+
+def test_lerobot_gets_no_reward_model_that_nobody_named(tmp_path: Path) -> None:
+    config = make_reward_model_config("roboreward", device="cpu")
+    with pytest.raises(InvalidSetting, match=r"No reward model is named(.|\n)*roboreward-8b"):
+        make_reward_model(config)
+    asked = ["--dataset", str(tmp_path / "none"), "--out", str(tmp_path / "progress.parquet")]
+    with pytest.raises(InvalidSetting, match="No reward model is named"):
+        compute_rabc_weights.main(asked)
 
 
 def test_an_unreadable_answer_is_never_a_reward(plugin: RoboRewardConfig) -> None:

@@ -7,7 +7,8 @@ from reward_models.model_options import ModelOptions, options_into_name, split_o
 from reward_models.qwen3vl import published
 from reward_models.qwen3vl.published import load_8b, load_checkpoint
 from reward_models.scoring.videos import ScoreConfig
-from roboreward_gym import load_reward_model
+from reward_models.serving.config import ServeConfig
+from roboreward_gym import load_reward_model, registry
 from roboreward_gym.errors import InvalidSetting, UnknownName
 from roboreward_gym.registry import split_name
 
@@ -89,11 +90,26 @@ def test_a_folder_with_a_question_mark_in_its_name_is_a_folder(
 
 
 def test_flags_end_up_in_the_name_of_the_model(tmp_path: Path) -> None:
-    config = ScoreConfig(options=ModelOptions(dtype="bfloat16"))
+    config = ScoreConfig(model="roboreward-nano", options=ModelOptions(dtype="bfloat16"))
     assert options_into_name(config).model == "roboreward-nano?dtype=bfloat16"
     config = ScoreConfig(model=str(tmp_path), options=ModelOptions(device="cpu"))
     assert options_into_name(config).model == f"checkpoint:{tmp_path}?device=cpu"
     assert options_into_name(ScoreConfig(model="constant:3")).model == "constant:3"
+
+
+@pytest.mark.parametrize("config", [ScoreConfig(), ServeConfig()])
+def test_no_reward_model_is_chosen_for_a_user(
+    config: ScoreConfig | ServeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._factories, "theirs", lambda: None)
+    with pytest.raises(InvalidSetting, match="No reward model is named") as caught:
+        options_into_name(config)
+    lines = [line.split(maxsplit=1) for line in str(caught.value).splitlines()[1:]]
+    named = {split_name(name)[0]: whom for name, whom in lines}
+    assert sorted(named) == registry.reward_model_names()
+    assert lines[0][0] == "roboreward-8b"
+    assert "simulated WidowX tasks of this project only" in named["roboreward-nano"]
+    assert named["theirs"] == "of another package"
 
 
 def test_a_folder_is_a_checkpoint_with_and_without_options(tmp_path: Path) -> None:

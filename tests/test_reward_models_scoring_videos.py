@@ -142,6 +142,19 @@ def test_an_unreadable_answer_is_null_and_is_counted(
     assert "1 of them unreadable (level null)" in capsys.readouterr().err
 
 
+def test_without_a_model_nothing_is_scored_and_the_known_ones_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (video,) = videos_in(tmp_path, 1)
+    out = tmp_path / "scores.jsonl"
+    assert cli.main(["score", str(video), "--task", "x", "--out", str(out)]) == cli.FAILED
+    shown = capsys.readouterr()
+    assert "No reward model is named" in shown.err
+    assert "roboreward-8b" in shown.err
+    assert not shown.out
+    assert not out.exists()
+
+
 def test_videos_are_asked_about_in_batches(tmp_path: Path, model: LengthModel) -> None:
     assert score(*videos_in(tmp_path, 7), "--task", "x", "--batch-size", 3) == 0
     assert model.batches == [3, 3, 1]

@@ -422,6 +422,11 @@ def test_the_command_refuses_an_open_host_without_a_token() -> None:
         main(["--host", "0.0.0.0", "--model", "random"])
 
 
+def test_the_command_serves_no_model_that_nobody_named() -> None:
+    with pytest.raises(InvalidSetting, match=r"No reward model is named(.|\n)*roboreward-8b"):
+        main(["--port", "0"])
+
+
 def test_a_taken_port_shows_before_the_model_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -19,6 +19,7 @@ import tyro
 from tqdm import tqdm
 
 from reward_models.data.lerobot_reader import LeRobotEpisodes
+from reward_models.model_options import check_chosen
 from reward_models.protocol.frames import thinned_indices, wanted_indices
 from reward_models.scoring.log import OutputUnwritable
 from reward_models.video.recording import MAX_BYTES, Recording, RecordingSource
@@ -38,8 +39,8 @@ class ProgressConfig:
     """Folder of a LeRobot data set (v2.0 to v3)."""
     out: Path
     """Parquet file to write."""
-    model: str = "roboreward-nano"
-    """Name of the reward model."""
+    model: str = ""
+    """Name of the reward model; without it the error lists them and for whom each is."""
     camera: str | None = None
     """Which camera, if there are several."""
     num_samples: int = 8
@@ -90,8 +91,9 @@ def episode_progress(
 
 def compute_progress(config: ProgressConfig) -> pa.Table:
     """Score all episodes: columns `index`, `episode_index`, `frame_index`, `progress_sparse`."""
+    name = check_chosen(config.model)
     episodes = LeRobotEpisodes.open(config.dataset, config.camera)
-    reward_model = load_reward_model(config.model)
+    reward_model = load_reward_model(name)
     columns: dict[str, list[np.ndarray]] = {
         name: [] for name in ("index", "episode_index", "frame_index", "progress_sparse")
     }

@@ -12,8 +12,9 @@ from lerobot.utils.constants import OBS_IMAGES
 class RoboRewardConfig(RewardModelConfig):
     """Which reward model scores, and what it is shown of a batch."""
 
-    model: str = "roboreward-nano"
-    """Name of the reward model, as in `roboreward_gym.registry`; it chooses its own device."""
+    model: str = ""
+    """Name of the reward model, as in `roboreward_gym.registry`; it chooses its own device. LeRobot makes
+    configurations without arguments, so that a missing name is told when the model is made."""
     image_key: str = OBS_IMAGES + ".top"
     """Observation with whole episodes, `(B, T, C, H, W)`."""
     task_key: str = "task"

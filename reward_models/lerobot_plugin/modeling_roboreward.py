@@ -1,5 +1,6 @@
 """The reward model itself: episodes in, one reward each out."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from reward_models.lerobot_plugin.configuration_roboreward import RoboRewardConfig
 from reward_models.lerobot_plugin.processor_roboreward import FRAMES, TASKS
+from reward_models.model_options import check_chosen
 from roboreward_gym.errors import InvalidClip, RewardModelFailure
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.rewards import as_reward_map
@@ -37,7 +39,7 @@ class RoboRewardRewardModel(PreTrainedRewardModel):
     ) -> None:
         super().__init__(config)
         self.config = config
-        self.reward_model = load_reward_model(config.model)
+        self.reward_model = load_reward_model(check_chosen(config.model))
         self._reward_map = as_reward_map(config.reward_map)
 
     def score(self, batch: dict[str, Any]) -> list[ProgressScore]:
@@ -86,9 +88,16 @@ class RoboRewardRewardModel(PreTrainedRewardModel):
         config: RewardModelConfig | None = None,
         **kwargs: Any,
     ) -> "RoboRewardRewardModel":
-        """Read a configuration, local or on the Hub, and load the reward model that it names."""
+        """Read a configuration, local or on the Hub, and load the reward model that it names.
+
+        A configuration that is given goes before the one that is read; the reward model, if it names
+        none, is the one of that.
+        """
         dataset = {key: kwargs.pop(key, None) for key in ("dataset_stats", "dataset_meta")}
+        kwargs.pop("strict", None)
         if config is None:
-            kwargs.pop("strict", None)
             config = RewardModelConfig.from_pretrained(pretrained_name_or_path, **kwargs)
+        elif not config.model:
+            read = RewardModelConfig.from_pretrained(pretrained_name_or_path, **kwargs)
+            config = dataclasses.replace(config, model=read.model)
         return cls(config, **dataset).eval()

@@ -49,8 +49,8 @@ class ScoreConfig:
     """Video files; folders with one PNG or JPEG per frame; folders of videos, at any depth."""
     task: str | None = None
     """What the robot was told to do in these videos; in a data set, instead of its own tasks."""
-    model: str = "roboreward-nano"
-    """Name of the reward model."""
+    model: str = ""
+    """Name of the reward model, such as roboreward-8b; without it the error lists them and for whom each is."""
     options: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
     """How a local model is loaded."""
     clips: Path | None = None

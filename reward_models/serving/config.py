@@ -17,8 +17,8 @@ from roboreward_gym.errors import InvalidSetting
 class ServeConfig:
     """What to serve, to whom, and how much of it."""
 
-    model: str = "roboreward-nano"
-    """Name of a reward model, as `load_reward_model` takes it."""
+    model: str = ""
+    """Name of a reward model, as `load_reward_model` takes it; without it the error lists them and for whom each is."""
     options: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
     """How a local model is loaded."""
     host: str = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Serve a reward model to other machines over HTTP: `roboreward serve --model roboreward-nano`.
+"""Serve a reward model to other machines over HTTP: `roboreward serve --model roboreward-8b`.
 
 The model runs in one thread of one process, and clips of requests that arrive together are scored together. The format
 of the messages is `reward_models.serving.wire`; the client is `reward_models.serving.remote`, and its name `remote:http://HOST:PORT`.

@@ -169,7 +169,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="A reward model as a ROS 2 node: records a camera, and answers with the score."
     )
-    parser.add_argument("--model", default="roboreward-nano", help="a reward model by name")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a reward model by name: roboreward-8b or remote:http://HOST:PORT for a real arm, roboreward-nano for the simulated tasks",
+    )
     parser.add_argument("--camera-topic", default=CAMERA_TOPIC)
     parser.add_argument("--fps", type=float, default=CONTROL_HZ, help="frames a second (5)")
     parser.add_argument("--name", default=NAME, help="of the node, before the services")
