@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,9 +27,10 @@ from reward_models.nano.teach.levels import InvalidLevel, LevelReader
 from reward_models.nano.teach.report import REPORT
 from reward_models.nano.teach.run import even, teach
 from reward_models.nano.teach.tower import UNKNOWN, draw_clip, level_loss
+from reward_models.qwen3vl.roboreward import RoboReward
 from reward_models.training.config import SftConfig
 from reward_models.training.questions import Question
-from roboreward_gym import VLMRewardWrapper
+from roboreward_gym import Clip, VLMRewardWrapper
 from roboreward_gym.errors import InvalidSetting, NoFrames, WeightsError
 
 TASK = "walk to the right"
@@ -304,6 +306,15 @@ def test_from_an_environment_to_a_reward(tmp_path: Path) -> None:
         _, reward, ended, _, info = env.step(1)
     assert info["roboreward/level"] in (1, 2, 3, 4, 5)
     assert reward == (info["roboreward/level"] - 1) / 4
+    model = RoboReward(folder, device="cpu")
+    own = env.last_clip
+    stripes = np.tile(np.where(np.arange(SIDE) // 4 % 2, 255, 0)[:, None, None], (9, 1, SIDE, 3))
+    elsewhere = Clip(stripes.astype(np.uint8), TASK, own.fps)
+    scores = model.score([own, elsewhere, replace(own, task="walk to the left")])
+    assert [score.level is None for score in scores] == [False, True, True]
+    assert "unlike those of its training" in scores[1].text
+    assert "does not know the words: left" in scores[2].text
+    assert report["abstained"] == 0
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert teach(settings) == folder  # all of it is there
     assert (folder / "model.safetensors").stat().st_mtime_ns == before

@@ -4,7 +4,8 @@ With the file nano abstains where it does not know the words or the pictures (`r
 from the finished weights and the training data alone; nothing of another world is needed. Run it before `ship`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from sklearn.covariance import LedoitWolf
 from tqdm import tqdm
 
 from reward_models.data.reward_data import InvalidData, RewardData
-from reward_models.protocol.frames import SampledClip
 from reward_models.qwen3vl.familiarity import Familiarity, KnownWords, describe, known_words
 from reward_models.qwen3vl.roboreward import RoboReward
+from reward_models.training.data import SimulatedClips
+from reward_models.training.questions import Clips
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting
 
@@ -27,7 +29,8 @@ MARGIN = 1.75
 middle between home and other worlds of `python -m benchmarks.abstention --part validation`, whose worlds no test has."""
 LEAST_PAIRS = 0.5
 """A task with fewer known neighbours than this is never known, whatever the validation tasks look like."""
-ANY_TASK = "any"
+KEPT = 0.998
+"""Part of the known clips that lie within the limit before the margin."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class FamiliarityConfig:
     """Data folders of its training; a validation split in them sets the limits."""
     clips: int = 1500
     """Clips to look at in each split."""
-    kept: float = 0.998
+    kept: float = KEPT
     """Part of the known clips that must lie within the limit before the margin."""
     seed: int = 0
     """Seed of the choice of clips."""
@@ -68,54 +71,75 @@ def fit_familiarity(config: FamiliarityConfig) -> Familiarity:
         )
     data, model = splits["train"], RoboReward(config.model, device="cpu", abstain=False)
     rng = np.random.default_rng(config.seed)
-    train = _described(model, data, rng.permutation(len(data.clips))[: config.clips])
+    chosen = rng.permutation(len(data.clips))[: config.clips]
+    train = described(model, SimulatedClips(data), chosen, "train videos")
     validation = splits.get("validation")
     if validation is None:
         train, known = _hold_out(data, train)
         tasks: set[str] = set()
     else:
         chosen = rng.permutation(len(validation.clips))[: config.clips]
-        known = np.stack(list(_described(model, validation, chosen).values()))
+        known = described(model, SimulatedClips(validation), chosen, "validation videos")
         tasks = {example.task for example in validation.examples}
-    fitted = LedoitWolf().fit(np.stack(list(train.values())))
-    values, vectors = np.linalg.eigh(fitted.covariance_)
-    found = Familiarity(
-        words=_fit_words({example.task for example in data.examples}, tasks),
-        mean=torch.from_numpy(fitted.location_).float(),
-        # Half precision, as in the file: the limit then fits what will be computed.
-        whitening=torch.from_numpy(vectors / np.sqrt(values)).half().float(),
-        limit=0.0,
-    )
-    limit = MARGIN * float(np.quantile(_distances(found, known), config.kept))
-    found = Familiarity(found.words, found.mean, found.whitening, limit)
+    words = _fit_words({example.task for example in data.examples}, tasks)
+    found = fitted(words, list(train.values()), list(known.values()), config.kept)
     found.save(config.model)
     return found
 
 
-def _described(model: RoboReward, data: RewardData, chosen: np.ndarray) -> dict[int, np.ndarray]:
-    """`describe` of each chosen clip, by its number."""
+def described(
+    model: RoboReward, clips: Clips, chosen: Sequence[int] | np.ndarray, what: str
+) -> dict[int, np.ndarray]:
+    """`(2 * width,)` description of each chosen clip, by its number; `what` names them on the progress bar."""
     found = {}
-    for clip in tqdm(chosen, desc=f"{data.clips[0].split} videos", unit="clip"):
-        sampled: SampledClip = data.sampled(int(clip), ANY_TASK)
+    for clip in tqdm(chosen, desc=what, unit="clip"):
+        sampled = clips.sampled(int(clip))
         found[int(clip)] = describe(model.video_tokens([sampled])[0]).numpy()
     return found
 
 
+def fitted(
+    words: KnownWords,
+    train: Sequence[np.ndarray],
+    known: Sequence[np.ndarray],
+    kept: float = KEPT,
+) -> Familiarity:
+    """Describe a world by the language and the videos of a training.
+
+    Args:
+        words: The language.
+        train: Descriptions of training videos.
+        known: Of others of the same world, which set the limit.
+        kept: Part of `known` within the limit before the margin.
+    """
+    covariance = LedoitWolf().fit(np.stack(train))
+    values, vectors = np.linalg.eigh(covariance.covariance_)
+    found = Familiarity(
+        words=words,
+        mean=torch.from_numpy(covariance.location_).float(),
+        # Half precision, as in the file: the limit then fits what will be computed.
+        whitening=torch.from_numpy(vectors / np.sqrt(values)).half().float(),
+        limit=0.0,
+    )
+    limit = MARGIN * float(np.quantile(_distances(found, np.stack(known)), kept))
+    return replace(found, limit=limit)
+
+
 def _hold_out(
-    data: RewardData, described: dict[int, np.ndarray]
-) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    data: RewardData, train: dict[int, np.ndarray]
+) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
     """Set whole episodes aside: clips of one episode look alike."""
-    episodes = sorted({data.clips[clip].episode for clip in described})
+    episodes = sorted({data.clips[clip].episode for clip in train})
     aside = set(episodes[:: round(1 / HELD_OUT)])
-    known = [v for clip, v in described.items() if data.clips[clip].episode in aside]
-    rest = {clip: v for clip, v in described.items() if data.clips[clip].episode not in aside}
+    known = {clip: v for clip, v in train.items() if data.clips[clip].episode in aside}
+    rest = {clip: v for clip, v in train.items() if clip not in known}
     if not rest or not known:
         raise InvalidData("There are too few episodes to set some aside. Collect more.")
-    return rest, np.stack(known)
+    return rest, known
 
 
-def _distances(found: Familiarity, described: np.ndarray) -> np.ndarray:
-    whitened = (described - found.mean.numpy()) @ found.whitening.numpy()
+def _distances(found: Familiarity, descriptions: np.ndarray) -> np.ndarray:
+    whitened = (descriptions - found.mean.numpy()) @ found.whitening.numpy()
     return np.sqrt(np.square(whitened).mean(1))
 
 

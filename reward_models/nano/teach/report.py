@@ -41,6 +41,7 @@ def write_report(config: TeachConfig, data: Path, folder: Path) -> dict[str, Any
         "episodes": len(set(episodes)),
         "seed": config.seed,
         **numbers(predicted, truth),
+        "abstained": float(np.isnan(predicted).mean()),
         "intervals": intervals(lambda i: numbers(predicted[i], truth[i]), episodes, BOOTSTRAP),
         "best_constant_macro_mae": min(
             numbers(np.full(len(truth), float(level)), truth)["macro_mae"] for level in LEVELS
@@ -52,7 +53,8 @@ def write_report(config: TeachConfig, data: Path, folder: Path) -> dict[str, Any
     low, high = report["intervals"]["macro_mae"]
     tqdm.write(
         f"test: macro MAE {report['macro_mae']:.2f} [{low:.2f}, {high:.2f}] levels (a constant: "
-        f"{report['best_constant_macro_mae']:.2f}), false positives {report['false_positive_rate']:.1%}"
+        f"{report['best_constant_macro_mae']:.2f}), false positives {report['false_positive_rate']:.1%}, "
+        f"abstained {report['abstained']:.1%}"
     )
     return report
 

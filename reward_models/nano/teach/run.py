@@ -14,6 +14,7 @@ from reward_models.data.sources import ReadOptions
 from reward_models.nano import WEIGHTS
 from reward_models.nano.teach.config import TeachConfig
 from reward_models.nano.teach.dataset import collect
+from reward_models.nano.teach.familiarity import write_familiarity
 from reward_models.nano.teach.report import REPORT, write_report
 from reward_models.nano.teach.tower import teach_tower
 from reward_models.qwen3vl.trained_tasks import FILE as TRAINED_TASKS
@@ -61,6 +62,7 @@ def _teach_language(config: TeachConfig, data: Path, base: Path) -> Path:
         feature_dtype=torch.float16,
     )
     (out / MODEL / TRAINED_TASKS).write_text(json.dumps({config.env: tasks}), encoding="utf-8")
+    write_familiarity(out / MODEL, tasks, train.clips, validation.clips, config.seed)
     return out / MODEL
 
 
