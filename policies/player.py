@@ -22,18 +22,26 @@ LOGGED = ("truth/", "roboreward/")
 
 
 class Policy(Protocol):
-    """A deterministic decoder, such as `policies.policy.DiffusionPolicy`."""
+    """A deterministic decoder, such as `policies.policy.DiffusionPolicy`.
+
+    Attributes:
+        chunk: Length of the noise that a chunk of actions is decoded from.
+        action_dim: Width of that noise.
+        feature_dim: Length of the features.
+        decoded_dim: Numbers in a decoded chunk. A LeRobot policy may decode less than its noise has.
+    """
 
     chunk: int
     action_dim: int
     feature_dim: int
+    decoded_dim: int
 
     def encode(self, images: np.ndarray, states: np.ndarray) -> Tensor:
         """`(B, H, W, 3)` uint8 and `(B, S)` to features `(B, F)`."""
         ...
 
     def decode(self, features: Tensor, noise: Tensor) -> Tensor:
-        """Features `(B, F)` and noise `(B, chunk, A)` to actions `(B, chunk, A)`."""
+        """Features `(B, F)` and noise `(B, chunk, action_dim)` to actions `(B, n, A)`."""
         ...
 
 

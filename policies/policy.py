@@ -79,6 +79,7 @@ class DiffusionPolicy(nn.Module):
         self.chunk = config.chunk
         self.action_dim = config.action_dim
         self.feature_dim = config.feature_dim
+        self.decoded_dim = config.chunk * config.action_dim
         self.vision = LandmarkNet(config.maps, config.vision_width)
         self.state_normalizer = Normalizer(config.state_dim)
         self.action_normalizer = Normalizer(config.action_dim)

@@ -38,6 +38,7 @@ class TwoModes:
     chunk = CHUNK
     action_dim = ACTIONS
     feature_dim = FEATURES
+    decoded_dim = CHUNK * ACTIONS
 
     def __init__(self) -> None:
         self.decoded = 0

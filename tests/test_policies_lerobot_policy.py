@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from safetensors.torch import load_file, save_file
 
 from experiments.base_policy import open_policy
-from policies.dsrl.training import Learner
+from policies.dsrl.learner import Learner, load_learned
 from policies.errors import InvalidObservation
 from policies.lerobot_policy.decoder import LeRobotDecoder, load_decoder
 from policies.lerobot_policy.folder import find, fingerprint, load_config
@@ -152,7 +153,22 @@ def test_episodes_are_played_in_the_chunks_of_the_policy_with_its_history(tmp_pa
     # Half of the features belong to the step before; each state is the number of its step, halved by the normaliser.
     assert (2 * seen[:, 0]).round().tolist() == [0, 3, 7, 9]
     assert (2 * seen[:, policy.feature_dim // 2]).round().tolist() == [0, 4, 8, 10]
-    Learner(TINY, policy).add(record)
+
+
+@pytest.mark.parametrize("algorithm", ["best_of_n", "sac", "noise_aliased"])
+def test_a_policy_that_plays_a_part_of_its_horizon_is_fine_tuned(
+    folder: Path, tmp_path: Path, algorithm: str
+) -> None:
+    policy, env = open_policy(f"lerobot:{folder}", StepCounter())
+    assert policy.decoded_dim == 4 * 7 < policy.chunk * policy.action_dim
+    learner = Learner(replace(TINY, algorithm=algorithm, batch=4), policy)
+    generator = torch.Generator().manual_seed(0)
+    learner.add(play(env, policy, BaseNoise(), seed=0, generator=generator))
+    assert np.isfinite(list(learner.warm_up().values())).all()
+    again = play(env, policy, learner.explore, seed=0, generator=generator)
+    assert again.executed.tolist() == [4, 4, 2]
+    learner.final.save(tmp_path / "learned.safetensors")
+    load_learned(tmp_path / "learned.safetensors", policy)
 
 
 def test_the_fingerprint_changes_with_weights_and_statistics(folder: Path, tmp_path: Path) -> None:

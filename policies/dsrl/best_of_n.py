@@ -108,10 +108,7 @@ class BestOfN:
             raise WeightsError(
                 f"{path} holds no critics of this version ({error}). Run the fine-tuning again."
             ) from error
-        wanted = [
-            policy.feature_dim + (made.time_feature_steps > 0),
-            policy.chunk * policy.action_dim,
-        ]
+        wanted = [policy.feature_dim + (made.time_feature_steps > 0), policy.decoded_dim]
         if sizes[:2] != wanted:
             raise WeightsError(
                 f"{path} was made for another policy: features and actions {sizes[:2]}, here {wanted}. Give the base "

@@ -45,7 +45,7 @@ class Learner:
         self.generator = torch.Generator(device).manual_seed(seed)
         inputs = policy.feature_dim + (config.time_feature_steps > 0)
         # The learner's action is a decoded chunk, or steered noise.
-        size = policy.chunk * policy.action_dim
+        size = policy.decoded_dim
         sizes = [inputs, size, *[config.width] * config.layers]
         if config.algorithm == "best_of_n":
             critics = ActionCritics(config.critics, sizes, self.generator)

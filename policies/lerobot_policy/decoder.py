@@ -26,9 +26,8 @@ class LeRobotDecoder:
     """See the module; an implementation of `policies.player.Policy`.
 
     Attributes:
-        chunk: Length of the noise that a chunk of actions is decoded from; fewer actions may be played.
-        action_dim: Width of that noise, which may be more than an action has numbers.
-        feature_dim: Length of the features.
+        chunk, action_dim, feature_dim, decoded_dim: See `policies.player.Policy`; fewer actions may be played than the noise
+            is long, and an action may have fewer numbers than the noise is wide.
         history: Observations, one a step, that `encode` takes at once.
     """
 
@@ -43,7 +42,7 @@ class LeRobotDecoder:
         self._before, self._after = processors
         self.chunk, self.action_dim = steering.noise_shape
         self.history = observations.history
-        self.feature_dim = check_steering(self, observations)
+        self.feature_dim, self.decoded_dim = check_steering(self, observations)
 
     @torch.no_grad()
     def encode(self, images: np.ndarray, states: np.ndarray) -> Tensor:
@@ -79,8 +78,8 @@ def load_decoder(folder: Path, interface: Interface, device: str = "cpu") -> LeR
 
 
 @torch.no_grad()
-def check_steering(decoder: LeRobotDecoder, observations: Observations) -> int:
-    """Decode twice from the same noise and once from another; returns the length of the features.
+def check_steering(decoder: LeRobotDecoder, observations: Observations) -> tuple[int, int]:
+    """Decode twice from the same noise and once from another; returns the sizes of features and actions.
 
     Raises:
         InvalidSetting: The actions are not decided by the noise, and by it alone.
@@ -103,4 +102,4 @@ def check_steering(decoder: LeRobotDecoder, observations: Observations) -> int:
         raise InvalidSetting(
             "The policy cannot be steered: another noise gave the same actions, so it does not use the noise that it is given."
         )
-    return features.shape[1]
+    return features.shape[1], actions[0].numel()
