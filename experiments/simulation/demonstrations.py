@@ -5,6 +5,7 @@ varying speed and precision, with no label that the policy sees. A policy cloned
 some of the time, which is what DSRL needs: something to choose from.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ class DemonstrationConfig:
     """Folder to write; must not exist yet."""
     scene: SceneName = "toy"
     """Which scene."""
+    tasks: tuple[str, ...] = ()
+    """What is demonstrated, each task as often as it is named; by default the scene's mixture."""
     episodes: int = 600
     """How many episodes."""
     detours: float = 0.0
@@ -61,6 +64,11 @@ class DemonstrationConfig:
     """Processes; the result does not depend on it."""
 
     @property
+    def mixture(self) -> dict[str, float]:
+        """How often each task is demonstrated."""
+        return dict(Counter(self.tasks)) or dict(MIXTURE[self.scene])
+
+    @property
     def seeds(self) -> range:
         """One reset seed an episode."""
         return range(SEED_OFFSET + self.seed, SEED_OFFSET + self.seed + self.episodes)
@@ -70,7 +78,11 @@ Rows = dict[str, np.ndarray]
 
 
 def record_episode(
-    scene: SceneName, seed: int, detours: float = 0.0, idle: int = 1_000
+    scene: SceneName,
+    seed: int,
+    detours: float = 0.0,
+    idle: int = 1_000,
+    mixture: Mapping[str, float] | None = None,
 ) -> list[Rows]:
     """One demonstration: rows of observation, action and landmark labels, one a step.
 
@@ -79,6 +91,7 @@ def record_episode(
         seed: Seed for the reset and for what the expert does.
         detours: See `DemonstrationConfig`.
         idle: See `DemonstrationConfig`.
+        mixture: How often each task is demonstrated; by default as the scene has it.
 
     Returns:
         The recorded stretches: one, or one more for each detour between two of them.
@@ -87,7 +100,7 @@ def record_episode(
     rng = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
     base = widowx(env)
-    chances = {task: p for task, p in MIXTURE[scene].items() if base.scene.askable(task)}
+    chances = {task: p for task, p in (mixture or MIXTURE[scene]).items() if base.scene.askable(task)}
     weights = np.array(list(chances.values()))
     task = str(rng.choice(list(chances), p=weights / weights.sum()))
     style = Style(speed=rng.uniform(0.75, 1.0), aim_error_m=0.005, action_noise=0.04)
@@ -166,7 +179,7 @@ def _env(scene: SceneName) -> gym.Env:
     return _ENVS[scene]
 
 
-def _record(arguments: tuple[SceneName, int, float, int]) -> list[Rows]:
+def _record(arguments: tuple[SceneName, int, float, int, Mapping[str, float]]) -> list[Rows]:
     return record_episode(*arguments)
 
 
@@ -179,7 +192,8 @@ def record(config: DemonstrationConfig) -> None:
     entry_of_scene(config.scene)
     new_folder(config.out)
     with worker_pool(config.workers) as pool:
-        jobs = [(config.scene, seed, config.detours, config.idle) for seed in config.seeds]
+        how = (config.detours, config.idle, config.mixture)
+        jobs = [(config.scene, seed, *how) for seed in config.seeds]
         work = pool.imap(_record, jobs, chunksize=4)
         bar = tqdm(work, total=config.episodes, desc=f"{config.scene} demonstrations")
         episodes = [stretch for stretches in bar for stretch in stretches]
@@ -188,11 +202,11 @@ def record(config: DemonstrationConfig) -> None:
         **rows,
         episode_ends=np.cumsum([len(e["actions"]) for e in episodes]).astype(np.int64),
         names=tuple(LANDMARKS),
-        task="; ".join(MIXTURE[config.scene]),
+        task="; ".join(config.mixture),
         fps=CONTROL_HZ,
     )
     settings = {"seed": config.seed, "detours": config.detours, "idle": config.idle}
-    demos.save(config.out, mixture=dict(MIXTURE[config.scene]), **settings)
+    demos.save(config.out, mixture=config.mixture, **settings)
 
 
 def main() -> None:
