@@ -92,6 +92,16 @@ def test_chances_of_each_scene_sum_to_one() -> None:
         assert set(chances) <= set(widowx(demonstrations._env(scene)).tasks)
 
 
+def test_only_the_named_tasks_are_demonstrated() -> None:
+    left, right = "open the left drawer", "open the right drawer"
+    config = DemonstrationConfig(Path("unused"), "drawer", (left, right, right))
+    assert config.mixture == {left: 1, right: 2}
+    (rows,) = record_episode("drawer", SEED, mixture={"pick up the duck": 1})
+    assert rows["actions"][:, 6].max() > 0.0  # opening drawers keeps the gripper closed
+    (rows,) = record_episode("drawer", SEED, mixture={left: 1})
+    assert rows["actions"][:, 6].max() == -1.0
+
+
 def test_the_policies_read_what_was_recorded(tmp_path: Path) -> None:
     config = DemonstrationConfig(tmp_path / "demos", "toy", episodes=3, seed=5)
     record(config)

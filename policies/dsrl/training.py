@@ -145,6 +145,29 @@ def _check_scored(metrics: Sequence[Mapping[str, Any]], run_dir: Path) -> None:
         )
 
 
+def _learn(
+    learner: Learner, record: EpisodeRecord, phase: str, *, last: bool
+) -> dict[str, float]:
+    """What follows an episode in its phase, the last of the warm-up included; returns the losses.
+
+    Raises:
+        InvalidSetting: The score is still to come.
+    """
+    if PENDING in record.logged:
+        raise InvalidSetting(
+            "The env hands out scores only after the end of an episode, and this loop learns from the reward of its "
+            'last step. Pass scoring="immediate" to VLMRewardWrapper.'
+        )
+    if phase == "validation":
+        return {}
+    learner.add(record)
+    if last:
+        return learner.warm_up()
+    if phase == "warm_up":
+        return {}
+    return learner.learn(learner.config.updates_per_chunk * len(record.executed))
+
+
 def train(
     env: gym.Env[Any, Any],
     policy: Policy,
@@ -196,33 +219,17 @@ def train(
         early = "warm_up" if number < config.warm_up_episodes else "learning"
         phase = early if number < episodes else "validation"
         noise = {"warm_up": base, "learning": learner.explore, "validation": learner.final}[phase]
-        reset_seed = first_env_seed + number
         record = play_without_fault(
-            env,
-            policy,
-            noise,
-            seed=reset_seed,
-            generator=learner.generator,
+            env, policy, noise, seed=first_env_seed + number, generator=learner.generator
         )
-        if PENDING in record.logged:
-            raise InvalidSetting(
-                "The env hands out scores only after the end of an episode, and this loop learns from the reward of its "
-                'last step. Pass scoring="immediate" to VLMRewardWrapper.'
-            )
-        losses: dict[str, float] = {}
-        if phase != "validation":
-            learner.add(record)
-        if number + 1 == config.warm_up_episodes:
-            losses = learner.warm_up()
-        elif phase == "learning":
-            losses = learner.learn(config.updates_per_chunk * len(record.executed))
+        losses = _learn(learner, record, phase, last=number + 1 == config.warm_up_episodes)
         env_steps = len(record) + (metrics[-1]["env_steps"] if metrics else 0)
         counts = {"episode": number, "phase": phase, "env_steps": env_steps, "steps": len(record)}
         metrics.append({**counts, "reward": record.reward, **record.logged, **losses})
         append_metrics(run_dir / METRICS, metrics[-1])
-        unscored = _unscored(metrics)
-        note = f", {unscored} left out without a score" if unscored else ""
-        bar.set_postfix_str(f"{phase}, reward {record.reward:.2f}{note}")
+        bar.set_postfix_str(
+            f"{phase}, reward {record.reward:.2f}, {_unscored(metrics)} without a score"
+        )
         if on_episode is not None:
             on_episode(number, record, metrics[-1])
         if (number + 1) % config.save_every == 0 or number + 1 == total:
