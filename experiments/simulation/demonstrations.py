@@ -100,7 +100,9 @@ def record_episode(
     rng = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
     base = widowx(env)
-    chances = {task: p for task, p in (mixture or MIXTURE[scene]).items() if base.scene.askable(task)}
+    chances = {
+        task: p for task, p in (mixture or MIXTURE[scene]).items() if base.scene.askable(task)
+    }
     weights = np.array(list(chances.values()))
     task = str(rng.choice(list(chances), p=weights / weights.sum()))
     style = Style(speed=rng.uniform(0.75, 1.0), aim_error_m=0.005, action_noise=0.04)

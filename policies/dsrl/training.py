@@ -145,9 +145,7 @@ def _check_scored(metrics: Sequence[Mapping[str, Any]], run_dir: Path) -> None:
         )
 
 
-def _learn(
-    learner: Learner, record: EpisodeRecord, phase: str, *, last: bool
-) -> dict[str, float]:
+def _learn(learner: Learner, record: EpisodeRecord, phase: str, *, last: bool) -> dict[str, float]:
     """What follows an episode in its phase, the last of the warm-up included; returns the losses.
 
     Raises:
