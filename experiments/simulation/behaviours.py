@@ -179,12 +179,9 @@ def play_policy(env_id: str, learned: LearnedPolicy, look: str, seed: int) -> Pl
     return env.recorder.played("on_policy", task)
 
 
-def policy_arm(env_id: str, learned: LearnedPolicy, look: str) -> MujocoArm:
-    """The arm that `play_policy` moves."""
-    arm = widowx(_policy_env(env_id, learned, look)[0]).arm
-    if not isinstance(arm, MujocoArm):
-        raise TypeError("Films are recorded in simulation only.")
-    return arm
+def policy_env(env_id: str, learned: LearnedPolicy, look: str) -> WidowXEnv:
+    """The environment that `play_policy` acts in."""
+    return widowx(_policy_env(env_id, learned, look)[0])
 
 
 def _other(task: str) -> str:

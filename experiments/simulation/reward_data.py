@@ -7,7 +7,7 @@ layout of the folder is documented in `reward_models.data.reward_data`.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,7 @@ def _run_job(job: Job) -> list[LabelledClip]:
 
 
 def collect(config: RewardDataConfig) -> None:
-    """Play all episodes and write the folder; `clips.jsonl` comes last, so a folder with it is whole.
+    """Play all episodes and write the folder.
 
     Raises:
         MissingPolicy: Policies are given, but not both kinds for both scenes.
@@ -212,23 +212,28 @@ def collect(config: RewardDataConfig) -> None:
         )
     jobs = episode_jobs(config)
     new_folder(config.out)
-    clips, examples, dense = [], [], []
-    with (
-        FrameFile(config.out / "frames.npy") as frames,
-        worker_pool(config.workers) as pool,
-    ):
+    with worker_pool(config.workers) as pool:
         episodes = pool.imap(_run_job, jobs, chunksize=2)
-        for episode in tqdm(episodes, total=len(jobs), desc=f"{config.split} episodes"):
-            for clip in episode:
-                frames.append(clip.frames)
-                dense.append(clip.dense)
-                examples += [{"clip": len(clips), **example} for example in clip.examples]
-                clips.append({"clip": len(clips), **clip.meta})
-    np.save(config.out / "dense.npy", np.stack(dense).astype(np.float32))
-    (config.out / "landmarks.json").write_text(json.dumps(list(LANDMARKS)))
-    (config.out / "config.json").write_text(json.dumps(asdict(config), default=str, indent=2))
+        progress = tqdm(episodes, total=len(jobs), desc=f"{config.split} episodes")
+        write_clips(config.out, asdict(config), progress)
+
+
+def write_clips(
+    out: Path, config: Mapping[str, Any], episodes: Iterable[list[LabelledClip]]
+) -> None:
+    """Write the clips of all episodes into a folder; `clips.jsonl` comes last, so a folder with it is whole."""
+    clips, examples, dense = [], [], []
+    with FrameFile(out / "frames.npy") as frames:
+        for clip in (clip for episode in episodes for clip in episode):
+            frames.append(clip.frames)
+            dense.append(clip.dense)
+            examples += [{"clip": len(clips), **example} for example in clip.examples]
+            clips.append({"clip": len(clips), **clip.meta})
+    np.save(out / "dense.npy", np.stack(dense).astype(np.float32))
+    (out / "landmarks.json").write_text(json.dumps(list(LANDMARKS)))
+    (out / "config.json").write_text(json.dumps(config, default=str, indent=2))
     for name, rows in (("examples", examples), ("clips", clips)):
-        (config.out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from experiments.simulation.behaviours import (
     Played,
     play_policy,
     play_script,
-    policy_arm,
+    policy_env,
 )
 from experiments.simulation.demonstrations import ENV_IDS, SceneName
 from experiments.simulation.picture_shifts import PICTURE_SHIFTS, PictureShift, changed
@@ -33,6 +33,7 @@ from robots.conventions import CONTROL_HZ
 from robots.scene import Split
 from robots.sim.mujoco_arm import MujocoArm
 from robots.sim.tasks.shifts import LOOK_SHIFTS, LookShift, Shifted
+from robots.widowx import WidowXEnv
 
 SINGLE, SEVERAL = 0.45, 0.15
 """Shares of films with one shift and with two to four; the others look as in training."""
@@ -109,17 +110,43 @@ def make_film(plan: EpisodePlan, rng: np.random.Generator) -> Film:
     if rng.random() < plan.other_envs:
         name, frames = other_envs.film(plan.split, rng)
         return Film(OTHER, f"{name}-{plan.split}-{plan.seed}", frames, (), OTHER)
-    scene = str(rng.choice(list(ENV_IDS)))
-    shifts = draw_shifts(rng)
-    played, arm = _play(plan, scene, rng)
-    look_rng = np.random.default_rng([plan.seed, 4])
-    _shifted(arm).lay_on(tuple(s for s in LOOK_SHIFTS if s in shifts), look_rng, plan.look)
-    pictures = np.stack([arm.picture_at(positions) for positions in played.qpos])
-    _shifted(arm).take_off()
-    pictures = changed(pictures, tuple(s for s in PICTURE_SHIFTS if s in shifts), look_rng)
+    scene, shifts, played, env = play(plan, rng)
+    pictures = np.stack([picture for picture, _ in render(plan, played, shifts, env)])
     episode = f"{scene}-{plan.split}-{plan.seed}"
     frames = Frames(pictures, CONTROL_HZ)
     return Film(f"sim_{scene}", episode, frames, shifts, played.behaviour, played)
+
+
+def play(
+    plan: EpisodePlan, rng: np.random.Generator
+) -> tuple[SceneName, tuple[LookShift | PictureShift, ...], Played, WidowXEnv]:
+    """Play the episode of a plan that is of no other environment: its scene, its shifts, what happened, and where."""
+    scene = cast(SceneName, str(rng.choice(list(ENV_IDS))))
+    shifts = draw_shifts(rng)
+    return scene, shifts, *_play(plan, scene, rng)
+
+
+def render(
+    plan: EpisodePlan,
+    played: Played,
+    shifts: tuple[LookShift | PictureShift, ...],
+    env: WidowXEnv,
+    at: np.ndarray | None = None,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Picture `(H, W, 3)` and landmarks `(K, 4)` at some moments of an episode that was just played, or at all.
+
+    Only the noise of a sensor, which differs from frame to frame, depends on which moments are rendered.
+    """
+    arm, rng = _arm(env), np.random.default_rng([plan.seed, 4])
+    _shifted(arm).lay_on(tuple(s for s in LOOK_SHIFTS if s in shifts), rng, plan.look)
+    pictures, landmarks = [], []
+    for positions in played.qpos if at is None else played.qpos[at]:
+        pictures.append(arm.picture_at(positions))
+        env.scene.observe()
+        landmarks.append(env.scene.landmarks())
+    _shifted(arm).take_off()
+    changes = tuple(s for s in PICTURE_SHIFTS if s in shifts)
+    return list(zip(changed(np.stack(pictures), changes, rng), landmarks, strict=True))
 
 
 def draw_shifts(rng: np.random.Generator) -> tuple[LookShift | PictureShift, ...]:
@@ -135,16 +162,22 @@ def draw_shifts(rng: np.random.Generator) -> tuple[LookShift | PictureShift, ...
 
 def _play(
     plan: EpisodePlan, scene: SceneName, rng: np.random.Generator
-) -> tuple[Played, MujocoArm]:
+) -> tuple[Played, WidowXEnv]:
     learned = plan.policies[tuple(ENV_IDS).index(scene)]
     if learned is not None and rng.random() < plan.on_policy:
-        arm = policy_arm(ENV_IDS[scene], learned, plan.look)
-        return play_policy(ENV_IDS[scene], learned, plan.look, plan.seed), arm
+        env = policy_env(ENV_IDS[scene], learned, plan.look)
+        return play_policy(ENV_IDS[scene], learned, plan.look, plan.seed), env
     config = RewardDataConfig(Path(), split="test" if plan.split == "test" else "train")
     env, arm = env_and_arm(config, scene)
     _shifted(arm)
     behaviour = cast(Behaviour, str(rng.choice(list(SHARES), p=list(SHARES.values()))))
-    return play_script(env, behaviour, plan.seed), arm
+    return play_script(env, behaviour, plan.seed), env
+
+
+def _arm(env: WidowXEnv) -> MujocoArm:
+    if not isinstance(env.arm, MujocoArm):
+        raise TypeError("Films are recorded in simulation only.")
+    return env.arm
 
 
 @cache
@@ -159,16 +192,21 @@ def ask(plan: EpisodePlan, film: Film, rng: np.random.Generator) -> Iterator[Que
             task, wording = word(str(meaning), plan.split, rng)
             yield Question(task, str(meaning), wording, None, "organic", len(film.frames.frames))
         return
-    total = len(film.played.captions)
+    yield from ask_about(plan, film.played, rng)
+
+
+def ask_about(plan: EpisodePlan, played: Played, rng: np.random.Generator) -> Iterator[Question]:
+    """Yield what is asked about an episode of our own scenes, whole and by chance cut short."""
+    total = len(played.captions)
     lengths = [total]
     kept = round(float(rng.choice(KEPT)) * total)
     if rng.random() < CUT and kept >= SHORTEST:
         lengths.append(kept)
     for length in lengths:
-        yield from _ask_about(plan, film.played, length, rng)
+        yield from _ask_at(plan, played, length, rng)
 
 
-def _ask_about(
+def _ask_at(
     plan: EpisodePlan, played: Played, length: int, rng: np.random.Generator
 ) -> Iterator[Question]:
     level = {task: levels[length - 1] for task, levels in played.levels.items()}
