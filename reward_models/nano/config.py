@@ -48,6 +48,8 @@ class TowerConfig:
     """Largest relative change of each colour channel."""
     shift_px: int = 12
     """Largest shift of the image in each direction, in pixels."""
+    other_sizes: float = 0.0
+    """Share of the batches whose images have another size than the simulation's: one that the protocol makes of other films."""
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,8 @@ def vocabulary(data: RewardData) -> list[str]:
     """Words that deserve a token of their own: those of all tasks, descriptions and landmarks."""
     texts = [e.task for e in data.examples] + [clip.caption for clip in data.clips]
     texts += [_words(name) for name in data.landmarks] + ["hidden"]
-    return sorted({word for text in texts for word in text.split()})
+    # A full stop is a token of its own, with a space before it and without.
+    return sorted({word.rstrip(".") or word for text in texts for word in text.split()})
 
 
 def _words(name: str) -> str:

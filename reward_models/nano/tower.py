@@ -32,6 +32,9 @@ PRESENCE_WEIGHT = 10.0
 """The presence loss is a mean over many tokens that are nearly all empty: this brings it level with the others."""
 SCENE_WEIGHT = 2.0
 
+SIZES = ((192, 256), (128, 192), (224, 288), (256, 352))
+"""Heights and widths [px] that the protocol's budget makes of films in 4:3: of our own, of the smallest, of short ones and of the largest."""
+
 
 @dataclass(frozen=True, eq=False)
 class TowerBatch:
@@ -53,16 +56,18 @@ class TowerBatch:
 
 
 def draw_batch(data: RewardData, config: TowerConfig, rng: np.random.Generator) -> TowerBatch:
-    """Draw random pairs from random clips, with augmentation."""
-    frames, dense = [], []
+    """Draw random pairs from random clips, with augmentation; all of one size, as they share a grid."""
+    chance = [1 - config.other_sizes, *[config.other_sizes / (len(SIZES) - 1)] * (len(SIZES) - 1)]
+    height, width = SIZES[int(rng.choice(len(SIZES), p=chance))]
+    pairs, dense = [], []
     for clip in rng.integers(len(data.clips), size=config.batch_size):
         pair = int(rng.integers(data.dense.shape[1]))
         shift = rng.integers(-config.shift_px, config.shift_px + 1, size=2)
         both = data.stored(int(clip))[TEMPORAL_PATCH * pair : TEMPORAL_PATCH * (pair + 1)]
         moved, labels = shift_pair(both, data.dense[clip, pair], int(shift[0]), int(shift[1]))
-        frames.append(moved)
+        pairs.append(resized(moved, height, width))
         dense.append(labels)
-    images = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3).float().div_(255.0)
+    images = torch.stack(pairs).div_(255.0)
     images = jitter(images, config.colour_jitter, rng)
     patches, grid = patchify(images)
     rows, columns = (int(n) // MERGE for n in grid[0, 1:])
@@ -72,6 +77,14 @@ def draw_batch(data: RewardData, config: TowerConfig, rng: np.random.Generator) 
     scene = np.concatenate([2 * marks[..., :2] - 1, marks[..., 3:], marks[..., 2:3]], -1)
     tensors = (torch.from_numpy(x.astype(np.float32)) for x in (labels, places, scene))
     return TowerBatch(patches, grid, *tensors)
+
+
+def resized(frames: np.ndarray, height: int, width: int) -> torch.Tensor:
+    """Resize `(2, H, W, 3)` uint8 frames to `(2, 3, height, width)` float32 in 0..255."""
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    if images.shape[-2:] == (height, width):
+        return images
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
 
 
 def shift_pair(
