@@ -2,12 +2,12 @@
 # Regenerates the numbers of the README from this checkout.
 #
 #   bash experiments/reproduce.sh            what the shipped weights do, the study included: about a day on two cores
-#   bash experiments/reproduce.sh weights    the weights themselves, into runs/: about 3 hours more
+#   bash experiments/reproduce.sh weights    the weights of nano, into runs/: about an hour and a half on one core
 #   bash experiments/reproduce.sh policies   of these the base policies alone, and how often they succeed;
 #                                            "policies toy" or "policies drawer" for one scene
 #   bash experiments/reproduce.sh study      of this the study alone: every reward and learner, over several seeds
 #   bash experiments/reproduce.sh comparisons  which loss, and which negatives, train best: about 3 hours on one core,
-#                                            with the data and the tower of "weights"
+#                                            with the tower of "weights"
 #
 # WORKERS=1 leaves a core to others; no result depends on it. A step whose output is there is skipped and a long one continues where it was stopped, so this can
 # be run again after an interruption.
@@ -36,10 +36,6 @@ pretrain() { # SCENE DEMONSTRATIONS... -- CLONING...
     --out runs/pretrain-$scene --save-at 350 "$@" "${resume[@]}"
 }
 
-reward_data() { # NAME OPTIONS...
-  unless $data/$1/clips.jsonl experiments.simulation.reward_data --out $data/$1 --workers $workers "${@:2}"
-}
-
 base_success() { # SCENE ENVIRONMENT: of 200 starts, as the experiments measure it
   step experiments.evaluate --policy runs/pretrain-$1/policy --env robots:$2 --episodes 200 \
     --workers $workers --out runs/base-$1
@@ -65,30 +61,41 @@ policies() { # [SCENE]
   esac
 }
 
+plain_data() { # scripted episodes that look as in the experiments, for comparisons of training runs
+  unless $data/train/clips.jsonl experiments.simulation.reward_data --out $data/train --workers $workers \
+    --split train --episodes 1500
+  unless $data/validation/clips.jsonl experiments.simulation.reward_data --out $data/validation --workers $workers \
+    --split validation --episodes 60
+}
+
+nano_data() { # NAME OPTIONS...: episodes of SimReward, as nano is trained on them
+  unless $data/$1/clips.jsonl experiments.simulation.nano_data --out $data/$1 --counterfactuals 5 \
+    --workers $workers "${@:2}"
+}
+
+simreward_test() { # episodes with looks, words and policies that training never has
+  unless $data/simreward-test/README.md experiments.simulation.simreward --train 0 --val 0 --test 400 \
+    --on-policy 0.3 --toy-policy policies/weights/toy-on-towel --drawer-policy policies/weights/drawer \
+    --workers $workers --out $data/simreward-test
+}
+
+robustness() { # MODEL METRICS
+  simreward_test
+  unless ${2%.json}-abstention.json benchmarks.abstention --model "$1" --out ${2%.json}-abstention.json
+  step benchmarks.nano_robustness --model "$1" --data $data/simreward-test --metrics $2 \
+    --abstention ${2%.json}-abstention.json
+}
+
 weights() {
-  policies
-  local clones=(--policy runs/pretrain-toy/policy runs/pretrain-drawer/policy
-    --half-trained runs/pretrain-toy/step-350 runs/pretrain-drawer/step-350)
-  reward_data train --split train --episodes 1500
-  reward_data sides --split train --episodes 800 --first 20000 --layout sides
-  reward_data cloned --split train --episodes 480 --first 10000 "${learners[@]}"
-  reward_data validation --split validation --episodes 60
-  reward_data validation-cloned --split validation --episodes 60 --first 1000 "${learners[@]}"
-  local first=(--data $data/{train,cloned,validation})
-  local clips=(--data $data/{train,cloned,sides,validation,validation-cloned})
-  # Warm restarts: each begins with the weights of the one before, and draws rare levels more often.
-  unless runs/nano-1/model/config.json reward_models.nano.train "${first[@]}" --out runs/nano-1 \
-    --tower.steps 1150 --language.steps 1200 --language.learning-rate 1.5e-3 \
-    --questions.describe-share 0.25 0.05 --questions.locate-share 0.2 0.03
-  unless runs/nano-2/model/config.json reward_models.nano.train "${first[@]}" --out runs/nano-2 \
-    --stage language --tower-from runs/nano-1 --language-init runs/nano-1/model \
-    --language.steps 650 --language.learning-rate 1e-3 --language.warmup 30 --questions.balance 0.6 \
-    --questions.describe-share 0.1 0.03 --questions.locate-share 0.08 0.02
+  nano_data nano-train --split train --episodes 2500
+  nano_data nano-large --split train --episodes 150 --first 50000 --size 288 384
+  nano_data nano-validation --split validation --episodes 160
+  local clips=(--data $data/nano-{train,large,validation})
   unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" --out runs/nano \
-    --tower-init runs/nano-1/tower.safetensors --tower.steps 900 \
-    --language-init runs/nano-2/model --language.steps 1900 \
-    --language.learning-rate 1e-3 --language.warmup 50 --questions.balance 0.6 \
-    --questions.describe-share 0.1 0.02 --questions.locate-share 0.15 0.02
+    --tower.steps 1900 --tower.batch-size 16 --tower.other-sizes 0.08 --tower.colour-jitter 0.1 \
+    --language.steps 3000 --language.batch-size 16 --language.learning-rate 1e-3 --language.warmup 60 \
+    --language.validate-every 300 --validation-examples 400 \
+    --questions.describe-share 0.25 0.03 --questions.locate-share 0.2 0.02
   unless runs/nano/model/familiarity.safetensors reward_models.nano.familiarity --model runs/nano/model \
     "${clips[@]}"
   unless runs/nano-no-negatives/model/config.json reward_models.nano.train "${clips[@]}" \
@@ -97,10 +104,12 @@ weights() {
   test_data
   unless runs/nano.json reward_models.bench.benchmark --model runs/nano/model \
     --no-negatives runs/nano-no-negatives/model --data $data/test --limit 2600 --out runs/nano.json
+  robustness runs/nano/model runs/nano.json
 }
 
 comparisons() {
   test_data
+  plain_data
   unless $data/simreward/README.md experiments.simulation.simreward --out $data/simreward \
     --train 400 --val 0 --test 0 --workers $workers
   local base=runs/score-free/language/model
@@ -127,6 +136,7 @@ study() { # nano-without-negatives and the checkpoints need "weights" first
   [[ -e runs/nano-no-negatives/model ]] && others+=({toy-on-towel,drawer}-nano-without-negatives)
   if [[ -e runs/nano/base ]]; then
     test_data
+    plain_data
     step experiments.study.checkpoints --tower-from runs/nano --data $data/train $data/validation \
       --test $data/test --out runs/checkpoints --workers $workers
     for folder in runs/checkpoints/steps-*/model; do

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from reward_models.nano.config import TowerConfig
 from reward_models.nano.model import build_config, build_model, build_processor
 from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.nano.tower import (
+    OTHER_FILMS,
     TowerBatch,
     dense_labels,
     draw_batch,
@@ -19,6 +21,7 @@ from reward_models.nano.tower import (
     token_places,
     tower_loss,
 )
+from reward_models.protocol.frames import MERGE, PATCH, resized_size
 from reward_models.qwen3vl.patches import project_patches
 from tests.reward_folder import write_reward_folder
 from tests.tiny_vlm import TINY, random_clip
@@ -53,6 +56,23 @@ def test_a_landmark_lands_in_its_token() -> None:
     # x 0.75 of 3 columns is 2.25: a quarter into column 2; y 0.25 of 2 rows is the middle of row 0.
     np.testing.assert_allclose(labels[0, 2, 1], (1, -0.5, 0, 0.4), atol=1e-6)
     assert labels.sum() == pytest.approx(0.9)
+
+
+def test_other_sizes_are_those_that_the_protocol_makes_of_other_films(
+    tmp_path: Path,
+) -> None:
+    larger = write_reward_folder(tmp_path / "larger", 24, size=(96, 128))
+    first = write_reward_folder(tmp_path / "first", 24, size=(64, 96))
+    mixed = RewardData.open([first, larger], "train")
+    config = dataclasses.replace(PLAIN, other_sizes=0.5)
+    rng = np.random.default_rng(0)
+    batches = [draw_batch(mixed, config, rng) for _ in range(30)]
+    grids = {tuple(row) for batch in batches for row in batch.grid.tolist()}
+    expected = {(64, 96), *(resized_size(n, round(s * 64), round(s * 96)) for n, s in OTHER_FILMS)}
+    assert grids == {(1, height // PATCH, width // PATCH) for height, width in expected}
+    for batch in batches:
+        assert len(batch.patches) == batch.grid.prod(-1).sum()
+        assert len(batch.labels) * MERGE**2 == len(batch.patches)
 
 
 def test_absent_landmarks_have_no_label() -> None:

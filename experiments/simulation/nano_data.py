@@ -98,10 +98,13 @@ def make_clips(plan: EpisodePlan, size: tuple[int, int] | None = None) -> list[L
     questions = list(ask_about(plan, played, rng))
     spelling = np.random.default_rng([plan.seed, 5])
     total = len(played.captions)
+    lengths = list(dict.fromkeys(question.frames for question in questions))
+    at = np.stack([np.linspace(0, n - 1, FRAMES).round().astype(int) for n in lengths])
+    # All at once: what takes a shift off again does not bring back the colours of the episode.
+    moments = render(plan, played, shifts, env, at.ravel())
     clips = []
-    for length in dict.fromkeys(question.frames for question in questions):
-        at = np.linspace(0, length - 1, FRAMES).round().astype(int)
-        pictures, landmarks = zip(*render(plan, played, shifts, env, at), strict=True)
+    for i, length in enumerate(lengths):
+        pictures, landmarks = zip(*moments[i * FRAMES : (i + 1) * FRAMES], strict=True)
         meta = {
             "episode": f"{scene}-{plan.split}-{plan.seed}",
             "seed": plan.seed,
@@ -111,7 +114,7 @@ def make_clips(plan: EpisodePlan, size: tuple[int, int] | None = None) -> list[L
             "shifts": list(shifts),
             "kept": length / total,
             "fps": CONTROL_HZ,
-            "frame_times_s": [round(float(i) / CONTROL_HZ, 3) for i in at],
+            "frame_times_s": [round(float(k) / CONTROL_HZ, 3) for k in at[i]],
             "caption": played.captions[length - 1],
         }
         rows = list(_examples([q for q in questions if q.frames == length], spelling))

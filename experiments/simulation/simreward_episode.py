@@ -121,7 +121,7 @@ def play(
     plan: EpisodePlan, rng: np.random.Generator
 ) -> tuple[SceneName, tuple[LookShift | PictureShift, ...], Played, WidowXEnv]:
     """Play the episode of a plan that is of no other environment: its scene, its shifts, what happened, and where."""
-    scene = cast(SceneName, str(rng.choice(list(ENV_IDS))))
+    scene = str(rng.choice(list(ENV_IDS)))
     shifts = draw_shifts(rng)
     return scene, shifts, *_play(plan, scene, rng)
 
@@ -135,7 +135,8 @@ def render(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Picture `(H, W, 3)` and landmarks `(K, 4)` at some moments of an episode that was just played, or at all.
 
-    Only the noise of a sensor, which differs from frame to frame, depends on which moments are rendered.
+    Once after the episode: the colours that the reset drew are gone then. Only the noise of a sensor, which differs
+    from frame to frame, depends on which moments are rendered.
     """
     arm, rng = _arm(env), np.random.default_rng([plan.seed, 4])
     _shifted(arm).lay_on(tuple(s for s in LOOK_SHIFTS if s in shifts), rng, plan.look)

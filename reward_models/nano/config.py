@@ -49,7 +49,8 @@ class TowerConfig:
     shift_px: int = 12
     """Largest shift of the image in each direction, in pixels."""
     other_sizes: float = 0.0
-    """Share of the batches whose images have another size than the simulation's: one that the protocol makes of other films."""
+    """Share of the batches whose images have another size than those of the first folder: one that the protocol makes of small, short or
+    large films."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,13 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 from reward_models.data.reward_data import RewardData
 from reward_models.nano.config import TowerConfig
-from reward_models.protocol.frames import MERGE, PATCH, TEMPORAL_PATCH, TOKEN_PIXELS
+from reward_models.protocol.frames import (
+    MERGE,
+    PATCH,
+    TEMPORAL_PATCH,
+    TOKEN_PIXELS,
+    resized_size,
+)
 
 LABELS = 4
 """Numbers per landmark: presence, horizontal and vertical offset, value."""
@@ -32,8 +38,8 @@ PRESENCE_WEIGHT = 10.0
 """The presence loss is a mean over many tokens that are nearly all empty: this brings it level with the others."""
 SCENE_WEIGHT = 2.0
 
-SIZES = ((192, 256), (128, 192), (224, 288), (256, 352))
-"""Heights and widths [px] that the protocol's budget makes of films in 4:3: of our own, of the smallest, of short ones and of the largest."""
+OTHER_FILMS = ((8, 0.5), (4, 1.0), (8, 2.0))
+"""Frames of a film, and its size over that of the data, which the protocol's budget of pixels resizes: small, short and large films."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +63,10 @@ class TowerBatch:
 
 def draw_batch(data: RewardData, config: TowerConfig, rng: np.random.Generator) -> TowerBatch:
     """Draw random pairs from random clips, with augmentation; all of one size, as they share a grid."""
-    chance = [1 - config.other_sizes, *[config.other_sizes / (len(SIZES) - 1)] * (len(SIZES) - 1)]
-    height, width = SIZES[int(rng.choice(len(SIZES), p=chance))]
+    height, width = data.frames[0].shape[2:4]
+    if config.other_sizes and rng.random() < config.other_sizes:
+        n_frames, scale = OTHER_FILMS[int(rng.integers(len(OTHER_FILMS)))]
+        height, width = resized_size(n_frames, round(scale * height), round(scale * width))
     pairs, dense = [], []
     for clip in rng.integers(len(data.clips), size=config.batch_size):
         pair = int(rng.integers(data.dense.shape[1]))
