@@ -2,7 +2,7 @@
 # Regenerates the numbers of the README from this checkout.
 #
 #   bash experiments/reproduce.sh            what the shipped weights do, the study included: about a day on two cores
-#   bash experiments/reproduce.sh weights    the weights of nano, into runs/: about an hour and a half on one core
+#   bash experiments/reproduce.sh weights    the weights of nano, into runs/: about four hours on one core
 #   bash experiments/reproduce.sh policies   of these the base policies alone, and how often they succeed;
 #                                            "policies toy" or "policies drawer" for one scene
 #   bash experiments/reproduce.sh study      of this the study alone: every reward and learner, over several seeds
@@ -92,9 +92,8 @@ weights() {
   nano_data nano-validation --split validation --episodes 160
   local clips=(--data $data/nano-{train,large,validation})
   unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" --out runs/nano \
-    --tower.steps 1900 --tower.batch-size 16 --tower.other-sizes 0.08 --tower.colour-jitter 0.1 \
-    --language.steps 3000 --language.batch-size 16 --language.learning-rate 1e-3 --language.warmup 60 \
-    --language.validate-every 300 --validation-examples 400 \
+    --tower.steps 2500 --tower.other-sizes 0.08 --tower.colour-jitter 0.1 \
+    --language.steps 4000 --language.learning-rate 1e-3 --validation-examples 400 \
     --questions.describe-share 0.25 0.03 --questions.locate-share 0.2 0.02
   unless runs/nano/model/familiarity.safetensors reward_models.nano.familiarity --model runs/nano/model \
     "${clips[@]}"
