@@ -87,10 +87,13 @@ robustness() { # MODEL METRICS
 }
 
 weights() {
-  nano_data nano-train --split train --episodes 2500
+  local parts=({0..4}) part
+  for part in "${parts[@]}"; do # a part that was interrupted begins again
+    nano_data nano-train-$part --split train --episodes 500 --first $((500 * part))
+  done
   nano_data nano-large --split train --episodes 150 --first 50000 --size 288 384
   nano_data nano-validation --split validation --episodes 160
-  local clips=(--data $data/nano-{train,large,validation})
+  local clips=(--data "${parts[@]/#/$data/nano-train-}" $data/nano-{large,validation})
   unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" --out runs/nano \
     --tower.steps 2500 --tower.other-sizes 0.08 --tower.colour-jitter 0.1 \
     --language.steps 4000 --language.learning-rate 1e-3 --validation-examples 400 \
