@@ -1,7 +1,8 @@
 """How a nano bears other looks, sizes, spellings and behaviours: `python -m benchmarks.nano_robustness --model M --data DIR --metrics FILE`.
 
 DIR is a set of `python -m experiments.simulation.simreward`, of which the test split is asked; its side file says how each film was shown,
-what was played and whose words the task has. Films that look as in training are asked again at half and twice their size, and with
+what was played and whose words the task has. One thing is changed at a time: a shift is measured on plain behaviours and a policy's films
+with tasks in their own words, wordings and behaviours on films without a shift of their look. Films that look as in training are asked again at half and twice their size, and with
 the task spelled with a capital and a full stop. The numbers are added to FILE, the JSON that `roboreward bench` wrote about the
 same model on the test split of `reward_data`; with `--abstention` also the two rates that `benchmarks.abstention` wrote.
 """
@@ -27,10 +28,14 @@ from reward_models.bench.metrics import (
 from reward_models.bench.questions import Question, Questions, open_questions
 from reward_models.data.simulator import Note, read_notes
 from roboreward_gym._cli import keep_freed_memory, run_program
-from roboreward_gym.types import Clip, RewardModel
+from roboreward_gym.types import LEVELS, Clip, RewardModel
 
 SIZES = {"half_size": 0.5, "double_size": 2.0}
 SPELLING = "capital_and_full_stop"
+
+PLAIN = ("expert", "noisy", "interrupted", "random", "on_policy")
+"""Behaviours in which the goal was not true at the start, and that end when it is."""
+WORDINGS = {"seen": ("canonical", "seen"), "unseen": ("held_out",)}
 
 Chosen = Callable[[Note], bool]
 
@@ -63,28 +68,53 @@ def measure(config: RobustnessConfig) -> dict[str, Any]:
     def of(chosen: Chosen) -> list[Question]:
         return [row for row in rows if chosen(notes[row.key])]
 
-    plain = of(lambda note: not note.shifts)
+    plain = of(lambda note: not note.shifts and _is_plain(note))
     names = sorted({shift for note in notes.values() for shift in note.shifts})
-    shifts = {name: _macro(of(lambda n, name=name: name in n.shifts), log) for name in names}
+    shifts = {
+        n: _macro(of(lambda note, n=n: n in note.shifts and _is_plain(note)), log) for n in names
+    }
     again = replace(questions, rows=tuple(plain[: config.resized]))
     for name, changed in _changed(again).items():
         shifts[name] = _macro(changed.rows, _answers(model, config, changed, name))
-    on_policy = of(lambda note: note.behaviour == "on_policy")
-    run_on = [row for row in of(lambda note: note.behaviour == "run_on") if row.level == 5]
+    on_policy = of(lambda note: note.behaviour == "on_policy" and note.wording == "canonical")
+    start_is_goal = of(lambda note: note.satisfied_at_start and _looks_known(note))
+    run_on = of(lambda note: note.behaviour == "run_on" and _looks_known(note))
     return {
         "simreward": {
             "episodes": len({note.seed for note in notes.values()}),
-            "examples": len(rows),
+            "all": _numbers(rows, log),
             "in_range": _numbers(plain, log),
-            "shifted": _numbers(of(lambda note: bool(note.shifts)), log),
+            "examples": {
+                **{
+                    name: len(of(lambda note, n=name: n in note.shifts and _is_plain(note)))
+                    for name in names
+                },
+                "on_policy": len(on_policy),
+                "start_is_goal": len(start_is_goal),
+                "run_on": sum(row.level == LEVELS[-1] for row in run_on),
+            },
         },
         "shifts": shifts,
         "on_policy_false_positive_rate": false_positive_rate(*_levels(on_policy, log)),
-        "start_is_goal_accuracy": _share_right(of(lambda note: note.satisfied_at_start), log),
-        "run_on_24s_rate": _share_right(run_on, log),
-        "seen_wordings_macro_mae": _macro(of(lambda n: n.wording != "held_out"), log),
-        "unseen_wordings_macro_mae": _macro(of(lambda n: n.wording == "held_out"), log),
+        "start_is_goal_accuracy": _share_right(start_is_goal, log),
+        "run_on_24s_rate": _share_right([r for r in run_on if r.level == LEVELS[-1]], log),
+        **{
+            f"{name}_wordings_macro_mae": _macro(
+                of(lambda note, words=words: not note.shifts and note.wording in words), log
+            )
+            for name, words in WORDINGS.items()
+        },
     }
+
+
+def _is_plain(note: Note) -> bool:
+    """Whether task and behaviour are such as any training has."""
+    return note.wording == "canonical" and note.behaviour in PLAIN
+
+
+def _looks_known(note: Note) -> bool:
+    """Whether nothing but the behaviour is unusual."""
+    return not note.shifts and note.wording != "held_out"
 
 
 def _changed(questions: Questions) -> Mapping[str, Questions]:

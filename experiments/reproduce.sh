@@ -73,10 +73,12 @@ nano_data() { # NAME OPTIONS...: episodes of SimReward, as nano is trained on th
     --workers $workers "${@:2}"
 }
 
-simreward_test() { # episodes with looks, words and policies that training never has
+simreward_test() { # episodes with looks and words that training never has, and of a fine-tuned policy if "study" has made one
+  local tuned=runs/study/toy-on-towel-oracle-seed0/training/noise_policy.safetensors more=()
+  [[ -e $tuned ]] && more=(--toy-noise-policy $tuned)
   unless $data/simreward-test/README.md experiments.simulation.simreward --train 0 --val 0 --test 400 \
     --on-policy 0.3 --toy-policy policies/weights/toy-on-towel --drawer-policy policies/weights/drawer \
-    --workers $workers --out $data/simreward-test
+    "${more[@]}" --workers $workers --out $data/simreward-test
 }
 
 robustness() { # MODEL METRICS
@@ -124,6 +126,7 @@ results() {
   test_data
   unless runs/shipped-nano.json reward_models.bench.benchmark --model roboreward-nano --data $data/test \
     --limit 2600 --out runs/shipped-nano.json
+  robustness roboreward-nano runs/shipped-nano.json
   unless runs/always-three.json reward_models.bench.benchmark --model constant:3 --data $data/test \
     --limit 2600 --out runs/always-three.json
   study

@@ -1,12 +1,13 @@
 """The questions that nano's language model is asked."""
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from reward_models.data.reward_data import RewardData
+from reward_models.data.reward_data import Example, RewardData
 from reward_models.nano.config import QuestionConfig
 from reward_models.nano.questions import (
     DESCRIBE,
@@ -125,3 +126,10 @@ def test_vocabulary_covers_tasks_and_captions(data: RewardData) -> None:
     words = vocabulary(data)
     assert {"put", "towel", "off", "hidden", "."} <= set(words)
     assert all(" " not in word for word in words)
+
+
+def test_vocabulary_has_no_word_with_a_full_stop(data: RewardData) -> None:
+    spelled = replace(data, examples=(Example(0, "Put the red one on the towel.", 1, "organic"),))
+    words = vocabulary(spelled)
+    assert {"Put", "towel", "."} <= set(words)
+    assert "towel." not in words
