@@ -1,7 +1,6 @@
 """The questions that nano's language model is asked."""
 
 import dataclasses
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,7 +128,9 @@ def test_vocabulary_covers_tasks_and_captions(data: RewardData) -> None:
 
 
 def test_vocabulary_has_no_word_with_a_full_stop(data: RewardData) -> None:
-    spelled = replace(data, examples=(Example(0, "Put the red one on the towel.", 1, "organic"),))
+    spelled = dataclasses.replace(
+        data, examples=(Example(0, "Put the red one on the towel.", 1, "organic"),)
+    )
     words = vocabulary(spelled)
     assert {"Put", "towel", "."} <= set(words)
     assert "towel." not in words
