@@ -9,21 +9,20 @@ seed, with mean and standard deviation over seeds, and printed as one table.
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
 
+from benchmarks.short_runs import ShortRuns, over_seeds, print_table
 from reward_models.data.reward_data import RewardData
-from reward_models.nano.config import LANGUAGE, QuestionConfig
+from reward_models.nano.config import QuestionConfig
 from reward_models.nano.questions import QuestionSampler
 from reward_models.training.config import LossConfig
 from reward_models.training.data import SimulatedClips, open_training_data
 from reward_models.training.questions import TrainingSet
-from reward_models.training.run import fine_tune
 from reward_models.training.trainer import METRICS
 from roboreward_gym._cli import keep_freed_memory
 
@@ -48,23 +47,13 @@ MEASURED = (
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ShortRuns):
     """What to compare."""
 
-    base: Path
-    """Checkpoint that every run begins with: the model of `benchmarks.score_free_base`."""
     data: tuple[Path, ...]
     """Folders of simulated reward data."""
     runs: Path = Path("runs/losses")
     """Folder of the runs."""
-    steps: int = 300
-    """Optimizer steps of each run."""
-    batch_size: int = 16
-    """Questions in a step, scores only."""
-    learning_rate: float = 1e-3
-    """Peak learning rate of all losses."""
-    seeds: int = 3
-    """Seeds of the questions, the same ones for each loss."""
     validation_examples: int = 400
     """Validation examples."""
     out: Path = RESULTS
@@ -73,30 +62,14 @@ class Config:
 
 def train(config: Config, loss: LossConfig, seed: int, folder: Path) -> dict[str, float]:
     """Fine-tune once and return what the last validation measured."""
-    sft = replace(
-        LANGUAGE,
-        loss=loss,
-        seed=seed,
-        steps=config.steps,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        warmup=config.steps // 10,
-        validate_every=config.steps,
-    )
     data = RewardData.open(config.data, "train")
     scores_only = QuestionConfig(describe_share=(0.0, 0.0), locate_share=(0.0, 0.0))
     questions = QuestionSampler(
         data, scores_only, steps=config.steps, per_step=config.batch_size, seed=seed
     )
     _, validation = open_training_data(config.data, config.validation_examples)
-    fine_tune(
-        config.base,
-        sft,
-        TrainingSet(SimulatedClips(data), questions),
-        validation,
-        folder,
-        features=config.runs / "features",
-        feature_dtype=torch.float16,
+    config.train(
+        TrainingSet(SimulatedClips(data), questions), validation, folder, loss=loss, seed=seed
     )
     rows = [json.loads(line) for line in (folder / METRICS).read_text("utf-8").splitlines()]
     (last,) = [row for row in rows if "eval_macro_mae" in row]
@@ -104,16 +77,8 @@ def train(config: Config, loss: LossConfig, seed: int, folder: Path) -> dict[str
 
 
 def summary(results: list[dict[str, float]]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds, and the numbers themselves."""
-    table = {name: [result[name] for result in results] for name in MEASURED}
-    return {
-        name: {
-            "mean": round(float(np.mean(values)), 4),
-            "sd": round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else None,
-            "seeds": [round(value, 4) for value in values],
-        }
-        for name, values in table.items()
-    }
+    """Each number over the seeds."""
+    return {name: over_seeds([result[name] for result in results]) for name in MEASURED}
 
 
 def main() -> None:
@@ -132,20 +97,13 @@ def main() -> None:
             print(f"{name}, seed {seed}: {minutes:.1f} minutes of CPU time", flush=True)
         written = {
             "model": "roboreward-nano without scores",
-            "steps": config.steps,
-            "batch_size": config.batch_size,
-            "learning_rate": config.learning_rate,
+            **config.about,
             "seeds": seed + 1,
             "validation_examples": config.validation_examples,
             "losses": {name: summary(found) for name, found in results.items()},
         }
         config.out.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    print(f"| loss | {' | '.join(MEASURED)} |")
-    print(f"| --- {'| --- ' * len(MEASURED)}|")
-    for name, found in results.items():
-        numbers = summary(found)
-        cells = [f"{numbers[m]['mean']:.3f} ± {numbers[m]['sd'] or 0:.3f}" for m in MEASURED]
-        print(f"| {name} | {' | '.join(cells)} |")
+    print_table("loss", MEASURED, {name: summary(found) for name, found in results.items()})
 
 
 if __name__ == "__main__":

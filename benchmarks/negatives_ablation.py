@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
-import torch
 import tyro
 from matplotlib.figure import Figure
 
 from benchmarks.augment import AS_RENDERED, GRAMMAR
+from benchmarks.short_runs import ShortRuns, over_seeds, print_table
 from experiments.simulation.published_data import PublishedDataConfig, collect
 from experiments.workers import prepare
 from reward_models.augment.config import AugmentConfig
@@ -36,9 +35,7 @@ from reward_models.data.example import Example, examples
 from reward_models.data.simulator import read_notes
 from reward_models.data.sources import ReadOptions, read_source
 from reward_models.data.splits import Fractions
-from reward_models.nano.config import LANGUAGE
 from reward_models.training.data import example_set
-from reward_models.training.run import fine_tune
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting
 
@@ -57,11 +54,9 @@ PLOTTED = ("macro_mae", "false_positive_rate")
 
 
 @dataclass(frozen=True)
-class AblationConfig:
+class AblationConfig(ShortRuns):
     """What to compare."""
 
-    base: Path
-    """Checkpoint that every run begins with: the model of `benchmarks.score_free_base`."""
     test: str
     """Data with true levels to measure on: what `roboreward bench --data` takes."""
     organic: str
@@ -75,14 +70,6 @@ class AblationConfig:
     """Successes per scene, if they are recorded."""
     verifier: str = "accept"
     """Who verifies labels: `accept` keeps every label as the pipeline assigns it."""
-    steps: int = 300
-    """Optimizer steps of each run."""
-    batch_size: int = 16
-    """Examples in a step."""
-    learning_rate: float = 1e-3
-    """Peak learning rate."""
-    seeds: int = 3
-    """Seeds of the order of the examples."""
     limit: int = 400
     """Test examples, drawn in proportion from every subset."""
     out: Path = RESULTS
@@ -136,25 +123,7 @@ def as_in_training(real: Sequence[Example]) -> Iterator[Example]:
 
 def train(config: AblationConfig, chosen: Sequence[Example], seed: int, folder: Path) -> Path:
     """Train once; returns the checkpoint."""
-    sft = replace(
-        LANGUAGE,
-        seed=seed,
-        order="random",
-        steps=config.steps,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        warmup=config.steps // 10,
-        validate_every=config.steps,
-    )
-    fine_tune(
-        config.base,
-        sft,
-        example_set(chosen),
-        None,
-        folder,
-        features=config.runs / "features",
-        feature_dtype=torch.float16,
-    )
+    config.train(example_set(chosen), None, folder, seed=seed, order="random")
     return folder / "model"
 
 
@@ -174,9 +143,7 @@ def summary(measured: Sequence[Mapping[str, Any]], count: int) -> dict[str, Any]
     for name in NUMBERS:
         values = [found[name] for found in measured]
         table[name] = {
-            "mean": round(float(np.mean(values)), 4),
-            "sd": round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else None,
-            "seeds": [round(float(value), 4) for value in values],
+            **over_seeds(values),
             "intervals": [found["intervals"][name] for found in measured],
         }
     names = measured[0]["controls"]["controls"]
@@ -241,19 +208,13 @@ def main() -> None:
         written = {
             "base": "roboreward-nano without scores",
             "verifier": config.verifier,
-            "steps": config.steps,
-            "batch_size": config.batch_size,
-            "learning_rate": config.learning_rate,
+            **config.about,
             "test_examples": measured["successes only"][0]["examples"],
             "conditions": found,
         }
         config.out.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
         draw(found, config.plot)
-    print(f"| condition | {' | '.join(NUMBERS)} |")
-    print(f"| --- {'| --- ' * len(NUMBERS)}|")
-    for condition, table in found.items():
-        cells = [f"{table[n]['mean']:.3f} ± {table[n]['sd'] or 0:.3f}" for n in NUMBERS]
-        print(f"| {condition} | {' | '.join(cells)} |")
+    print_table("condition", NUMBERS, found)
 
 
 if __name__ == "__main__":

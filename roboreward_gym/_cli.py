@@ -24,7 +24,7 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
     """Run a program and leave Python with its exit status.
 
     An error that we raise on purpose, or the name of an environment that there is not, ends it with
-    what the error says, and Ctrl-C with a word: a traceback tells the user of a program nothing.
+    the message of the error, and Ctrl-C with one word: a traceback is of no use to the user of a program.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None:  # by `python -m`: its --help names the module, not the path of a file

@@ -18,7 +18,7 @@ class BatchedEnv(gym.vector.VectorEnv):
         env: Its `unwrapped` has a number `num_envs`.
 
     Raises:
-        InvalidSetting: It is another environment, or does not say when it resets.
+        InvalidSetting: It is another environment, or its metadata has no autoreset mode.
     """
 
     def __init__(self, env: Any) -> None:
@@ -30,8 +30,8 @@ class BatchedEnv(gym.vector.VectorEnv):
             )
         if "autoreset_mode" not in (env.metadata or {}):
             raise InvalidSetting(
-                f"{type(inner).__name__} does not say when it resets an environment whose episode "
-                "ended. Set env.unwrapped.metadata['autoreset_mode'] to the member of "
+                f"{type(inner).__name__} has no autoreset mode in its metadata, so it is not known "
+                "when it resets an environment whose episode ended. Set env.unwrapped.metadata['autoreset_mode'] to the member of "
                 "gymnasium.vector.AutoresetMode that is true of it."
             )
         self.env = env

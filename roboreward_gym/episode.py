@@ -40,7 +40,7 @@ class Episode:
         env_rewards: `(T,)` float32 of the environment, kept apart from any score.
         terminated: The environment reached an end of its own.
         truncated: The time limit, or another outer stop, ended the episode.
-        task: What the robot was told to do.
+        task: The instruction that the robot was given.
         fps: Control rate in [Hz].
         seed: Seed of the reset, if known.
         score: What a reward model answered, once one has.

@@ -1,4 +1,4 @@
-"""The scores of episodes, at once or later, and of their prefixes: which is owed to whom, each handed out once."""
+"""Scores of episodes and their prefixes, at once or later: which are pending, and each is returned once."""
 
 import logging
 import math
@@ -47,11 +47,11 @@ Entries = dict[int, dict[str, Any]]
 
 @dataclass(eq=False)
 class PendingEpisode:
-    """An episode that has ended and whose score was not handed out.
+    """An episode that has ended and whose score was not returned yet.
 
     Attributes:
         episode: How many episodes of its environment had ended before.
-        clip: What the reward model is asked about.
+        clip: What the reward model scores.
         track: What is known of its prefixes.
         is_terminal: Whether its end is a termination to the learner.
         answer: Results of all clips of a call; None before it.
@@ -77,11 +77,11 @@ class EpisodeScores:
     """Scores of the episodes of one environment or several, and the rewards that come of them.
 
     Of a running episode (`start`) the prefixes of a step (`add_prefix`) are scored by `score_prefixes`. It
-    is pending from its end (`add`) until its score is handed out: immediate ones by `finish_step` for the
+    is pending from its end (`add`) until its score is returned: immediate ones by `finish_step` for the
     same step, deferred ones by `finish_step` for a later step or by `finish_reset`. No environment has two
     pending episodes but while the next one's end waits for the last one's score.
     A failure is raised and leaves everything as it is, so the same call can be made again; that of a prefix
-    is logged and said in `info`.
+    is logged and marked in `info`.
 
     Args:
         scorer: The reward model and the policy for its failures.
@@ -115,11 +115,11 @@ class EpisodeScores:
         self.last_scores: list[ProgressScore | None] = [None] * num_envs
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy owes nothing: it begins with a reset."""
+        """A copy has no pending episodes: it begins with a reset."""
         return {**self.__dict__, "_ended": {}, "_pending": {}}
 
     def start(self, envs: Iterable[int]) -> None:
-        """Begin with the next episode of these environments, and let go of what the present step still owes."""
+        """Begin the next episode of these environments, and drop episodes of the present step that have no score yet."""
         if self._ended:
             logger.warning(
                 "%d ended episodes were given up: they stay without a score.", len(self._ended)
@@ -188,7 +188,7 @@ class EpisodeScores:
             if i in results:
                 (step, clip), result = due[i], results[i]
                 entries[i] = track.note(step, clip, result)
-                if isinstance(result, ProgressScore) and self._succeeds(track, result):
+                if self._succeeds(track, result) and isinstance(result, ProgressScore):
                     entries[i] |= {SUCCESS_STOP: True, TRUNCATED: False}
                     self.add(i, clip, is_terminal=True, score=result)
                     succeeded.append(i)
@@ -197,10 +197,14 @@ class EpisodeScores:
                 entries[i][SHAPING] = shaping_reward(before, track.known, self._settings.discount)
         return entries, succeeded
 
-    def _succeeds(self, track: ProgressTrack, score: ProgressScore) -> bool:
+    def _succeeds(self, track: ProgressTrack, result: ScoreOrError) -> bool:
         least = self._settings.terminate_on_success
         # NaN, of an unreadable score, is no success either.
-        reached = least is not None and score.success_probability >= least
+        reached = (
+            least is not None
+            and isinstance(result, ProgressScore)
+            and result.success_probability >= least
+        )
         track.successes = track.successes + 1 if reached else 0
         return track.successes >= self._settings.success_hold
 
@@ -208,14 +212,14 @@ class EpisodeScores:
         """Rewards of the episodes that ended in this step, and what comes into the infos.
 
         Raises:
-            RewardModelFailure: The model failed on some; the next call asks about these again.
+            RewardModelFailure: The model failed on some; the next call scores these again.
         """
         if self._deferred:
             return self._finish_deferred_step()
         if not self._ended:
             return {}, {}
-        self._ask(self._ended)
-        entries = self._hand_out(self._ended)
+        self._submit(self._ended)
+        entries = self._collect(self._ended)
         self._ended = {}
         return {i: entry.pop(REWARD) for i, entry in entries.items()}, entries
 
@@ -234,7 +238,7 @@ class EpisodeScores:
                 i,
             )
             del self._pending[i]
-        found = self._hand_out(due)
+        found = self._collect(due)
         for i in due:
             del self._pending[i]
         return found
@@ -275,11 +279,11 @@ class EpisodeScores:
             for i, pending in self._pending.items()
             if i in self._ended or pending.failed or (pending.answer and pending.answer.done())
         }
-        self._ask({i: pending for i, pending in due.items() if pending.failed})
-        entries = self._hand_out(due)
+        self._submit({i: pending for i, pending in due.items() if pending.failed})
+        entries = self._collect(due)
         for i in due:
             del self._pending[i]
-        self._ask(self._ended)
+        self._submit(self._ended)
         for i, pending in self._ended.items():
             entries[i] = {**entries.get(i, {}), PENDING: pending.episode}
         rewards = dict.fromkeys(self._ended, math.nan)
@@ -287,23 +291,23 @@ class EpisodeScores:
         self._ended = {}
         return rewards, entries
 
-    def _ask(self, episodes: Mapping[int, PendingEpisode]) -> None:
-        """Ask about those that were not asked about, or failed, in one call."""
-        asked = [p for p in episodes.values() if p.answer is None or p.failed]
-        if not asked:
+    def _submit(self, episodes: Mapping[int, PendingEpisode]) -> None:
+        """Submit those that were not submitted, or failed, in one call."""
+        unscored = [p for p in episodes.values() if p.answer is None or p.failed]
+        if not unscored:
             return
-        for pending in asked:
+        for pending in unscored:
             pending.failed = True  # unless an answer is on its way
         clips: list[Clip] = []
         places = []
-        for pending in asked:
+        for pending in unscored:
             places.append(len(clips))
             clips += [pending.clip, *pending.track.clips.values()]
         answer = self._scorer.submit(clips, in_thread=self._deferred)
-        for place, pending in zip(places, asked, strict=True):
+        for place, pending in zip(places, unscored, strict=True):
             pending.answer, pending.place, pending.failed = answer, place, False
 
-    def _hand_out(self, episodes: Mapping[int, PendingEpisode]) -> Entries:
+    def _collect(self, episodes: Mapping[int, PendingEpisode]) -> Entries:
         """Wait for these, and return the entries of each."""
         wait([p.answer for p in episodes.values() if p.answer])  # Ctrl-C leaves all as it is
         results: dict[int, ScoreOrError] = {}
@@ -332,7 +336,7 @@ class EpisodeScores:
         return entries
 
     def _shape(self, info: dict[str, Any], pending: PendingEpisode, score: ProgressScore) -> None:
-        """Add what the prefixes say: to the reward of the end, and of the steps before for those who wait for it."""
+        """Add shaping to the reward of the end and, with deferred scoring, the rewards and the progress of the steps before."""
         progress = pending.track.progress
         if self._deferred:
             info[PREFIX_STEPS], info[PREFIX_PROGRESS] = tuple(progress), tuple(progress.values())

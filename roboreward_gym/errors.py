@@ -20,7 +20,7 @@ class RoboRewardError(Exception):
 
 
 class InvalidClip(RoboRewardError, ValueError):
-    """Frames, task or frame rate that no reward model may be asked about."""
+    """Frames, task or frame rate that no reward model can score."""
 
 
 class InvalidScore(RoboRewardError, ValueError):

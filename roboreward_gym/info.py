@@ -1,4 +1,4 @@
-"""The keys of `info`, each there where it has something to say (see `VLMRewardWrapper` and docs/dense_rewards.md)."""
+"""The keys of `info`, each present only where it applies (see `VLMRewardWrapper` and docs/dense_rewards.md)."""
 
 ENV_REWARD = "roboreward/env_reward"
 """The environment's own reward."""

@@ -1,7 +1,7 @@
 """Where a reward model's score counts as success for one task: the file that `roboreward calibrate` writes.
 
 A level is the likeliest of five answers; the probability of 5, or the mean level, above a threshold that was fitted on a few
-labelled episodes can tell success from failure better.
+labelled episodes can separate success from failure better.
 """
 
 import json

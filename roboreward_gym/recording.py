@@ -27,7 +27,7 @@ episode ends only; at RoboReward's 2 Hz a recorded frame is at most 1/16 s away 
 class FrameCapture(
     gym.Wrapper[ObsType, ActType, ObsType, ActType], gym.utils.RecordConstructorArgs
 ):
-    """Records each episode where it happens and hands it over when it ends.
+    """Records each episode inside its environment and puts it into `info` when it ends.
 
     The outermost wrapper of each environment of a vector, outside of the time limit, with
     `VLMRewardVectorWrapper` around the vector. A vector environment that resets in the same step
@@ -36,8 +36,8 @@ class FrameCapture(
 
     Args:
         env: One environment.
-        record_fps: As of `VLMRewardWrapper`, with `fps`; by default `VLMRewardVectorWrapper` says how
-            often its reward model needs a frame.
+        record_fps: As of `VLMRewardWrapper`, with `fps`; by default `VLMRewardVectorWrapper` sets it to
+            what its reward model needs.
         frame_source, fps, max_frames, max_bytes: As of `VLMRewardWrapper`.
 
     >>> envs = gym.make_vec(
@@ -88,7 +88,7 @@ class FrameCapture(
         return observation, reward, terminated, truncated, info
 
     def read_task(self) -> Any:
-        """Return the task that the environment tells; None without one."""
+        """Return the task that the environment reports; None without one."""
         with suppress(AttributeError):
             return find_task(self.env.get_wrapper_attr)
         return None
@@ -129,7 +129,7 @@ def _warn_of_skipped_frames(env: Any) -> None:
         if _skips_frames(env):
             logger.warning(
                 "%s skips frames, so a step takes longer than metadata['render_fps'] says, and the "
-                "reward model would be told a wrong rate. Pass fps= the steps per second.",
+                "reward model would receive a wrong rate. Pass fps= the steps per second.",
                 type(env).__name__,
             )
             return
@@ -141,7 +141,7 @@ def _skips_frames(env: Any) -> bool:
         # Gymnasium's MaxAndSkipObservation and AtariPreprocessing, SB3's MaxAndSkipEnv, and so on.
         is_named_so = re.search("skip|repeat", type(env).__name__, re.IGNORECASE)
         return bool(is_named_so) or vars(env).get("frame_skip", 1) != 1
-    # ALE's; MuJoCo's environments have it in their rate, and tell the time of a step as `dt`.
+    # ALE's; MuJoCo's environments have it in their rate, and have the time of a step as `dt`.
     options = getattr(getattr(env, "spec", None), "kwargs", {})
     return options.get("frameskip", 1) != 1 and not hasattr(env, "dt")
 

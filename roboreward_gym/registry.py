@@ -160,7 +160,7 @@ def _arguments(factory: Callable[..., object], name: str, argument: str | None) 
         )
         raise InvalidRewardModel(message) from error
     except ValueError:
-        pass  # Some built-in callables tell no signature; calling them will say what is wrong.
+        pass  # Some built-in callables have no signature; calling them shows what is wrong.
     return arguments
 
 

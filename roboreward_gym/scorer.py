@@ -1,4 +1,4 @@
-"""Asking a reward model about clips: what happens when it fails, and scores that come later.
+"""Having a reward model score clips: what happens when it fails, and scores that come later.
 
 A failure never becomes a number. `outcomes` finds one outcome for each clip, whatever becomes of the
 others; `Scorer` adds a policy for failures, and a thread for scores that come later.
@@ -80,7 +80,7 @@ class Scorer:
 
     @property
     def sampling_fps(self) -> float | None:
-        """Frames per second that its models sample, in [Hz]; None where one does not tell."""
+        """Frames per second that its models sample, in [Hz]; None where one has no `protocol`."""
         models = [m for m in (self._reward_model, self._substitute) if m is not None]
         rates = [sampling_fps(as_reward_model(model)) for model in models]
         known = [rate for rate in rates if rate is not None]
@@ -100,7 +100,7 @@ class Scorer:
         `result` if it is scored in the thread.
 
         Args:
-            clips: What to ask about.
+            clips: What to score.
             reward_model: Instead of the one of this scorer.
             in_thread: Return at once, and score in a thread after all that was submitted before. From
                 then on everything is scored there: a model need not bear calls from two threads.
@@ -135,12 +135,14 @@ class Scorer:
             attempts.append((substitute, f"this time {type(substitute).__name__}"))
         found: dict[int, ScoreOrError] = {}
         failed = list(range(len(clips)))
-        for asked, how in attempts:
+        for attempt, how in attempts:
             for i in failed if found else ():
                 logger.warning("%s Asking again, %s.", found[i], how)
-            for i, outcome in zip(failed, outcomes(asked, [clips[i] for i in failed]), strict=True):
+            for i, outcome in zip(
+                failed, outcomes(attempt, [clips[i] for i in failed]), strict=True
+            ):
                 is_readable = isinstance(outcome, ProgressScore) and outcome.level is not None
-                found[i] = outcome if is_readable else _failure(outcome, type(asked).__name__)
+                found[i] = outcome if is_readable else _failure(outcome, type(attempt).__name__)
             failed = [i for i in failed if isinstance(found[i], RoboRewardError)]
         results = list(found.values())
         if self._on_failure == "nan":
@@ -161,14 +163,14 @@ def outcomes(reward_model: RewardModel, clips: Sequence[Clip]) -> list[ScoreOrEr
 
     `RewardModel.score` returns all scores or raises. What it raises decides what happens next:
 
-    - `PartialScores`, which holds an outcome per clip, is taken at its word. Models behind paid APIs
+    - `PartialScores`, which holds an outcome per clip, is used as it is. Models behind paid APIs
       raise it, so that no answer is paid for again.
-    - Any other error of `REWARD_MODEL_ERRORS` fails the call as a whole: each clip is asked about by
+    - Any other error of `REWARD_MODEL_ERRORS` fails the call as a whole: each clip is scored by
       itself, so that only those fail that cannot be scored.
 
     Args:
         reward_model: Called once, and once more per clip only if the first call failed as a whole.
-        clips: What to ask about.
+        clips: What to score.
 
     Returns:
         A score or an error for each clip, in order.

@@ -1,4 +1,4 @@
-"""What is to be done: text that is given, or what environments tell of themselves."""
+"""The task: text that is given, or an attribute of the environment."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ TasksFunction = Callable[[gym.vector.VectorEnv], Sequence[str]]
 """Takes the vector environment, returns the present task of each of its environments."""
 
 TASK_ATTRIBUTES = ("task", "mission", "instruction", "task_description")
-"""Where environments say what is to be done: LeRobot's and ours, MiniGrid's and BabyAI's, others'."""
+"""Attributes in which environments keep their task: LeRobot's and ours, MiniGrid's and BabyAI's, others'."""
 
 
 def find_task(read: Callable[[str], Any], names: Sequence[str] = TASK_ATTRIBUTES) -> Any:
@@ -49,7 +49,7 @@ def check_given_task(task: object) -> Any:
 
 def announce_task(task: str) -> None:
     """Say which task was taken from an environment's attribute, and if it is hardly one."""
-    logger.info("The task is %r, as an attribute of the environment says.", task)
+    logger.info("The task is %r, an attribute of the environment.", task)
     if len(task.split()) < 2:
         logger.warning(
             "The task %r, an attribute of the environment, is no sentence. Reward models "
@@ -62,7 +62,7 @@ def read_task(env: gym.Env[Any, Any], given: str | TaskFunction | None) -> str:
     """Return the task of the present episode.
 
     Raises:
-        InvalidSetting: None was given and the environment tells none.
+        InvalidSetting: None was given and the environment has none.
         InvalidClip: It is no text.
     """
     if isinstance(given, str):
@@ -73,7 +73,7 @@ def read_task(env: gym.Env[Any, Any], given: str | TaskFunction | None) -> str:
         return check_task(find_task(env.get_wrapper_attr))
     except AttributeError as error:
         raise InvalidSetting(
-            f"The environment does not tell its task: it has {error}. Pass task= the task as "
+            f"The environment does not report its task: it has {error}. Pass task= the task as "
             "text, or a function of the environment."
         ) from error
 
@@ -95,14 +95,14 @@ def check_tasks(tasks: str | Sequence[str], num_envs: int) -> list[str]:
 
 
 def read_tasks(envs: gym.vector.VectorEnv, *, captured: bool) -> list[str]:
-    """Return the tasks that the environments of a vector tell.
+    """Return the tasks that the environments of a vector report.
 
     Args:
         envs: The vector environment.
         captured: Whether each has a `FrameCapture`.
 
     Raises:
-        InvalidSetting: They tell none.
+        InvalidSetting: They report none.
     """
     vector = envs.unwrapped
     try:
@@ -114,7 +114,7 @@ def read_tasks(envs: gym.vector.VectorEnv, *, captured: bool) -> list[str]:
             tasks = find_task(vector.get_attr, TASK_ATTRIBUTES[: 1 if one_try else None])  # ty: ignore[missing-attribute]
     except AttributeError as error:
         raise InvalidSetting(
-            "The environments do not tell their task. Pass task= the task as text, one for each "
+            "The environments do not report their task. Pass task= the task as text, one for each "
             "environment, or a function of the vector environment."
         ) from error
     return check_tasks(tasks, envs.num_envs)

@@ -18,7 +18,7 @@ PROBABILITY_TOLERANCE = 1e-3
 
 MAX_FRAMES = 256
 MAX_BYTES = 256 * 2**20
-"""What a `FrameBuffer` holds at most, unless told otherwise."""
+"""What a `FrameBuffer` holds at most, by default."""
 
 
 def check_task(task: object) -> str:
@@ -38,7 +38,7 @@ class Clip:
 
     Attributes:
         frames: `(T, H, W, 3)` uint8 RGB, T >= 1, in order of time, the last one the final state.
-        task: What the robot was told to do, one sentence.
+        task: The instruction that the robot was given, one sentence.
         fps: Frames per second of the whole recording, in [Hz], > 0.
         indices: `(T,)` int, strictly increasing: which frames of the whole recording these are, where
             some were left out to save memory; the last frame is never left out. None: all of them.
@@ -103,8 +103,8 @@ class FrameBuffer:
 
     Every `stride`-th frame is taken. When the buffer is full, every other frame is dropped and the
     stride doubles, so that the frames stay evenly spread over an episode of any length. The first
-    frame and the last are always kept. Frames that are not kept are never asked for, hence not
-    rendered. The clip tells which frames of the whole episode it holds, at the rate of the episode.
+    frame and the last are always kept. Frames that are not kept are never taken, hence not
+    rendered. The clip has the indices of the frames that it holds, at the rate of the episode.
 
     Args:
         frame: The frame of the reset; all others must have its size.

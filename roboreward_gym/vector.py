@@ -74,7 +74,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
 
     The reward is 0.0 but for environments whose episode ends in this step, in each mode of
     autoreset. `info` holds the same keys as arrays, with Gymnasium's masks under `_roboreward/...`;
-    also with same-step autoreset they tell of the episode that ended.
+    also with same-step autoreset they are about the episode that ended.
 
     Frames come from a `FrameCapture` around each environment where there is one, which is right
     everywhere and cheapest with processes; else from `render()`, which cannot show the end under
@@ -308,9 +308,9 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         return [scores.get(i) for i in range(self.num_envs)]
 
     def close(self, **kwargs: Any) -> None:
-        """Close the environments and let go of all frames; a shared reward model stays loaded.
+        """Close the environments and drop all frames; a shared reward model stays loaded.
 
-        Pending scores are given up, without waiting for the model.
+        Pending scores are dropped, without waiting for the model.
         """
         self._scores.close()
         self._recorder, self._part = None, None

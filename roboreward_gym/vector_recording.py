@@ -40,7 +40,7 @@ class Autoreset(Enum):
 
 
 def autoreset_of(envs: gym.vector.VectorEnv) -> Autoreset | None:
-    """Read the mode; None where the environment does not tell.
+    """Read the mode; None where the environment has none.
 
     Asks the vector environment before its metadata, which Gymnasium 1.1 to 1.3 share between all
     vectors of one class of environment.
@@ -170,7 +170,7 @@ class VectorRecorder:
 
     def _last(self, observations: Any, infos: dict[str, Any]) -> Any:
         """The last observations: a batch, or for a key a list with None where nothing ended."""
-        if self._source.renders:  # no mode was told, or it would have been refused
+        if self._source.renders:  # the mode was not known, or it would have been refused
             raise NoFrames(f"{NO_END} {USE_OTHERS}")
         key = next((key for key in FINAL_OBSERVATIONS if key in infos), None)
         if key is None:
@@ -213,11 +213,11 @@ def choose_recorder(
         bounds: As of `VectorRecorder`; of a `FrameCapture` in each environment the stride only.
         mode: When environments are reset.
         prefixes: Which prefixes are scored.
-        may_be_captured: Whether no setting says how to record, so that a `FrameCapture` may.
+        may_be_captured: Whether all settings of recording are the defaults, so that a `FrameCapture` may.
 
     Raises:
         NoFrames: The ends of episodes could not be seen.
-        InvalidSetting: Two say how to record.
+        InvalidSetting: Settings of recording both here and in `FrameCapture`.
     """
     if CAPTURED not in infos:
         _check_render(envs, source, mode)
@@ -290,7 +290,7 @@ def read_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> np.ndar
 
 
 def guess_autoreset(infos: Mapping[str, Any]) -> Autoreset:
-    """The mode of an environment that does not tell, from the infos of a step in which episodes ended.
+    """The mode of an environment without one in its metadata, from the infos of a step in which episodes ended.
 
     Without last observations it is that of Gymnasium 1.0, which resets in the next step.
     """
@@ -299,7 +299,7 @@ def guess_autoreset(infos: Mapping[str, Any]) -> Autoreset:
 
 
 def _take_out(infos: dict[str, Any], key: str) -> list[tuple[int, FrameBuffer]]:
-    # A later reset says again that it is captured.
+    # Each reset marks again that it is captured.
     for other in (CAPTURED, f"_{CAPTURED}", f"_{key}"):
         infos.pop(other, None)
     return [(i, buffer) for i, buffer in enumerate(infos.pop(key, ())) if buffer is not None]

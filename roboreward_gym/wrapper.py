@@ -51,7 +51,7 @@ class VLMRewardWrapper(
     The reward is 0.0 in every step but the one that ends the episode. Wrap the result of `gym.make`,
     so that the time limit is inside, and put statistics and normalisers outside.
 
-    `info` holds, where there is something to say: `roboreward/env_reward`, the environment's own
+    `info` holds, each where it applies: `roboreward/env_reward`, the environment's own
     reward; in the step that ends an episode `roboreward/truncated`, whether the environment called
     it a truncation; with a score `roboreward/level`, `/expected`, `/success_probability`,
     `/off_format` (probability that the answer is anything but one of the digits 1..5), and `/entropy`
@@ -79,13 +79,13 @@ class VLMRewardWrapper(
         retries: How often `"retry"` asks again before it raises.
         ending: What the end of an episode is to the learner. `"terminated"`: always a termination,
             because the score is the whole return; one that bootstraps past a time limit would count
-            it twice. `"unchanged"`: what the environment says.
+            it twice. `"unchanged"`: as the environment returns it.
         fps: Steps per second, in [Hz]; by default `render_fps` of the environment's metadata. Pass
             it where a wrapper inside repeats actions or skips frames.
         record_fps: Record at least so many frames per second, in [Hz]; the last frame is always
             recorded. By default four times as many as the reward model samples (its `protocol.fps`):
-            8 Hz for RoboReward, so that below 16 steps per second each step is recorded. Models that
-            do not tell get a frame of each step. Pass the rate of the steps to record each.
+            8 Hz for RoboReward, so that below 16 steps per second each step is recorded. Models
+            without `protocol` get a frame of each step. Pass the rate of the steps to record each.
         max_frames: Most frames of an episode that are held; longer ones are thinned evenly.
         max_bytes: Most bytes of frames that are held, likewise.
         scoring: `"immediate"`: the step that ends the episode waits for the score. `"deferred"`: it
@@ -97,7 +97,7 @@ class VLMRewardWrapper(
             them as `roboreward/prefix_steps` and `/prefix_progress`, and the rewards of all steps as
             `roboreward/rewards`.
         score_every: Score the episode so far after every so many steps too. `info` then has its expected
-            progress (0..1) as `roboreward/progress`. A prefix that got no score has no value: `info` says
+            progress (0..1) as `roboreward/progress`. A prefix that got no score has no value: `info` has
             `roboreward/prefix_failed`, and the next score makes up for it.
         score_at: Score the episode so far after these steps, likewise.
         shaping: Rewards between the ends (see `roboreward_gym.shaping`), added to the reward of the end and
@@ -106,7 +106,7 @@ class VLMRewardWrapper(
             as it is.
         discount: That of the learner, for `shaping`.
         terminate_on_success: End the episode where the probability of level 5 of its prefix is at least
-            this; `info` says `roboreward/success_stop`.
+            this; `info` has `roboreward/success_stop`.
         success_hold: So many prefixes in a row have to reach it.
 
     Raises:
@@ -202,7 +202,7 @@ class VLMRewardWrapper(
     def task(self) -> str | None:
         """The task of the present episode; None before the first reset.
 
-        A task that is set is the one scored from the next reset on, whatever `task` was before. Where
+        A task that is set is the one scored from the next reset on. Where
         the task was the environment's attribute, that is set too (and the environment may refuse a task
         that it does not know); one without a setter goes on with its own (its `reset` may have an
         option).
@@ -294,9 +294,9 @@ class VLMRewardWrapper(
         return self._scores.rescore(reward_model)[0]
 
     def close(self) -> None:
-        """Close the environment and let go of all frames; a shared reward model stays loaded.
+        """Close the environment and drop all frames; a shared reward model stays loaded.
 
-        A pending score is given up, without waiting for the model.
+        A pending score is dropped, without waiting for the model.
         """
         self._scores.close()
         self._recorder.stop()

@@ -387,6 +387,14 @@ def test_an_episode_ends_where_its_success_held() -> None:
     env.reset()
 
 
+@pytest.mark.parametrize("failure", [RuntimeError("no memory"), None])
+def test_a_failed_prefix_interrupts_a_success(failure: Exception | None) -> None:
+    model = FailsAtSteps([4], failure)
+    _, infos = play(wrap(model, 20, terminate_on_success=0.9, success_hold=2))
+    assert len(infos) == 8, "not 6: the prefix of 4 steps got no score"
+    assert infos[-1]["roboreward/success_stop"]
+
+
 def test_success_does_not_end_an_episode_by_default() -> None:
     assert len(play(wrap(FakeRewardModel(5), 20))[0]) == 20
 

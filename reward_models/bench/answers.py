@@ -21,7 +21,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Answer:
-    """What a reward model said about one question.
+    """The answer of a reward model to one question.
 
     Attributes:
         key: Key of the question.
@@ -41,7 +41,7 @@ class Answer:
 
     @classmethod
     def of(cls, key: str, score: ProgressScore, seconds: float) -> "Answer":
-        """Keep what a score says."""
+        """Keep the parts of a score that metrics need."""
         p = score.probabilities
         return cls(
             key=key,

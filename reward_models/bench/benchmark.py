@@ -44,7 +44,7 @@ class BenchmarkConfig:
     no_negatives: str | None = None
     """Second reward model, measured on the same examples: for the model card, one trained without negatives."""
     controls: bool = False
-    """Also ask about changed videos to which the right answer is known, and measure two models that see almost nothing."""
+    """Also score changed videos whose right answer is known, and measure two models that see almost nothing."""
     split: Split = "test"
     """Split of the data."""
     limit: int | None = None

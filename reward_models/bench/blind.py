@@ -1,4 +1,4 @@
-"""Two judges that see almost nothing, as the floor: how far the duration alone goes, and with a tiny last frame.
+"""Two models that see almost nothing, as a lower bound: the duration alone, and the duration with a tiny last frame.
 
 Both are ridge regressions from scikit-learn, fitted and tested on different units of the same data by cross-validation: a
 reward model that is hardly better may rest on the same shortcut.

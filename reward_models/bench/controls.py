@@ -1,4 +1,4 @@
-"""Changed videos and tasks to which the right answer is known: what a reward model looks at, and what it ignores.
+"""Changed videos and tasks to which the right answer is known: they show what a reward model looks at, and what it ignores.
 
 All are made from successes. RoboReward's rubric judges only the final state, without time limits; the rules follow from it.
 """
@@ -199,11 +199,7 @@ def other_tasks(rows: Sequence[Question], seed: int) -> dict[str, str]:
     Taken is one that the data says so of: the same video with a lower level. Else it is a task of another subset, if that
     subset shares no task with this one; a task of the same subset might be fulfilled as well.
     """
-    rng = np.random.default_rng(seed)
-    tasks: dict[str, set[str]] = {}
-    for row in rows:
-        tasks.setdefault(row.subset, set()).add(row.task)
-    found = {}
+    rng, tasks, found = np.random.default_rng(seed), _tasks_of_subsets(rows), {}
     for row in (row for row in rows if row.level == SUCCESS):
         known = [r.task for r in rows if r.video == row.video and r.level < SUCCESS]
         far = [
@@ -223,11 +219,7 @@ def other_videos(rows: Sequence[Question], seed: int) -> dict[str, Question]:
 
     Taken is one that the data gives a lower level for this task; else one of a subset that shares no task.
     """
-    rng = np.random.default_rng(seed)
-    tasks: dict[str, set[str]] = {}
-    for row in rows:
-        tasks.setdefault(row.subset, set()).add(row.task)
-    found = {}
+    rng, tasks, found = np.random.default_rng(seed), _tasks_of_subsets(rows), {}
     for row in (row for row in rows if row.level == SUCCESS):
         apart = [r for r in rows if r.unit != row.unit]
         known = [
@@ -240,6 +232,13 @@ def other_videos(rows: Sequence[Question], seed: int) -> dict[str, Question]:
         if choice:
             found[row.key] = choice[int(rng.integers(len(choice)))]
     return found
+
+
+def _tasks_of_subsets(rows: Sequence[Question]) -> dict[str, set[str]]:
+    tasks: dict[str, set[str]] = {}
+    for row in rows:
+        tasks.setdefault(row.subset, set()).add(row.task)
+    return tasks
 
 
 def _with_frames(subject: Subject, frames: np.ndarray) -> Clip:

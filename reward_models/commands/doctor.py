@@ -142,7 +142,7 @@ def check_egl() -> Iterator[Finding]:
 
 def check_model(name: str) -> Iterator[Finding]:
     """Load a local model, compare its inputs and its scores with what they should be, and time its vision tower."""
-    from reward_models.qwen3vl.reference import LIBRARY_ERRORS
+    from reward_models.library_errors import LIBRARY_ERRORS
     from reward_models.qwen3vl.roboreward import RoboReward
     from roboreward_gym.errors import RoboRewardError
     from roboreward_gym.registry import load_reward_model
@@ -195,7 +195,7 @@ def check_protocol(model: "RoboReward") -> Iterator[Finding]:
 
 
 def check_scores(model: "RoboReward") -> Iterator[Finding]:
-    """Score two small clips whose scores are known, if the weights bring them along."""
+    """Score two small clips whose scores are known, if they lie beside the weights."""
     from reward_models.nano.expected_scores import FILE, largest_difference
 
     difference = largest_difference(model)
@@ -288,7 +288,7 @@ def diagnose(model: str) -> list[Finding]:
 
 
 def main(argv: list[str]) -> int:
-    """Print the report; 1 if something stands in the way."""
+    """Print the report; 1 if one of them is a problem."""
     parser = argparse.ArgumentParser(prog="roboreward doctor", description=__doc__)
     parser.add_argument(
         "--model", default="roboreward-nano", help="reward model to load, with options if any"

@@ -1,4 +1,4 @@
-"""Look at an environment as a reward model would: record an episode, show it, and say what would go wrong.
+"""Look at an environment as a reward model would: record an episode, show it, and report what would go wrong.
 
 No reward model is loaded. Needs Pillow for the picture and PyAV for the video; without them the findings are the same.
 """
@@ -32,7 +32,7 @@ from roboreward_gym.types import Clip, check_task
 from roboreward_gym.wrapper import VLMRewardWrapper
 
 UNKNOWN_FPS = 10.0
-"""Steps per second that are assumed where the environment does not tell, so that the rest can be looked at."""
+"""Steps per second that are assumed where the environment does not report them, so that the rest can be looked at."""
 UNKNOWN_TASK = "look around"
 """Likewise."""
 STEP_TIMES = ("dt", "control_dt", "step_dt")
@@ -74,7 +74,9 @@ def add_env_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--env-options", type=json.loads, default={}, help="further arguments of gym.make, as JSON"
     )
-    group.add_argument("--task", help="what is to be done; by default the environment tells")
+    group.add_argument(
+        "--task", help="the task as text; by default an attribute of the environment"
+    )
     group.add_argument(
         "--frame-source",
         nargs="+",
@@ -181,7 +183,7 @@ def make_advice(question: EnvQuestion, error: Exception) -> str:
 
 
 def read_task(env: gym.Env[Any, Any], given: str | None) -> tuple[str, Finding]:
-    """The task, or another where there is none, and what is to be said of it."""
+    """The task, or another where there is none, and findings about it."""
     if given is not None:
         return given, Finding("task", "ok", repr(given))
     try:
@@ -198,7 +200,7 @@ def read_task(env: gym.Env[Any, Any], given: str | None) -> tuple[str, Finding]:
 
 
 def read_rate(env: gym.Env[Any, Any], given: float | None) -> tuple[float, Finding]:
-    """Steps per second in [Hz], or others where they are not told, and what is to be said of them."""
+    """Steps per second in [Hz], or others where they are not known, and findings about them."""
     try:
         fps = read_fps(env, given)
     except InvalidSetting as error:

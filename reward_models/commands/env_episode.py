@@ -1,4 +1,4 @@
-"""An episode of an environment as a reward model would get it, and what is to be said of it."""
+"""An episode of an environment as a reward model would get it, and findings about it."""
 
 import math
 import time
@@ -11,22 +11,12 @@ import numpy as np
 from gymnasium.utils.env_checker import data_equivalence
 
 from reward_models.commands.findings import Finding
+from reward_models.library_errors import LIBRARY_ERRORS
 from roboreward_gym.frames import dead_camera
 from roboreward_gym.types import Clip, ProgressScore
 from roboreward_gym.wrapper import VLMRewardWrapper
 
-ENVIRONMENT_ERRORS = (
-    gym.error.Error,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+ENVIRONMENT_ERRORS = (*LIBRARY_ERRORS, gym.error.Error, AssertionError)
 """What an environment may raise that somebody else wrote."""
 
 SMALL, LARGE = 64, 1080

@@ -1,4 +1,4 @@
-"""The console script `roboreward`: one word per job, and nothing heavy loaded before the job is known."""
+"""The console script `roboreward`: one subcommand per job; heavy libraries are imported only by the one that needs them."""
 
 import os
 import platform
@@ -147,7 +147,7 @@ complete -o default -F _roboreward roboreward
 
 
 def usage() -> str:
-    """Say what there is to run."""
+    """List the subcommands."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
     return (

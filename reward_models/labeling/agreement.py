@@ -49,7 +49,7 @@ class AgreementConfig:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two agree on the videos that both could tell.
+    """How far two agree on the videos that both could rate.
 
     Attributes:
         first: A person, or `people` together.
@@ -126,7 +126,7 @@ def _interval(
 
 
 def levels_of_people(folder: LabelFolder) -> dict[str, Levels]:
-    """Return the levels of each person by name, without videos that the person could not tell."""
+    """Return the levels of each person by name, without videos that the person could not rate."""
     found: dict[str, dict[str, int]] = {}
     for rating in folder.ratings():
         levels = found.setdefault(rating.rater, {})
@@ -136,7 +136,7 @@ def levels_of_people(folder: LabelFolder) -> dict[str, Levels]:
 
 
 def levels_of_all(folder: LabelFolder) -> Levels:
-    """Return what people say together about each video."""
+    """Return the level of all people together, for each video."""
     rated = folder.ratings_of(folder.videos())
     levels = {name: level_of(ratings) for name, ratings in rated.items()}
     return {name: level for name, level in levels.items() if level is not None}

@@ -38,7 +38,7 @@ def _examples(folder: LabelFolder) -> Iterator[Example]:
 def example_of(
     folder: LabelFolder, video: RatedVideo, level: int | None, ratings: list[Rating]
 ) -> Example:
-    """Return a video with what people said about it; its kind is organic, as people judged what they saw."""
+    """Return a video with what people said about it; its kind is organic: people rated it."""
     source = video.source
     said = ", ".join(f"{one.rater}: {one.level or 'cannot tell'}" for one in ratings)
     return Example(

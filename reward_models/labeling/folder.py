@@ -32,11 +32,11 @@ RATER_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class RatedVideo:
-    """A video that people are asked about.
+    """A video that people rate.
 
     Attributes:
         id: Made from pixels, task and rate: the same question has the same id.
-        task: What the robot was told to do.
+        task: The instruction that the robot was given.
         file: The video, relative to the folder.
         fps: Frames per second in [Hz].
         num_frames: Frames of the whole recording.
@@ -55,7 +55,7 @@ class RatedVideo:
 
 @dataclass(frozen=True)
 class Rating:
-    """What one person said about one video.
+    """The rating of one video by one person.
 
     Attributes:
         video: Id of the video.
@@ -235,7 +235,7 @@ def check_rater(name: str) -> str:
 
 
 def level_of(ratings: Sequence[Rating]) -> int | None:
-    """Return what several people say together: the lower median of their levels; None if nobody can tell.
+    """Return the level of several ratings together: the lower median of their levels; None if nobody can tell.
 
     >>> level_of([Rating("v", "a", 4), Rating("v", "b", 5), Rating("v", "c", None)])
     4

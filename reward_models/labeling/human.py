@@ -33,7 +33,7 @@ REPORT_S = 300.0
 
 @dataclass(frozen=True)
 class Ratings:
-    """What people said about some videos.
+    """Ratings of some videos by people.
 
     Attributes:
         given: The ratings of each video by its id.
@@ -58,7 +58,7 @@ class Mailbox(Protocol):
         ...
 
     def ratings(self, videos: Sequence[str]) -> Ratings:
-        """Return what was said so far."""
+        """Return the ratings so far."""
         ...
 
     def close(self) -> None:

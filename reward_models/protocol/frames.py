@@ -102,7 +102,7 @@ class SampledClip:
         indices: `(n,)` int64, which frames of the whole recording these are.
         total: Frames of the whole recording.
         fps: Frame rate of the whole recording in [Hz].
-        task: What the robot was told to do.
+        task: The instruction that the robot was given.
         missing: Indices that the protocol asks for and a thinned recording no longer has; the nearest frames that it
             has are shown instead, each once.
     """

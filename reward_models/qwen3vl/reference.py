@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from reward_models.library_errors import LIBRARY_ERRORS
 from reward_models.protocol.frames import (
     MERGE,
     PATCH,
@@ -33,18 +34,6 @@ SETTINGS_FILES = (
     "preprocessor_config.json",
 )
 COMPARED = ("input_ids", "pixel_values_videos", "video_grid_thw")
-
-LIBRARY_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a library raises when it is called in a way that its version does not know."""
 
 EXAMPLES = tuple(
     SampledClip(

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from reward_models.library_errors import LIBRARY_ERRORS
 from reward_models.model_options import Quantization
 from reward_models.protocol.answer import parse_published, parse_strict, unreadable
 from reward_models.protocol.frames import (
@@ -39,7 +40,7 @@ from reward_models.qwen3vl.patch_features import (
     patch_keys,
 )
 from reward_models.qwen3vl.patches import project_patches
-from reward_models.qwen3vl.reference import EXAMPLES, LIBRARY_ERRORS, settings_differences
+from reward_models.qwen3vl.reference import EXAMPLES, settings_differences
 from reward_models.qwen3vl.replies import ReplyGenerator
 from reward_models.qwen3vl.trained_tasks import TrainedTasks
 from reward_models.qwen3vl.versions import TRIED_TRANSFORMERS

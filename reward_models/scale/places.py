@@ -1,7 +1,6 @@
 """Where many items are worked on, and how many at a time.
 
-A job is a function without arguments that makes the worker: a callable from an item to a result. It runs once per process, so that a
-worker may load a model. Results come in the order of the items, wherever they were made. What a worker raises is raised here, in the
+Results come in the order of the items, wherever they were made. What a worker raises is raised here, in the
 place of its result.
 """
 
@@ -14,13 +13,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
+from reward_models.scale.worker import Item, Job, LazyWorker, Result
 from roboreward_gym.errors import InvalidSetting, RoboRewardError
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Job = Callable[[], Callable[[Item], Result]]
 
 
 class WorkerDied(RoboRewardError, RuntimeError):
@@ -99,24 +95,6 @@ def _taken(take: Callable[[], Result]) -> Result:
         return take()
     except BrokenProcessPool as error:
         raise WorkerDied from error
-
-
-class LazyWorker:
-    """Makes its worker for the first item, so that what goes wrong with that is raised as a result.
-
-    Args:
-        job: Makes the worker.
-    """
-
-    def __init__(self, job: Job[Any, Any]) -> None:
-        self._job = job
-        self._worker: Callable[[Any], Any] | None = None
-
-    def __call__(self, item: Any) -> Any:
-        """Work on an item."""
-        if self._worker is None:
-            self._worker = self._job()
-        return self._worker(item)
 
 
 _process: LazyWorker | None = None

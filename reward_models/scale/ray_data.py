@@ -9,11 +9,11 @@ import socket
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from reward_models.scale.places import LazyWorker
+from reward_models.scale.worker import Item, Job, LazyWorker, Result
 from roboreward_gym.errors import InvalidSetting, RoboRewardError, install_advice
 
 # Read when Ray is imported: nothing is reported to anybody, and no line is printed about the progress of blocks.
@@ -27,10 +27,6 @@ except ModuleNotFoundError as error:
     raise InvalidSetting(
         f"--ray needs Ray, which is not installed. {install_advice('scale')}"
     ) from error
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Job = Callable[[], Callable[[Item], Result]]
 
 
 CONNECT_TIMEOUT_S = 10.0

@@ -1,4 +1,4 @@
-"""What `roboreward score` is asked to score: everything about it is checked before anything is scored."""
+"""The inputs of `roboreward score`, all checked before anything is scored."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ OPTIONAL = ("fps", "id")
 
 
 class InvalidRequest(RoboRewardError, ValueError):
-    """A list of clips, or a combination of arguments, that does not say what to score."""
+    """A list of clips, or a combination of arguments, from which it is not clear what to score."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Request:
     Attributes:
         id: Unlike that of any other request; a resumed run knows by it what is done.
         video: Where the recording lies, for the reader of the scores.
-        task: What the robot was told to do.
+        task: The instruction that the robot was given.
         source: Reads the recording.
     """
 

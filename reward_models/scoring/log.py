@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from filelock import Timeout
@@ -25,7 +24,7 @@ RowWriter = Callable[[Mapping[str, Any]], None]
 
 
 class OutputMismatch(RoboRewardError, ValueError):
-    """An output file that is not ours, or holds the scores of something else."""
+    """An output file that this command did not write, or that holds scores of another model."""
 
 
 class OutputUnwritable(RoboRewardError, OSError):
@@ -100,12 +99,7 @@ class ScoreLog:
     def __enter__(self) -> "ScoreLog":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.release()
 
     def __len__(self) -> int:

@@ -48,7 +48,7 @@ class ScoreConfig:
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Video files; folders with one PNG or JPEG per frame; folders of videos, at any depth."""
     task: str | None = None
-    """What the robot was told to do in these videos; in a data set, instead of its own tasks."""
+    """The task of these videos; in a data set, instead of its own tasks."""
     model: str = ""
     """Name of the reward model, such as roboreward-8b; without it the error lists them and for whom each is."""
     options: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
@@ -60,7 +60,7 @@ class ScoreConfig:
     camera: str | None = None
     """Which camera of the data set, if it has several, such as observation.images.top."""
     fps: float | None = None
-    """Frames per second of the videos: needed for folders of frames, else the time stamps tell."""
+    """Frames per second of the videos: needed for folders of frames, else taken from their time stamps."""
     out: Path | None = None
     """JSONL file for the scores, gone on with if it exists; without it they go to stdout."""
     format: Format | None = None
@@ -196,7 +196,9 @@ def requests_of(config: ScoreConfig) -> list[Request]:
             "See roboreward score --help."
         )
     if config.paths and config.task is None:
-        raise InvalidRequest("--task is missing: say what the robot was told to do.")
+        raise InvalidRequest(
+            "--task is missing. Pass what the robot had to do, such as --task 'open the drawer'."
+        )
     if config.clips and config.task is not None:
         raise InvalidRequest("The list has the task of each clip: leave out --task.")
     if config.fps is not None and not config.paths:

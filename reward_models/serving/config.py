@@ -1,4 +1,4 @@
-"""What `roboreward serve` may be told, the token of its clients, and its port."""
+"""Settings of `roboreward serve`, the token of its clients, and its port."""
 
 import socket
 from dataclasses import dataclass, field

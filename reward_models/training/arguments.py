@@ -53,21 +53,6 @@ def training_arguments(
             "metric_for_best_model": "macro_mae",
             "greater_is_better": False,
         }
-    if config.fsdp:
-        # With FSDP the library wants activation checkpointing among the settings of FSDP.
-        given |= {
-            "fsdp": "full_shard auto_wrap",
-            "fsdp_config": {
-                **FSDP,
-                "transformer_layer_cls_to_wrap": [TEXT_LAYER, *([VISION_LAYER] if tower else [])],
-                "activation_checkpointing": config.gradient_checkpointing,
-            },
-        }
-    elif config.gradient_checkpointing:
-        given |= {
-            "gradient_checkpointing": True,
-            "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        }
     arguments = TrainingArguments(
         output_dir=str(out / CHECKPOINTS),
         max_steps=steps,
@@ -104,11 +89,32 @@ def training_arguments(
         dataloader_num_workers=config.workers,
         dataloader_pin_memory=not on_cpu,
         **given,
+        **_memory(config, tower=tower),
     )
     if arguments.fsdp_plugin_args is not None:
         # Whole tensors, so that a checkpoint is also a model; the library has no setting of its own for it.
         arguments.fsdp_plugin_args["state_dict_type"] = "FULL_STATE_DICT"
     return arguments
+
+
+def _memory(config: SftConfig, *, tower: bool) -> dict[str, Any]:
+    """What is spread over processes, and which activations are computed again."""
+    if config.fsdp:
+        # With FSDP the library wants activation checkpointing among the settings of FSDP.
+        return {
+            "fsdp": "full_shard auto_wrap",
+            "fsdp_config": {
+                **FSDP,
+                "transformer_layer_cls_to_wrap": [TEXT_LAYER, *([VISION_LAYER] if tower else [])],
+                "activation_checkpointing": config.gradient_checkpointing,
+            },
+        }
+    if config.gradient_checkpointing:
+        return {
+            "gradient_checkpointing": True,
+            "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        }
+    return {}
 
 
 def check_loggers(loggers: Sequence[Logger]) -> None:

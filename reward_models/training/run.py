@@ -3,7 +3,8 @@
 import logging
 import math
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -86,19 +87,11 @@ def fine_tune(
     set_seed(config.seed)
     tokenizer = PromptTokenizer.from_folder(base)
     model = _load(base, config, arguments, init)
-    shown: list[Visuals] = []
-    for data in (train, validation):
-        if data is None:
-            continue
-        if features is None:
-            shown.append(PixelVisuals(data.clips))
-            continue
-        # One process computes, the others wait and then find everything there.
-        with _first_process_first(arguments):
-            shown.append(
-                cache_features(model.model.visual, data.clips, features, dtype=feature_dtype)
-            )
-    if features is not None:
+    sets = [data for data in (train, validation) if data is not None]
+    if features is None:
+        shown: list[Visuals] = [PixelVisuals(data.clips) for data in sets]
+    else:
+        shown = _tower_output(model, sets, features, feature_dtype, arguments)
         model.model.visual = Projector(model.model.visual)
     freeze(model, projector=config.projector)
     order = epoch_orders(
@@ -179,6 +172,25 @@ def _load(
     return model
 
 
+def _tower_output(
+    model: Qwen3VLForConditionalGeneration,
+    sets: Sequence[TrainingSet],
+    folder: Path,
+    dtype: torch.dtype | None,
+    arguments: TrainingArguments,
+) -> list[Visuals]:
+    """What the frozen tower makes of the clips of each set: one process computes, the others then find all of it there."""
+    shown: list[Visuals] = []
+    for data in sets:
+        with (
+            arguments.main_process_first(local=False, desc="features")
+            if distributed.is_initialized()
+            else nullcontext()
+        ):
+            shown.append(cache_features(model.model.visual, data.clips, folder, dtype=dtype))
+    return shown
+
+
 def _lengths(data: TrainingSet, config: SftConfig) -> list[int]:
     """About how long each example is; of all prompts nearly everything but the task is the same."""
     if config.order != "length":
@@ -234,9 +246,3 @@ def _memory_advice(config: SftConfig, error: BaseException) -> str:
 def _is_first() -> bool:
     """Whether this process writes what is written once."""
     return int(os.environ.get("RANK", "0")) == 0
-
-
-def _first_process_first(arguments: TrainingArguments) -> AbstractContextManager[None]:
-    if not distributed.is_initialized():
-        return nullcontext()
-    return arguments.main_process_first(local=False, desc="features")

@@ -13,7 +13,7 @@ def read_clip(path: Path | str, task: str, *, fps: float | None = None) -> Clip:
 
     Args:
         path: An MP4, WebM, MKV, AVI or MOV file, or a folder of PNG or JPEG files.
-        task: What the robot was told to do, one sentence.
+        task: The instruction that the robot was given, one sentence.
         fps: Frames per second in [Hz], instead of the file's time stamps; a folder has none.
 
     Returns:

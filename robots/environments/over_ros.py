@@ -69,11 +69,8 @@ def make(
         raise InvalidSetting("A real arm goes by the world's clock: leave simulated_clock out.")
     entry = task_entry(name)
     task, tasks = task or entry.task, entry.load_scene().tasks
-    config, size, setup = (
-        RosConfig(robot_name, camera_topic),
-        tuple(image_size),
-        setup or FOLDER / robot_name,
-    )
+    config, size = RosConfig(robot_name, camera_topic), tuple(image_size)
+    setup = setup or FOLDER / robot_name
     checked = ArmSetup.load(setup) if watched and not dry_run else None
     limits = _limits(limits, checked, simulated_clock=simulated_clock)
     if not (watched or dry_run):

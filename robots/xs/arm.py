@@ -10,7 +10,6 @@ stopped (`_fault` is set, a hold is sent) -> at rest by `rest`, or prepared anew
 """
 
 import logging
-import math
 import threading
 from collections.abc import Sequence
 
@@ -40,12 +39,10 @@ from robots.xs.link import DISCOVERY_S, TICK_S, XsLink, await_peers
 from robots.xs.monitor import Monitor
 from robots.xs.operator import Operator
 from robots.xs.servos import MOVING_S, prepare_servos
+from robots.xs.slow_path import STREAM_HZ, slow_path
 
 log = logging.getLogger(__name__)
 
-SLOW_RAD_S = 0.6
-"""Fastest joint of a reset or of going to sleep."""
-STREAM_HZ = 20.0
 ARRIVED_RAD = 0.1
 """Servos sag a little under the arm's weight."""
 RESTING_RAD_S = 0.05
@@ -283,14 +280,10 @@ class XsArm:
         with self._lock:
             start, self._moved, self._asleep = self._sent.copy(), True, False
             self._finger_m = finger_from_gripper(gripper)
-        way = joints - start
-        # 1.5 times the mean speed is the top of a smooth step.
-        steps = max(2, math.ceil(1.5 * np.abs(way).max() / SLOW_RAD_S * STREAM_HZ))
-        for i in range(1, steps + 1):
-            s = i / steps
+        for set_point in slow_path(start, joints):
             with self._lock:
                 self._look()
-                self._send(start + way * s * s * (3.0 - 2.0 * s))
+                self._send(set_point)
             # From now, not from the start: after a pause nothing is made up for in a hurry.
             self._timer.wait(self._stop, self._timer.now() + 1.0 / STREAM_HZ)
         self._settle(joints)
