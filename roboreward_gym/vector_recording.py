@@ -1,5 +1,6 @@
 """Where the frames of a vector environment come from, so that the last one of an episode is its end."""
 
+import functools
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
@@ -158,13 +159,11 @@ class VectorRecorder:
         self, observations: Any, infos: dict[str, Any] | None = None
     ) -> Callable[[], Callable[[int], np.ndarray]]:
         """A function that takes all frames, once and only if it is called, and gives that of each."""
-        taken: list[Callable[[int], np.ndarray]] = []
 
+        @functools.cache
         def frames() -> Callable[[int], np.ndarray]:
-            if not taken:
-                seen = observations if infos is None else self._last(observations, infos)
-                taken.append(self._source.frames(self._envs, seen))
-            return taken[0]
+            seen = observations if infos is None else self._last(observations, infos)
+            return self._source.frames(self._envs, seen)
 
         return frames
 

@@ -87,7 +87,7 @@ class Label:
 
 
 @dataclass
-class Outcome:
+class AugmentedEpisode:
     """All that happened with one episode.
 
     Attributes:
@@ -119,7 +119,9 @@ class Outcome:
         self.events.append({"kind": kind, "level": level, "task": task, **about})
 
 
-def augment(name: str, task: str, video: Frames, roles: Roles, steps: Steps, seed: int) -> Outcome:
+def augment(
+    name: str, task: str, video: Frames, roles: Roles, steps: Steps, seed: int
+) -> AugmentedEpisode:
     """Make a success into labels of all levels.
 
     Args:
@@ -135,7 +137,7 @@ def augment(name: str, task: str, video: Frames, roles: Roles, steps: Steps, see
         BudgetExhausted: A model may not be asked any more.
     """
     clean = standardised(task, roles)
-    outcome = Outcome(clean)
+    outcome = AugmentedEpisode(clean)
     episode = Episode(name, clean, video, len(video.frames))
     if steps.verify_original:
         verdict = _verdict(outcome, "original", episode, clean, SUCCESS, roles.verifier)
@@ -161,7 +163,7 @@ def standardised(task: str, roles: Roles) -> str:
 
 
 def _counterfactuals(
-    outcome: Outcome, episode: Episode, roles: Roles, steps: Steps, seed: int
+    outcome: AugmentedEpisode, episode: Episode, roles: Roles, steps: Steps, seed: int
 ) -> None:
     try:
         outcome.description = roles.describer.describe(episode)
@@ -178,7 +180,7 @@ def _counterfactuals(
 
 
 def _proposed(
-    outcome: Outcome,
+    outcome: AugmentedEpisode,
     episode: Episode,
     roles: Roles,
     level: int,
@@ -233,7 +235,7 @@ def _proposed(
     return None
 
 
-def _truncations(outcome: Outcome, episode: Episode, roles: Roles) -> None:
+def _truncations(outcome: AugmentedEpisode, episode: Episode, roles: Roles) -> None:
     for level, kept, count in cuts(episode.count):
         if count < MIN_FRAMES:
             why = f"{kept:.0%} of {episode.count} frames are {count}"
@@ -257,7 +259,12 @@ def cuts(total: int) -> Iterator[tuple[int, float, int]]:
 
 
 def _verdict(
-    outcome: Outcome, kind: Kind, episode: Episode, task: str, level: int, verifier: Verifier
+    outcome: AugmentedEpisode,
+    kind: Kind,
+    episode: Episode,
+    task: str,
+    level: int,
+    verifier: Verifier,
 ) -> Verdict | None:
     try:
         verdict = verifier.verify(episode, task, level)

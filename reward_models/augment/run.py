@@ -18,7 +18,7 @@ from reward_models.augment.journal import Journal
 from reward_models.augment.models import AnswerCache, ChatModel
 from reward_models.augment.output import STAGED, Summary, write_set
 from reward_models.augment.page import write_page
-from reward_models.augment.pipeline import Label, Outcome, Roles, augment, standardised
+from reward_models.augment.pipeline import Label, AugmentedEpisode, Roles, augment, standardised
 from reward_models.augment.roles_by_name import RoleMaker
 from reward_models.augment.units import Unit, units, write_labels
 from reward_models.data.example import Example, InvalidSource, Skipped
@@ -104,9 +104,9 @@ class Worker:
         }
 
 
-def _as_it_is(example: Example, reward: int, count: int, roles: Roles) -> Outcome:
+def _as_it_is(example: Example, reward: int, count: int, roles: Roles) -> AugmentedEpisode:
     """Keep an example that has its label already."""
-    outcome = Outcome(standardised(example.task, roles))
+    outcome = AugmentedEpisode(standardised(example.task, roles))
     check, by = example.check, example.checked_by
     outcome.accept(Label(example.kind, outcome.task, reward, count, example.kept, check, by))
     return outcome
