@@ -18,7 +18,7 @@ from reward_models.augment.journal import Journal
 from reward_models.augment.models import AnswerCache, ChatModel
 from reward_models.augment.output import STAGED, Summary, write_set
 from reward_models.augment.page import write_page
-from reward_models.augment.pipeline import Label, AugmentedEpisode, Roles, augment, standardised
+from reward_models.augment.pipeline import AugmentedEpisode, Label, Roles, augment, standardised
 from reward_models.augment.roles_by_name import RoleMaker
 from reward_models.augment.units import Unit, units, write_labels
 from reward_models.data.example import Example, InvalidSource, Skipped
