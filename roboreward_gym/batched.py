@@ -30,8 +30,8 @@ class BatchedEnv(gym.vector.VectorEnv):
             )
         if "autoreset_mode" not in (env.metadata or {}):
             raise InvalidSetting(
-                f"{type(inner).__name__} has no autoreset mode in its metadata, so it is not known "
-                "when it resets an environment whose episode ended. Set env.unwrapped.metadata['autoreset_mode'] to the member of "
+                f"{type(inner).__name__} does not say when it resets an environment whose episode "
+                "ended. Set env.unwrapped.metadata['autoreset_mode'] to the member of "
                 "gymnasium.vector.AutoresetMode that is true of it."
             )
         self.env = env
