@@ -1,11 +1,22 @@
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from experiments.metrics import Rate
-from experiments.report.results_table import BEGIN, END, README, STUDY, main, markdown
+from experiments.report.results_table import (
+    ABLATION,
+    BEGIN,
+    END,
+    POLICIES,
+    README,
+    STUDY,
+    ablation_markdown,
+    markdown,
+    put,
+)
 from experiments.results import Training, provenance, summarize
 from experiments.run_folder import RunFolderError
 
@@ -70,16 +81,27 @@ def test_table_has_a_row_per_cell_by_task_and_gain() -> None:
 
 
 def test_table_goes_between_the_marks_and_nothing_else_changes(tmp_path: Path) -> None:
-    study, readme = tmp_path / "study.json", tmp_path / "README.md"
-    study.write_text(json.dumps({"cells": [CELL]}))
+    readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}old\n{END}after\n")
-    main(study, readme)
-    assert readme.read_text() == f"before\n{BEGIN}{markdown({'cells': [CELL]})}{END}after\n"
+    put(readme, "new\n")
+    assert readme.read_text() == f"before\n{BEGIN}new\n{END}after\n"
     readme.write_text("no marks")
     with pytest.raises(RunFolderError, match="one pair of the marks"):
-        main(study, readme)
+        put(readme, "new\n")
 
 
-def test_table_of_the_readme_is_that_of_the_committed_study() -> None:
-    made = markdown(json.loads((ROOT / STUDY).read_text()))
-    assert f"{BEGIN}{made}{END}" in (ROOT / README).read_text()
+def test_ablation_has_the_default_first_and_no_number_for_what_was_not_played() -> None:
+    row = {"changed": "default", "task": "toy", "seeds": [0, 1], "after_50": None, "after_50_interval": None, "after_100": 0.84, "after_100_interval": [0.756, 0.899]}  # fmt: skip
+    rows = ablation_markdown({"rows": [{**row, "changed": "1-critic"}, row]}).splitlines()[2:]
+    assert rows[0] == "| toy | default | 2 | - | 84 % [76, 90] |"
+    assert rows[1].startswith("| toy | 1-critic |")
+
+
+@pytest.mark.parametrize(
+    ("page", "table", "made"), [(README, STUDY, markdown), (POLICIES, ABLATION, ablation_markdown)]
+)
+def test_tables_of_the_pages_are_those_of_the_committed_studies(
+    page: Path, table: Path, made: Callable[[dict], str]
+) -> None:
+    shown = made(json.loads((ROOT / table).read_text()))
+    assert f"{BEGIN}{shown}{END}" in (ROOT / page).read_text()

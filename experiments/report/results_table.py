@@ -1,9 +1,10 @@
-"""Put the table of a study into the README: `python -m experiments.report.results_table`.
+"""Put the tables of studies into the pages: `python -m experiments.report.results_table`.
 
-One row per cell of `study.json`, which `experiments.study` writes, between two marks of the README.
+Between the marks of the README: one row per cell of `study.json`. Between those of docs/policies.md: one per row of
+`dsrl_ablation.json`. `experiments.study` writes both files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import numpy as np
 import tyro
 
 from experiments.run_folder import RunFolderError, read_json
+from experiments.study.runs import DEFAULT
 from roboreward_gym._cli import run_program
 
 STUDY = Path("experiments/results/study.json")
 README = Path("README.md")
+ABLATION = Path("experiments/results/dsrl_ablation.json")
+POLICIES = Path("docs/policies.md")
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->\n"
 HEADER = ("task", "reward", "learner", "seeds", "base", "fine-tuned", "gain in points", "false positives")  # fmt: skip
 UNKNOWN = "-"
@@ -23,9 +27,37 @@ UNKNOWN = "-"
 def markdown(study: Mapping[str, Any]) -> str:
     """The table of `study.json`, by task and gain."""
     cells = sorted(study["cells"], key=lambda cell: (cell["task"], -cell["gain"]))
-    lines = ["| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
-    lines += ["| " + " | ".join(_row(cell)) + " |" for cell in cells]
-    return "\n".join(lines) + "\n"
+    return _table(HEADER, [_row(cell) for cell in cells])
+
+
+def ablation_markdown(table: Mapping[str, Any]) -> str:
+    """The table of `dsrl_ablation.json`, by task, the default first."""
+    rows = sorted(table["rows"], key=lambda row: (row["task"], row["changed"] != DEFAULT))
+    header = ("task", "changed", "seeds", "after 50 episodes", "after 100 episodes")
+    return _table(
+        header,
+        [
+            [
+                row["task"],
+                row["changed"],
+                str(len(row["seeds"])),
+                *(_share(row, f"after_{count}") for count in (50, 100)),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _share(row: Mapping[str, Any], name: str) -> str:
+    if row[name] is None:
+        return UNKNOWN
+    low, high = (100 * end for end in row[f"{name}_interval"])
+    return f"{100 * row[name]:.0f} % [{low:.0f}, {high:.0f}]"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _row(cell: Mapping[str, Any]) -> list[str]:
@@ -47,21 +79,25 @@ def _row(cell: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def main(study: Path = STUDY, readme: Path = README) -> None:
-    """Put the table between its marks.
+def put(page: Path, table: str) -> None:
+    """Put a table between the marks of a page.
 
-    Args:
-        study: A `study.json`.
-        readme: The file with the marks.
+    Raises:
+        RunFolderError: It has not one pair of marks.
     """
-    parts = readme.read_text(encoding="utf-8").split(BEGIN)
+    parts = page.read_text(encoding="utf-8").split(BEGIN)
     if len(parts) != 2 or END not in parts[1]:
-        raise RunFolderError(f"{readme} needs one pair of the marks {BEGIN!r} and {END!r}.")
-    made = markdown(read_json(study))
+        raise RunFolderError(f"{page} needs one pair of the marks {BEGIN!r} and {END!r}.")
     after = parts[1].partition(END)[2]
-    readme.write_text(f"{parts[0]}{BEGIN}{made}{END}{after}", encoding="utf-8")
-    print(made)
+    page.write_text(f"{parts[0]}{BEGIN}{table}{END}{after}", encoding="utf-8")
+    print(table)
+
+
+def main() -> None:
+    """Put both tables where they belong."""
+    put(README, markdown(read_json(STUDY)))
+    put(POLICIES, ablation_markdown(read_json(ABLATION)))
 
 
 if __name__ == "__main__":
-    run_program(lambda: tyro.cli(main))
+    run_program(lambda: tyro.cli(main, description=__doc__))
