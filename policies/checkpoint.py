@@ -48,6 +48,36 @@ def load_checkpoint(path: Path) -> Any:
     return _unpack(structure, tensors)
 
 
+def state_of(parts: Any) -> Any:
+    """Everything that `restore` needs to go on bit-exactly.
+
+    Args:
+        parts: Modules, optimisers, schedules, torch's generators and tensors, in dicts.
+    """
+    match parts:
+        case dict():
+            return {name: state_of(part) for name, part in parts.items()}
+        case torch.Generator():
+            return parts.get_state()
+        case torch.Tensor():
+            return parts
+    return parts.state_dict()
+
+
+def restore(parts: Any, state: Any) -> None:
+    """Bring parts to the state that `state_of` gave."""
+    match parts:
+        case dict():
+            for name, part in parts.items():
+                restore(part, state[name])
+        case torch.Generator():
+            parts.set_state(state)
+        case torch.Tensor():
+            parts.copy_(state)
+        case _:
+            parts.load_state_dict(state)
+
+
 def _pack(node: Any, tensors: dict[str, torch.Tensor]) -> list[Any]:
     name = str(len(tensors))
     match node:

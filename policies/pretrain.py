@@ -27,7 +27,9 @@ from policies.checkpoint import (
     append_metrics,
     keep_lines,
     open_run,
+    restore,
     save_checkpoint,
+    state_of,
 )
 from policies.demos import Demos
 from policies.diffusion import SCHEDULER, training_loss
@@ -121,6 +123,13 @@ class Trainer:
         self.scheduler = DDPMScheduler(**SCHEDULER)
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.parts = {
+            "policy": self.policy,
+            "averaged": self.averaged,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+            "generator": self.generator,
+        }
         self.step = 0
         self.features: Tensor | None = None  # (N, F) once the encoder is frozen
 
@@ -214,24 +223,13 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs to go on bit-exactly."""
-        return {
-            "policy": self.policy.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "rng": self.rng.bit_generator.state,
-            "generator": self.generator.get_state(),
-            "step": self.step,
-        }
+        numbers = {"rng": self.rng.bit_generator.state, "step": self.step}
+        return {**state_of(self.parts), **numbers}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
-        self.policy.load_state_dict(state["policy"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
+        restore(self.parts, state)
         self.rng.bit_generator.state = state["rng"]
-        self.generator.set_state(state["generator"])
         self.step = state["step"]
 
     def _draw(self, count: int) -> np.ndarray:

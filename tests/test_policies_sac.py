@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from policies.checkpoint import restore, state_of
 from policies.dsrl.replay import Batch
 from policies.dsrl.sac import LOG_STD, Actor, Sac, SacConfig
 
@@ -206,7 +207,7 @@ def test_restored_learner_goes_on_alike() -> None:
     made, other = sac(), sac(seed=1)
     update_critics(made)
     update_actor(made)
-    other.restore(copy.deepcopy(made.state()))
+    restore(other.parts, copy.deepcopy(state_of(made.parts)))
     for learner in (made, other):
         update_critics(learner)
         update_actor(learner)

@@ -9,7 +9,6 @@ is the return that followed.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +122,7 @@ class ReturnRegression:
     def __init__(self, critics: ActionCritics, lr: float, generator: torch.Generator) -> None:
         self.critics, self.generator = critics, generator
         self.optimiser = torch.optim.Adam(critics.parameters(), lr, fused=True)
+        self.parts = {"networks": critics, "optimiser": self.optimiser, "generator": generator}
 
     def fit_scale(self, actions: Tensor) -> None:
         """Take centre and scale of the critics' inputs from actions `(B, chunk * A)`."""
@@ -138,17 +138,3 @@ class ReturnRegression:
         (vector.grad,) = torch.autograd.grad(loss, vector)
         self.optimiser.step()
         return {"critic_loss": loss.detach(), "q": q.detach().mean()}
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs to go on bit-exactly."""
-        return {
-            "networks": self.critics.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
-        self.critics.load_state_dict(state["networks"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])

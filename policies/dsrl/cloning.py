@@ -12,7 +12,6 @@ Replay, number of updates and episodes are those of DSRL. The image encoder stay
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
@@ -102,9 +101,11 @@ class WeightedCloning:
         self.average = clone_of(policy)
         self.net = copy.deepcopy(self.average.denoiser).requires_grad_().train()
         self.average_tau, self.weigh, self.generator = average_tau, weigh, generator
-        self.lowest = float("inf")
+        self.lowest = torch.tensor(torch.inf, device=generator.device)
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr, foreach=True)
         self.scheduler = DDPMScheduler(**SCHEDULER)
+        learned = {"networks": self.net, "average": self.average.denoiser, "lowest": self.lowest}
+        self.parts = {**learned, "optimiser": self.optimiser, "generator": generator}
 
     def update(self, batch: Batch, *, actor: bool) -> dict[str, Tensor]:
         """One step; there are no critics, so that the warm-up trains the policy too."""
@@ -127,21 +128,3 @@ class WeightedCloning:
             for mean, new in zip(policy.denoiser.parameters(), self.net.parameters(), strict=True):
                 mean.lerp_(new, self.average_tau)
         return {"cloning_loss": loss.detach()}
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs to go on bit-exactly."""
-        return {
-            "networks": self.net.state_dict(),
-            "average": self.average.denoiser.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "lowest": self.lowest,
-            "generator": self.generator.get_state(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
-        self.net.load_state_dict(state["networks"])
-        self.average.denoiser.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.lowest = state["lowest"]
-        self.generator.set_state(state["generator"])

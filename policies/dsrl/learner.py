@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from policies.checkpoint import load_checkpoint
+from policies.checkpoint import load_checkpoint, restore, state_of
 from policies.dsrl.best_of_n import ActionCritics, BestOfN, ReturnRegression
 from policies.dsrl.cloning import CLONING, ClonedPolicy, WeightedCloning
 from policies.dsrl.config import DsrlConfig
@@ -93,7 +93,7 @@ class Learner:
 
     def _add_to_clone(self, record: EpisodeRecord, agent: WeightedCloning) -> None:
         """Every chunk counts by the reward of its episode, however early it was."""
-        agent.lowest = min(agent.lowest, record.reward)
+        agent.lowest.clamp_(max=record.reward)
         if agent.weigh or record.reward >= self.config.success_reward:
             self.replay.add(to_returns(record, dataclasses.replace(self.config, gamma=1.0)))
 
@@ -117,11 +117,11 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs to go on bit-exactly."""
-        return {"agent": self.agent.state(), "replay": self.replay.state()}
+        return {"agent": state_of(self.agent.parts), "replay": self.replay.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
-        self.agent.restore(state["agent"])
+        restore(self.agent.parts, state["agent"])
         self.replay.restore(state["replay"])
 
 

@@ -12,7 +12,6 @@ distillation nor the actor.
 """
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +40,8 @@ class NoiseAliased:
         self.critics, self.targets, self.sac = critics, copy.deepcopy(critics), sac
         self.policy, self.basis, self.scale = policy, basis, unsteered_noise_scale
         self.optimiser = torch.optim.Adam([critics.net.vector], sac.config.critic_lr, fused=True)
+        learned = {"critics": critics, "targets": self.targets, "optimiser": self.optimiser}
+        self.parts = {"sac": sac.parts, **learned}
 
     def fit_scale(self, actions: Tensor) -> None:
         """Take centre and scale of the critics' inputs from actions `(B, chunk * A)`."""
@@ -96,19 +97,3 @@ class NoiseAliased:
         """Actions `(B, chunk * A)`; the decoder does not know the time feature."""
         own = features[:, : self.policy.feature_dim]
         return self.policy.decode(own, noise).flatten(1).to(features.device)
-
-    def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs to go on bit-exactly."""
-        return {
-            "sac": self.sac.state(),
-            "critics": self.critics.state_dict(),
-            "targets": self.targets.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
-        self.sac.restore(state["sac"])
-        self.critics.load_state_dict(state["critics"])
-        self.targets.load_state_dict(state["targets"])
-        self.optimiser.load_state_dict(state["optimiser"])

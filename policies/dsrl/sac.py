@@ -174,17 +174,7 @@ class Sac(nn.Module):
         self.average.net.follow(self.actor.net, self.config.average_tau)
         return {"actor_loss": loss.detach(), "entropy": entropy, "alpha": alpha}
 
-    def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs to go on bit-exactly."""
-        return {
-            "networks": self.state_dict(),
-            "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
-            "generator": self.generator.get_state(),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
-        self.load_state_dict(state["networks"])
-        for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
-        self.generator.set_state(state["generator"])
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {"networks": self, "optimisers": self.optimisers, "generator": self.generator}
