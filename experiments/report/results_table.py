@@ -12,7 +12,6 @@ import numpy as np
 import tyro
 
 from experiments.run_folder import RunFolderError, read_json
-from experiments.study.runs import DEFAULT
 from roboreward_gym._cli import run_program
 
 STUDY = Path("experiments/results/study.json")
@@ -32,7 +31,7 @@ def markdown(study: Mapping[str, Any]) -> str:
 
 def ablation_markdown(table: Mapping[str, Any]) -> str:
     """The table of `dsrl_ablation.json`, by task, the default first."""
-    rows = sorted(table["rows"], key=lambda row: (row["task"], row["changed"] != DEFAULT))
+    rows = sorted(table["rows"], key=lambda row: (row["task"], row["changed"] != "default"))
     header = ("task", "changed", "seeds", "after 50 episodes", "after 100 episodes")
     return _table(
         header,
