@@ -15,8 +15,8 @@ import gymnasium as gym
 from experiments.base_policy import check_policy, fingerprint, open_policy
 from experiments.config import ExperimentConfig, evaluation_seeds, training_seeds
 from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy, take_shared
+from experiments.late_scores import PersonLater
 from experiments.played_episode import PLAYED, PlayedEpisode, training_path
-from experiments.report.strips import Strip
 from experiments.results import Training, provenance, summarize
 from experiments.reward_sources import is_ours, scored_env
 from experiments.robot import Robot
@@ -29,12 +29,13 @@ from experiments.run_folder import (
     write_json,
     write_lines,
 )
+from experiments.strips import Strip
 from policies.dsrl.learner import Learner
 from policies.dsrl.training import DECISION, NOISE_POLICY, check_episodes, train
 from policies.player import EpisodeRecord
+from roboreward_gym.info import VETOED
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.rewards import as_reward_map
-from roboreward_gym.wrapper import VLMRewardWrapper
 from robots.disk import naming
 from robots.recording import read_ratings
 from robots.xs.rating import rating_info
@@ -122,6 +123,7 @@ def run(
     log: Log | None = None,
     robot: Robot | None = None,
     shared_base: Path | None = None,
+    behind: int = 0,
 ) -> Finished:
     """Do what is left of a run: base evaluation, fine-tuning, final evaluation, record.
 
@@ -135,6 +137,7 @@ def run(
         log: Called with each training episode's metrics.
         robot: An arm over ROS 2, for one worker; without it the environment simulates.
         shared_base: Folder of an evaluation of the base policy from the same starts, to be taken instead of playing them.
+        behind: Training episodes that a person may be behind; see `fine_tune`.
     """
     with folder.alone():
         if shared_base is not None:
@@ -142,7 +145,7 @@ def run(
         with folder.timed():
             base = evaluate_base(config, folder, workers=workers, robot=robot)
         with folder.timed():
-            training = fine_tune(config, folder, blind=blind, log=log, robot=robot)
+            training = fine_tune(config, folder, blind=blind, log=log, robot=robot, behind=behind)
         with folder.timed():
             final = evaluate_final(config, folder, workers=workers, robot=robot)
         ratings = read_ratings(folder / EPISODES)  # some may have been corrected meanwhile
@@ -308,6 +311,7 @@ def fine_tune(
     blind: bool = False,
     log: Log | None = None,
     robot: Robot | None = None,
+    behind: int = 0,
 ) -> Training:
     """Train, or finish training; the learner sees the reward of the experiment's reward source and no other.
 
@@ -317,16 +321,35 @@ def fine_tune(
         blind: Hide the truth from the reports too; what is learned must not change by that.
         log: Called with each training episode's metrics.
         robot: An arm over ROS 2; without it the environment simulates.
+        behind: Training episodes that may be without the rating of a person while play and learning go on; 0: each is waited for.
+
+    Raises:
+        InvalidSetting: `behind` with another reward model than `human:...`.
     """
-    scored = scored_env(
-        config.env_id, config.reward_model, config.reward_map, blind=blind, robot=robot
+    late = (
+        PersonLater(config.reward_model, config.reward_map, behind, folder.path) if behind else None
     )
+    scored = scored_env(
+        config.env_id,
+        config.reward_model,
+        config.reward_map,
+        blind=blind,
+        robot=robot,
+        later=late,
+    )
+    if late is not None:
+        late.watch(scored)
 
     def on_episode(number: int, record: EpisodeRecord, metrics: dict[str, Any]) -> None:
-        played = PlayedEpisode.last_of(scored, record, metrics["phase"])
+        phase = metrics["phase"]
+        played = (
+            late.played(number, record, phase)
+            if late is not None
+            else PlayedEpisode.last_of(scored, record, phase)
+        )
         played.save(training_path(folder.path, number))
-        if metrics["phase"] != "validation":
-            save_strip(folder, scored, number, record)
+        if phase != "validation":
+            save_strip(folder, played, number)
         if log is not None:
             log(metrics)
 
@@ -343,6 +366,7 @@ def fine_tune(
             first_env_seed=training_seeds(config.seed).start,
             resume=True,
             on_episode=on_episode,
+            late=late,
         )
     return load_training(folder)
 
@@ -364,12 +388,12 @@ def _rating(line: Mapping[str, Any], ratings: Mapping[int, int | None]) -> dict[
     return rating_info(ratings[int(number)])
 
 
-def save_strip(
-    folder: RunFolder, env: VLMRewardWrapper, number: int, record: EpisodeRecord
-) -> None:
-    """Save the frame strip of the training episode that has just been scored, for the report."""
-    clip, score = env.last_clip, env.last_score
-    if clip is not None and score is not None:
-        level, note = record.logged["truth/level"], f"training episode {number + 1}"
-        strip = Strip.of(clip.frames, clip.task, score, level, note)
+def save_strip(folder: RunFolder, played: PlayedEpisode, number: int) -> None:
+    """Save the frame strip of a training episode that has its score, for the report."""
+    clip, score, logged = played.clip, played.score, played.record.logged
+    if score is not None:
+        note = f"training episode {number + 1}"
+        if logged.get(VETOED):
+            note += ", success vetoed"
+        strip = Strip.of(clip.frames, clip.task, score, logged["truth/level"], note)
         strip.save(folder / "strips" / f"{number:06d}")

@@ -16,8 +16,8 @@ from typing import Annotated
 import jinja2
 import tyro
 
+from experiments.media import data_uri, frame_strip, jpeg
 from experiments.phases import EPISODES, rate_again, reopen
-from experiments.report.media import data_uri, frame_strip, jpeg
 from experiments.report.report import write_report
 from experiments.run_folder import RunFolderError
 from roboreward_gym._cli import run_program

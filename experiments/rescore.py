@@ -39,7 +39,7 @@ from reward_models.judges.null import ConstantReward
 from roboreward_gym._cli import run_program
 from roboreward_gym.episode import score_from_json, score_to_json
 from roboreward_gym.registry import load_reward_model
-from roboreward_gym.rewards import as_reward_map, reward_of
+from roboreward_gym.rewards import GuardOver, as_reward_map, guard_of, reward_of
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 from robots.disk import naming
 
@@ -92,10 +92,19 @@ def training_episodes(run: Path) -> dict[int, Path]:
     return {int(path.stem): path for path in paths}
 
 
-def score_episodes(run: Path, reward_model: str) -> dict[int, ProgressScore]:
-    """Scores of all training episodes of a run, by their numbers; those that are on disk are not made again."""
+def score_episodes(
+    run: Path, reward_model: str, reward_map: str = "progress"
+) -> dict[int, ProgressScore]:
+    """Scores of all training episodes of a run, by their numbers; those that are on disk are not made again.
+
+    Args:
+        run: Folder of the run.
+        reward_model: Name of a reward source.
+        reward_map: A guard in it checks the successes, and its scores are kept in a file of their own.
+    """
     episodes = training_episodes(run)
-    path = run / SCORES / f"{_file_name(reward_model)}.jsonl"
+    guard = guard_of(as_reward_map(reward_map))
+    path = run / SCORES / f"{_file_name(reward_model, reward_map if guard else '')}.jsonl"
     known = {line["episode"]: score_from_json(line["score"]) for line in read_lines(path)}
     scores = {number: score for number, score in known.items() if score is not None}
     missing = [number for number in episodes if number not in scores]
@@ -104,7 +113,9 @@ def score_episodes(run: Path, reward_model: str) -> dict[int, ProgressScore]:
         bar = tqdm(total=len(episodes), initial=len(scores), desc="score", unit="ep")
         for numbers in (missing[i : i + BATCH] for i in range(0, len(missing), BATCH)):
             played = [PlayedEpisode.load(episodes[number]) for number in numbers]
-            for number, score in zip(numbers, score_played(reward_model, played), strict=True):
+            for number, score in zip(
+                numbers, score_played(reward_model, played, guard), strict=True
+            ):
                 file.write(json.dumps({"episode": number, "score": score_to_json(score)}) + "\n")
                 scores[number] = score
             file.flush()
@@ -113,9 +124,14 @@ def score_episodes(run: Path, reward_model: str) -> dict[int, ProgressScore]:
     return dict(sorted(scores.items()))
 
 
-def score_played(reward_model: str, played: Sequence[PlayedEpisode]) -> list[ProgressScore]:
-    """Scores of saved episodes."""
-    return _model(reward_model, played).score([episode.clip for episode in played])
+def score_played(
+    reward_model: str, played: Sequence[PlayedEpisode], guard: GuardOver | None = None
+) -> list[ProgressScore]:
+    """Scores of saved episodes; what a reward model calls a success is checked by the guard, if there is one."""
+    model = _model(reward_model, played)
+    if guard is not None and not is_ours(reward_model):  # the truth has no second look
+        model = guard(model)
+    return model.score([episode.clip for episode in played])
 
 
 def _model(name: str, played: Sequence[PlayedEpisode]) -> RewardModel:
@@ -133,9 +149,10 @@ def _weights(reward_model: str) -> str | None:
     return getattr(load_reward_model(reward_model), "manifest", {}).get("weights_sha256")
 
 
-def _file_name(reward_model: str) -> str:
+def _file_name(reward_model: str, guarded: str) -> str:
     weights = _weights(reward_model)
-    return re.sub(r"[^\w.-]+", "-", reward_model) + ("" if weights is None else f"-{weights[:12]}")
+    parts = [reward_model, "" if weights is None else weights[:12], guarded]
+    return re.sub(r"[^\w.-]+", "-", "-".join(filter(None, parts)))
 
 
 def relearn(
@@ -185,7 +202,7 @@ def main(args: RescoreArgs) -> None:
     saved = read_json(args.run / "config.json")
     config = ExperimentConfig.from_json(saved)
     reward_map = as_reward_map(args.reward_map or config.reward_map)
-    scores = score_episodes(args.run, args.reward_model)
+    scores = score_episodes(args.run, args.reward_model, args.reward_map or config.reward_map)
     for line in comparison(args.run, scores):
         print(line)
     if args.relearn is None:

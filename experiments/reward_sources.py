@@ -132,6 +132,7 @@ def scored_env(
     *,
     blind: bool = False,
     robot: Robot | None = None,
+    later: RewardModel | None = None,
 ) -> VLMRewardWrapper:
     """Make an environment whose reward is that of a reward source.
 
@@ -141,10 +142,11 @@ def scored_env(
         reward_map: From the score to the reward.
         blind: Hide the truth from `info` too; then it cannot even be reported.
         robot: An arm over ROS 2; without it the environment simulates.
+        later: Stands for the reward model and has its answers later.
     """
     env = gym.make(env_id, render_mode="rgb_array") if robot is None else robot.make(env_id)
     env = BlindTruth(env) if blind else env
-    model = reward_model_for(reward_model, env)
+    model = reward_model_for(reward_model, env) if later is None else later
     asks_truth = reward_model == TRUTH or split_name(reward_model)[0] == SIMULATED_HUMAN
     if robot is not None:
         model = ScoreWhileRetreating(model, env, retreat_first=not asks_truth)

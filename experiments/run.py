@@ -7,7 +7,6 @@
 Each phase keeps what it has finished in the run folder, so a run can be stopped at any moment.
 """
 
-import atexit
 import dataclasses
 import shlex
 import sys
@@ -19,9 +18,10 @@ from typing import Annotated, Any
 import tyro
 
 from experiments.config import CONFIGS, ROS2, ExperimentConfig, get_config
-from experiments.phases import EPISODES, Log, open_run, run
+from experiments.phases import EPISODES, open_run, run
 from experiments.report.report import write_report
 from experiments.robot import Robot, RobotOptions, ros_id
+from experiments.tracking import tensorboard_log, wandb_log
 from experiments.workers import prepare
 from roboreward_gym._cli import INTERRUPTED, run_program, this_python
 from roboreward_gym.errors import InvalidSetting
@@ -40,6 +40,9 @@ class RunArgs:
     base: Path | None = None
     """Folder that `experiments.evaluate --out` made of the same base policy and seed: its episodes are taken as the evaluation
     of the base policy, so that several runs share it."""
+    episodes_behind: int = 0
+    """With `human:...` in simulation: training episodes that may be without a rating while play and learning go on; 0: each is
+    waited for."""
     threads: int = 1
     """Threads of torch; with 1, two runs share two cores well."""
     workers: int = 1
@@ -48,7 +51,7 @@ class RunArgs:
     """Hide the truth from training altogether, not only from the learner: a check that it learns
     the same; the report then lacks the truth of the training episodes."""
     wandb: bool = False
-    """Log training to Weights & Biases as well (extra `wandb`)."""
+    """Log training to Weights & Biases as well, with films and a table of episodes (extra `wandb`)."""
     tensorboard: bool = False
     """Log training to TensorBoard as well, into the run folder (`pip install tensorboardX`)."""
 
@@ -94,6 +97,11 @@ def parse(argv: list[str]) -> RunArgs:
     default = RunArgs(get_config(name), on=on)
     args = tyro.cli(RunArgs, default=default, args=argv[1:], prog=f"experiments.run {argv[0]}")
     args.on.check(args.workers, args.experiment.reward_model)
+    if args.episodes_behind < 0 or (args.episodes_behind and args.on.robot != "sim"):
+        raise InvalidSetting(
+            f"--episodes-behind is for the simulation and 0 or more, got {args.episodes_behind}. On a robot the person who "
+            "watches rates each episode where it ends."
+        )
     return args
 
 
@@ -134,6 +142,7 @@ def main(argv: list[str]) -> int:
             log=log,
             robot=arm,
             shared_base=args.base,
+            behind=args.episodes_behind,
         )
         page = write_report(config, folder, finished)
     except KeyboardInterrupt:
@@ -149,42 +158,6 @@ def main(argv: list[str]) -> int:
     print(f"report      {page}")
     print(f"result      {path / 'result.json'}")
     return 0
-
-
-def wandb_log(config: ExperimentConfig, path: Path) -> Log:
-    """Log each training episode to Weights & Biases, in a run named after the run folder."""
-    try:
-        import wandb
-    except ImportError as error:
-        raise InvalidSetting(
-            f"--wandb needs the package wandb ({error}). Install it: pip install wandb."
-        ) from error
-
-    run = wandb.init(
-        project="roboreward-gym", name=path.name, id=path.name, resume="allow",
-        config=dataclasses.asdict(config), dir=path,
-    )  # fmt: skip
-    return lambda line: run.log(dict(line), step=int(line["episode"]))
-
-
-def tensorboard_log(path: Path) -> Log:
-    """Log each training episode to TensorBoard: `tensorboard --logdir runs` shows the curves while a run goes on."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise InvalidSetting(
-            f"--tensorboard needs the package tensorboardX ({error}). Install it: pip install tensorboardX."
-        ) from error
-
-    writer = SummaryWriter(str(path / "tensorboard"), flush_secs=5)
-    atexit.register(writer.close)  # a thread of it writes; it is waited for
-
-    def log(line: Mapping[str, Any]) -> None:
-        for name, value in line.items():
-            if isinstance(value, int | float):
-                writer.add_scalar(name, value, int(line["episode"]))
-
-    return log
 
 
 if __name__ == "__main__":

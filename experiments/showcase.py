@@ -16,8 +16,8 @@ from tqdm import trange
 
 from experiments.config import CONSTANT, NANO, SHOWCASE_SEEDS
 from experiments.report.plots import example_strips
-from experiments.report.strips import Strip
 from experiments.reward_sources import scored_env
+from experiments.strips import Strip
 from experiments.workers import prepare
 from roboreward_gym._cli import run_program
 from roboreward_gym.registry import load_reward_model

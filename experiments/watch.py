@@ -14,8 +14,8 @@ import tyro
 
 from experiments.config import evaluation_seeds
 from experiments.evaluate import EpisodeRunner
+from experiments.media import video
 from experiments.phases import kept_noise_policy, policy_spec, reopen
-from experiments.report.media import video
 from experiments.workers import prepare
 from roboreward_gym._cli import run_program
 from robots.conventions import CONTROL_HZ

@@ -5,7 +5,7 @@ that an interruption leaves the previous checkpoint whole.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,11 @@ def keep_lines(path: Path, count: int) -> None:
     """Cut a metrics file back to its first `count` lines, those that the checkpoint knows about."""
     lines = path.read_text().splitlines(keepends=True)[:count] if path.exists() else []
     _write(path, "".join(lines))
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a metrics file that appears whole or not at all."""
+    _write(path, "".join(json.dumps(finite(row)) + "\n" for row in rows))
 
 
 def append_metrics(path: Path, metrics: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from roboreward_gym.errors import NoEpisode, RewardModelFailure, RoboRewardError
 from roboreward_gym.frames import dead_camera
+from roboreward_gym.guard import GUARD
 from roboreward_gym.info import (
     ENTROPY,
     EPISODE,
@@ -24,6 +25,7 @@ from roboreward_gym.info import (
     SUCCESS_PROBABILITY,
     SUCCESS_STOP,
     TRUNCATED,
+    VETOED,
 )
 from roboreward_gym.rewards import RewardMap, reward_of
 from roboreward_gym.scorer import ScoreOrError, Scorer
@@ -378,4 +380,6 @@ def score_info(score: ProgressScore) -> dict[str, float]:
         SUCCESS_PROBABILITY: score.success_probability,
         OFF_FORMAT: float(score.off_format),
     }
+    if GUARD in score.manifest:
+        entries[VETOED] = float(score.manifest[GUARD]["vetoed"])
     return entries if score.probabilities is None else {**entries, ENTROPY: score.entropy}

@@ -13,6 +13,8 @@ EXPECTED = "roboreward/expected"
 SUCCESS_PROBABILITY = "roboreward/success_probability"
 OFF_FORMAT = "roboreward/off_format"
 ENTROPY = "roboreward/entropy"
+VETOED = "roboreward/vetoed"
+"""Whether a guard made level 4 of a success; there where it checked one."""
 
 # Scores that come later.
 PENDING = "roboreward/pending"

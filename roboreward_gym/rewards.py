@@ -2,19 +2,23 @@
 
 Named maps are text, so that they travel through configs and environment specs:
 `progress`, `expected_progress`, `binary` or `binary@4`, `minus_one` or `minus_one@4`, `level`,
-`calibrated:FILE` or `calibrated_minus_one:FILE`. Hyphens may stand for underscores.
+`calibrated:FILE` or `calibrated_minus_one:FILE`, `guarded:MAP?endings=3` (see `roboreward_gym.guard`). Hyphens may stand for
+underscores.
 """
 
 import math
 from collections.abc import Callable
 from functools import partial
 
-from roboreward_gym.errors import InvalidScore, UnknownName
+from roboreward_gym.errors import InvalidScore, InvalidSetting, UnknownName
+from roboreward_gym.guard import Guard, parse
 from roboreward_gym.operating_point import OperatingPoint
 from roboreward_gym.specs import FUNCTION_NAME, load_function
-from roboreward_gym.types import LEVELS, ProgressScore
+from roboreward_gym.types import LEVELS, ProgressScore, RewardModel
 
 RewardMap = Callable[[ProgressScore], float]
+GuardOver = Callable[[RewardModel], RewardModel]
+"""Puts a guard around a reward model."""
 
 SPAN = LEVELS[-1] - LEVELS[0]
 SUCCESS = LEVELS[-1]
@@ -69,6 +73,7 @@ _AT_POINT: dict[str, Callable[..., float]] = {
     "calibrated_minus_one": calibrated_minus_one,
 }
 """Maps that take the file of an operating point behind a colon."""
+GUARDED = "guarded"
 
 
 def as_reward_map(name: str | RewardMap) -> RewardMap:
@@ -83,6 +88,8 @@ def as_reward_map(name: str | RewardMap) -> RewardMap:
             return name
         raise UnknownName("reward map", repr(name), _names())
     kind, colon, file = name.partition(":")
+    if colon and kind == GUARDED:
+        return _guarded(file)
     if colon and kind.replace("-", "_") in _AT_POINT:
         return partial(_AT_POINT[kind.replace("-", "_")], point=OperatingPoint.load(file))
     if FUNCTION_NAME.fullmatch(name):
@@ -93,6 +100,24 @@ def as_reward_map(name: str | RewardMap) -> RewardMap:
     if base not in _AT_THRESHOLD or (at and threshold not in map(str, LEVELS[1:])):
         raise UnknownName("reward map", name, _names())
     return partial(_AT_THRESHOLD[base], threshold=int(threshold or SUCCESS))
+
+
+def _guarded(text: str) -> Guard:
+    """Read `MAP?endings=3`, the part behind `guarded:`."""
+    name, _, options = text.partition("?")
+    _, at, threshold = name.partition("@")
+    kind = name.partition(":")[0].replace("-", "_")
+    if kind in (*_AT_POINT, GUARDED) or (at and threshold != str(SUCCESS)):
+        raise InvalidSetting(
+            f"A guard makes level 4 of a success, which {name!r} may still call one. Use progress, expected_progress, "
+            "level, binary or minus_one inside, and write an operating point as ?point=FILE."
+        )
+    return parse(options, as_reward_map(name))
+
+
+def guard_of(reward_map: RewardMap) -> GuardOver | None:
+    """What a reward map puts around the reward model; None for a map that is no guard."""
+    return reward_map.over if isinstance(reward_map, Guard) else None
 
 
 def reward_of(score: ProgressScore, reward_map: RewardMap) -> float:
@@ -114,4 +139,10 @@ def reward_of(score: ProgressScore, reward_map: RewardMap) -> float:
 
 def _names() -> list[str]:
     thresholds = [f"{name}@{n}" for name in _AT_THRESHOLD for n in LEVELS[1:]]
-    return [*_PLAIN, *_AT_THRESHOLD, *thresholds, *(f"{name}:FILE" for name in _AT_POINT)]
+    return [
+        *_PLAIN,
+        *_AT_THRESHOLD,
+        *thresholds,
+        *(f"{name}:FILE" for name in _AT_POINT),
+        f"{GUARDED}:MAP?OPTIONS",
+    ]

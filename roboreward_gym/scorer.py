@@ -6,7 +6,7 @@ others; `Scorer` adds a policy for failures, and a thread for scores that come l
 
 import logging
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -20,7 +20,6 @@ from roboreward_gym.errors import (
 )
 from roboreward_gym.registry import (
     as_reward_model,
-    load_reward_model,
     reward_model_names,
     split_name,
 )
@@ -47,6 +46,10 @@ FailurePolicy = Literal["raise", "nan", "nan_unreadable", "retry"]
 POLICIES: tuple[FailurePolicy, ...] = ("raise", "nan", "nan_unreadable", "retry")
 
 
+AWAITED = "awaited"
+"""Entry of the manifest of a score without a level that is no failure: the answer comes another way, later."""
+
+
 class Scorer:
     """A reward model and the policy for its failures.
 
@@ -57,6 +60,7 @@ class Scorer:
             answered without a level, and to raise where it failed; `"retry"` to ask again and then raise; or
             another reward model, or its name, to ask instead.
         retries: How often `"retry"` asks again.
+        guard: Puts something around each reward model that is asked, such as `roboreward_gym.guard.Guard.over`.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Scorer:
         reward_model: RewardModel | str,
         on_failure: RewardModel | FailurePolicy | str = "raise",
         retries: int = 2,
+        guard: Callable[[RewardModel], RewardModel] | None = None,
     ) -> None:
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
             raise InvalidSetting(f"retries must be a whole number >= 0, got {retries!r}.")
@@ -71,6 +76,7 @@ class Scorer:
         self._retries = retries
         self._substitute = None if on_failure in POLICIES else _check_substitute(on_failure)
         self._reward_model = reward_model
+        self._guard = guard
         self._executor: ThreadPoolExecutor | None = None
         as_reward_model(reward_model)
 
@@ -124,15 +130,13 @@ class Scorer:
     def _score(
         self, clips: Sequence[Clip], reward_model: RewardModel | str | None
     ) -> list[ScoreOrError]:
-        model = self._reward_model if reward_model is None else as_reward_model(reward_model)
-        if isinstance(model, str):
-            model = load_reward_model(model)
+        model = self._guarded(self._reward_model if reward_model is None else reward_model)
         attempts = [(model, "")]
         if self._on_failure == "retry":
             attempts += [(model, f"{left} times at most") for left in range(self._retries, 0, -1)]
         if self._substitute is not None:
-            substitute = as_reward_model(self._substitute)
-            attempts.append((substitute, f"this time {type(substitute).__name__}"))
+            name = type(as_reward_model(self._substitute)).__name__
+            attempts.append((self._guarded(self._substitute), f"this time {name}"))
         found: dict[int, ScoreOrError] = {}
         failed = list(range(len(clips)))
         for attempt, how in attempts:
@@ -141,8 +145,9 @@ class Scorer:
             for i, outcome in zip(
                 failed, outcomes(attempt, [clips[i] for i in failed]), strict=True
             ):
-                is_readable = isinstance(outcome, ProgressScore) and outcome.level is not None
-                found[i] = outcome if is_readable else _failure(outcome, type(attempt).__name__)
+                found[i] = (
+                    outcome if _is_fine(outcome) else _failure(outcome, type(attempt).__name__)
+                )
             failed = [i for i in failed if isinstance(found[i], RoboRewardError)]
         results = list(found.values())
         if self._on_failure == "nan":
@@ -150,6 +155,10 @@ class Scorer:
         if self._on_failure == "nan_unreadable":
             return [_unreadable(v) if isinstance(v, UnreadableAnswer) else v for v in results]
         return results
+
+    def _guarded(self, reward_model: RewardModel | str) -> RewardModel:
+        model = as_reward_model(reward_model)
+        return model if self._guard is None else self._guard(model)
 
 
 def sampling_fps(reward_model: RewardModel) -> float | None:
@@ -210,6 +219,11 @@ def _as_failure(error: Exception, name: str) -> RewardModelFailure:
     failure = RewardModelFailure(f"{name} failed with {type(error).__name__}: {error}.")
     failure.__cause__ = error
     return failure
+
+
+def _is_fine(outcome: ScoreOrError) -> bool:
+    """Whether there is a level, or one is still to come."""
+    return isinstance(outcome, ProgressScore) and (outcome.readable or AWAITED in outcome.manifest)
 
 
 def _failure(outcome: ScoreOrError, name: str) -> RewardModelFailure:

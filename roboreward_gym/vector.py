@@ -13,7 +13,7 @@ from roboreward_gym.errors import InvalidSetting, NoEpisode
 from roboreward_gym.frames import RENDER, FrameSource, Source, as_given, to_numpy
 from roboreward_gym.info import SHAPING, TRUNCATED
 from roboreward_gym.recording import check_bounds, read_fps
-from roboreward_gym.rewards import RewardMap, as_reward_map
+from roboreward_gym.rewards import RewardMap, as_reward_map, guard_of
 from roboreward_gym.scorer import FailurePolicy, Scorer
 from roboreward_gym.shaping import DISCOUNT, Scoring, ScoringSettings, Shaping
 from roboreward_gym.tasks import (
@@ -135,7 +135,8 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
         self._ends_terminated = is_terminated(ending)
         self._fps = read_fps(envs, fps)
         self._mode = autoreset_of(envs)
-        scorer = Scorer(reward_model, on_failure, retries)
+        reward_map = as_reward_map(reward_map)
+        scorer = Scorer(reward_model, on_failure, retries, guard_of(reward_map))
         self._bounds = check_bounds(
             max_frames, max_bytes, self._fps, record_fps, scorer.sampling_fps
         )
@@ -156,7 +157,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
                 "the vector with autoreset_mode=gymnasium.vector.AutoresetMode.DISABLED."
             )
         self._scores = EpisodeScores(
-            scorer, as_reward_map(reward_map), envs.num_envs, self._settings
+            scorer, reward_map, envs.num_envs, self._settings
         )
         # Last of all that may fail: before Gymnasium 1.3 a wrapper that is half made closes what it wraps.
         super().__init__(envs)

@@ -13,7 +13,7 @@ from roboreward_gym.errors import InvalidReward, InvalidSetting
 from roboreward_gym.frames import RENDER, FrameRecorder, Source, to_numpy
 from roboreward_gym.info import ENV_REWARD, SHAPING, TRUNCATED
 from roboreward_gym.recording import check_bounds, read_fps
-from roboreward_gym.rewards import RewardMap, as_reward_map
+from roboreward_gym.rewards import RewardMap, as_reward_map, guard_of
 from roboreward_gym.scorer import FailurePolicy, Scorer
 from roboreward_gym.shaping import DISCOUNT, Scoring, ScoringSettings, Shaping
 from roboreward_gym.specs import record_arguments
@@ -72,7 +72,8 @@ class VLMRewardWrapper(
             `"module:function"`. A list of these is several cameras, put side by side.
         reward_map: From score to reward: `"progress"` (0..1), `"expected_progress"`, `"binary"` or
             `"binary@4"`, `"minus_one"` (-1 or 0), `"level"`, `"calibrated:FILE"` of `roboreward
-            calibrate`, or a function of the score.
+            calibrate`, `"guarded:progress?endings=3"` (a success counts only if the model says it again, see
+            `roboreward_gym.guard`; `info` then says `roboreward/vetoed`), or a function of the score.
         on_failure: When the model fails or its answer is unreadable: `"raise"`, `"nan"`, `"nan_unreadable"` (NaN for
             an unreadable answer, as of a model that abstains; raise if it fails), `"retry"`, or another reward
             model or its name.
@@ -165,7 +166,9 @@ class VLMRewardWrapper(
         self._given_task = check_given_task(settings["task"])
         self._ends_terminated = is_terminated(ending)
         self._fps = read_fps(env, fps)
-        scorer = Scorer(settings["reward_model"], settings["on_failure"], retries)
+        reward_map_ = as_reward_map(settings["reward_map"])
+        guard = guard_of(reward_map_)
+        scorer = Scorer(settings["reward_model"], settings["on_failure"], retries, guard)
         bounds = check_bounds(max_frames, max_bytes, self._fps, record_fps, scorer.sampling_fps)
         self._recorder = FrameRecorder(settings["frame_source"], bounds)
         self._settings = ScoringSettings(
@@ -177,7 +180,6 @@ class VLMRewardWrapper(
             terminate_on_success,
             success_hold,
         )
-        reward_map_ = as_reward_map(settings["reward_map"])
         self._scores = EpisodeScores(scorer, reward_map_, 1, self._settings)
         self._task: str | None = None
         self._task_of_env = settings["task"] is None

@@ -30,6 +30,7 @@ def made(
         "reward": 1.0,
         "roboreward/level": predicted,
         "roboreward/success_probability": 0.9,
+        "critic_loss": 0.5 / (1 + seed),
     }
     lines = [{**line, "episode": n, "truth/level": 5.0 if n < 5 else 3.0, "truth/success": float(n < 5)} for n in range(20)]  # fmt: skip
     lines.append({"phase": "validation", "truth/level": 1.0, "truth/success": 0.0})

@@ -3,7 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -218,6 +218,32 @@ def test_every_folder_with_code_is_a_room(package: str) -> None:
 @pytest.mark.parametrize("package", ROOMS)
 def test_rooms_import_in_one_direction(package: str) -> None:
     TopologicalSorter(ROOMS[package]).prepare()  # raises CycleError
+
+
+def module_graph(root: Path, package: str) -> dict[str, set[str]]:
+    """What each room of a package, and each module beside the rooms, imports of the others."""
+    graph: dict[str, set[str]] = {}
+    for path in sorted((root / package).rglob("*.py")):
+        home = path.relative_to(root / package).with_suffix("").parts[0]
+        graph.setdefault(home, set()).update(
+            module.split(".")[1]
+            for _, module in imported_modules(path.read_text(encoding="utf-8"))
+            if module.startswith(f"{package}.")
+        )
+        graph[home].discard(home)
+    return {home: {name for name in found if name in graph} for home, found in graph.items()}
+
+
+def test_what_reports_show_does_not_import_the_reports() -> None:
+    TopologicalSorter(module_graph(ROOT, "experiments")).prepare()  # raises CycleError
+
+
+def test_a_cycle_through_a_module_beside_the_rooms_is_caught(tmp_path: Path) -> None:
+    (tmp_path / "experiments" / "report").mkdir(parents=True)
+    (tmp_path / "experiments" / "phases.py").write_text("from experiments.report.strips import S")
+    (tmp_path / "experiments" / "report" / "page.py").write_text("import experiments.phases")
+    with pytest.raises(CycleError):
+        TopologicalSorter(module_graph(tmp_path, "experiments")).prepare()
 
 
 def test_an_import_from_the_ground_into_a_room_is_caught(tmp_path: Path) -> None:

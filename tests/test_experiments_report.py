@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from experiments.media import frame_strip, spread, video
 from experiments.metrics import Rate
 from experiments.report.gain import Gain
-from experiments.report.media import frame_strip, spread, video
 from experiments.report.page import EpisodeVideo, Group, Page
-from experiments.report.strips import Strip, load_strips, representative
 from experiments.results import Training
+from experiments.strips import Strip, load_strips, representative
 from roboreward_gym.types import ProgressScore
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.phases import base_played, final_played
 from experiments.played_episode import PlayedEpisode, training_path
 from experiments.report.__main__ import main
 from experiments.report.calibration import calibration_rows
@@ -26,18 +27,16 @@ from tests.fakes_study import made
 GAINS = {"nano": 20, "clock": 2, "constant": 0}
 
 
-def play(run: Path, number: int) -> None:
-    """Keep a training episode that was predicted 5 and is of level 3."""
+def play(path: Path, level: float = 3.0) -> None:
+    """Keep an episode that was predicted 5."""
     frames = np.full((6, 48, 64, 3), 90, np.uint8)
     record = EpisodeRecord(
         features=torch.zeros(2, 3), noise=torch.zeros(1, 4, 7), actions=torch.zeros(1, 4, 7), executed=np.array([4]),
         rewards=np.zeros(4, np.float32), terminated=False, truncated=True, seed=0,
-        logged={"truth/level": 3.0, "roboreward/level": 5.0},
+        logged={"truth/level": level, "roboreward/level": 5.0},
     )  # fmt: skip
     score = ProgressScore(5, np.array([0, 0, 0, 0.1, 0.9]))
-    PlayedEpisode(Clip(frames, "open it", 5.0), score, record, "learning").save(
-        training_path(run, number)
-    )
+    PlayedEpisode(Clip(frames, "open it", 5.0), score, record, "learning").save(path)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +49,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in (0, 1)
     ]
     write_tables(runs, out, {})
+    nano = out / "drawer-nano-seed0"
     for number in range(5, 20):
-        play(out / "drawer-nano-seed0", number)
+        play(training_path(nano, number))
+    play(base_played(nano) / "110.npz", 2.0)  # the first start that turned to success
+    play(final_played(nano) / "110.npz", 5.0)
     main(out)
     return out
 
@@ -126,6 +128,23 @@ def test_wrongly_scored_episodes_are_shown_with_the_film_that_was_kept(text: str
     assert text.count("<video") == 2
     assert "drawer-nano-seed0, episode 6" in text
     assert "drawer-nano-seed0, episode 20" in text
+
+
+def test_the_first_start_that_turned_to_success_is_shown_before_and_after(text: str) -> None:
+    shown = text[text.index("<h2>Before and after</h2>") : text.index("Episodes that were scored")]
+    assert shown.count('<figure class="card pair">') == 1
+    assert "drawer-nano-seed0, start 11 of 40; 20 turned to success, 0 to failure" in shown
+    assert re.findall(r"True level (\d)", shown) == ["2", "5"]
+    assert shown.count("data:video/mp4") == shown.count('class="still"') == 2
+
+
+def test_losses_are_means_over_seeds(folder: Path, text: str) -> None:
+    assert "<h2>Losses</h2>" in text
+    with (folder / "report_figures" / "losses-critic_loss-drawer.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["series"] for row in rows} == set(GAINS)
+    assert {float(row["value"]) for row in rows} == {0.375}
+    assert [int(row["episode"]) for row in rows if row["series"] == "nano"] == list(range(1, 21))
 
 
 def test_curves_are_counts_of_the_training_episodes(folder: Path) -> None:

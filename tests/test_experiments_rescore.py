@@ -79,6 +79,24 @@ def test_episodes_are_scored_once_by_each_reward_model(tmp_path: Path) -> None:
     assert [s.level for s in score_episodes(tmp_path, "constant").values()] == [3, 3, 3, 3]
 
 
+class LastMoment:
+    """Success where the recording has its fifth frame."""
+
+    def score(self, clips: list[Clip]) -> list[ProgressScore]:
+        return [ProgressScore(5 if clip.num_frames == 5 else 3) for clip in clips]
+
+
+def test_a_guard_checks_saved_episodes_and_its_scores_are_kept_apart(tmp_path: Path) -> None:
+    register_reward_model("last-moment", LastMoment, replace=True)
+    played().save(training_path(tmp_path, 0))
+    guarded = "guarded:progress?endings=2"
+    for _ in range(2):  # once scored, once read
+        assert score_episodes(tmp_path, "last-moment")[0].level == 5
+        score = score_episodes(tmp_path, "last-moment", guarded)[0]
+        assert (score.level, score.manifest["guard"]["levels"]) == (4, [5, 3])
+        assert score_episodes(tmp_path, "truth", guarded)[0].level == 4
+
+
 def test_a_simulated_human_errs_in_the_share_that_was_asked_for_and_always_alike() -> None:
     episodes = [played(level=1 + n % 5, seed=n) for n in range(300)]
     truth = [1 + n % 5 for n in range(300)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.run import tensorboard_log
+from experiments.tracking import tensorboard_log
 
 
 def test_numbers_of_an_episode_are_written_and_the_rest_is_not(

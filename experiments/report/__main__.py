@@ -15,13 +15,21 @@ from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting
 
 
-def main(folder: tyro.conf.Positional[Path], runs: Path | None = None) -> None:
+def main(
+    folder: tyro.conf.Positional[Path], runs: Path | None = None, *, live: bool = False
+) -> None:
     """Write the page of a finished run again, or that of a study.
 
     Args:
         folder: A run folder, or a folder with `study.json`, as `experiments.study` writes it.
         runs: Folder of a study's run folders, if its tables lie elsewhere.
+        live: Write `live.html` of a run that goes on, every ten seconds until it is finished. Open it in a browser once.
     """
+    if live:
+        from experiments.report.live import follow
+
+        print(follow(folder))
+        return
     if (folder / STUDY).exists():
         from experiments.report.study_page import write_study
 

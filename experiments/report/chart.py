@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.report.media import data_uri
+from experiments.media import data_uri
 
 
 @dataclass(frozen=True)

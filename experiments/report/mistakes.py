@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from experiments.config import TRUTH
+from experiments.media import video
 from experiments.played_episode import PlayedEpisode, training_path
-from experiments.report.media import video
-from experiments.report.strips import Strip
 from experiments.report.study_folder import Cell, Run
 from experiments.results import METRIC_KEYS
+from experiments.strips import Strip
 
 KINDS = ("false positive", "false negative")
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from experiments.media import video
 from experiments.metrics import UNKNOWN, Rate, false_positive_rate, mean_absolute_error
 from experiments.report import plots
 from experiments.report.chart import Chart, save_charts
 from experiments.report.gain import Gain
-from experiments.report.media import data_uri, video
-from experiments.report.strips import Strip
-from experiments.report.template import render, strip_words
+from experiments.report.losses import NOTE as LOSSES_NOTE
+from experiments.report.template import render, strip_words, video_words
 from experiments.results import Training
+from experiments.strips import Strip
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Page:
         video_note: Which episodes the videos show and how they were chosen.
         groups: Frame strips.
         table: Config and provenance, name to value.
+        losses: Figures of what the fine-tuner logged.
+        refresh_s: The page loads itself again after so many seconds; 0 for never.
     """
 
     title: str
@@ -64,12 +67,15 @@ class Page:
     video_note: str
     groups: Sequence[Group]
     table: Mapping[str, Any]
+    losses: Sequence[Chart] = ()
+    refresh_s: int = 0
 
     def write(self, path: Path) -> Path:
         """Write the HTML file, and its figures into a folder beside it; return its path."""
         charts = self._charts()
-        save_charts(charts.values(), path)
-        pictures = {name: chart.images() for name, chart in charts.items()}
+        save_charts([*charts.values(), *self.losses], path)
+        pictures: dict[str, Any] = {name: chart.images() for name, chart in charts.items()}
+        pictures["losses"] = [chart.images() for chart in self.losses]
         return render("report.html.j2", {**self._context(), **pictures}, path)
 
     def _charts(self) -> dict[str, Chart]:
@@ -84,6 +90,8 @@ class Page:
         counts = self.training.confusion
         return {
             "title": self.title,
+            "refresh_s": self.refresh_s,
+            "losses_note": LOSSES_NOTE,
             "lead": self.lead,
             "numbers": self._numbers(counts),
             "videos": [_video(episode) for episode in self.videos],
@@ -141,7 +149,4 @@ def _confusion_note(counts: np.ndarray) -> str:
 
 
 def _video(episode: EpisodeVideo) -> dict[str, str]:
-    return {
-        "source": data_uri(video(episode.frames, episode.fps), "video/mp4"),
-        "caption": episode.caption,
-    }
+    return video_words(video(episode.frames, episode.fps), episode.frames[-1], episode.caption)

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.media import frame_strip
 from experiments.metrics import UNKNOWN, Rate, even_width
 from experiments.report.chart import LIGHT, Chart, Palette, blank, legend_above
-from experiments.report.media import frame_strip
 
 DPI = 160
 

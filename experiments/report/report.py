@@ -11,10 +11,12 @@ from experiments.evaluate import EpisodeRunner, Evaluation, PolicySpec
 from experiments.metrics import paired_gain
 from experiments.phases import Finished, kept_noise_policy, policy_spec
 from experiments.report.gain import Gain
+from experiments.report.losses import run_charts
 from experiments.report.page import EpisodeVideo, Group, Page
-from experiments.report.strips import load_strips, representative
 from experiments.robot import robot_words, ros_id
-from experiments.run_folder import RunFolder
+from experiments.run_folder import RunFolder, read_lines
+from experiments.strips import load_strips, representative
+from policies.checkpoint import METRICS
 
 REWARD_WORDS = {
     TRUTH: "the simulator's truth",
@@ -64,6 +66,7 @@ def write_report(
         video_note=note,
         groups=[*groups, training],
         table=table(config, finished.record),
+        losses=run_charts(read_lines(folder / "training" / METRICS)),
     )
     return page.write(folder / "report.html")
 

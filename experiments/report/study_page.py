@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.media import data_uri
+from experiments.report.before_after import NOTE as PAIR_NOTE
+from experiments.report.before_after import pairs
 from experiments.report.calibration import calibration_charts
 from experiments.report.chart import Chart, save_charts
 from experiments.report.comparisons import correlation_words, gain_chart, mae_chart, share_chart
 from experiments.report.curves import false_positive_charts, success_charts
-from experiments.report.media import data_uri
+from experiments.report.losses import NOTE as LOSSES_NOTE
+from experiments.report.losses import study_charts
 from experiments.report.mistakes import KINDS, counts, mistakes
 from experiments.report.published import SOURCE
 from experiments.report.study_folder import Cell, Study
@@ -45,10 +49,13 @@ def write_study(study: Study, folder: Path) -> Path:
     table = study.table
     context = {
         "title": "Reward models as teachers",
+        "refresh_s": 0,
         "lead": f"{table['finished_runs']} of {table['planned_runs']} planned runs are finished.",
         "source": SOURCE,
         "rows": table_rows(study),
         "sections": drawn,
+        "pairs": pairs(study.cells),
+        "pair_note": PAIR_NOTE,
         "mistakes": _mistakes(study.cells),
         "mistake_note": _mistake_note(study.cells),
         "cells": [_made(cell) for cell in study.cells],
@@ -66,6 +73,7 @@ def _sections(study: Study) -> list[dict[str, Any]]:
         _section("Gain over the base policy", "Difference of success on paired starts, with 95 % intervals over starts and seeds. Grey: the interval includes 0, or the base policy was kept.", gains),
         _section("Success in training", CURVE_NOTE, [c for cells in by_task for c in success_charts(cells)]),
         _section("False-positive rate in training", FALSE_NOTE, [c for cells in by_task for c in false_positive_charts(cells)]),
+        _section("Losses", LOSSES_NOTE, [c for cells in by_task for c in study_charts(cells)]),
         _section("Calibration", CALIBRATION_NOTE, [c for cells in by_task for c in calibration_charts(cells)]),
         _section("Share of the oracle's gain", SHARE_NOTE, [c for c in shares if c]),
         _section("Accurate reward models teach better?", correlation_words(study), [c for c in errors if c]),

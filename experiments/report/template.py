@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
-from experiments.report.media import data_uri
-from experiments.report.strips import Strip
+from experiments.media import data_uri, jpeg
+from experiments.strips import Strip
 
 TEMPLATES = Path(__file__).parent
 
@@ -20,6 +21,15 @@ def render(template: str, context: Mapping[str, Any], path: Path) -> Path:
     partial = path.with_suffix(".partial")
     partial.write_text(environment.get_template(template).render(context))
     return partial.replace(path)
+
+
+def video_words(film: bytes, last_frame: np.ndarray, caption: str) -> dict[str, str]:
+    """An MP4 for a template, with its last frame, `(H, W, 3)` uint8, for paper."""
+    return {
+        "source": data_uri(film, "video/mp4"),
+        "still": data_uri(jpeg(last_frame), "image/jpeg"),
+        "caption": caption,
+    }
 
 
 def strip_words(strip: Strip) -> dict[str, Any]:

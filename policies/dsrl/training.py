@@ -32,8 +32,10 @@ from policies.checkpoint import (
     open_run,
     save_checkpoint,
     write_json,
+    write_lines,
 )
 from policies.dsrl.config import DsrlConfig
+from policies.dsrl.late import LateScores, Played, Waiting
 from policies.dsrl.learner import Learned, Learner
 from policies.player import BaseNoise, EpisodeRecord, Policy, play_without_fault
 from roboreward_gym.errors import InvalidSetting
@@ -145,25 +147,38 @@ def _check_scored(metrics: Sequence[Mapping[str, Any]], run_dir: Path) -> None:
         )
 
 
-def _learn(learner: Learner, record: EpisodeRecord, phase: str, *, last: bool) -> dict[str, float]:
-    """What follows an episode in its phase, the last of the warm-up included; returns the losses.
+def _learn(
+    learner: Learner, one: Played, before: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """What follows an episode that has its score by now, the last of the warm-up included; returns the losses.
+
+    Args:
+        learner: Learns from it.
+        one: The episode.
+        before: Lines of those that had their score before.
 
     Raises:
         InvalidSetting: The score is still to come.
     """
-    if PENDING in record.logged:
+    if PENDING in one.record.logged:
         raise InvalidSetting(
             "The env hands out scores only after the end of an episode, and this loop learns from the reward of its "
             'last step. Pass scoring="immediate" to VLMRewardWrapper.'
         )
-    if phase == "validation":
+    if one.phase == "validation":
         return {}
-    learner.add(record)
-    if last:
-        return learner.warm_up()
-    if phase == "warm_up":
-        return {}
-    return learner.learn(learner.config.updates_per_chunk * len(record.executed))
+    learner.add(one.record)
+    if one.phase == "learning":
+        return learner.learn(learner.config.updates_per_chunk * len(one.record.executed))
+    warm = 1 + sum(line["phase"] == "warm_up" for line in before)
+    return learner.warm_up() if warm == learner.config.warm_up_episodes else {}
+
+
+def _note(phase: str, metrics: Sequence[Mapping[str, Any]], waiting: int) -> str:
+    """What the progress bar says."""
+    reward = f", reward {metrics[-1]['reward']:.2f}" if metrics else ""
+    behind = f", {waiting} not rated yet" if waiting else ""
+    return f"{phase}{reward}, {_unscored(metrics)} without a score{behind}"
 
 
 def train(
@@ -177,6 +192,7 @@ def train(
     first_env_seed: int = 100_000,
     resume: bool = False,
     on_episode: Callable[[int, EpisodeRecord, dict[str, Any]], None] | None = None,
+    late: LateScores | None = None,
 ) -> FineTuned:
     """Fine-tune, with whatever reward the env gives at the end of an episode.
 
@@ -193,7 +209,10 @@ def train(
         seed: Seed for networks, noise and batches.
         first_env_seed: Episode i resets with this plus i; evaluation must use other seeds.
         resume: Go on with the run in `run_dir`; a fresh start if there is none.
-        on_episode: Called with number, record and metrics after each episode. For videos and reports.
+        on_episode: Called with number, record and metrics once an episode has its score. For videos and reports.
+        late: Asked for the score of each episode instead of the env. Play and learning go on while it has no answer, up to
+            `late.most` episodes; the ends of warm-up, learning and validation wait for all. What is learned then depends on when
+            answers come; a run that is interrupted asks about the same episodes again, and about no other.
 
     Raises:
         InvalidSetting: Too few episodes to train, no such device, more steered components than the chunk has, an env
@@ -206,11 +225,14 @@ def train(
     numbers = {"episodes": episodes, "seed": seed, "first_env_seed": first_env_seed}
     state = open_run(run_dir, {**asdict(config), **numbers}, resume=resume)
     metrics: list[dict[str, Any]] = []
+    waiting = Waiting(late)
     if state is not None:
         learner.restore(state["learner"])
         metrics = state["metrics"]
+        waiting = Waiting(late, [Played.restore(one) for one in state.get("waiting", [])])
     keep_lines(run_dir / METRICS, len(metrics))
-    start, total = len(metrics), episodes + config.validation_episodes
+    start, total = len(metrics) + len(waiting), episodes + config.validation_episodes
+    env_steps = max((one["env_steps"] for one in [*metrics, *waiting.state()]), default=0)
     for number in (bar := trange(start, total, initial=start, total=total, desc="fine-tuning")):
         if config.warm_up_episodes <= number <= episodes:
             _check_scored(metrics, run_dir)
@@ -220,18 +242,26 @@ def train(
         record = play_without_fault(
             env, policy, noise, seed=first_env_seed + number, generator=learner.generator
         )
-        losses = _learn(learner, record, phase, last=number + 1 == config.warm_up_episodes)
-        env_steps = len(record) + (metrics[-1]["env_steps"] if metrics else 0)
-        counts = {"episode": number, "phase": phase, "env_steps": env_steps, "steps": len(record)}
-        metrics.append({**counts, "reward": record.reward, **record.logged, **losses})
-        append_metrics(run_dir / METRICS, metrics[-1])
-        bar.set_postfix_str(
-            f"{phase}, reward {record.reward:.2f}, {_unscored(metrics)} without a score"
-        )
-        if on_episode is not None:
-            on_episode(number, record, metrics[-1])
-        if (number + 1) % config.save_every == 0 or number + 1 == total:
-            save_checkpoint(run_dir / CHECKPOINT, {"learner": learner.state(), "metrics": metrics})
+        env_steps += len(record)
+        scored = [Played(number, phase, env_steps, record)]
+        if late is not None:
+            waiting.add(scored[0])
+            # The critics begin with the whole warm-up, and the policy that is validated has learned from everything.
+            ends = (config.warm_up_episodes, episodes, total)
+            scored = waiting.take(all_of_them=number + 1 in ends)
+        for one in scored:
+            metrics.append({**one.line(), **_learn(learner, one, metrics)})
+            append_metrics(run_dir / METRICS, metrics[-1])
+            if on_episode is not None:
+                on_episode(one.number, one.record, metrics[-1])
+        bar.set_postfix_str(_note(phase, metrics, len(waiting)))
+        # With a person every episode is kept: a rating costs more than a file.
+        if late is not None or (number + 1) % config.save_every == 0 or number + 1 == total:
+            state = {"learner": learner.state(), "metrics": metrics, "waiting": waiting.state()}
+            save_checkpoint(run_dir / CHECKPOINT, state)
+    if late is not None:  # late scores were logged as they came
+        metrics.sort(key=lambda line: line["episode"])
+        write_lines(run_dir / METRICS, metrics)
     rewards = [line["reward"] for line in metrics]
     decision = decide(rewards[: config.warm_up_episodes], rewards[episodes:], config.significance)
     learner.final.save(run_dir / NOISE_POLICY)

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 PATIENCE = Patience(attempts=1_000, first_wait_s=0.25, longest_wait_s=5.0, give_up_after_s=120.0)
 REPORT_S = 300.0
 """How often a program that waits for a person says so, in [s]."""
+VIDEO = "video"
+"""Entry of a score's manifest: name of the clip on the page."""
 
 
 @dataclass(frozen=True)
@@ -199,18 +201,38 @@ class HumanReward:
             NoAnswer: Nobody rated within `wait_s`; what is rated later is found by the next call.
             RewardModelFailure, OSError: The page or the folder cannot be reached.
         """
-        if not clips:
-            return []
-        names = [self._mailbox.put(clip) for clip in clips]
+        names = self.ask(clips)
+        found = self.answers(names, len(set(names)))
+        return [found[name] for name in names]
+
+    def ask(self, clips: Sequence[Clip]) -> list[str]:
+        """Put clips on the page without waiting, and return their names there; the same clip has the same name.
+
+        Raises:
+            InvalidClip: A clip whose task no page may show.
+            RewardModelFailure, OSError: The page or the folder cannot be reached.
+        """
+        return [self._mailbox.put(clip) for clip in clips]
+
+    def answers(self, names: Sequence[str], least: int) -> dict[str, ProgressScore]:
+        """Wait until at least `least` of the clips are rated, and return the scores of all that are.
+
+        Raises:
+            NoAnswer: Not so many are rated within `wait_s`; what is rated later is found by the next call.
+            RewardModelFailure, OSError: The page or the folder cannot be reached.
+        """
+        if not names:
+            return {}
         waited = reported = 0.0
         while True:
             ratings = self._mailbox.ratings(names)
-            missing = sum(not ratings.complete(name) for name in names)
-            if not missing:
-                return [_score(ratings.given[name], name) for name in names]
+            rated = [name for name in ratings.given if ratings.complete(name)]
+            if len(rated) >= least:
+                return {name: _score(ratings.given[name], name) for name in rated}
+            missing = len(ratings.given) - len(rated)
             if waited >= self._wait_s:
                 raise NoAnswer(
-                    f"{missing} of {len(names)} videos are not rated after {waited:.0f} s. Rate them at "
+                    f"{missing} of {len(ratings.given)} videos are not rated after {waited:.0f} s. Rate them at "
                     f"{self._mailbox.where}, then ask again."
                 )
             if waited == 0 or waited - reported >= REPORT_S:
@@ -229,7 +251,7 @@ class HumanReward:
 def _score(ratings: Sequence[Rating], name: str) -> ProgressScore:
     level = level_of(ratings)
     said = [{"rater": one.rater, "level": one.level, "at": one.at} for one in ratings]
-    manifest = {"model": "human", "video": name, "ratings": said}
+    manifest = {"model": "human", VIDEO: name, "ratings": said}
     return ProgressScore(
         level, text="cannot tell" if level is None else str(level), manifest=manifest
     )

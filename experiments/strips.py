@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from experiments.report.media import frame_strip, jpeg, split_strip
+from experiments.media import frame_strip, jpeg, split_strip
 from experiments.run_folder import read_json, write_json
 from roboreward_gym.types import ProgressScore
 
