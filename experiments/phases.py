@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 
 from experiments.base_policy import check_policy, fingerprint, open_policy
-from experiments.config import ExperimentConfig, evaluation_seeds, training_seeds
+from experiments.config import HUMAN, NOBODY, ExperimentConfig, evaluation_seeds, training_seeds
 from experiments.evaluate import Evaluation, PolicySpec, evaluate_policy, take_shared
 from experiments.late_scores import PersonLater
 from experiments.played_episode import PLAYED, PlayedEpisode, training_path
@@ -34,7 +34,7 @@ from policies.dsrl.learner import Learner
 from policies.dsrl.training import DECISION, NOISE_POLICY, check_episodes, train
 from policies.player import EpisodeRecord
 from roboreward_gym.info import VETOED
-from roboreward_gym.registry import load_reward_model
+from roboreward_gym.registry import load_reward_model, split_name
 from roboreward_gym.rewards import as_reward_map
 from robots.disk import naming
 from robots.recording import read_ratings
@@ -209,12 +209,16 @@ def policy_spec(
     robot: Robot | None = None,
     played: Path | None = None,
 ) -> PolicySpec:
-    """The base policy, or with `noise_policy` the fine-tuned one; `played` is the folder of its episodes."""
+    """The base policy, or with `noise_policy` the fine-tuned one; `played` is the folder of its episodes.
+
+    People are not asked about evaluations in simulation: success is the simulator's.
+    """
+    asks_people = split_name(config.reward_model)[0] == HUMAN and robot is None
     return PolicySpec(
         config.env_id,
         config.policy,
         noise_policy,
-        config.reward_model,
+        NOBODY if asks_people else config.reward_model,
         robot,
         device=config.dsrl.device,
         played=played,

@@ -12,12 +12,13 @@ from typing import Any, SupportsFloat
 import gymnasium as gym
 import numpy as np
 
-from experiments.config import CONSTANT, SIMULATED_HUMAN, TRUTH
+from experiments.config import CONSTANT, NOBODY, SIMULATED_HUMAN, TRUTH
 from experiments.robot import Robot
 from experiments.robot_episodes import ScoreWhileRetreating
 from reward_models.judges.null import ConstantReward
 from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.registry import split_name
+from roboreward_gym.scorer import AWAITED
 from roboreward_gym.types import LEVELS, Clip, ProgressScore, RewardModel
 from roboreward_gym.wrapper import VLMRewardWrapper
 
@@ -94,6 +95,14 @@ def is_ours(reward_model: str) -> bool:
     return reward_model in (TRUTH, CONSTANT)
 
 
+class Nobody:
+    """Says nothing about any episode."""
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        """Answer with no level, which is no failure."""
+        return [ProgressScore(None, text=NOBODY, manifest={AWAITED: True}) for _ in clips]
+
+
 class BlindTruth(gym.Wrapper):
     """Replaces the environment's reward and its truth by NaN.
 
@@ -122,6 +131,8 @@ def reward_model_for(name: str, env: gym.Env) -> RewardModel | str:
         return TrueLevel(env)
     if split_name(name)[0] == SIMULATED_HUMAN:
         return SimulatedHuman(TrueLevel(env), share_of_errors(name))
+    if name == NOBODY:
+        return Nobody()
     return ConstantReward() if name == CONSTANT else name
 
 

@@ -1,8 +1,10 @@
 """A person who answers late and out of order: the run plays and learns on, and nothing is lost when it is stopped."""
 
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import gymnasium as gym
@@ -11,7 +13,8 @@ import torch
 import uvicorn
 
 from experiments.config import ExperimentConfig
-from experiments.phases import fine_tune, open_run
+from experiments.evaluate import EpisodeRunner
+from experiments.phases import fine_tune, open_run, policy_spec
 from experiments.played_episode import PlayedEpisode, training_path
 from experiments.run import parse
 from experiments.run_folder import read_lines
@@ -181,6 +184,18 @@ def test_waiting_episodes_are_in_the_checkpoint(
     state = load_checkpoint(run.path / "training" / CHECKPOINT)
     assert len(state["waiting"]) == BEHIND
     assert len(state["metrics"]) + BEHIND == len(labels.videos()) - 1
+
+
+def test_nobody_is_asked_about_evaluations_in_simulation(
+    config: ExperimentConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    human = dataclasses.replace(config, reward_model=f"human:{tmp_path / 'labels'}")
+    with closing(EpisodeRunner(policy_spec(human))) as runner:
+        outcome = runner.play(1)
+    assert math.isnan(outcome.predicted)
+    assert outcome.level >= 1
+    assert not (tmp_path / "labels").exists()
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def learning_chart(
 
     def draw(palette: Palette) -> Figure:
         figure, axes = blank(palette, 6.4, 3.3)
-        count = len(predicted)
+        count = max(len(predicted), 1)
         _draw_base(axes, palette, base)
         # Moved apart by a little and drawn differently: where the two agree, both can be seen.
         looks = ((-0.006, "s--", palette.predicted), (0.006, "o-", palette.tuned))

@@ -149,5 +149,6 @@ def _play(spec: PolicySpec, seed: int, words: str) -> EpisodeVideo:
     with closing(EpisodeRunner(spec)) as runner:
         outcome = runner.play(seed)
         clip, score = runner.video
-    caption = f"{words}. Predicted level {score.level}, true level {outcome.level:.0f}."
+    predicted = "" if score.level is None else f"Predicted level {score.level}. "
+    caption = f"{words}. {predicted}True level {outcome.level:.0f}."
     return EpisodeVideo(clip.frames, clip.fps, caption)
