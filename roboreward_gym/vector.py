@@ -156,9 +156,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
                 "These environments reset themselves, at ends of their own only. With terminate_on_success make "
                 "the vector with autoreset_mode=gymnasium.vector.AutoresetMode.DISABLED."
             )
-        self._scores = EpisodeScores(
-            scorer, reward_map, envs.num_envs, self._settings
-        )
+        self._scores = EpisodeScores(scorer, reward_map, envs.num_envs, self._settings)
         # Last of all that may fail: before Gymnasium 1.3 a wrapper that is half made closes what it wraps.
         super().__init__(envs)
         self._recorder: Recorder | None = None

@@ -147,9 +147,7 @@ def _check_scored(metrics: Sequence[Mapping[str, Any]], run_dir: Path) -> None:
         )
 
 
-def _learn(
-    learner: Learner, one: Played, before: Sequence[Mapping[str, Any]]
-) -> dict[str, float]:
+def _learn(learner: Learner, one: Played, before: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """What follows an episode that has its score by now, the last of the warm-up included; returns the losses.
 
     Args:
