@@ -1,7 +1,7 @@
 """Kill a run of `experiments.run` at random moments, and compare what it ends with: `python -m benchmarks.run_kills`.
 
-A small run is played once without a kill. The same run is then started again and again, and gets SIGKILL at a moment drawn evenly over what
-an undisturbed session would still take, until there were enough kills; the last session ends by itself. A run that ends before
+A small run is played once without a kill. The same run is then started again and again, and each session gets SIGKILL after a time drawn evenly
+up to 0.4 of an undisturbed run, until there were enough kills; the last session ends by itself. A run that ends before
 that is followed by another one. Every episode, every line of the curves, the decision and the weights have to be those of the first.
 """
 
@@ -27,6 +27,8 @@ from policies.checkpoint import METRICS
 from policies.dsrl.training import DECISION, NOISE_POLICY
 from roboreward_gym._cli import run_program
 
+LONGEST = 0.4
+"""Longest session that is killed, as a share of an undisturbed one: a few seconds in which there is always something to lose."""
 RESULTS = Path(__file__).parent / "results" / "run_kills.json"
 SMALL = [
     "--training-episodes=6",
@@ -121,7 +123,7 @@ def measure(args: Args, scratch: Path) -> dict[str, Any]:
         killed = True
         while killed:
             left = sum(phases.values()) < args.kills
-            killed = session(args.experiment, folder, rng.uniform(0, duration_s) if left else None)
+            killed = session(args.experiment, folder, rng.uniform(0, LONGEST * duration_s) if left else None)
             if killed:
                 phases[phase(folder)] += 1
                 print(f"kill {sum(phases.values())}: {phase(folder)}", flush=True)
