@@ -107,7 +107,9 @@ def blank(palette: Palette, width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def legend_above(axes: Axes, palette: Palette, columns: int = 2) -> None:
-    """The names of the lines, above the plot, where they cover nothing."""
+    """The names of the lines, above the plot, where they cover nothing; none without a line."""
+    if not axes.get_legend_handles_labels()[0]:
+        return
     axes.legend(
         loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, fontsize=8,
         labelcolor=palette.ink,
