@@ -123,7 +123,9 @@ def measure(args: Args, scratch: Path) -> dict[str, Any]:
         killed = True
         while killed:
             left = sum(phases.values()) < args.kills
-            killed = session(args.experiment, folder, rng.uniform(0, LONGEST * duration_s) if left else None)
+            killed = session(
+                args.experiment, folder, rng.uniform(0, LONGEST * duration_s) if left else None
+            )
             if killed:
                 phases[phase(folder)] += 1
                 print(f"kill {sum(phases.values())}: {phase(folder)}", flush=True)
