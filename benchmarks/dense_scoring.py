@@ -2,11 +2,13 @@
 
 An episode of 40 steps of the simulated WidowX, played by the scripted expert, is scored by nano after every fourth step, and after
 each step. The scores must be equal. Reported are the CPU time of both ways in one thread, the wall time of the single call on all cores
-that are free, and how many temporal patches the vision tower saw of those that the prefixes have.
+that are free, and how many temporal patches the vision tower saw of those that the prefixes have. The last row is the case in which clips do
+share their frames: one episode, scored for ten tasks. `python -m benchmarks.dense_scoring tasks` measures that one alone.
 """
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -24,6 +26,7 @@ COMMAND = "python -m benchmarks.dense_scoring"
 STEPS = 40
 ENV = "robots:WidowXToyOnTowel-v0"
 ROUNDS = 3
+TASKS = 10
 
 
 def episode() -> Clip:
@@ -60,7 +63,7 @@ def wall_ms(work: Callable[[], Any]) -> float:
     return round(median(times), 1)
 
 
-def check_equal(model: RoboReward, prefixes: list[Clip]) -> None:
+def check_equal(model: RoboReward, prefixes: Sequence[Clip]) -> None:
     """Refuse to report anything about scores that differ."""
     for together, clip in zip(model.score(prefixes), prefixes, strict=True):
         (alone,) = model.score([clip])
@@ -71,17 +74,19 @@ def check_equal(model: RoboReward, prefixes: list[Clip]) -> None:
 
 def measure(every: int, clip: Clip, model: RoboReward) -> dict[str, Any]:
     """Both ways, after every so many steps."""
-    prefixes = [
-        Clip(clip.frames[: step + 1], clip.task, clip.fps)
-        for step in range(every, STEPS + 1, every)
-    ]
-    check_equal(model, prefixes)
+    steps = range(every, STEPS + 1, every)
+    return beside(model, [Clip(clip.frames[: n + 1], clip.task, clip.fps) for n in steps])
+
+
+def beside(model: RoboReward, clips: Sequence[Clip]) -> dict[str, Any]:
+    """All in one call, and one call each."""
+    check_equal(model, clips)
 
     def together() -> Any:
-        return model.score(prefixes)
+        return model.score(clips)
 
     def apart() -> Any:
-        return [model.score([prefix]) for prefix in prefixes]
+        return [model.score([clip]) for clip in clips]
 
     measured = compare(together, apart, rounds=ROUNDS, repeats=1)
     walls = {"ours_wall_ms": wall_ms(together), "peer_wall_ms": wall_ms(apart)}
@@ -95,10 +100,10 @@ def measure(every: int, clip: Clip, model: RoboReward) -> dict[str, Any]:
 def main() -> None:
     """Measure and record."""
     torch.set_num_threads(1)
-    model = load_reward_model("roboreward-nano")
+    model = load_reward_model("roboreward-nano?abstain=never")
     assert isinstance(model, RoboReward)
     clip = episode()
-    for every in (4, 1):
+    for every in () if "tasks" in sys.argv else (4, 1):
         points = STEPS // every
         record_row(
             f"dense scoring of {STEPS} steps at {points} points",
@@ -108,6 +113,15 @@ def main() -> None:
             goal=3.0,
             command=COMMAND,
         )
+    tasks = [f"put the object on the towel, way {number}" for number in range(TASKS)]
+    record_row(
+        f"scores of one episode for {TASKS} tasks",
+        f"{TASKS} separate scores",
+        "",
+        beside(model, [Clip(clip.frames, task, clip.fps) for task in tasks]),
+        goal=1.5,
+        command=COMMAND,
+    )
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 roboreward-nano scores clips of 32 frames of 192x320, in turn with `generate` of transformers asked as roboreason does (as it is
 given, once and over ten prefixes; it has no batch), and with the bare forward pass of transformers on tensors that lie ready. These
-compare CPU time in one thread; `wall_ratio` is the same by the clock on the wall, with a thread for each core on both sides. The last
-row is 32 environments that end in the same step, beside scoring their episodes one by one, by the clock and all free cores.
-A busy machine moves all times and, less, their ratios.
+compare CPU time in one thread. With `--wall` each row also has `wall_ratio`, the same by the clock on the wall with a thread for each
+core on both sides; it needs a quiet machine, where the two threads do not wait for each other. The last row is 32 environments that end
+in the same step, beside scoring their episodes one by one: wall time, as ours takes the core that torch's thread leaves free. Parts can
+be named: `environments`, `score`. A busy machine moves all times and, less, their ratios.
 """
 
+import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -61,7 +63,7 @@ def bare_forward(bench: Bench, clips: Sequence[Clip]) -> Work:
     return run
 
 
-def score_rows(bench: Bench) -> None:
+def score_rows(bench: Bench, *, wall: bool) -> None:
     """One clip and several, beside `generate` and the bare pass."""
     wrapper, model = bench.wrapper, bench.reward_model
     assert wrapper is not None
@@ -84,7 +86,8 @@ def score_rows(bench: Bench) -> None:
         for peer, (theirs, goal) in peers.items():
             ours = lambda some=some: model.score(some)  # noqa: E731
             measured = compare(ours, theirs, rounds=ROUNDS, repeats=1)
-            measured |= {"wall_ratio": wall_ratio(ours, theirs)}
+            if wall:
+                measured["wall_ratio"] = wall_ratio(ours, theirs)
             record_row(work, peer, "transformers", measured, goal=goal, command=COMMAND)
 
 
@@ -149,13 +152,19 @@ def environments_row(model: RewardModel) -> None:
 
 
 def main() -> None:
-    """Measure all rows."""
+    """Measure all rows, or the parts that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["environments", "score"])
+    parser.add_argument("--wall", action="store_true", help="measure wall time too")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         bench = load("nano", LatencyConfig(), Path(folder))
     bench.reward_model.abstain = False
-    environments_row(bench.reward_model)
-    score_rows(bench)
+    if "environments" in options.parts:
+        environments_row(bench.reward_model)
+    if "score" in options.parts:
+        score_rows(bench, wall=options.wall)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class FrameSource:
             else:
                 found = look_up({RENDER: rendered} if _is_render(view) else observation, view)
             frames.append(as_frame(found, view))
-        return frames[0] if len(frames) == 1 else self._side_by_side(frames)
+        return self._side_by_side(frames)
 
     def last_observation(self, observation: object, info: Mapping[str, Any]) -> object:
         """Return the observation at the end of an episode: another one where the environment reset itself.
@@ -137,6 +137,8 @@ class FrameSource:
         return found
 
     def _side_by_side(self, frames: list[np.ndarray]) -> np.ndarray:
+        if len(frames) == 1:
+            return frames[0]  # not a copy
         heights = [len(frame) for frame in frames]
         if len(set(heights)) > 1:
             raise NoFrames(
@@ -166,9 +168,11 @@ class FrameRecorder:
 
     def stop(self) -> bool:
         """Forget the present episode; returns whether it had begun and not ended."""
-        begun = self._buffer is not None and self._buffer.steps > 0
-        self._buffer = None
-        return begun
+        buffer, self._buffer = self._buffer, None
+        if buffer is None or buffer.steps == 0:
+            return False
+        self._expected_frames = max(self._expected_frames, len(buffer))  # the next may be as long
+        return True
 
     def start(self, env: gym.Env[Any, Any], observation: object) -> None:
         """Begin with the frame of the reset.

@@ -55,6 +55,8 @@ class Simulator(gym.Env[Any, Any]):
 
     def __init__(self, final: str | None = "final_obs") -> None:
         self._final = final
+        self.seeds: list[Any] = []
+        self.closed = 0
         self.render_mode = "rgb_array"
         self.observation_space = gym.spaces.Dict(
             {"rgb": gym.spaces.Box(0, 255, (2, *SIZE), np.uint8)}
@@ -63,7 +65,11 @@ class Simulator(gym.Env[Any, Any]):
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         self.steps, self.episodes = np.zeros(2, int), np.ones(2, int)
+        self.seeds.append((seed, options))
         return self._observe(), {}
+
+    def close(self) -> None:
+        self.closed += 1
 
     def step(self, action: Any) -> Any:
         self.steps += 1
@@ -129,6 +135,19 @@ def test_rewards_and_flags_are_tensors_where_the_simulator_has_such() -> None:
     assert terminations.array.tolist() == [True, False]
     assert truncations.array.dtype == bool
     assert infos["roboreward/env_reward"].tolist() == [7.0, 7.0]
+
+
+def test_seeds_options_spaces_and_the_end_reach_the_simulator() -> None:
+    simulator = ResetsItself()
+    one = gym.spaces.Box(0, 255, SIZE, np.uint8)
+    simulator.single_observation_space = one  # ty: ignore[unresolved-attribute]
+    envs = VLMRewardVectorWrapper(simulator, ColourModel(), "fade", frame_source="rgb")  # ty: ignore[invalid-argument-type]
+    envs.reset(seed=7, options={"level": 2})
+    assert simulator.seeds == [(7, {"level": 2})]
+    assert envs.single_observation_space == one
+    assert envs.single_action_space == simulator.action_space
+    envs.close()
+    assert simulator.closed == 1
 
 
 def test_a_simulator_that_does_not_tell_when_it_resets_is_refused() -> None:
@@ -243,6 +262,25 @@ def test_a_mission_is_a_task() -> None:
     env = VLMRewardWrapper(Mission(1), ColourModel())
     env.reset()
     assert env.task == "mission 1"
+
+
+def test_a_task_goes_before_a_mission() -> None:
+    class Both(ColourEnv):
+        mission = "the mission"
+
+    env = VLMRewardWrapper(Both(1), ColourModel())
+    env.reset()
+    assert env.task == "episode 1 of 0"
+
+
+def test_a_task_of_one_word_is_taken_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    class Named(ColourEnv):
+        task = "lift"
+
+    env = VLMRewardWrapper(Named(1), ColourModel())
+    env.reset()
+    assert env.task == "lift"
+    assert "is no sentence" in caplog.text
 
 
 @pytest.mark.parametrize("wrap", [lambda env: env, FrameCapture])

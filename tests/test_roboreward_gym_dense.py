@@ -287,6 +287,20 @@ def test_after_a_bug_in_the_model_the_next_step_goes_on_without_an_action() -> N
     assert env.step(action)[-1]["step"] == 3
 
 
+def test_a_reset_after_a_bug_in_the_model_lets_go_of_the_prefix() -> None:
+    model = FailsAtSteps([2], TypeError("a bug"))
+    env = wrap(model, discount=1.0)
+    env.reset()
+    action = np.zeros(2, np.float32)
+    env.step(action)
+    with pytest.raises(TypeError, match="a bug"):
+        env.step(action)
+    model.steps = []
+    rewards, infos = play(env)
+    assert rewards == [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    assert "roboreward/progress" not in infos[0]
+
+
 def test_a_failure_at_the_end_is_raised_and_nothing_is_lost() -> None:
     model = FailsAtSteps([6], RuntimeError("no memory"))
     env = wrap(model, discount=1.0)
@@ -393,6 +407,11 @@ def test_a_failed_prefix_interrupts_a_success(failure: Exception | None) -> None
     _, infos = play(wrap(model, 20, terminate_on_success=0.9, success_hold=2))
     assert len(infos) == 8, "not 6: the prefix of 4 steps got no score"
     assert infos[-1]["roboreward/success_stop"]
+
+
+def test_a_success_as_sure_as_was_asked_for_ends_the_episode() -> None:
+    rewards, _ = play(wrap(FakeRewardModel(5), 20, terminate_on_success=1.0))
+    assert len(rewards) == 2
 
 
 def test_success_does_not_end_an_episode_by_default() -> None:
@@ -554,6 +573,7 @@ def test_success_cannot_end_episodes_of_a_vector_that_resets_itself() -> None:
         ),
         ({"terminate_on_success": 1.5}, "probability of level 5"),
         ({"terminate_on_success": 0.5, "success_hold": 0}, "scores in a row"),
+        ({"terminate_on_success": 0.5, "success_hold": True}, "scores in a row"),
         ({"terminate_on_success": 0.5, "scoring": "deferred"}, "comes too late"),
     ],
 )

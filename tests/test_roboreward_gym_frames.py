@@ -123,6 +123,7 @@ GREY = IMAGE[..., :1]
         (GREY, GREY.repeat(3, axis=-1)),
         (GREY[..., 0], GREY.repeat(3, axis=-1)),
         (np.moveaxis(GREY, -1, 0), GREY.repeat(3, axis=-1)),
+        (IMAGE[:3], IMAGE[:3]),  # three rows, not three channels
     ],
 )
 def test_layouts_that_mean_the_same_image_are_read(found: Any, frame: np.ndarray) -> None:

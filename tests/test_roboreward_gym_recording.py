@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from roboreward_gym import Clip, FrameBuffer, NoFrames
-from tests.fakes import BLUE, colour, painted_frame
+from roboreward_gym.frames import FrameRecorder
+from tests.fakes import BLUE, PaintedEnv, colour, painted_frame
 
 
 def record(steps: int, max_frames: int = 256, **bounds: int) -> FrameBuffer:
@@ -77,6 +78,22 @@ def test_frames_are_copied_once() -> None:
     clip = buffer.to_clip("task", 5.0)
     assert colour(clip, 0) == (9, 0, BLUE)
     assert np.shares_memory(clip.frames, buffer.to_clip("task", 5.0).frames)
+
+
+def test_an_interrupted_episode_tells_how_much_room_the_next_one_needs() -> None:
+    env = PaintedEnv(steps=300)
+    recorder = FrameRecorder("render", (256, 2**30, 1))
+    moved = []
+    for _ in range(2):
+        env.reset(seed=0)
+        recorder.start(env, None)
+        begun = recorder.step(env, env.action_space.sample())[-1].to_clip("task", 5.0).frames
+        for _ in range(99):
+            buffer = recorder.step(env, env.action_space.sample())[-1]
+        moved.append(not np.shares_memory(begun, buffer.to_clip("task", 5.0).frames))
+        assert recorder.stop()
+        assert not recorder.stop()
+    assert moved == [True, False]
 
 
 def test_a_frame_of_another_size_is_refused() -> None:
