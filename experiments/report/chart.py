@@ -14,6 +14,10 @@ from matplotlib.figure import Figure
 from experiments.media import data_uri
 
 
+LONG_LABEL = 28
+"""Characters of a label above which two do not fit beside each other."""
+
+
 @dataclass(frozen=True)
 class Palette:
     """Colours of one theme; `series` are for rewards side by side."""
@@ -108,8 +112,11 @@ def blank(palette: Palette, width: float, height: float) -> tuple[Figure, Axes]:
 
 def legend_above(axes: Axes, palette: Palette, columns: int = 2) -> None:
     """The names of the lines, above the plot, where they cover nothing; none without a line."""
-    if not axes.get_legend_handles_labels()[0]:
+    labels = axes.get_legend_handles_labels()[1]
+    if not labels:
         return
+    if max(map(len, labels)) > LONG_LABEL:
+        columns = 1
     axes.legend(
         loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, fontsize=8,
         labelcolor=palette.ink,

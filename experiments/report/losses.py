@@ -16,7 +16,7 @@ TRUTH_AND_SCORES = ("truth/", "roboreward/", "robot/")
 WORDS = {
     "critic_loss": "critic loss",
     "actor_loss": "actor loss",
-    "q": "value that the critics predict",
+    "q": "predicted value",
     "entropy": "entropy of the actor",
     "alpha": "weight of the entropy",
 }
