@@ -189,7 +189,7 @@ def test_waiting_episodes_are_in_the_checkpoint(
 def test_nobody_is_asked_about_evaluations_in_simulation(
     config: ExperimentConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    human = dataclasses.replace(config, reward_model=f"human:{tmp_path / 'labels'}")
+    human = dataclasses.replace(config, reward_model=f"human:{tmp_path / 'labels'}?wait_s=1")
     with closing(EpisodeRunner(policy_spec(human))) as runner:
         outcome = runner.play(1)
     assert math.isnan(outcome.predicted)
