@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from experiments.media import data_uri
 
-
 LONG_LABEL = 28
 """Characters of a label above which two do not fit beside each other."""
 
