@@ -97,8 +97,9 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             `roboreward/reward`; at the latest when the next episode of that environment ends, or
             with the next `reset`, which wait for it.
         terminate_on_success: As of `VLMRewardWrapper`; only with `AutoresetMode.DISABLED`.
-        reward_map, on_failure, retries, ending, fps, record_fps, max_frames, max_bytes, score_every,
-            score_at, shaping, discount, success_hold: As of `VLMRewardWrapper`, for each environment.
+        reward_map, on_failure, retries, ending: As of `VLMRewardWrapper`, for each environment.
+        fps, record_fps, max_frames, max_bytes: Likewise.
+        score_every, score_at, shaping, discount, success_hold: Likewise.
 
     Raises:
         UnknownName: No reward model, reward map or failure policy of that name.

@@ -95,7 +95,10 @@ def test_other_policies_ask_once() -> None:
 def test_failures_that_do_not_raise_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="roboreward_gym"):
         score(Scorer(FailingRewardModel(OSError("gone")), "nan"))
+        score(Scorer(FailingRewardModel(OSError("busy"), failures=1), "retry", retries=2))
     assert "gone" in caplog.text
+    assert "busy" in caplog.text
+    assert "Asking again, 2 times at most." in caplog.text
 
 
 @pytest.mark.parametrize("bug", [AttributeError("typo"), KeyboardInterrupt(), SystemExit()])
