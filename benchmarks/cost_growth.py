@@ -57,7 +57,7 @@ class Row:
 
 
 class Still(Noise):
-    """Small frames, drawn once; ends after `steps`."""
+    """Small frames; ends after `steps`."""
 
     def __init__(self, steps: int = STEPS) -> None:
         self._last = steps
@@ -69,8 +69,8 @@ class Still(Noise):
         return np.zeros(1, np.float32), 0.0, False, self._steps == self._last, {}
 
     def render(self) -> np.ndarray:
-        """The picture."""
-        return self._picture
+        """The picture, in other colours each time and everywhere: of equal frames ours sees one only."""
+        return self._picture + self.np_random.integers(0, 256, dtype=np.uint8)
 
 
 def episode(count: int, model: RewardModel) -> Callable[[], None]:

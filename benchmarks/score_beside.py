@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.deferred_scoring import Noise
-from benchmarks.score_latency import Bench, Cell, LatencyConfig, load, make_clips
+from benchmarks.score_latency import Bench, LatencyConfig, load
 from benchmarks.side_by_side import compare, record_row
 from reward_models.protocol.frames import sample_clip
 from roboreward_gym import Clip, ProgressScore, RewardModel, VLMRewardVectorWrapper
@@ -67,7 +67,9 @@ def score_rows(bench: Bench, *, wall: bool) -> None:
     """One clip and several, beside `generate` and the bare pass."""
     wrapper, model = bench.wrapper, bench.reward_model
     assert wrapper is not None
-    clips = make_clips(Cell("nano", 32, 192, 320, BATCH), 0)
+    # No two frames are equal: of equal ones ours sees one only.
+    noise = np.random.default_rng(0).integers(0, 256, (BATCH, 32, 192, 320, 3), np.uint8)
+    clips = [Clip(frames, "put the duck on the towel", 5.0) for frames in noise]
     # In favour of generate: it is given the eight frames that the protocol chooses.
     shown = [Clip(np.ascontiguousarray(sample_clip(c).frames), c.task, 1.0) for c in clips]
     for work, some, seen in (

@@ -9,6 +9,7 @@ import pytest
 
 from roboreward_gym import (
     FrameCapture,
+    InvalidClip,
     InvalidSetting,
     NoFrames,
     VLMRewardVectorWrapper,
@@ -262,6 +263,12 @@ def test_a_mission_is_a_task() -> None:
     env = VLMRewardWrapper(Mission(1), ColourModel())
     env.reset()
     assert env.task == "mission 1"
+
+
+def test_a_function_must_return_a_task() -> None:
+    env = VLMRewardWrapper(ColourEnv(1), ColourModel(), lambda env: 3)  # ty: ignore[invalid-argument-type]
+    with pytest.raises(InvalidClip, match="of type int"):
+        env.reset()
 
 
 def test_a_task_goes_before_a_mission() -> None:

@@ -328,8 +328,9 @@ def test_deferred_rewards_are_those_of_immediate_scoring(shaping: str, make: Any
     wanted, _ = play(wrap(FakeRewardModel(level), shaping=shaping))
     model = make(level)
     env = wrap(model, shaping=shaping, scoring="deferred")
-    rewards, _ = play(env)
+    rewards, infos = play(env)
     assert rewards[:-1] == [0.0] * 5
+    assert not any("roboreward/shaping" in info for info in infos)
     assert math.isnan(rewards[-1])
     _, info = env.reset()
     assert list(info["roboreward/rewards"]) == wanted

@@ -50,6 +50,12 @@ def test_keys_may_hold_slashes(source: str, keys: list[str]) -> None:
     assert FrameSource(source).frame(PaintedEnv(), observation)[0, 0].tolist() == [1, 2, BLUE]
 
 
+def test_the_longest_key_that_fits_is_meant() -> None:
+    observation = {"walker": {"eye": painted_frame(1, 1)}, "walker/eye": painted_frame(2, 2)}
+    frame = FrameSource("walker/eye").frame(PaintedEnv(), observation)
+    assert frame[0, 0].tolist() == [2, 2, BLUE]
+
+
 class Tensor:
     """As torch's on a GPU: no array before it is on the CPU."""
 
