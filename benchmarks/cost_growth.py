@@ -108,7 +108,12 @@ def step_of(count: int, model: RewardModel) -> Callable[[], None]:
     """A step of so many environments, none of which ends."""
     envs, actions = vector(count, model, steps=10_000), np.zeros(count, int)
     envs.reset(seed=0)
-    return lambda: [envs.step(actions) for _ in range(STEPS)] and None
+
+    def steps() -> None:
+        for _ in range(STEPS):
+            envs.step(actions)
+
+    return steps
 
 
 def measure(axis: str, count: int, work: Callable[[], None], calls: int = 1) -> Row:

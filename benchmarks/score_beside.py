@@ -77,7 +77,10 @@ def score_rows(bench: Bench, *, wall: bool) -> None:
         (f"scores of {BATCH} clips", clips, shown),
     ):
         peers: dict[str, tuple[Work, float]] = {
-            "transformers generate": (lambda seen=seen: [wrapper.score(c) for c in seen], 3.0),
+            "transformers generate": (
+                lambda seen=seen, path=wrapper: [path.score(c) for c in seen],
+                3.0,
+            ),
             "bare forward pass of transformers": (bare_forward(bench, some), FORWARD_GOAL),
         }
         if len(some) == 1:

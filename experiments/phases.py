@@ -375,7 +375,7 @@ def fine_tune(
     return load_training(folder)
 
 
-def load_training(folder: RunFolder) -> Training:
+def load_training(folder: RunFolder | Path) -> Training:
     """What the fine-tuner logged of warm-up and learning."""
     lines = read_lines(folder / "training" / "metrics.jsonl")
     ratings = read_ratings(folder / EPISODES)

@@ -73,7 +73,7 @@ class Guard:
     def looks(self, clip: Clip) -> list[Clip]:
         """What the reward model is shown again of a clip that it calls a success."""
         count = len(clip.frames)
-        kept = [np.arange(count - cut) for cut in range(1, self.endings)]
+        kept: list[np.ndarray] = [np.arange(count - cut) for cut in range(1, self.endings)]
         kept += [
             np.union1d(np.arange(first, count, self.samplings), [count - 1])
             for first in range(1, self.samplings)
@@ -123,7 +123,11 @@ class GuardedRewardModel:
             PartialScores: The model failed on some; it holds the outcomes of all.
         """
         found = outcomes(self.reward_model, clips)
-        claims = {i: s for i, s in enumerate(found) if _is_success(s)}
+        claims = {
+            i: score
+            for i, score in enumerate(found)
+            if isinstance(score, ProgressScore) and score.level == SUCCESS
+        }
         looks = {
             i: self.guard.looks(clips[i]) if self.guard.passes(score) else []
             for i, score in claims.items()
@@ -163,10 +167,6 @@ def parse(options: str, reward_map: Callable[[ProgressScore], float]) -> Guard:
         raise InvalidSetting(
             f"An option of guarded:...?{options} is no number: {error}."
         ) from error
-
-
-def _is_success(found: ScoreOrError) -> bool:
-    return isinstance(found, ProgressScore) and found.level == SUCCESS
 
 
 def _part(clip: Clip, kept: np.ndarray) -> Clip:

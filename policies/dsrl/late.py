@@ -83,7 +83,8 @@ class Played:
         record = dict(state["record"])
         for name in ("executed", "rewards"):
             record[name] = np.asarray(record[name])
-        return cls(**{**state, "record": EpisodeRecord(**record)})
+        counts = {name: value for name, value in state.items() if name != "record"}
+        return cls(record=EpisodeRecord(**record), **counts)
 
 
 class Waiting:
