@@ -52,10 +52,10 @@ def test_an_ablation_gets_rows_and_keeps_those_of_other_runs() -> None:
     def row(task: str, changed: str, seeds: list[int]) -> dict[str, object]:
         return {"task": task, "changed": changed, "seeds": seeds}
 
-    old = {"window": 20, "rows": [row("drawer", "sac", [0]), row("toy", "default", [0, 1])]}
-    new = {"window": 20, "rows": [row("toy", "sac", [0]), row("drawer", "sac", [0, 1, 2])]}
+    old = [row("drawer", "sac", [0]), row("toy", "default", [0, 1])]
+    new = [row("toy", "sac", [0]), row("drawer", "sac", [0, 1, 2])]
     rows = [row("toy", "default", [0, 1]), row("drawer", "sac", [0, 1, 2]), row("toy", "sac", [0])]
-    assert extended(old, new) == {"window": 20, "rows": rows}
+    assert extended(old, new, ("changed", "task")) == rows
 
 
 def test_runs_have_folders_of_their_own_seed_by_seed(tmp_path: Path) -> None:

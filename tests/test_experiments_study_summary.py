@@ -100,6 +100,21 @@ def test_tables_are_json_that_any_reader_takes(tmp_path: Path) -> None:
         json.loads(text, parse_constant=pytest.fail)
 
 
+def test_tables_keep_the_cells_of_runs_that_are_gone(tmp_path: Path) -> None:
+    both = ("drawer-oracle", "drawer-nano")
+    old = [made(tmp_path / "old", cell, seed, won=8) for cell in both for seed in (0, 1)]
+    write_tables(old, tmp_path / "tables", {})
+    new = [made(tmp_path / "new", cell, 0, won=4) for cell in ("drawer-nano", "drawer-clock")]
+    write_tables(new, tmp_path / "tables", {}, keep=True)
+    table = json.loads((tmp_path / "tables" / "study.json").read_text())
+    seeds = {cell["reward"]: cell["seeds"] for cell in table["cells"]}
+    assert seeds == {"clock": [0], "nano": [0], "oracle": [0, 1]}
+    assert (table["finished_runs"], table["planned_runs"]) == (4, 4)
+    assert table["share_of_oracle_gain"] == {"drawer": 1.0}
+    ablated = json.loads((tmp_path / "tables" / "dsrl_ablation.json").read_text())
+    assert [(row["task"], row["seeds"]) for row in ablated["rows"]] == [("drawer", [0, 1])]
+
+
 def test_an_interval_over_few_seeds_is_wider_than_one_over_starts_alone() -> None:
     rng = np.random.default_rng(0)
     alike = (rng.random((200, 3)) < 0.5).astype(float)

@@ -32,7 +32,8 @@ def markdown(study: Mapping[str, Any]) -> str:
 def ablation_markdown(table: Mapping[str, Any]) -> str:
     """The table of `dsrl_ablation.json`, by task, the default first."""
     rows = sorted(table["rows"], key=lambda row: (row["task"], row["changed"] != "default"))
-    header = ("task", "changed", "seeds", "after 50 episodes", "after 100 episodes")
+    counts = (50, 100, 200)
+    header = ("task", "changed", "seeds", *(f"after {count} episodes" for count in counts))
     return _table(
         header,
         [
@@ -40,7 +41,7 @@ def ablation_markdown(table: Mapping[str, Any]) -> str:
                 row["task"],
                 row["changed"],
                 str(len(row["seeds"])),
-                *(_share(row, f"after_{count}") for count in (50, 100)),
+                *(_share(row, f"after_{count}") for count in counts),
             ]
             for row in rows
         ],

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -30,6 +30,8 @@ from roboreward_gym._cli import INTERRUPTED, run_program
 from roboreward_gym.errors import InvalidSetting
 from robots.signals import end_on_signals
 
+ABLATED = ("changed", "task")
+"""Columns that name a row of an ablation."""
 FAILED = 1
 """Exit status of a study of which a run has failed."""
 
@@ -48,6 +50,8 @@ class StudyArgs:
     """Folder of the runs."""
     tables: Path | None = None
     """Folder of the tables; by default that of the runs."""
+    keep: bool = False
+    """Keep the rows of the tables that are not about these cells, for example because the folders of their runs are gone."""
     ablation: Path | None = None
     """A table of an ablation that gets the rows of these runs; its other rows stay."""
     mae: tuple[Path, ...] = ()
@@ -77,9 +81,9 @@ def main(argv: Sequence[str]) -> int:
             failures = runner.run(jobs_of(runs, args.out))
         except KeyboardInterrupt:
             failures, stopped = runner.failures, True
-    write_tables(runs, args.tables or args.out, errors)
+    write_tables(runs, args.tables or args.out, errors, keep=args.keep)
     if args.ablation is not None:
-        write_json(args.ablation, extended(read_json(args.ablation), ablation(runs)))
+        _extend(args.ablation, ablation(runs), ABLATED)
     for failure in failures:
         print(f"FAILED   {failure.job.name}: {failure.reason}")
     left = [run.name for run in runs if not run.finished]
@@ -147,21 +151,37 @@ def run_job(run: StudyRun, base: Path | None, needs: Job | None) -> Job:
     return Job(run.name, command, lambda: run.finished, needs)
 
 
-def write_tables(runs: Sequence[StudyRun], folder: Path, errors: Mapping[str, float]) -> None:
+def write_tables(
+    runs: Sequence[StudyRun], folder: Path, errors: Mapping[str, float], *, keep: bool = False
+) -> None:
     """Write what the runs say so far, and print a line for each cell."""
-    from experiments.study.summary import study  # its libraries take seconds to import
+    from experiments.study.summary import kept, study  # its libraries take seconds to import
 
     folder.mkdir(parents=True, exist_ok=True)
     made = study(runs, errors)
-    write_json(folder / "study.json", made)
+    path = folder / "study.json"
+    write_json(path, kept(read_json(path), made) if keep else made)
     for cell in made["cells"]:
         low, high = cell["interval"]
         print(
             f"{cell['task']:14}{cell['reward']:24}{cell['learner']:14}{len(cell['seeds'])} seeds  "
             f"{np.mean(cell['base']):.2f} to {np.mean(cell['final']):.2f}, gain {cell['gain']:+.2f} [{low:+.2f}, {high:+.2f}]"
         )
-    write_json(folder / "learner_strength.json", strength(runs))
-    write_json(folder / "dsrl_ablation.json", ablation(runs))
+    tables = {
+        "learner_strength.json": (strength(runs), ("task", "reward")),
+        "dsrl_ablation.json": (ablation(runs), ABLATED),
+    }
+    for name, (table, names) in tables.items():
+        if keep:
+            _extend(folder / name, table, names)
+        else:
+            write_json(folder / name, table)
+
+
+def _extend(path: Path, table: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Put the rows of a table into an earlier one."""
+    rows = extended(read_json(path)["rows"], table["rows"], names)
+    write_json(path, {**table, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ def ablation(runs: Sequence[StudyRun]) -> dict[str, Any]:
     return {"window": WINDOW, "rows": rows}
 
 
-def extended(table: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """A table of an ablation with the rows of another one, which take the place of those about the same variant and task."""
-    rows = {(row["changed"], row["task"]): row for row in (*table["rows"], *new["rows"])}
-    return {**new, "rows": [rows[key] for key in sorted(rows)]}
+def extended(
+    before: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> list[Mapping[str, Any]]:
+    """Rows of an earlier table and new ones, sorted by these columns; a new row takes the place of the earlier one with the same."""
+    rows = {tuple(row[name] for name in names): row for row in (*before, *new)}
+    return [rows[key] for key in sorted(rows)]

@@ -17,6 +17,7 @@ from experiments.metrics import (
 )
 from experiments.results import METRIC_KEYS
 from experiments.run_folder import RunFolderError, read_json, read_lines
+from experiments.study.learner_tables import extended
 from experiments.study.runs import DEFAULT, StudyRun
 from experiments.study.statistics import (
     correlation,
@@ -135,6 +136,26 @@ def study(runs: Sequence[StudyRun], mae: Mapping[str, float] | None = None) -> d
         "mae_vs_success": _mae_vs_success(groups, mae or {}),
         "finished_runs": sum(map(len, groups.values())),
         "planned_runs": len(runs),
+    }
+
+
+def kept(before: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """`study.json` with the cells of an earlier one that the present runs do not have, and what was found of them."""
+    cells = extended(before["cells"], made["cells"], ("task", "reward", "learner"))
+    earlier = sum(len(cell["runs"]) for cell in cells) - made["finished_runs"]
+    has_points = bool(made["mae_vs_success"]["checkpoints"])
+    shares = {
+        name: {**before[name], **made[name]}
+        for name in ("share_of_oracle_gain", "share_of_oracle_gain_details")
+    }
+    return {
+        **made,
+        "cells": cells,
+        "over_tasks": extended(before["over_tasks"], made["over_tasks"], ("reward", "learner")),
+        **shares,
+        "mae_vs_success": (made if has_points else before)["mae_vs_success"],
+        "finished_runs": made["finished_runs"] + earlier,
+        "planned_runs": made["planned_runs"] + earlier,
     }
 
 
