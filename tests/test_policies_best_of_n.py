@@ -87,6 +87,6 @@ def test_saved_choice_plays_alike_and_knows_its_policy(tmp_path: Path) -> None:
     made.save(tmp_path / "made")
     assert torch.equal(play(BestOfN.load(tmp_path / "made", TwoModes())), play(made))
     other = TwoModes()
-    other.chunk = 9
+    other.decoded_dim += 1
     with pytest.raises(WeightsError, match="another policy"):
         BestOfN.load(tmp_path / "made", other)
