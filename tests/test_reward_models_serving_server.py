@@ -312,9 +312,11 @@ def test_room_for_less_than_one_request_is_refused() -> None:
 
 
 SERVE_A_MODEL_THAT_HANGS = """
-import sys, threading
+import signal, sys, threading
 from reward_models.serving.server import main
 from roboreward_gym.registry import register_reward_model
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
 
 class Hangs:
     def score(self, clips):
