@@ -32,6 +32,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "5-updates-per-chunk": ("--dsrl.updates-per-chunk", "5"),
     "3-layers": ("--dsrl.layers", "3"),
     "no-time-feature": ("--dsrl.time-feature-steps", "0"),
+    "200-episodes": ("--training-episodes", "200"),
 }  # fmt: skip
 """What a variant changes: options of `experiments.run`. `sac` is DSRL-SAC, `noise_aliased` DSRL-NA."""
 
