@@ -91,9 +91,9 @@ def test_table_goes_between_the_marks_and_nothing_else_changes(tmp_path: Path) -
 
 
 def test_ablation_has_the_default_first_and_no_number_for_what_was_not_played() -> None:
-    row = {"changed": "default", "task": "toy", "seeds": [0, 1], "after_50": None, "after_50_interval": None, "after_100": 0.84, "after_100_interval": [0.756, 0.899]}  # fmt: skip
+    row = {"changed": "default", "task": "toy", "seeds": [0, 1], "after_50": None, "after_50_interval": None, "after_100": 0.84, "after_100_interval": [0.756, 0.899], "after_200": None, "after_200_interval": None}  # fmt: skip
     rows = ablation_markdown({"rows": [{**row, "changed": "1-critic"}, row]}).splitlines()[2:]
-    assert rows[0] == "| toy | default | 2 | - | 84 % [76, 90] |"
+    assert rows[0] == "| toy | default | 2 | - | 84 % [76, 90] | - |"
     assert rows[1].startswith("| toy | 1-critic |")
 
 
