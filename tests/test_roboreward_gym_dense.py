@@ -273,29 +273,28 @@ def test_retry_holds_for_prefixes() -> None:
     assert asked == [2, 2, 4, 6]
 
 
-def test_after_a_bug_in_the_model_the_next_step_goes_on_without_an_action() -> None:
+def after_a_bug() -> gym.Env:
+    """An episode whose second step raised a bug of the reward model, which is gone now."""
     model = FailsAtSteps([2], TypeError("a bug"))
     env = wrap(model, discount=1.0)
     env.reset()
-    action = np.zeros(2, np.float32)
-    env.step(action)
+    env.step(np.zeros(2, np.float32))
     with pytest.raises(TypeError, match="a bug"):
-        env.step(action)
+        env.step(np.zeros(2, np.float32))
     model.steps = []
+    return env
+
+
+def test_after_a_bug_in_the_model_the_next_step_goes_on_without_an_action() -> None:
+    env = after_a_bug()
+    action = np.zeros(2, np.float32)
     _, reward, *_, info = env.step(action)
     assert (info["step"], reward) == (2, 1.0)
     assert env.step(action)[-1]["step"] == 3
 
 
 def test_a_reset_after_a_bug_in_the_model_lets_go_of_the_prefix() -> None:
-    model = FailsAtSteps([2], TypeError("a bug"))
-    env = wrap(model, discount=1.0)
-    env.reset()
-    action = np.zeros(2, np.float32)
-    env.step(action)
-    with pytest.raises(TypeError, match="a bug"):
-        env.step(action)
-    model.steps = []
+    env = after_a_bug()
     rewards, infos = play(env)
     assert rewards == [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     assert "roboreward/progress" not in infos[0]
