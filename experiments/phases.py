@@ -29,11 +29,10 @@ from experiments.run_folder import (
     write_json,
     write_lines,
 )
-from experiments.strips import Strip
+from experiments.strips import save_strip
 from policies.dsrl.learner import Learner
 from policies.dsrl.training import DECISION, NOISE_POLICY, check_episodes, train
 from policies.player import EpisodeRecord
-from roboreward_gym.info import VETOED
 from roboreward_gym.registry import load_reward_model, split_name
 from roboreward_gym.rewards import as_reward_map
 from robots.disk import naming
@@ -390,14 +389,3 @@ def _rating(line: Mapping[str, Any], ratings: Mapping[int, int | None]) -> dict[
     if number is None or int(number) not in ratings:
         return {}
     return rating_info(ratings[int(number)])
-
-
-def save_strip(folder: RunFolder, played: PlayedEpisode, number: int) -> None:
-    """Save the frame strip of a training episode that has its score, for the report."""
-    clip, score, logged = played.clip, played.score, played.record.logged
-    if score is not None:
-        note = f"training episode {number + 1}"
-        if logged.get(VETOED):
-            note += ", success vetoed"
-        strip = Strip.of(clip.frames, clip.task, score, logged["truth/level"], note)
-        strip.save(folder / "strips" / f"{number:06d}")

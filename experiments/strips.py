@@ -9,7 +9,9 @@ from typing import Any, Self
 import numpy as np
 
 from experiments.media import frame_strip, jpeg, split_strip
-from experiments.run_folder import read_json, write_json
+from experiments.played_episode import PlayedEpisode
+from experiments.run_folder import RunFolder, read_json, write_json
+from roboreward_gym.info import VETOED
 from roboreward_gym.types import ProgressScore
 
 
@@ -87,3 +89,14 @@ def representative(strips: Sequence[Strip], each: int = 3) -> list[Strip]:
         picks = np.linspace(0, len(of_kind) - 1, min(each, len(of_kind))).round().astype(int)
         chosen += [of_kind[i] for i in np.unique(picks)]
     return chosen
+
+
+def save_strip(folder: RunFolder, played: PlayedEpisode, number: int) -> None:
+    """Save the frame strip of a training episode that has its score, for the report."""
+    clip, score, logged = played.clip, played.score, played.record.logged
+    if score is not None:
+        note = f"training episode {number + 1}"
+        if logged.get(VETOED):
+            note += ", success vetoed"
+        strip = Strip.of(clip.frames, clip.task, score, logged["truth/level"], note)
+        strip.save(folder / "strips" / f"{number:06d}")
