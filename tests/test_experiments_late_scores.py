@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -69,6 +70,10 @@ def page(tmp_path: Path) -> Iterator[tuple[str, LabelFolder]]:
         server = uvicorn.Server(uvicorn.Config(create_app(Assignment(folder)), log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
+        while (
+            not server.started and thread.is_alive()
+        ):  # NiceGUI looks at every object of the process meanwhile
+            time.sleep(0.01)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", folder
         while OPEN:
             OPEN.pop().close()

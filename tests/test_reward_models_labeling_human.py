@@ -39,6 +39,10 @@ def served(folder: LabelFolder, token: str | None = None, port: int = 0) -> Gene
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
+        while (
+            not server.started and thread.is_alive()
+        ):  # NiceGUI looks at every object of the process meanwhile
+            time.sleep(0.01)
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
