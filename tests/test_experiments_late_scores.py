@@ -74,7 +74,11 @@ def page(tmp_path: Path) -> Iterator[tuple[str, LabelFolder]]:
             not server.started and thread.is_alive()
         ):  # NiceGUI looks at every object of the process meanwhile
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", folder
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        register(
+            url, time.sleep
+        )  # whoever opens a run finds the name; a test may put a person in its place
+        yield url, folder
         while OPEN:
             OPEN.pop().close()
         server.should_exit = True
