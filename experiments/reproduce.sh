@@ -96,14 +96,15 @@ weights() {
   nano_data nano-large --split train --episodes 150 --first 50000 --size 288 384
   nano_data nano-validation --split validation --episodes 160
   local clips=(--data "${parts[@]/#/$data/nano-train-}" $data/nano-{large,validation})
-  unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" --out runs/nano \
+  unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" --out runs/nano --threads $workers \
     --tower.steps 2500 --tower.other-sizes 0.08 --tower.colour-jitter 0.1 \
     --language.steps 4000 --language.learning-rate 1e-3 --validation-examples 400 \
+    --language.validate-every 100 --language.keep-checkpoints \
     --questions.describe-share 0.25 0.03 --questions.locate-share 0.2 0.02
   unless runs/nano/model/familiarity.safetensors reward_models.nano.familiarity --model runs/nano/model \
     "${clips[@]}"
   unless runs/nano-no-negatives/model/config.json reward_models.nano.train "${clips[@]}" \
-    --out runs/nano-no-negatives --stage language --tower-from runs/nano \
+    --out runs/nano-no-negatives --threads $workers --stage language --tower-from runs/nano \
     --questions.no-negatives --language.steps 120 --language.learning-rate 1.5e-3
   test_data
   unless runs/nano.json reward_models.bench.benchmark --model runs/nano/model \
@@ -139,11 +140,10 @@ study() { # nano-without-negatives and the checkpoints need "weights" first
   local both=({toy-on-towel,drawer}-{oracle,nano}) learners=({toy-on-towel,drawer}-{oracle,nano}+{sac,filtered_bc})
   local others=({toy-on-towel,drawer}-{oracle-binary,simulated-human,clock,constant,random}) errors=() folder
   [[ -e runs/nano-no-negatives/model ]] && others+=({toy-on-towel,drawer}-nano-without-negatives)
-  if [[ -e runs/nano/base ]]; then
+  if [[ -e runs/nano/language/checkpoints ]]; then
     test_data
-    plain_data
-    step experiments.study.checkpoints --tower-from runs/nano --data $data/train $data/validation \
-      --test $data/test --out runs/checkpoints --workers $workers
+    step experiments.study.checkpoints --run runs/nano --test $data/test --out runs/checkpoints \
+      --steps 100 200 300 400 600 900 1500 4000 --workers $workers
     for folder in runs/checkpoints/steps-*/model; do
       others+=({toy-on-towel,drawer}-"checkpoint:$folder"); errors+=("${folder%/model}.json")
     done

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ _M_MMAP_MAX = -4
 
 INTERRUPTED = 130
 """Exit status of a program that was stopped by Ctrl-C, as shells report it."""
+READER_GONE = 141
+"""Exit status of a program whose output nobody reads any more, as shells report it."""
 
 
 def run_program(main: Callable[[], int | None]) -> NoReturn:
@@ -36,7 +39,24 @@ def run_program(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        sys.exit(READER_GONE)
     sys.exit(status)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads what we print any more, as behind `| head`; what is left then goes nowhere."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    stdout = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(stdout, 0)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
+    return gone
 
 
 def this_python() -> str:

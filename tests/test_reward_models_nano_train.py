@@ -149,6 +149,18 @@ def test_a_folder_of_another_configuration_is_refused(run: Path, folders: tuple[
         train(config_for(folders, run, seed=7))
 
 
+def test_the_language_stage_may_still_change_after_the_tower(
+    folders: tuple[Path, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    train(config_for(folders, out, stage="tower"))
+    train(config_for(folders, out, language=language(steps=2)))
+    assert json.loads((out / "selected.json").read_text())["steps"] == 2
+    (out / "model").rename(tmp_path / "model")
+    with pytest.raises(WeightsError, match=r"sft\.steps \(2 then, 3 now\)"):
+        train(config_for(folders, out, language=language(steps=3)))
+
+
 def test_data_without_validation_is_enough(
     folders: tuple[Path, ...], tmp_path: Path, run: Path
 ) -> None:

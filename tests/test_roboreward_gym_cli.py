@@ -7,7 +7,13 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
-from roboreward_gym._cli import INTERRUPTED, keep_freed_memory, run_program, this_python
+from roboreward_gym._cli import (
+    INTERRUPTED,
+    READER_GONE,
+    keep_freed_memory,
+    run_program,
+    this_python,
+)
 from roboreward_gym.errors import UnknownName
 
 
@@ -123,3 +129,34 @@ def test_help_names_the_module_and_not_its_path(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "python -m watch\n"
+
+
+def run_into(reader: str, program: str) -> tuple[int, str]:
+    """Exit status and messages of a program that prints into a pipe whose other end does what `reader` says."""
+    source = f"from roboreward_gym._cli import run_program\ndef main():\n    {program}\nrun_program(main)"
+    writing = subprocess.Popen(
+        [sys.executable, "-c", source],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert writing.stdout is not None
+    assert writing.stderr is not None
+    if reader == "goes":
+        writing.stdout.close()
+    else:
+        writing.stdout.read()
+    messages = writing.stderr.read()
+    return writing.wait(), messages
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Windows say nothing of their readers")
+def test_a_reader_that_goes_ends_a_program_without_a_traceback() -> None:
+    assert run_into("goes", "while True: print('x' * 10_000)") == (READER_GONE, "")
+
+
+def test_another_broken_pipe_keeps_its_traceback() -> None:
+    status, messages = run_into("stays", "raise BrokenPipeError('of a socket')")
+    assert status == 1
+    assert "BrokenPipeError: of a socket" in messages

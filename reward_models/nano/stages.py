@@ -25,6 +25,15 @@ from roboreward_gym.errors import WeightsError
 
 LANGUAGE_STAGE = "language"
 """Folder of the second stage in that of the run: metrics, checkpoints and settings."""
+NOT_OF_THE_TOWER = {
+    "stage",
+    "threads",
+    "language",
+    "language_init",
+    "questions",
+    "validation_examples",
+}
+"""Settings that may change until the second stage has begun; that stage checks its own."""
 
 
 def train(config: TrainConfig) -> None:
@@ -117,15 +126,12 @@ def _validation_set(data: RewardData | None, count: int) -> TrainingSet | None:
 
 
 def _check_config(config: TrainConfig) -> None:
-    """Write the configuration, or refuse to go on with another one in the same folder."""
+    """Write the configuration, or refuse to go on with another tower or other data in the same folder."""
     text = json.dumps(asdict(config), indent=2, default=str, sort_keys=True)
     path = config.out / "config.json"
     if path.is_file():
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(text)
-        # The stage only says how far to go.
-        changed = sorted(
-            k for k in now if k not in ("stage", "threads") and before.get(k) != now[k]
-        )
+        changed = sorted(k for k in set(now) - NOT_OF_THE_TOWER if before.get(k) != now[k])
         if changed:
             raise WeightsError(
                 f"The run in {config.out} was begun with other values of {', '.join(changed)}. "

@@ -72,8 +72,8 @@ def training_arguments(
         ddp_find_unused_parameters=False,
         save_strategy="steps",
         save_steps=config.validate_every,
-        # The best checkpoint is kept beside these; an older one is deleted when the newer one is whole.
-        save_total_limit=2,
+        # Of two the best is one; an older one is deleted when the newer one is whole.
+        save_total_limit=None if config.keep_checkpoints else 2,
         logging_strategy="steps",
         logging_steps=config.log_every,
         logging_first_step=True,

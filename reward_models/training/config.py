@@ -112,6 +112,8 @@ class SftConfig:
     """What is trained for."""
     validate_every: int = 200
     """Steps between validations; each also writes a checkpoint. The one with the lowest macro MAE becomes the model."""
+    keep_checkpoints: bool = False
+    """Keep the checkpoint of every validation; by default the best and the last."""
     validation_batch_size: int = 16
     """Examples that one device validates at a time."""
     log_every: int = 10

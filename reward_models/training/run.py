@@ -37,7 +37,7 @@ from reward_models.training.trainer import METRICS, MetricsFile, RewardTrainer, 
 
 logger = logging.getLogger(__name__)
 
-FREE = ("device", "workers", "log_to", "validation_batch_size")
+FREE = ("device", "workers", "log_to", "validation_batch_size", "keep_checkpoints")
 """Settings that the weights of a run do not depend on."""
 
 
