@@ -134,21 +134,19 @@ def test_help_names_the_module_and_not_its_path(tmp_path: Path) -> None:
 def run_into(reader: str, program: str) -> tuple[int, str]:
     """Exit status and messages of a program that prints into a pipe whose other end does what `reader` says."""
     source = f"from roboreward_gym._cli import run_program\ndef main():\n    {program}\nrun_program(main)"
-    writing = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", source],
         cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert writing.stdout is not None
-    assert writing.stderr is not None
-    if reader == "goes":
-        writing.stdout.close()
-    else:
-        writing.stdout.read()
-    messages = writing.stderr.read()
-    return writing.wait(), messages
+    ) as writing:
+        assert writing.stdout is not None
+        assert writing.stderr is not None
+        if reader == "goes":
+            writing.stdout.close()
+        messages = writing.stderr.read()
+    return writing.returncode, messages
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of Windows say nothing of their readers")
