@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -258,6 +259,37 @@ def test_a_watched_arm_asks_before_it_moves_and_the_space_bar_stops_it(typist: T
     assert "stopped and holds" in answering.asked[1][0]
     assert np.abs(driver.position - SLEEP_JOINTS).max() < 0.1
     assert driver.torques["shoulder"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_connection_that_drops_puts_the_arm_to_sleep(typist: Typist, number: int) -> None:
+    handlers = {n: signal.signal(n, signal.SIG_DFL) for n in (signal.SIGHUP, signal.SIGTERM)}
+    robot = WatchedRobot(typist)
+    answering = Answering(typist, robot.driver, ["\n"])
+    try:
+        robot.connect()
+        assert signal.getsignal(number) is not signal.SIG_DFL  # else it would end these tests
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        robot.disconnect()  # as LeRobot's commands do when they are interrupted
+    finally:
+        for n, handler in handlers.items():
+            signal.signal(n, handler)
+    answering.join()
+    assert np.abs(robot.driver.position - SLEEP_JOINTS).max() < 0.1
+    assert robot.driver.torques["shoulder"] == 0
+
+
+def test_signals_that_lerobot_handles_stay_its_own(robot: RoboRewardWidowX) -> None:
+    taken: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, _: taken.append(number))
+    try:
+        robot.disconnect()
+        robot.connect()
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert taken == [signal.SIGHUP]
 
 
 # --- keys ------------------------------------------------------------------------------------------

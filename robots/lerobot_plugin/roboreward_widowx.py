@@ -25,6 +25,7 @@ from robots.lerobot_plugin.features import (
     named_action,
 )
 from robots.lerobot_plugin.shared_terminal import SharedTerminal
+from robots.signals import end_on_unhandled_signals
 from robots.widowx import WidowXEnv
 from robots.xs.arm import XsArm
 from robots.xs.clock import ControlClock, SystemTimer
@@ -89,12 +90,13 @@ class RoboRewardWidowX(Robot):
 
     @check_if_already_connected
     def connect(self, calibrate: bool = True) -> None:  # noqa: FBT001, FBT002 - LeRobot's signature
-        """Go slowly to the start of an episode.
+        """Go slowly to the start of an episode. From now on an ssh connection that drops puts the arm to sleep, as Ctrl-C does.
 
         Raises:
             ArmUnavailable: No driver, another robot's, or a real arm without a terminal.
             ArmFault: Stopped on the way.
         """
+        end_on_unhandled_signals()
         self._terminal.open()
         with ExitStack() as leave:
             leave.callback(self._terminal.close)
