@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import mujoco
 import numpy as np
 import pytest
 
+from robots.catalogue import TASKS, TaskEntry
 from robots.check import __main__ as program
 from robots.check import checks
 from robots.check.checks import Bench
@@ -17,6 +19,8 @@ from robots.check.page import live_page
 from robots.check.picture import TrainingView, card_colour, red_or_blue, side_by_side
 from robots.errors import CameraError, MotionRefused
 from robots.safety import SafetyLimits
+from robots.sim.mujoco_arm import MujocoArm
+from robots.sim.tasks import look
 from robots.xs.arm import XsArm
 from robots.xs.interface import SLEEP_JOINTS
 from robots.xs.operator import Operator
@@ -169,6 +173,29 @@ def test_the_lowest_corners_of_the_workspace_keep_the_fingers_off_the_table() ->
 
 
 # --- pictures --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", TASKS, ids=lambda entry: entry.scene)
+def test_the_training_view_is_from_the_middle_of_the_cameras_of_training(entry: TaskEntry) -> None:
+    places = np.array([[0.0, 0.0, 0.1], [0.3, 0.0, 0.0], [0.25, 0.1, 0.0], [0.35, -0.15, 0.0]])
+
+    def seen(arm: MujocoArm) -> np.ndarray:
+        mujoco.mj_forward(arm.model, arm.data)
+        return arm.project(places)
+
+    shown = seen(MujocoArm(entry.scene))
+    trained = MujocoArm(entry.scene)
+    scene = entry.load_scene()(trained)
+    cameras = []
+    for seed in range(12):
+        scene.reset(np.random.default_rng(seed), entry.task, "train")
+        cameras.append(seen(trained))
+    np.testing.assert_allclose(shown, np.mean(cameras, axis=0), atol=0.02)
+    model, before = trained.model, MujocoArm(entry.scene).model
+    look.look_at(model, model.camera("front").id, look.CAMERA_FROM, look.CAMERA_TO)
+    np.testing.assert_allclose(before.cam_pos, model.cam_pos, atol=1e-9)
+    np.testing.assert_allclose(before.cam_quat, model.cam_quat, atol=1e-6)
+    assert before.camera("front").fovy[0] == look.FOVY_DEG
 
 
 def test_the_outlines_of_the_training_view_lie_over_the_picture(view: TrainingView) -> None:

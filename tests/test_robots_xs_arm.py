@@ -113,6 +113,14 @@ def test_what_is_wrong_before_the_start_is_said_and_nothing_moves(
     np.testing.assert_array_equal(driver.position, SLEEP_JOINTS)
 
 
+def test_a_learner_that_the_network_lists_late_is_noticed_before_anything_moves() -> None:
+    arm, driver = made()
+    driver.at(1.5, lambda: setattr(driver, "peers_now", Peers(1, 1, simulated=True)))
+    with pytest.raises(ArmUnavailable, match="1 other client"):
+        arm.reset(NEUTRAL_JOINTS, 1.0)
+    assert driver.set_points == []
+
+
 def test_modes_change_in_the_sleep_pose() -> None:
     arm, driver = made()
     driver.gripper_mode = "pwm"  # as the vendor's driver starts it

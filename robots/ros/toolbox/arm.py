@@ -63,6 +63,7 @@ class InterbotixArmXSInterface:
         group_name: "arm".
         moving_time: Length of a move [s].
         accel_time: Length of its ramps [s], at most half of it.
+        iterative_update_fk: Taken and not needed: forward kinematics are computed when they are asked for.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class InterbotixArmXSInterface:
         group_name: str = "arm",
         moving_time: float = 2.0,
         accel_time: float = 0.3,
+        iterative_update_fk: bool = True,  # noqa: FBT001, FBT002 - the vendor's signature
     ) -> None:
         self.core, self.group_name = core, group_name
         model = arm_model(robot_model)

@@ -53,6 +53,7 @@ class InterbotixRobotXSCore:
         logging_level: Level of the node; INFO if None.
         node_name: Name of a new node.
         node: An existing one to use instead; it must not be spun by anybody else, another robot included.
+        args: Taken and not needed, as in the vendor's.
         timeout_s: How long to wait for the driver, and for each answer [s].
 
     Raises:
@@ -67,6 +68,7 @@ class InterbotixRobotXSCore:
         logging_level: LoggingSeverity | None = None,
         node_name: str = "robot_manipulation",
         node: Node | None = None,
+        args: Any = None,
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> None:

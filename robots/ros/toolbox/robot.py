@@ -44,6 +44,8 @@ class InterbotixManipulatorXS:
         logging_level: Level of the node; INFO if None.
         node_name: Name of the node that talks to the driver.
         node: An existing one to use instead.
+        iterative_update_fk: Taken and not needed: forward kinematics are computed when they are asked for.
+        args: Taken and not needed, as in the vendor's.
         timeout_s: How long to wait for the driver [s].
 
     Raises:
@@ -65,6 +67,9 @@ class InterbotixManipulatorXS:
         logging_level: LoggingSeverity | None = None,
         node_name: str = "robot_manipulation",
         node: Node | None = None,
+        iterative_update_fk: bool = True,  # noqa: FBT001, FBT002 - the vendor's signature
+        args: Any = None,
+        *,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.core = InterbotixRobotXSCore(
@@ -118,7 +123,21 @@ def create_interbotix_global_node(
     return node
 
 
-def robot_startup(node: Node | None = None) -> None:
+def get_interbotix_global_node() -> InterbotixRobotNode | None:
+    """The node that `create_interbotix_global_node` has made last; None before."""
+    return GLOBAL_NODES[-1] if GLOBAL_NODES else None
+
+
+def interbotix_is_up() -> bool:
+    """Whether a robot listens to its driver."""
+    return bool(OPEN)
+
+
+def robot_startup(
+    node: Node | None = None,
+    node_name: str = "interbotix_robot_manipulation",
+    namespace: str | None = None,
+) -> None:
     """Does nothing: the constructor has begun to listen. Here so that the toolbox's scripts run."""
 
 

@@ -3,6 +3,8 @@
 from robots.ros.toolbox.core import InterbotixRobotNode
 from robots.ros.toolbox.robot import (
     create_interbotix_global_node,
+    get_interbotix_global_node,
+    interbotix_is_up,
     robot_shutdown,
     robot_startup,
 )
@@ -10,6 +12,8 @@ from robots.ros.toolbox.robot import (
 __all__ = [
     "InterbotixRobotNode",
     "create_interbotix_global_node",
+    "get_interbotix_global_node",
+    "interbotix_is_up",
     "robot_shutdown",
     "robot_startup",
 ]
