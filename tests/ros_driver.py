@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,13 @@ class DriverProcess:
 
 
 @contextmanager
-def running_driver(*arguments: str, simulated_clock: bool = True) -> Iterator[DriverProcess]:
+def running_driver(
+    *arguments: str,
+    simulated_clock: bool = True,
+    program: Sequence[str] = ("-m", "robots.ros.simulator.driver"),
+) -> Iterator[DriverProcess]:
     """A driver from its start to an orderly end."""
-    command = [sys.executable, "-m", "robots.ros.simulator.driver", *arguments]
+    command = [sys.executable, *program, *arguments]
     if simulated_clock:
         command += ["--clock", "simulated", "--speed", SPEED]
     with tempfile.TemporaryDirectory() as folder:

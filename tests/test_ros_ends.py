@@ -1,4 +1,4 @@
-"""How a client over ROS 2 ends, and how the next one goes on; each test has a driver of its own."""
+"""How a client over ROS 2 ends, how the next one goes on, and whose arm it is; each test has a driver of its own."""
 
 import signal
 import subprocess
@@ -15,11 +15,13 @@ pytestmark = pytest.mark.ros
 
 import rclpy  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from roboreward_sim_msgs.srv import ResetScene  # noqa: E402
 
 from robots.conventions import NEUTRAL_JOINTS  # noqa: E402
+from robots.errors import MotionRefused  # noqa: E402
 from robots.ros.node import DriverClient  # noqa: E402
 from robots.ros.simulator.time import simulated_time_arm  # noqa: E402
-from robots.xs.interface import SLEEP_JOINTS  # noqa: E402
+from robots.xs.interface import RESET_SERVICE, SLEEP_JOINTS  # noqa: E402
 
 CLIENT = """
 import numpy as np
@@ -35,6 +37,35 @@ while True:
     print(i, flush=True)
     i += 1
 """
+
+
+REAL = """
+import sys
+from robots.ros.simulator import driver
+
+create = driver.SimulatedDriver.create_service
+
+def create_service(self, service, name, *rest, **options):
+    if not name.startswith("/simulation/"):
+        return create(self, service, name, *rest, **options)
+
+driver.SimulatedDriver.create_service = create_service
+sys.exit(driver.main(sys.argv[1:]))
+"""
+"""A driver without the services of a simulation, as a real one."""
+
+
+def test_a_driver_without_the_services_of_a_simulation_is_that_of_a_real_arm() -> None:
+    rclpy.init()
+    somebody = Node("somebody")  # a simulation elsewhere does not make this arm one
+    somebody.create_service(ResetScene, RESET_SERVICE, lambda _, response: response)
+    with running_driver("--scene", "toy", program=("-c", REAL)):
+        arm = simulated_time_arm()
+        with pytest.raises(MotionRefused, match="--i-am-watching"):
+            arm.reset(NEUTRAL_JOINTS, 1.0)
+        arm.close()
+    somebody.destroy_node()
+    rclpy.try_shutdown()
 
 
 def test_importing_and_constructing_join_no_network() -> None:

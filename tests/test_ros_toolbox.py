@@ -1,5 +1,6 @@
 """The toolbox's API moves the simulated arm over ROS, and never waits for ever."""
 
+import inspect
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from rclpy.node import Node  # noqa: E402
 
 from robots.errors import ArmUnavailable, MotionRefused  # noqa: E402
 from robots.ros.simulator.time import SimulatedTime  # noqa: E402
+from robots.ros.toolbox.core import InterbotixRobotXSCore  # noqa: E402
 from robots.ros.toolbox.gripper import pwm_from_pressure  # noqa: E402
 from robots.ros.toolbox.robot import (  # noqa: E402
     InterbotixManipulatorXS,
@@ -218,6 +220,20 @@ def test_a_mode_that_is_not_position_is_refused(bot: InterbotixManipulatorXS) ->
 @pytest.mark.parametrize(("pressure", "pwm"), [(0.0, 150), (0.5, 250), (1.0, 350), (7.0, 350)])
 def test_pressure_maps_to_the_vendors_pwm(pressure: float, pwm: float) -> None:
     assert pwm_from_pressure(pressure) == pwm
+
+
+@pytest.mark.parametrize(
+    ("method", "argument", "default"),
+    [
+        ("robot_set_motor_pid_gains", "kp_vel", 100),  # 0 would switch the velocity loop off
+        ("robot_set_motor_pid_gains", "ki_vel", 1920),
+        # By time, 131 would be a move within 131 ms.
+        ("robot_set_operating_modes", "profile_type", "velocity"),
+    ],
+)
+def test_what_is_not_given_is_the_vendors(method: str, argument: str, default: object) -> None:
+    signature = inspect.signature(getattr(InterbotixRobotXSCore, method))
+    assert signature.parameters[argument].default == default
 
 
 def test_another_arm_is_refused() -> None:

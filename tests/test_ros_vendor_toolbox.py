@@ -150,8 +150,8 @@ LEFT_OUT = {
 }
 
 
-def public_names(path: Path) -> dict[str, list[str]]:
-    """Arguments of each public function and method of a file, and of each constructor."""
+def public_names(path: Path) -> dict[str, list[tuple[str, object]]]:
+    """Arguments of each public function and method of a file, and of each constructor, with their plain defaults."""
     found = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         members = node.body if isinstance(node, ast.ClassDef) else [node]
@@ -160,14 +160,34 @@ def public_names(path: Path) -> dict[str, list[str]]:
             if isinstance(member, ast.FunctionDef):
                 name = f"{prefix}{member.name}"
                 if name.endswith("__init__") or not member.name.startswith("_"):
-                    found[name] = [argument.arg for argument in member.args.args]
+                    found[name] = arguments(member.args)
     return found
+
+
+def arguments(signature: ast.arguments) -> list[tuple[str, object]]:
+    """Names, and defaults that are a number, a string or None."""
+    names = [argument.arg for argument in signature.args]
+    defaults: list[ast.expr | None] = [None] * (len(names) - len(signature.defaults))
+    return [
+        (name, default.value if isinstance(default, ast.Constant) else "not plain")
+        for name, default in zip(names, [*defaults, *signature.defaults], strict=True)
+    ]
+
+
+def differ(theirs: list[tuple[str, object]], ours: list[tuple[str, object]]) -> bool:
+    """Whether names are others, or plain defaults of both."""
+    if [name for name, _ in ours[: len(theirs)]] != [name for name, _ in theirs]:
+        return True
+    both = [
+        (a, b) for (_, a), (_, b) in zip(theirs, ours, strict=False) if "not plain" not in (a, b)
+    ]
+    return any(a != b for a, b in both)
 
 
 @pytest.mark.parametrize("theirs", NAMES)
 def test_our_part_of_the_toolbox_has_the_vendors_names_and_arguments(theirs: str) -> None:
     toolbox = ROOT / "robots" / "ros" / "toolbox"
-    ours: dict[str, list[str]] = {}
+    ours: dict[str, list[tuple[str, object]]] = {}
     for name in NAMES[theirs].split():
         ours |= public_names(toolbox / name)
     wanted = public_names(Path(CHECKOUT).expanduser() / theirs)
@@ -179,6 +199,6 @@ def test_our_part_of_the_toolbox_has_the_vendors_names_and_arguments(theirs: str
     different = {
         name: (wanted[name], ours.get(name))
         for name in compared
-        if ours.get(name, [])[: len(wanted[name])] != wanted[name]
+        if differ(wanted[name], ours.get(name, []))
     }
     assert different == {}

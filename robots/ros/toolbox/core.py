@@ -66,7 +66,7 @@ class InterbotixRobotXSCore:
         robot_name: str | None = None,
         topic_joint_states: str = "joint_states",
         logging_level: LoggingSeverity | None = None,
-        node_name: str = "robot_manipulation",
+        node_name: str = "interbotix_robot_manipulation",
         node: Node | None = None,
         args: Any = None,
         *,
