@@ -5,18 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tyro
 
 from experiments.metrics import paired_gain
 from experiments.run_folder import RunFolderError
-from experiments.study import checkpoints
 from experiments.study.__main__ import write_tables
 from experiments.study.mae import read_mae
-from experiments.study.runs import planned
 from experiments.study.statistics import correlation, mcnemar_p, mean_interval
 from experiments.study.summary import study
-from reward_models.bench.benchmark import BenchmarkConfig
-from reward_models.nano.config import TrainConfig
 from tests.fakes_study import made
 
 
@@ -84,6 +79,21 @@ def test_accurate_reward_models_that_teach_better_correlate_positively(tmp_path:
     assert found["by_task"]["drawer"]["r"] == found["r"]
 
 
+def test_errors_are_about_kept_cells_too_and_about_one_learner(tmp_path: Path) -> None:
+    old = [made(tmp_path / "old", f"drawer-checkpoint:{n}", 0, won=4 * n) for n in (1, 2, 3)]
+    write_tables(old, tmp_path / "tables", {"checkpoint:1": 0.9, "checkpoint:2": 0.5})
+    new = [made(tmp_path / "new", cell, 0, won=20) for cell in ("drawer-nano", "drawer-nano+sac")]
+    errors = {"checkpoint:3": 0.4, "roboreward-nano": 0.2}
+    write_tables(new, tmp_path / "tables", errors, keep=True)
+    found = json.loads((tmp_path / "tables" / "study.json").read_text())["mae_vs_success"]
+    points = {(point["reward_model"], point["mae"]) for point in found["checkpoints"]}
+    assert points == {
+        ("checkpoint:1", 0.9), ("checkpoint:2", 0.5), ("checkpoint:3", 0.4), ("roboreward-nano", 0.2),
+    }  # fmt: skip
+    assert len(found["checkpoints"]) == 4
+    assert found["r"] > 0.9
+
+
 def test_a_missing_file_of_errors_says_how_it_is_made(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="roboreward bench"):
         read_mae([tmp_path / "none.json"])
@@ -110,7 +120,8 @@ def test_tables_keep_the_cells_of_runs_that_are_gone(tmp_path: Path) -> None:
     seeds = {cell["reward"]: cell["seeds"] for cell in table["cells"]}
     assert seeds == {"clock": [0], "nano": [0], "oracle": [0, 1]}
     assert (table["finished_runs"], table["planned_runs"]) == (4, 4)
-    assert table["share_of_oracle_gain"] == {"drawer": 1.0}
+    assert table["share_of_oracle_gain"] == {}
+    assert table["over_tasks"] == []
     ablated = json.loads((tmp_path / "tables" / "dsrl_ablation.json").read_text())
     assert [(row["task"], row["seeds"]) for row in ablated["rows"]] == [("drawer", [0, 1])]
 
@@ -128,24 +139,3 @@ def test_a_policy_that_changes_nothing_gains_nothing() -> None:
     assert paired_gain(same, same) == (0.0, (0.0, 0.0))
     assert mcnemar_p(same, same) == 1.0
     assert np.isnan(correlation([1, 1, 1], [1, 2, 3])[0])
-
-
-def test_checkpoints_are_trained_then_measured_then_studied(tmp_path: Path) -> None:
-    args = checkpoints.CheckpointsArgs(Path("nano"), (Path("a"), Path("b")), (Path("t"),), tmp_path, (30, 200))  # fmt: skip
-    jobs = checkpoints.jobs_of(args)
-    assert [job.name for job in jobs] == [
-        "train-steps-00030", "bench-steps-00030", "train-steps-00200", "bench-steps-00200",
-    ]  # fmt: skip
-    assert jobs[1].needs is jobs[0]
-    assert jobs[3].needs is jobs[2]
-    training = tyro.cli(TrainConfig, args=jobs[2].command()[1:])
-    assert (training.stage, training.tower_from) == ("language", Path("nano"))
-    assert (training.language.steps, training.data) == (200, (Path("a"), Path("b")))
-    measuring = tyro.cli(BenchmarkConfig, args=jobs[3].command()[1:])
-    assert measuring.model == f"checkpoint:{training.out / 'model'}"
-    (tmp_path / "steps-00200" / "model").mkdir(parents=True)
-    (tmp_path / "steps-00200" / "model" / "config.json").touch()
-    assert [job.finished() for job in jobs] == [False, False, True, False]
-    words = checkpoints.study_command(tmp_path, [30, 200]).split()
-    cells = words[3 : words.index("--seeds")]
-    assert len(planned(cells, [0], tmp_path)) == 4

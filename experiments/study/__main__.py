@@ -55,7 +55,7 @@ class StudyArgs:
     ablation: Path | None = None
     """A table of an ablation that gets the rows of these runs; its other rows stay."""
     mae: tuple[Path, ...] = ()
-    """Files of `roboreward bench --model checkpoint:FOLDER` about reward models of the cells: the error in `mae_vs_success`."""
+    """Files of `roboreward bench` about reward models of the cells, kept ones included: the error in `mae_vs_success`."""
 
     def __post_init__(self) -> None:
         if not self.cells:
@@ -160,7 +160,7 @@ def write_tables(
     folder.mkdir(parents=True, exist_ok=True)
     made = study(runs, errors)
     path = folder / "study.json"
-    write_json(path, kept(read_json(path), made) if keep else made)
+    write_json(path, kept(read_json(path), made, errors) if keep else made)
     for cell in made["cells"]:
         low, high = cell["interval"]
         print(

@@ -26,6 +26,7 @@ from experiments.study.statistics import (
     mcnemar_p,
     mean_interval,
 )
+from policies.dsrl.config import DsrlConfig
 
 ORACLE = "oracle"
 MAIN = "nano"
@@ -128,24 +129,31 @@ def study(runs: Sequence[StudyRun], mae: Mapping[str, float] | None = None) -> d
             key = (*task_and_reward(run.config.name), learner_of(run))
             groups[key].append(Finished.load(run))
     shares = _shares(groups)
+    cells = [_cell(key, mine) for key, mine in groups.items()]
     return {
-        "cells": [_cell(key, mine) for key, mine in groups.items()],
+        "cells": cells,
         "over_tasks": _over_tasks(groups),
         "share_of_oracle_gain": {task: row["share"] for task, row in shares.items()},
         "share_of_oracle_gain_details": shares,
-        "mae_vs_success": _mae_vs_success(groups, mae or {}),
+        "mae_vs_success": _mae_vs_success(cells, mae or {}),
         "finished_runs": sum(map(len, groups.values())),
         "planned_runs": len(runs),
     }
 
 
-def kept(before: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
-    """`study.json` with the cells of an earlier one that the present runs do not have, and what was found of them."""
+def kept(
+    before: Mapping[str, Any], made: Mapping[str, Any], mae: Mapping[str, float]
+) -> dict[str, Any]:
+    """`study.json` with the cells of an earlier one that the present runs do not have, and what was found of them.
+
+    A share of the oracle's gain needs the runs of both: it goes if only one of them was made again.
+    """
     cells = extended(before["cells"], made["cells"], ("task", "reward", "learner"))
     earlier = sum(len(cell["runs"]) for cell in cells) - made["finished_runs"]
-    has_points = bool(made["mae_vs_success"]["checkpoints"])
+    known = [point for table in (before, made) for point in table["mae_vs_success"]["checkpoints"]]
+    remade = {c["task"] for c in made["cells"] if c["reward"] in (MAIN, ORACLE)}
     shares = {
-        name: {**before[name], **made[name]}
+        name: {task: row for task, row in before[name].items() if task not in remade} | made[name]
         for name in ("share_of_oracle_gain", "share_of_oracle_gain_details")
     }
     return {
@@ -153,7 +161,9 @@ def kept(before: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
         "cells": cells,
         "over_tasks": extended(before["over_tasks"], made["over_tasks"], ("reward", "learner")),
         **shares,
-        "mae_vs_success": (made if has_points else before)["mae_vs_success"],
+        "mae_vs_success": _mae_vs_success(
+            cells, {point["reward_model"]: point["mae"] for point in known} | dict(mae)
+        ),
         "finished_runs": made["finished_runs"] + earlier,
         "planned_runs": made["planned_runs"] + earlier,
     }
@@ -250,28 +260,21 @@ def _shares(groups: Mapping[tuple[str, str, str], list[Finished]]) -> dict[str, 
     return shares
 
 
-def _mae_vs_success(
-    groups: Mapping[tuple[str, str, str], list[Finished]], mae: Mapping[str, float]
-) -> dict[str, Any]:
-    """Error of reward models against success after training with them; a point is one reward model on one task."""
-    points = []
-    for (task, reward, learner), mine in groups.items():
-        model = mine[0].config["reward_model"]
-        if model in mae:
-            gains = _gains(mine)
-            points.append(
-                {
-                    "reward_model": model,
-                    "task": task,
-                    "reward": reward,
-                    "learner": learner,
-                    "mae": mae[model],
-                    "seeds": [run.run.config.seed for run in mine],
-                    "final": float(np.mean([run.final.mean() for run in mine])),
-                    "gain": float(gains.mean()),
-                    "interval": mean_interval(gains),
-                }
-            )
+def _mae_vs_success(cells: Sequence[Mapping[str, Any]], mae: Mapping[str, float]) -> dict[str, Any]:
+    """Error of reward models against success after training with them; a point is one reward model on one task.
+
+    Of each reward model the default learner counts: others learn less or more from the same rewards.
+    """
+    of_cell = ("reward_model", "task", "reward", "learner", "seeds", "gain", "interval")
+    points = [
+        {
+            **{name: cell[name] for name in of_cell},
+            "mae": mae[cell["reward_model"]],
+            "final": float(np.mean(cell["final"])),
+        }
+        for cell in cells
+        if cell["reward_model"] in mae and cell["learner"] == DsrlConfig().algorithm
+    ]
     by_task: dict[str, Any] = {}
     for task in sorted({str(point["task"]) for point in points}):
         mine_ = [point for point in points if point["task"] == task]
