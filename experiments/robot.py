@@ -16,7 +16,7 @@ from robots.errors import ArmUnavailable
 from robots.limits import limits_to_json, load_limits
 from robots.recording import RecordEpisodes
 from robots.widowx import widowx
-from robots.xs.arm import XsArm
+from robots.xs.arm import NOT_MOVED, XsArm
 from robots.xs.interface import CAMERA_TOPIC, ROBOT_NAME
 
 RobotKind = Literal["sim", "ros2"]
@@ -138,6 +138,9 @@ class Robot:
             raise _no_ros(str(error)) from error
         arm = widowx(env).arm
         if isinstance(arm, XsArm):
+            if self.arms and self.arms[-1].stopped_by:
+                # The last phase ended with an arm that was stopped and could not be put to sleep.
+                arm.withdraw_consent(self.arms[-1].stopped_by)
             self.arms.append(arm)
         return RecordEpisodes(env, self.episodes)
 
@@ -151,8 +154,9 @@ class Robot:
             raise _no_ros("there is no rclpy")
 
     def condition(self) -> str:
-        """How the arm was left, for the person beside it."""
-        return self.arms[-1].condition() if self.arms else "The arm was not moved."
+        """How the arm was left, for the person beside it: by the last phase that has moved it."""
+        left = [arm.condition() for arm in self.arms]
+        return next((words for words in reversed(left) if words != NOT_MOVED), NOT_MOVED)
 
 
 def robot_words(robot: Mapping[str, Any] | None) -> str:

@@ -16,10 +16,11 @@ from roboreward_gym import Clip, Episode, ProgressScore, RewardModel, VLMRewardW
 from roboreward_gym._cli import INTERRUPTED
 from roboreward_gym.errors import RewardModelFailure
 from robots.conventions import NEUTRAL_JOINTS
-from robots.errors import ArmUnavailable
+from robots.errors import ArmUnavailable, MotionRefused
 from robots.recording import RecordEpisodes
 from robots.widowx import WidowXEnv
 from robots.xs.arm import XsArm
+from robots.xs.link import Peers
 from tests.fakes import FailingRewardModel, FakeRewardModel
 from tests.fakes_robots import EmptyScene
 from tests.fakes_xs import FakeDriver
@@ -152,6 +153,49 @@ def test_the_options_of_a_robot_reach_its_environment(tmp_path: Path) -> None:
     }  # fmt: skip
     assert robot.options.description()["limits"]["box_low"] == [0.15, -0.1, 0.03]
     assert robot.condition() == "The arm was not moved."
+
+
+def watched(driver: FakeDriver) -> XsArm:
+    driver.peers_now = Peers(drivers=1, others=0, simulated=False)
+    return XsArm(driver, image_size=(48, 64), timer=driver, watched=True)
+
+
+def test_the_end_says_how_the_last_phase_that_moved_the_arm_has_left_it(tmp_path: Path) -> None:
+    left, asleep = FakeDriver(), FakeDriver()
+    robot = Robot(tmp_path, arms=[watched(left)])
+    robot.arms[0].reset(NEUTRAL_JOINTS, 1.0)
+    robot.arms.append(watched(asleep))  # of the next phase, which ends before its first motion
+    assert "with torque on" in robot.condition()
+    robot.arms[1].reset(NEUTRAL_JOINTS, 1.0)
+    robot.arms[1].close()
+    assert robot.condition() == "The arm lies in its sleep pose and its torque is off."
+
+
+def test_an_arm_that_a_phase_has_left_stopped_moves_in_the_next_one_only_with_consent(
+    tmp_path: Path,
+) -> None:
+    driver = FakeDriver()
+
+    def make(**_: object) -> gym.Env:
+        return WidowXEnv(watched(driver), EmptyScene(), "wave", render_mode="rgb_array")
+
+    robot = Robot(tmp_path)
+    gym.register("SomeRos-v0", make)
+    try:
+        base = robot.make("SomeRos-v0")
+        base.reset(seed=0)
+        driver.errors["elbow"] = 4  # needs a person, so it cannot go to sleep
+        robot.arms[0].hold()
+        base.close()
+        tuning, sent = robot.make("SomeRos-v0"), len(driver.set_points)
+        driver.errors["elbow"] = 0
+        with pytest.raises(MotionRefused, match=r"was stopped and holds.*allow_motion"):
+            tuning.reset(seed=0)
+        assert len(driver.set_points) == sent
+        robot.arms[1].allow_motion()
+        tuning.reset(seed=0)
+    finally:
+        del gym.registry["SomeRos-v0"]
 
 
 def test_a_report_names_the_robot_that_it_was() -> None:

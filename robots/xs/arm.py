@@ -52,6 +52,7 @@ RECONNECT_S = 120.0
 """How long an episode's start waits for a driver that has died or a network that has gone."""
 HOLD_TICKS = 5
 """How often a stop is sent: messages can be lost."""
+NOT_MOVED = "The arm was not moved."
 UNDER_TORQUE = "The arm was not put to sleep and holds where it is, with torque on: support it before you switch the power off."
 
 
@@ -166,12 +167,21 @@ class XsArm:
         """The person beside the arm agrees that it may move after a stop; not needed with an `operator`."""
         self._consent.give()
 
+    @property
+    def stopped_by(self) -> str:
+        """Why a real arm has been stopped, as long as the person has not agreed to its next motion; else empty."""
+        return self._consent.missing
+
+    def withdraw_consent(self, reason: str) -> None:
+        """The person beside the arm has to agree before it moves: it was stopped, by this program or by another one."""
+        self._consent.withdraw(reason)
+
     def condition(self) -> str:
         """How the arm is left, for the person beside it."""
         if self._dry:
             return "It was a dry run: nothing was sent to the arm."
         if not self._moved:
-            return "The arm was not moved."
+            return NOT_MOVED
         if self._asleep:
             return "The arm lies in its sleep pose and its torque is off."
         return UNDER_TORQUE

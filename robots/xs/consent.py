@@ -16,6 +16,11 @@ class Consent:
         self._operator, self._needed = operator, needed
         self._stopped_by = ""
 
+    @property
+    def missing(self) -> str:
+        """Why the person has to agree; empty if the arm may move."""
+        return self._stopped_by if self._needed else ""
+
     def withdraw(self, reason: str) -> None:
         """The arm was stopped; the newest reason counts."""
         self._stopped_by = reason
@@ -31,7 +36,7 @@ class Consent:
             MotionRefused: There is nobody to ask.
             KeyboardInterrupt: They do not agree.
         """
-        if not self._needed or not self._stopped_by:
+        if not self.missing:
             return
         if self._operator is None:
             raise MotionRefused(
