@@ -17,6 +17,7 @@ from experiments.report.__main__ import main
 from experiments.report.calibration import calibration_rows
 from experiments.report.curves import false_positive_rows, seed_interval, success_rows
 from experiments.report.study_folder import Study
+from experiments.report.study_table import table_rows
 from experiments.run_folder import RunFolderError
 from experiments.study.__main__ import write_tables
 from policies.player import EpisodeRecord
@@ -176,6 +177,31 @@ def test_a_study_without_its_run_folders_is_a_table(folder: Path, tmp_path: Path
     assert {path.stem for path in (tmp_path / "report_figures").iterdir()} == {"gains"}
     main(tmp_path, runs=folder)
     assert (tmp_path / "report_figures" / "success-drawer.pdf").exists()
+
+
+def test_a_cell_that_was_kept_without_its_folders_stands_beside_cells_with_curves(
+    folder: Path, tmp_path: Path
+) -> None:
+    for run in folder.glob("drawer-nano-seed*"):
+        shutil.copytree(run, tmp_path / run.name)
+    shutil.copy(folder / "study.json", tmp_path)
+    main(tmp_path)
+    assert "2 of 3 cells have no run folders here" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report_figures" / "success-drawer.pdf").exists()
+
+
+def test_checkpoints_are_in_the_figure_of_errors_and_not_among_the_named_rewards(
+    folder: Path, tmp_path: Path
+) -> None:
+    table = json.loads((folder / "study.json").read_text())
+    (named, *_), reward = table["cells"], "checkpoint:runs/nano/model"
+    table["cells"].append({**named, "reward": reward})
+    (tmp_path / "study.json").write_text(json.dumps(table))
+    study = Study.load(tmp_path)
+    assert len(study.cells) == len(study.compared) + 1
+    assert reward not in {row["label"] for row in table_rows(study)}
+    main(tmp_path)
+    assert f"{named['task']}, {reward}" in (tmp_path / "report.html").read_text()
 
 
 def test_missing_run_folders_and_options_in_vain_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -70,7 +70,13 @@ CELL = {
 
 def test_table_has_a_row_per_cell_by_task_and_gain() -> None:
     lost = {**CELL, "reward": "random", "gain": 0.0, "false_positive_rate": None, "runs": [{"kept_fine_tuned": False}, *CELL["runs"][:1]]}  # fmt: skip
-    rows = markdown({"cells": [lost, CELL, {**CELL, "task": "a"}]}).splitlines()[2:]
+    nameless = {**CELL, "reward": "checkpoint:runs/nano/model"}
+    table = {
+        "cells": [lost, CELL, nameless, {**CELL, "task": "a"}],
+        "mae_vs_success": {"checkpoints": []},
+    }
+    rows = markdown(table).splitlines()[2:]
+    assert len(rows) == 3
     assert rows[0].startswith("| a |")
     assert (
         rows[1]
@@ -78,6 +84,15 @@ def test_table_has_a_row_per_cell_by_task_and_gain() -> None:
     )
     assert "85.0 % (base kept in 1) | +0.0" in rows[2]
     assert rows[2].endswith("| - |")
+
+
+def test_a_paragraph_says_how_accuracy_and_success_go_together() -> None:
+    r = {"r": 0.912, "interval": [0.5, 0.98]}
+    points = [{"reward_model": name, "mae": mae} for name, mae in (("a", 0.2), ("b", 1.5), ("a", 0.2))]  # fmt: skip
+    found = {"checkpoints": points, **r, "by_task": {"drawer": r}, "paper_r": 0.83}
+    table = markdown({"cells": [CELL], "mae_vs_success": found})
+    assert "2 reward models with an error of 0.20 to 1.50 levels" in table
+    assert "drawer r = 0.91 [0.50, 0.98]. Published: r = 0.83." in table
 
 
 def test_table_goes_between_the_marks_and_nothing_else_changes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.report.chart import Chart, Palette, blank, legend_above
 from experiments.report.curves import MARKERS
-from experiments.report.study_folder import Cell, Study
+from experiments.report.study_folder import Cell
 
 
 def gain_chart(cells: Sequence[Cell]) -> Chart:
@@ -96,9 +96,8 @@ def mae_chart(found: Mapping[str, Any]) -> Chart | None:
     return Chart("mae-vs-success", "Error of the reward model against success", draw, rows) if points else None  # fmt: skip
 
 
-def correlation_words(study: Study) -> str:
-    """Pearson's r of accuracy and success, beside the paper's."""
-    found = study.table["mae_vs_success"]
+def correlation_words(found: Mapping[str, Any]) -> str:
+    """Pearson's r of accuracy and success of `mae_vs_success`, beside the paper's."""
     rows = {"all tasks": found, **found["by_task"]}
     known = [
         f"{name} r = {row['r']:.2f} [{row['interval'][0]:.2f}, {row['interval'][1]:.2f}]"

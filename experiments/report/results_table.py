@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import tyro
 
+from experiments.report.comparisons import correlation_words
+from experiments.report.study_folder import is_checkpoint
 from experiments.run_folder import RunFolderError, read_json
 from roboreward_gym._cli import run_program
 
@@ -24,9 +26,22 @@ UNKNOWN = "-"
 
 
 def markdown(study: Mapping[str, Any]) -> str:
-    """The table of `study.json`, by task and gain."""
-    cells = sorted(study["cells"], key=lambda cell: (cell["task"], -cell["gain"]))
-    return _table(HEADER, [_row(cell) for cell in cells])
+    """The table of `study.json`, by task and gain, and what it says of reward models of different accuracy."""
+    named = [cell for cell in study["cells"] if not is_checkpoint(cell)]
+    cells = sorted(named, key=lambda cell: (cell["task"], -cell["gain"]))
+    return _table(HEADER, [_row(cell) for cell in cells]) + _accuracy(study["mae_vs_success"])
+
+
+def _accuracy(found: Mapping[str, Any]) -> str:
+    """A paragraph, or nothing where nothing was measured."""
+    models = {point["reward_model"]: point["mae"] for point in found["checkpoints"]}
+    if not models:
+        return ""
+    low, high = min(models.values()), max(models.values())
+    return (
+        f"\n{len(models)} reward models with an error of {low:.2f} to {high:.2f} levels on held-out clips, checkpoints of nano among "
+        f"them, taught policies as well. {correlation_words(found)}\n"
+    )
 
 
 def ablation_markdown(table: Mapping[str, Any]) -> str:

@@ -14,6 +14,11 @@ from experiments.run_folder import RunFolderError, read_json, read_lines
 STUDY = "study.json"
 
 
+def is_checkpoint(row: Mapping[str, Any]) -> bool:
+    """Whether a row of `study.json` is about a reward model that has no name of its own, of which there are many."""
+    return str(row["reward"]).startswith("checkpoint:")
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A finished run of a cell.
@@ -99,13 +104,18 @@ class Study:
                 f"{folder / STUDY} was written by another version ({error}). Write it again with "
                 "`python -m experiments.study CELL… --workers 0`."
             ) from error
-        found = sum(len(cell.runs) for cell in cells)
-        if runs is not None or found:
-            missing = [name for name in names if not (where / name).is_dir()]
-            if missing:
-                raise RunFolderError(
-                    f"{where} lacks the run folders {', '.join(missing)}. Say with --runs where they are."
-                )
+        missing = [
+            run["folder"]
+            for cell in cells
+            # A cell whose runs are all gone was kept from an earlier table; one that has lost a run would show too few.
+            if cell.runs
+            for run in cell.row["runs"]
+            if not (where / run["folder"]).is_dir()
+        ]
+        if missing or (runs is not None and not any(cell.runs for cell in cells)):
+            raise RunFolderError(
+                f"{where} lacks the run folders {', '.join(missing or names)}. Say with --runs where they are."
+            )
         return cls(table, cells)
 
     @property
@@ -114,8 +124,13 @@ class Study:
         return list(dict.fromkeys(cell.task for cell in self.cells))
 
     def of_task(self, task: str) -> list[Cell]:
-        """Its cells of one task."""
-        return [cell for cell in self.cells if cell.task == task]
+        """Its cells of one task that are named by their reward."""
+        return [cell for cell in self.compared if cell.task == task]
+
+    @property
+    def compared(self) -> list[Cell]:
+        """Its cells without reward models that are there only for their accuracy."""
+        return [cell for cell in self.cells if not is_checkpoint(cell.row)]
 
 
 def _cell(row: Mapping[str, Any], where: Path) -> Cell:

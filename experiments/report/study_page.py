@@ -54,10 +54,10 @@ def write_study(study: Study, folder: Path) -> Path:
         "source": SOURCE,
         "rows": table_rows(study),
         "sections": drawn,
-        "pairs": pairs(study.cells),
+        "pairs": pairs(study.compared),
         "pair_note": PAIR_NOTE,
-        "mistakes": _mistakes(study.cells),
-        "mistake_note": _mistake_note(study.cells),
+        "mistakes": _mistakes(study.compared),
+        "mistake_note": _mistake_note(study.compared),
         "cells": [_made(cell) for cell in study.cells],
         "missing": sum(not cell.runs for cell in study.cells),
     }
@@ -66,7 +66,7 @@ def write_study(study: Study, folder: Path) -> Path:
 
 def _sections(study: Study) -> list[dict[str, Any]]:
     by_task = [study.of_task(task) for task in study.tasks]
-    gains = [gain_chart(study.cells)] if study.cells else []
+    gains = [gain_chart(study.compared)] if study.compared else []
     shares = [share_chart(study.table["share_of_oracle_gain_details"])]
     errors = [mae_chart(study.table["mae_vs_success"])]
     sections = [
@@ -76,7 +76,7 @@ def _sections(study: Study) -> list[dict[str, Any]]:
         _section("Losses", LOSSES_NOTE, [c for cells in by_task for c in study_charts(cells)]),
         _section("Calibration", CALIBRATION_NOTE, [c for cells in by_task for c in calibration_charts(cells)]),
         _section("Share of the oracle's gain", SHARE_NOTE, [c for c in shares if c]),
-        _section("Accurate reward models teach better?", correlation_words(study), [c for c in errors if c]),
+        _section("Accurate reward models teach better?", correlation_words(study.table["mae_vs_success"]), [c for c in errors if c]),
     ]  # fmt: skip
     return [section for section in sections if section["charts"]]
 
