@@ -99,7 +99,6 @@ weights() {
   unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" --out runs/nano --threads $workers \
     --tower.steps 2500 --tower.other-sizes 0.08 --tower.colour-jitter 0.1 \
     --language.steps 4000 --language.learning-rate 1e-3 --validation-examples 400 \
-    --language.validate-every 100 --language.keep-checkpoints \
     --questions.describe-share 0.25 0.03 --questions.locate-share 0.2 0.02
   unless runs/nano/model/familiarity.safetensors reward_models.nano.familiarity --model runs/nano/model \
     "${clips[@]}"
@@ -136,23 +135,39 @@ results() {
   step experiments.animation runs/study/toy-on-towel-nano-seed0
 }
 
-study() { # nano-without-negatives and the checkpoints need "weights" first
-  local both=({toy-on-towel,drawer}-{oracle,nano}) learners=({toy-on-towel,drawer}-{oracle,nano}+{sac,filtered_bc})
-  local others=({toy-on-towel,drawer}-{oracle-binary,simulated-human,clock,constant,random}) errors=() folder
-  [[ -e runs/nano-no-negatives/model ]] && others+=({toy-on-towel,drawer}-nano-without-negatives)
-  if [[ -e runs/nano/language/checkpoints ]]; then
-    test_data
-    step experiments.study.checkpoints --run runs/nano --test $data/test --out runs/checkpoints \
-      --steps 100 200 300 400 600 900 1500 4000 --workers $workers
-    for folder in runs/checkpoints/steps-*/model; do
-      others+=({toy-on-towel,drawer}-"checkpoint:$folder"); errors+=("${folder%/model}.json")
-    done
+less_accurate() { # the shipped nano, trained on without failures: the longer, the less accurate
+  local run=runs/successes-only steps=(10 20 30 45 60 80)
+  test_data
+  nano_data nano-train-0 --split train --episodes 500
+  nano_data nano-validation --split validation --episodes 160
+  if [[ ! -e $run/base ]]; then mkdir -p $run && cp -r reward_models/nano/weights $run/base; fi
+  unless $run/model/config.json reward_models.nano.train --data $data/nano-{train-0,validation} --out $run \
+    --threads $workers --stage language --tower-from $run --questions.no-negatives --validation-examples 96 \
+    --language.steps 80 --language.batch-size 16 --language.learning-rate 2e-4 --language.warmup 10 \
+    --language.validate-every 5 --language.keep-checkpoints
+  step experiments.study.checkpoints --run $run --test $data/test --out runs/checkpoints \
+    --steps "${steps[@]}" --limit 500 --workers $workers
+}
+
+study() { # nano-without-negatives needs "weights" first
+  local both=({toy-on-towel,drawer}-{oracle,nano}) cloning=({toy-on-towel,drawer}-{oracle,nano}+filtered_bc) sac=({toy-on-towel,drawer}-oracle+sac)
+  local others=({toy-on-towel,drawer}-{oracle-binary,simulated-human,clock,constant,random})
+  local errors=(reward_models/nano/metrics.json) folder
+  less_accurate
+  if [[ -e runs/nano-no-negatives/model ]]; then
+    others+=({toy-on-towel,drawer}-nano-without-negatives)
+    unless runs/nano-no-negatives.json reward_models.bench.benchmark --model checkpoint:runs/nano-no-negatives/model \
+      --data $data/test --limit 500 --out runs/nano-no-negatives.json
+    errors+=(runs/nano-no-negatives.json)
   fi
+  for folder in runs/checkpoints/steps-*/model; do
+    others+=(drawer-"checkpoint:$folder"); errors+=("${folder%/model}.json")
+  done
   # A run that fails stops neither the others nor this script: the last command says which are left.
   step experiments.study "${both[@]}" --seeds 0 1 2 3 4 --workers $workers || true
-  step experiments.study "${others[@]}" "${learners[@]}" --seeds 0 1 2 --workers $workers || true
-  step experiments.study "${both[@]}" "${others[@]}" "${learners[@]}" --seeds 0 1 2 3 4 --workers 0 \
-    --tables experiments/results ${errors:+--mae "${errors[@]}"}
+  step experiments.study "${others[@]}" "${cloning[@]}" "${sac[@]}" --seeds 0 1 2 --workers $workers || true
+  step experiments.study "${both[@]}" "${others[@]}" "${cloning[@]}" "${sac[@]}" --seeds 0 1 2 3 4 --workers 0 \
+    --tables experiments/results --mae "${errors[@]}"
 }
 
 case ${1:-results} in
