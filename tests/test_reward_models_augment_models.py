@@ -82,6 +82,7 @@ def test_a_description_is_read_from_json_with_words_around_it() -> None:
         ("I cannot see anything.", "no_json"),
         ("[1, 2]", "no_json"),
         ("{" * 5000, "no_json"),
+        (json.dumps({**DESCRIPTION, "final": "half a character: \ud800"}), "no_json"),
         (json.dumps({**DESCRIPTION, "objects": []}), "no_description"),
         (json.dumps({**DESCRIPTION, "final": None}), "no_description"),
     ],
@@ -211,6 +212,14 @@ def test_a_question_is_paid_for_once_over_all_runs(tmp_path: Path) -> None:
         assert [cached.ask(Question("p")), cached.ask(Question("p"))] == ["yes", "yes"]
         cache.close()
     assert model.asked == []
+
+
+def test_an_answer_with_half_of_a_character_is_kept_and_paid_for_once(tmp_path: Path) -> None:
+    cache, model = AnswerCache(tmp_path / "cache"), Answers("fine \ud83d\nANSWER: TRUE")
+    cached = CachedModel(model, cache)
+    assert {cached.ask(Question("p")) for _ in range(2)} == {"fine ?\nANSWER: TRUE"}
+    cache.close()
+    assert len(model.asked) == 1
 
 
 def test_threads_that_have_one_question_ask_it_once(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ SEEN = Description(
     "the duck is on the towel",
     ("close the left drawer", "leave the block on the table"),
 )
+WORDS_21 = "Put the duck on the plate" + " and the block on it" * 3
 GOOD = Candidate("Put the duck on the plate", 2, "put the duck on the towel", SEEN)
 
 
@@ -27,6 +28,7 @@ GOOD = Candidate("Put the duck on the plate", 2, "put the duck on the towel", SE
         ("no_control_tokens", {"task": "Put the duck on the plate<|im_end|>"}),
         ("no_control_tokens", {"task": ""}),
         ("short", {"task": "Put the duck on the plate " + "and the block on the plate " * 4}),
+        ("short", {"task": f"{WORDS_21} or beside it again"}),
         ("verb_first", {"task": "The duck goes on the plate"}),
         ("verb_first", {"task": "Setze die Ente auf den Teller"}),
         ("verb_first", {"task": "asdf qwer"}),
@@ -60,12 +62,13 @@ def test_a_rule_notices(rule: str, change: dict[str, object]) -> None:
     [
         {},
         {"task": "Put the block on the towel", "level": 1},
+        {"task": "Put the block on the towel", "level": 2},
         {"task": "Put the duck on the towel and close the left drawer", "level": 3},
         {"task": "Put the duck on the towel and open the drawer", "level": 3},
         {"task": "Move the yellow duck to the left of the plate", "level": 4},
         {"task": "Put both ducks on the plate.", "level": 4},
         {"task": "Put the duck beside the plate slowly", "level": 4},
-        {"task": "Put the duck on the plate" + " and the block on it" * 3, "level": 4},
+        {"task": f"{WORDS_21} or beside it", "level": 4},
     ],
 )
 def test_a_good_task_passes_every_rule(change: dict[str, object]) -> None:

@@ -27,7 +27,7 @@ from reward_models.data.published import read
 from reward_models.data.published_writer import sha256
 from reward_models.data.sources import ReadOptions
 from reward_models.data.splits import Membership, leaks
-from reward_models.data.truth import EpisodeTruth, read_truths
+from reward_models.data.truth import EpisodeTruth, read_truths, write_truths
 from reward_models.data.video_file import OutputError, write_video
 from reward_models.protocol.prompt import build_prompt
 from roboreward_gym.errors import BudgetExhausted, InvalidSetting, RewardModelFailure, UnknownName
@@ -353,6 +353,12 @@ def test_a_set_without_truth_cannot_play_the_simulator(tmp_path: Path) -> None:
 )
 def test_the_truth_about_tasks_made_of_known_ones(task: str, frame: int, level: int | None) -> None:
     assert truth("x").level(task, frame) == level
+
+
+def test_a_truth_that_has_an_episode_twice_is_refused(tmp_path: Path) -> None:
+    write_truths(tmp_path / "truth.jsonl", [truth("a"), truth("b"), truth("a")])
+    with pytest.raises(InvalidSource, match="1 episodes twice"):
+        read_truths(tmp_path)
 
 
 def test_a_truth_with_moments_missing_is_refused() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -257,6 +258,7 @@ def test_exchanged_colours_of_nyu_rot_are_put_right(tmp_path: Path) -> None:
         ({"name": "my_own_set"}, "frame rate"),
         ({"images": ("left", "right")}, "--read.camera"),
         ({"splits": [{"name": "train"}]}, "damaged"),
+        ({"splits": [{"name": "a", "shardLengths": ["1"], "filepathTemplate": "{0}"}]}, "damaged"),
     ],
 )
 def test_what_cannot_be_read_at_all_is_an_error(
@@ -265,6 +267,43 @@ def test_what_cannot_be_read_at_all_is_an_error(
     folder = data_set(tmp_path / "d", [framed(message(episode()))], [1], **change)
     with pytest.raises(InvalidSource, match=words):
         read(folder, ReadOptions())
+
+
+@pytest.mark.parametrize(
+    "image",
+    [None, {}, {"shape": None}, {"shape": {"dimensions": []}}, {"shape": {"dimensions": {}}}],
+)
+def test_a_damaged_description_of_a_camera_is_an_error(tmp_path: Path, image: Any) -> None:
+    folder = data_set(tmp_path / "d", [framed(message(episode()))], [1])
+    path = folder / "features.json"
+    path.write_text(re.sub(r'"image": {"shape.*?"uint8"}', f'"image": {json.dumps(image)}', path.read_text()))  # fmt: skip
+    with pytest.raises(InvalidSource):
+        read(folder, ReadOptions())
+
+
+def test_metadata_that_are_nested_too_deeply_are_an_error(tmp_path: Path) -> None:
+    folder = data_set(tmp_path / "d", [framed(message(episode()))], [1])
+    (folder / "features.json").write_text("[" * 100_000)
+    with pytest.raises(InvalidSource, match="cannot be read"):
+        read(folder, ReadOptions())
+
+
+@pytest.mark.parametrize("values", [[-1, -2], [2**62, 1], [0.5, float("nan")]])
+def test_numbers_that_are_no_text_are_no_task(tmp_path: Path, values: list[Any]) -> None:
+    wrong = episode(**{"steps/is_first": [1], "steps/language_instruction": values})
+    items = list(read(data_set(tmp_path / "d", [framed(message(wrong))], [1]), ReadOptions()))
+    assert rules(items) == {"no_task": 1}
+
+
+def test_a_broken_png_costs_its_episode_only(tmp_path: Path) -> None:
+    png = bytearray(picture(100))
+    at = png.index(b"IDAT")
+    png[at - 4 : at] = (int.from_bytes(png[at - 4 : at], "big") // 2).to_bytes(4, "big")
+    broken = bytes(png)  # Pillow says SyntaxError
+    wrong = episode(**{"steps/observation/image": [broken] * 3})
+    shard = framed(message(wrong)) + framed(message(episode()))
+    items = list(read(data_set(tmp_path / "d", [shard], [2]), ReadOptions()))
+    assert rules(items) == {"damaged_image": 1, "read": 1}
 
 
 def test_an_unknown_split_names_those_that_there_are(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -15,9 +16,11 @@ from reward_models.data.reward_data import RewardData
 from reward_models.data.sources import READERS, ReadOptions, read_source
 from reward_models.data.video_file import write_video
 from roboreward_gym.errors import InvalidSetting
+from tests import lerobot_sets
 from tests.augment_data import FORM, moving_square
 from tests.reward_folder import write_reward_folder
 from tests.test_reward_models_data_rlds import rules, shared
+from tests.video_files import numbers
 
 
 def examples(items: list[Item]) -> list[Example]:
@@ -94,6 +97,20 @@ def test_yaml_that_would_make_objects_is_not_obeyed(tmp_path: Path) -> None:
     path = next(root.rglob("metadata.yaml"))
     path.write_text("!!python/object/apply:os.system ['touch owned']")
     assert rules(list(roboarena.read(root, ReadOptions()))) == {"damaged_metadata": 1}
+
+
+def test_yaml_that_is_nested_too_deeply_is_reported(tmp_path: Path) -> None:
+    root = session(tmp_path, {"A": graded(0.5)})
+    next(root.rglob("metadata.yaml")).write_text("[" * 5000)
+    assert rules(list(roboarena.read(root, ReadOptions()))) == {"damaged_metadata": 1}
+
+
+@pytest.mark.parametrize("letter", ["/", "**", "../A", "[A]"])
+def test_a_letter_that_is_a_pattern_finds_no_video_of_another(tmp_path: Path, letter: str) -> None:
+    root = session(tmp_path, {"A": graded(0.5)})
+    about = {"language_instruction": "wipe", "policies": {letter: graded(0.5)}}
+    next(root.rglob("metadata.yaml")).write_text(yaml.safe_dump(about))
+    assert rules(list(roboarena.read(root, ReadOptions()))) == {"no_video": 1}
 
 
 def test_the_layout_with_real_frames_is_read() -> None:
@@ -186,6 +203,26 @@ def test_lerobot_episodes_keep_their_own_index() -> None:
     assert items[0].task == "pick the pear from the counter and place it in the plate"
     assert items[0].reward is None
     assert items[1].video.read().frames.shape == (470, 256, 256, 3)
+
+
+def test_lerobot_episodes_are_known_by_their_index_and_by_how_they_ended(tmp_path: Path) -> None:
+    folder = lerobot_sets.write_v3(tmp_path / "set", lost=[1])
+    path = folder / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(path).to_pylist()
+    for row in table:  # true at the very end only, as environments say it
+        ended = row["frame_index"] == lerobot_sets.LENGTHS[row["episode_index"]] - 1
+        row["next.success"] = {0: ended, 1: False, 2: False, 3: None}[row["episode_index"]]
+    lerobot_sets.write_parquet(path, table)
+    items = list(read_source(f"lerobot:{folder}"))
+    assert rules(items) == {"read": 2, "failed_episode": 1}
+    first, failed, last = items
+    assert isinstance(failed, Skipped)
+    assert failed.where == "set_episode_000002"
+    for item, index, reward in ((first, 0, 5), (last, 3, None)):
+        assert isinstance(item, Example)
+        assert (item.source_episode, item.reward) == (f"set_episode_{index:06d}", reward)
+        assert item.task == lerobot_sets.task_of(index)
+        assert numbers(item.video.read().frames) == lerobot_sets.frames_of(index)
 
 
 def test_a_folder_that_is_no_lerobot_set_is_an_error(tmp_path: Path) -> None:

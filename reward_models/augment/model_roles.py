@@ -186,6 +186,7 @@ def read_object(text: str) -> Mapping[str, Any]:
     start = text.find("{")
     try:
         value, _ = json.JSONDecoder().raw_decode(text[max(start, 0) :])
+        json.dumps(value, ensure_ascii=False).encode()  # half of a character cannot be written
     except (ValueError, RecursionError) as error:
         raise UnusableAnswer("no_json", f"the answer has no JSON object: {text[:120]!r}") from error
     if not isinstance(value, dict):

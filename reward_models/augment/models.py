@@ -145,7 +145,8 @@ class CachedModel:
         with self.cache.alone(key):
             answer = self.cache.get(key)
             if answer is None:
-                answer = self.model.ask(question)
+                # Half of a character, as a server may send it, cannot be kept.
+                answer = self.model.ask(question).encode(errors="replace").decode()
                 self.cache.put(key, answer)
             return answer
 

@@ -1,6 +1,5 @@
 """One labelled video: what every reader yields and every writer takes."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,18 @@ Kind = Literal["original", "counterfactual", "truncated", "organic"]
 KINDS: tuple[Kind, ...] = ("original", "counterfactual", "truncated", "organic")
 """An episode with the task it was recorded for; the same video with another task; a part of it with its own task; and an
 episode whose outcome somebody labelled."""
+
+
+TEXTS = (
+    "task",
+    "subset",
+    "source_episode",
+    "original_task",
+    "check",
+    "checked_by",
+    "licence",
+)
+"""Fields of an `Example` that are written as text."""
 
 
 class InvalidExample(RoboRewardError, ValueError):
@@ -100,7 +111,9 @@ class Example:
 
     def __post_init__(self) -> None:
         check_task(self.task)
-        if self.reward is not None and (isinstance(self.reward, bool) or self.reward not in LEVELS):
+        self._check_texts()
+        unlike = isinstance(self.reward, bool | float)  # 5.0 is among the levels, and is written as 5.0
+        if self.reward is not None and (unlike or self.reward not in LEVELS):
             self._refuse(f"the reward {self.reward!r} is not one of {LEVELS}")
         if self.kind not in KINDS:
             self._refuse(f"the kind {self.kind!r} is not one of {KINDS}")
@@ -108,15 +121,28 @@ class Example:
             self._refuse(f"the subset {self.subset!r} cannot be the name of a folder")
         if not self.source_episode:
             self._refuse("the source episode has no name")
-        if not (math.isfinite(self.kept) and 0 < self.kept <= 1):
+        if not (isinstance(self.kept, int | float) and 0 < self.kept <= 1):
             self._refuse(f"the kept part {self.kept!r} is not in (0, 1]")
         if self.kind == "original" and self.reward not in (None, LEVELS[-1]):
             self._refuse(f"a demonstration has the reward 5, not {self.reward}; call it organic")
         if self.kind == "truncated" and self.reward == LEVELS[-1]:
             self._refuse("a truncated video cannot have the reward 5")
 
+    def _check_texts(self) -> None:
+        for name in TEXTS:
+            text = getattr(self, name)
+            if text is None and name == "original_task":
+                continue
+            if not isinstance(text, str):
+                self._refuse(f"the {name} {text!r} is no text")
+            try:
+                text.encode()
+            except UnicodeEncodeError:  # half of a character, as JSON may hold it
+                self._refuse(f"the {name} {text!r} is no Unicode text")
+
     def _refuse(self, what: str) -> None:
-        raise InvalidExample(f"{self.subset}/{self.source_episode}: {what}.")
+        where = f"{self.subset}/{self.source_episode}".encode(errors="backslashreplace").decode()
+        raise InvalidExample(f"{where}: {what}.")
 
 
 @dataclass(frozen=True)

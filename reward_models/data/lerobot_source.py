@@ -52,7 +52,7 @@ def _episode(path: Path, episodes: LeRobotEpisodes, index: int, options: ReadOpt
 def _succeeded(episodes: LeRobotEpisodes, index: int) -> bool | None:
     """Whether an episode ended in success; None if its rows do not tell."""
     try:
-        rows = episodes.folder.rows(index, [SUCCESS])
-        return bool(rows[SUCCESS][-1].as_py())
+        ended = episodes.folder.rows(index, [SUCCESS])[SUCCESS][-1].as_py()
+        return None if ended is None else bool(ended)
     except (OSError, ValueError, KeyError, IndexError):
         return None

@@ -96,7 +96,7 @@ def _read_split(folder: Path, options: ReadOptions) -> Iterator[Item]:
             yield Skipped(where, "unreadable_row", row)
             continue
         name = row.get("file_name")
-        if name in seen:
+        if isinstance(name, str) and name in seen:
             yield Skipped(where, "doubled_row", f"the file {name} is listed twice")
             continue
         seen.add(str(name))
@@ -135,7 +135,7 @@ def _example(
     missing = [column for column in PUBLISHED_COLUMNS[:3] if column not in row]
     if missing:
         raise InvalidExample(f"the row has no {', '.join(missing)}")
-    name, reward = row["file_name"], row["reward"]
+    name, reward = row["file_name"], _whole(row["reward"])
     if not isinstance(name, str) or not name.lower().endswith(".mp4"):
         raise InvalidExample(f"the file_name {name!r} is no .mp4 file")
     file = (folder / name).resolve()
@@ -149,7 +149,7 @@ def _example(
     subset = Path(name).parts[0]
     kind: Kind = row.get("kind") or _kind(subset, reward, truncated=bool(truncated))
     task = row["task"]
-    kept = row.get("kept") or (KEPT.get(reward, 1.0) if kind == "truncated" else 1.0)
+    usual = KEPT.get(reward, 1.0) if kind == "truncated" and isinstance(reward, int) else 1.0
     own = task if kind in ("original", "truncated", "organic") else tasks.get(source_of(name))
     return Example(
         video=video_of(folder / name),
@@ -159,11 +159,16 @@ def _example(
         source_episode=row.get("source_episode") or source_of(name),
         kind=kind,
         original_task=row.get("original_task") or own,
-        kept=float(kept),
+        kept=row.get("kept") or usual,
         check=row.get("gpt5_mini_check") or "",
         checked_by=row.get("checked_by") or ("gpt-5-mini" if row.get("gpt5_mini_check") else ""),
         licence=row.get("licence") or options.licence or LICENCE,
     )
+
+
+def _whole(reward: Any) -> Any:
+    """The reward as a whole number, if it is one: programs that read a column with gaps write 5.0 for 5."""
+    return int(reward) if isinstance(reward, float) and reward.is_integer() else reward
 
 
 def _kind(subset: str, reward: int, *, truncated: bool) -> Kind:

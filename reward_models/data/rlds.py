@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from reward_models.data.example import Example, Frames, InvalidSource, Item, Skipped, Video
 from reward_models.data.open_x import SETS, TASK_KEYS, OpenXSet
 from reward_models.data.sources import ReadOptions
 from reward_models.data.tfrecord import DamagedRecord, Record, Values, parse_example, records
+from reward_models.video.images import BROKEN_IMAGE
 from reward_models.video.recording import InvalidVideo
 from roboreward_gym.types import LEVELS
 
@@ -68,13 +69,15 @@ class RldsFolder:
                 "tensorflow-datasets."
             )
         try:
-            splits = {s["name"]: tuple(_shards(path, info["name"], s)) for s in info["splits"]}
+            name = str(info["name"])
+            splits = {s["name"]: tuple(_shards(path, name, s)) for s in info["splits"]}
             leaves = dict(_leaves("", features))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidSource(f"The metadata in {path} are damaged: {error!r}.") from error
-        keys = [k for k, leaf in leaves.items() if k.startswith(OBSERVATION) and _is_colour(leaf)]
-        cameras = tuple(key.removeprefix(OBSERVATION) for key in keys)
-        return cls(path, info["name"], splits, cameras)
+            keys = [k for k, it in leaves.items() if k.startswith(OBSERVATION) and _is_colour(it)]
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidSource(
+                f"The metadata in {path} are damaged: {error!r}. Fetch them again."
+            ) from error
+        return cls(path, name, splits, tuple(key.removeprefix(OBSERVATION) for key in keys))
 
 
 def read(path: Path, options: ReadOptions) -> Iterator[Item]:
@@ -177,12 +180,19 @@ def task_of(features: Mapping[str, Values]) -> str:
         values = features.get(f"steps/{key}")
         if isinstance(values, np.ndarray):  # language_table: code points, padded by zeros
             steps = max(len(features.get("steps/is_first", ())), 1)
-            text = "".join(map(chr, values[: len(values) // steps])).rstrip("\0")
+            text = _from_code_points(values[: len(values) // steps])
         else:
             text = values[0].decode("utf-8", errors="replace") if values else ""
         if text.strip():
             return text.strip()
     return ""
+
+
+def _from_code_points(values: np.ndarray) -> str:
+    try:
+        return "".join(map(chr, values)).rstrip("\0")
+    except (ValueError, OverflowError, TypeError):  # numbers that are no text
+        return ""
 
 
 def has_failed(features: Mapping[str, Values], split: str) -> bool:
@@ -213,7 +223,7 @@ def _image(data: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except BROKEN_IMAGE as error:
         raise InvalidVideo(f"A picture of the record cannot be read: {error}.") from error
 
 
@@ -263,7 +273,7 @@ def _is_colour(leaf: Mapping[str, Any]) -> bool:
 def _json(path: Path) -> Mapping[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidSource(f"{path} cannot be read: {error}.") from error
     if not isinstance(value, dict):
         raise InvalidSource(f"{path} is no JSON object.")

@@ -49,7 +49,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Item]:
 def _session(folder: Path, options: ReadOptions) -> Iterator[Item]:
     try:
         about = yaml.safe_load((folder / METADATA).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         yield Skipped(str(folder), "damaged_metadata", f"{METADATA} cannot be read: {error}")
         return
     policies = about.get("policies") if isinstance(about, dict) else None
@@ -72,10 +72,11 @@ def _episode(
     if isinstance(partial, bool) or not isinstance(partial, int | float) or not 0 <= partial <= 1:
         yield Skipped(name, "no_label", f"its partial_success is {partial!r}, not a number in 0..1")
         return
+    folders = [p for p in session.iterdir() if p.is_dir() and p.name.startswith(f"{letter}_")]
     videos = [
         (camera, file)
         for camera in (CAMERAS if options.camera is None else (options.camera,))
-        for file in sorted(session.glob(f"{letter}_*/*{camera}*.mp4"))
+        for file in sorted(f for p in folders for f in p.glob("*.mp4") if camera in f.name)
     ]
     if not videos:
         yield Skipped(name, "no_video", "there is no video of the cameras from outside")

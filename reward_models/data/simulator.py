@@ -60,7 +60,13 @@ def read_notes(split: Path) -> dict[str, Note]:
             f"The side file {path} cannot be read: {error}. Make the set again with "
             "python -m experiments.simulation.simreward."
         ) from error
-    return {note.file_name: note for note in notes}
+    known = {note.file_name: note for note in notes}
+    if len(known) < len(notes):
+        raise InvalidSource(
+            f"The side file {path} tells about {len(notes) - len(known)} videos twice. Make the set again with "
+            "python -m experiments.simulation.simreward."
+        )
+    return known
 
 
 def _note(row: dict[str, Any]) -> Note:

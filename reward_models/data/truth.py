@@ -109,7 +109,13 @@ def read_truths(folder: Path) -> dict[str, EpisodeTruth]:
             f"The simulator's truth in {path} cannot be read: {error}. Only simulated data sets have one: "
             "make one with python -m experiments.simulation.published_data, or choose other roles."
         ) from error
-    return {truth.source_episode: truth for truth in truths}
+    known = {truth.source_episode: truth for truth in truths}
+    if len(known) < len(truths):
+        raise InvalidSource(
+            f"{path} tells about {len(truths) - len(known)} episodes twice, so that it is not clear which truth is "
+            "theirs. Make the set again, or keep one line for each episode."
+        )
+    return known
 
 
 def _truth(row: Mapping[str, Any]) -> EpisodeTruth:

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from reward_models.video.recording import InvalidVideo
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+BROKEN_IMAGE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises for no image or a damaged one."""
 
 
 def read_image(source: Path | bytes) -> np.ndarray:
@@ -22,7 +24,7 @@ def read_image(source: Path | bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except BROKEN_IMAGE as error:
         name = "The data" if isinstance(source, bytes) else source
         raise InvalidVideo(f"{name} cannot be read as an image: {error}.") from error
 
