@@ -30,9 +30,11 @@ from policies.dsrl.config import DsrlConfig
 from policies.dsrl.learner import Learner
 from policies.policy import DiffusionPolicy, PolicyConfig
 from reward_models.data import published, truth
-from reward_models.data.example import Example, Frames
+from reward_models.data.example import Example, Frames, InvalidSource
+from reward_models.data.published_writer import sha256
 from reward_models.data.simulator import read_notes
 from reward_models.data.sources import ReadOptions
+from reward_models.data.splits import Membership, leaks
 from roboreward_gym.errors import InvalidSetting
 from robots.sim.tasks import look
 from robots.sim.tasks.drawer import DrawerScene
@@ -216,8 +218,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Films of a drawer that a hand goes past, painted in no time."""
 
     def film(plan: EpisodePlan, rng: np.random.Generator) -> Film:
+        shade = {"train": 0, "val": 60, "test": 120}[plan.split]
         if plan.seed % 5 == 4:
-            frames = Frames(np.full((9, 32, 48, 3), plan.seed % 200, np.uint8), 10.0)
+            frames = Frames(np.full((9, 32, 48, 3), shade + plan.seed % 60, np.uint8), 10.0)
             return Film("other_envs", f"x-{plan.split}-{plan.seed}", frames, (), "other_envs")
         levels: Mapping[str, list[int]] = {
             "open the left drawer": [1] * 10 + [5] * 10,
@@ -226,7 +229,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         }
         done = ("close the left drawer",)
         about = Played("expert", "open the left drawer", np.zeros((20, 3)), levels, ["still"] * 20, done)  # fmt: skip
-        frames = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 48, 3), np.uint8)  # fmt: skip
+        frames = np.arange(shade, shade + 20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 48, 3), np.uint8)  # fmt: skip
         episode = f"drawer-{plan.split}-{plan.seed}"
         return Film("sim_drawer", episode, Frames(frames, 5.0), ("camera",), "expert", about)
 
@@ -294,6 +297,38 @@ def test_a_set_goes_on_where_it_was_stopped(
         else:
             make(config(out))
     assert everything(out) == everything(tmp_path / "whole")
+
+
+def test_no_film_is_in_two_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def film(plan: EpisodePlan, rng: np.random.Generator) -> Film:
+        shade = plan.seed % 3 * 50  # as short films of other environments can be equal by chance
+        frames = Frames(np.full((9, 32, 48, 3), shade + 5 * (plan.split == "test"), np.uint8), 10.0)
+        return Film("other_envs", f"x-{plan.split}-{plan.seed}", frames, (), "other_envs")
+
+    monkeypatch.setattr(simreward_episode, "make_film", film)
+    out = tmp_path / "set"
+    for _ in range(2):  # the second time nothing is left to make
+        make(config(out, train=2, val=3, test=2))
+        members, splits = [], []
+        for split in ("train", "val", "test"):
+            for item in published.read(out / split, ReadOptions()):
+                assert isinstance(item, Example)
+                assert item.video.file is not None
+                members.append(Membership(item.subset, item.source_episode, sha256(item.video.file)))
+                splits.append(split)
+        assert leaks(members, splits) == []
+        assert len({m.source_episode for m in members}) == 5
+        assert len(list(out.rglob("*.mp4"))) == len(members)
+    assert "episode_of_another_split 2" in (out / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("quick")
+def test_notes_that_have_a_video_twice_are_refused(tmp_path: Path) -> None:
+    make(config(tmp_path / "set", train=1, val=0, test=0))
+    path = tmp_path / "set/train/simulator.jsonl"
+    path.write_text(2 * path.read_text())
+    with pytest.raises(InvalidSource, match="twice"):
+        read_notes(tmp_path / "set/train")
 
 
 @pytest.mark.usefixtures("quick")

@@ -122,21 +122,45 @@ def make(config: SimRewardConfig) -> None:
     splits: list[Shown] = [s for s in ("train", "val", "test") if getattr(config, s)]
     rows: dict[str, list[dict[str, Any]]] = {}
     truths: list[truth.EpisodeTruth] = []
+    elsewhere: set[str] = set()
+    left_out = 0
     for split in splits:
-        finished = list(_finish(config, split))
+        made = list(_finish(config, split))
+        finished = _without_copies(config.out / split, made, elsewhere)
+        left_out += len(made) - len(finished)
         rows[split] = [row for episode in finished for row in episode["rows"]]
         notes = [note for episode in finished for note in episode["notes"]]
         truths += [truth.EpisodeTruth(**e["truth"]) for e in finished if e["truth"]]
         write_lines(folder / split / NOTES, notes)
         write_metadata(folder / split, rows[split])
     truth.write_truths(folder / truth.TRUTH, truths)
+    rejected = {"episode_of_another_split": left_out} if left_out else {}
     text = card(
-        "SimReward", rows, {}, {"task and reward": "the simulator's state"}, 0, "MuJoCo, a simulated WidowX 250S",
+        "SimReward", rows, rejected, {"task and reward": "the simulator's state"}, 0, "MuJoCo, a simulated WidowX 250S",
         made="`python -m experiments.simulation.simreward`; its configuration is in `config.json`, what was played and how "
         "it was shown in the `simulator.jsonl` of each split, the level of every task at every frame in `truth.jsonl`. "
         "Films without a reward are of other environments: nobody knows one",
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _without_copies(
+    folder: Path, episodes: list[dict[str, Any]], elsewhere: set[str]
+) -> list[dict[str, Any]]:
+    """Leave out episodes of which another split has a film, byte by byte: short ones of other environments can be equal.
+
+    Args:
+        folder: The split; the videos of what is left out are deleted.
+        episodes: All its episodes.
+        elsewhere: Hashes of the videos of other splits; those of what is kept are added.
+    """
+    kept = [episode for episode in episodes if elsewhere.isdisjoint(episode["videos"])]
+    for episode in episodes:
+        if not elsewhere.isdisjoint(episode["videos"]):
+            for row in episode["rows"]:
+                (folder / row["file_name"]).unlink(missing_ok=True)
+    elsewhere.update(video for episode in kept for video in episode["videos"])
+    return kept
 
 
 def _finish(config: SimRewardConfig, split: Shown) -> Iterator[dict[str, Any]]:

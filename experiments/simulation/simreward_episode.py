@@ -26,7 +26,7 @@ from experiments.simulation.reward_episodes import RewardDataConfig, env_and_arm
 from experiments.simulation.wordings import TASKS, held_out, seen
 from reward_models.data import truth
 from reward_models.data.example import Example, Frames, Kind, Video
-from reward_models.data.published_writer import FileNames, copy, row_of, stem_of
+from reward_models.data.published_writer import FileNames, copy, row_of, sha256, stem_of
 from reward_models.data.simulator import LICENCE, Note
 from reward_models.data.video_file import VideoFormat, cut, write_video
 from robots.conventions import CONTROL_HZ
@@ -64,11 +64,12 @@ class EpisodePlan:
 
 @dataclass(frozen=True)
 class Written:
-    """What an episode adds: rows of `metadata.jsonl` and of `simulator.jsonl`, and its line of `truth.jsonl`."""
+    """What an episode adds: rows of `metadata.jsonl` and of `simulator.jsonl`, the hash of each video, a line of `truth.jsonl`."""
 
     seed: int
     rows: list[dict[str, Any]]
     notes: list[dict[str, Any]]
+    videos: list[str]
     truth: dict[str, Any] | None
 
 
@@ -247,7 +248,7 @@ def _write(plan: EpisodePlan, film: Film, questions: list[Question]) -> Written:
     total = len(film.frames.frames)
     beside = plan.folder / film.subset / f"whole-{plan.seed}.mp4"
     write_video(beside, film.frames, plan.video)
-    rows, notes = [], []
+    rows, notes, videos = [], [], []
     for question in questions:
         cut_short = question.frames < total
         truncated = question.kind == "truncated" and question.reward is not None
@@ -259,6 +260,7 @@ def _write(plan: EpisodePlan, film: Film, questions: list[Question]) -> Written:
             copy(beside, path)
         rows.append(row_of(_example(film, question), name))
         notes.append(asdict(_note(plan, film, question, name)))
+        videos.append(sha256(path))
     beside.unlink()
     about = None
     if film.played is not None:
@@ -266,7 +268,7 @@ def _write(plan: EpisodePlan, film: Film, questions: list[Question]) -> Written:
         objects = OBJECTS[film.subset.removeprefix("sim_")]
         known = truth.EpisodeTruth(film.episode, objects, dict(played.levels), played.captions, played.satisfied_at_start)  # fmt: skip
         about = asdict(known)
-    return Written(plan.seed, rows, notes, about)
+    return Written(plan.seed, rows, notes, videos, about)
 
 
 def _example(film: Film, question: Question) -> Example:
