@@ -314,7 +314,9 @@ def test_no_film_is_in_two_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             for item in published.read(out / split, ReadOptions()):
                 assert isinstance(item, Example)
                 assert item.video.file is not None
-                members.append(Membership(item.subset, item.source_episode, sha256(item.video.file)))
+                members.append(
+                    Membership(item.subset, item.source_episode, sha256(item.video.file))
+                )
                 splits.append(split)
         assert leaks(members, splits) == []
         assert len({m.source_episode for m in members}) == 5
