@@ -1,5 +1,6 @@
 """The LeRobot robot over ROS: the simulated driver in a process of its own, and LeRobot's real commands."""
 
+import pty
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,11 @@ pytestmark = [
 import pyarrow.parquet as pq  # noqa: E402
 from lerobot.robots.utils import make_robot_from_config  # noqa: E402
 
-from robots.errors import ArmFault  # noqa: E402
+from robots.errors import ArmFault, MotionRefused  # noqa: E402
 from robots.lerobot_plugin.config_roboreward_widowx import RoboRewardWidowXConfig  # noqa: E402
 from robots.lerobot_plugin.features import ACTION_NAMES, CAMERA  # noqa: E402
+from robots.lerobot_plugin.roboreward_widowx import RoboRewardWidowX  # noqa: E402
+from robots.lerobot_plugin.shared_terminal import SharedTerminal  # noqa: E402
 from tests.lerobot_commands import run_commands  # noqa: E402
 
 CONFIG = {"backend": "ros2", "simulated_clock": True, "seed": 5, "ready_s": PATIENCE_S}
@@ -60,6 +63,13 @@ def test_without_a_driver_nothing_is_written(tmp_path: Path) -> None:
     assert status != 0
     assert "No XS driver answers at /nobody" in said
     assert not folder.exists()
+
+
+def test_a_real_arm_needs_the_set_up_that_is_named(tmp_path: Path) -> None:
+    _, terminal = pty.openpty()
+    config = RoboRewardWidowXConfig(backend="ros2", watched=True, setup=tmp_path)
+    with pytest.raises(MotionRefused, match=f"no {tmp_path}/setup.json.*robots.check"):
+        RoboRewardWidowX(config, terminal=SharedTerminal(terminal))
 
 
 def test_it_moves_the_arm_over_ros_and_says_what_was_executed(driver: DriverProcess) -> None:

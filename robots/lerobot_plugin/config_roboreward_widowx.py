@@ -34,7 +34,9 @@ class RoboRewardWidowXConfig(RobotConfig):
     camera_topic: str = CAMERA_TOPIC
     """Raw images, or compressed ones if it ends in `/compressed`."""
     camera_reference: Path | None = None
-    """Image of the camera's view that a person has looked at (see docs/robot_safety.md)."""
+    """Image of the camera's view that a person has looked at (see docs/robot_safety.md); by default that of the set-up."""
+    setup: Path | None = None
+    """Folder of the set-up of a real arm, which `python -m robots.check` writes; by default `robot_setup/<robot name>`."""
     ready_s: float = READY_S
     """How long to wait for driver and camera [s]."""
     limits: Path | None = None

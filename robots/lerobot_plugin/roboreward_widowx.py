@@ -174,6 +174,7 @@ class RoboRewardWidowX(Robot):
             robot_name=config.robot_name,
             camera_topic=config.camera_topic,
             camera_reference=config.camera_reference,
+            setup=config.setup,
             limits=config.limits,
             reset_script=config.reset_script,
             simulated_clock=config.simulated_clock,
