@@ -299,6 +299,9 @@ def test_a_servo_error_is_in_its_register_until_a_reboot(client: Client) -> None
     client.driver.reboot("group", "arm", enable=True, smart_reboot=True)
     status = client.driver.registers("group", "arm", "Hardware_Error_Status")
     assert not any(status)
+    # Only the servo in error was restarted: it alone has forgotten its profile.
+    profile = client.driver.registers("group", "arm", "Profile_Velocity")
+    assert profile == [300, 0, 300, 300, 300, 300]
 
 
 def test_late_joint_states_carry_old_stamps(client: Client) -> None:
