@@ -74,11 +74,10 @@ nano_data() { # NAME OPTIONS...: episodes of SimReward, as nano is trained on th
 }
 
 simreward_test() { # episodes with looks and words that training never has, and of a fine-tuned policy if "study" has made one
-  local tuned=runs/study/toy-on-towel-oracle-seed0/training/noise_policy.safetensors more=()
-  [[ -e $tuned ]] && more=(--toy-noise-policy $tuned)
+  local tuned=runs/study/toy-on-towel-oracle-seed0/training/noise_policy.safetensors
+  [[ -e $tuned ]] || tuned=None
   unless $data/simreward-test/README.md experiments.simulation.simreward --train 0 --val 0 --test 400 \
-    --on-policy 0.3 --toy-policy policies/weights/toy-on-towel --drawer-policy policies/weights/drawer \
-    "${more[@]}" --workers $workers --out $data/simreward-test
+    --on-policy 0.3 --toy-noise-policy $tuned --drawer-noise-policy None --workers $workers --out $data/simreward-test
 }
 
 robustness() { # MODEL METRICS
@@ -115,7 +114,8 @@ comparisons() {
   test_data
   plain_data
   unless $data/simreward/README.md experiments.simulation.simreward --out $data/simreward \
-    --train 400 --val 0 --test 0 --workers $workers
+    --train 400 --val 0 --test 0 --toy-policy None --toy-noise-policy None --drawer-policy None --drawer-noise-policy None \
+    --workers $workers
   local base=runs/score-free/language/model
   unless $base/config.json benchmarks.score_free_base --data $data/train --tower runs/nano/model
   step benchmarks.losses --base $base --data $data/{train,validation}

@@ -15,6 +15,7 @@ import tyro
 from experiments.run_folder import RunFolderError
 from experiments.simulation import behaviours, other_envs, simreward, simreward_episode
 from experiments.simulation.behaviours import SHARES, Played, play_script
+from experiments.simulation.demonstrations import ENV_IDS
 from experiments.simulation.picture_shifts import PICTURE_SHIFTS, changed
 from experiments.simulation.reward_episodes import RewardDataConfig, env_and_arm
 from experiments.simulation.simreward import SEED_OFFSET, SEEDS, SimRewardConfig, make
@@ -270,7 +271,9 @@ def test_the_set_is_read_back_with_its_notes(tmp_path: Path) -> None:
             assert note.shifts == ("camera",)
             found += 1
     assert found > 20
-    assert "other environments" in (out / "README.md").read_text()
+    data_card = (out / "README.md").read_text()
+    assert "other environments" in data_card
+    assert "Seeds: 600000000 and up for the episodes of train, 650000000 and up" in data_card
     assert not list(out.rglob("*.partial"))
 
 
@@ -360,18 +363,32 @@ def test_a_policy_acts_in_its_share_of_films(tmp_path: Path, algorithm: Any) -> 
     policy = DiffusionPolicy(sizes)
     policy.save(tmp_path / "policy")
     noise = tmp_path / "noise.safetensors"
-    tuned = f"--toy-noise-policy {noise} --drawer-noise-policy {noise}"
-    if algorithm != "none":
+    tuned = noise if algorithm != "none" else None
+    if tuned is not None:
         Learner(DsrlConfig(algorithm=algorithm), policy).final.save(noise)
     arguments = f"--out {tmp_path / 'set'} --train 0 --val 0 --test 1 --on-policy 1 --other-envs 0"
     policies = f"--toy-policy {tmp_path / 'policy'} --drawer-policy {tmp_path / 'policy'}"
-    options = f"{arguments} {policies} {tuned if algorithm != 'none' else ''}"
+    options = f"{arguments} {policies} --toy-noise-policy {tuned} --drawer-noise-policy {tuned}"
     make(tyro.cli(SimRewardConfig, args=options.split()))
     notes = read_notes(tmp_path / "set/test").values()
     assert {note.behaviour for note in notes} == {"on_policy"}
     assert max(note.frames for note in notes) in (25, 41)
     with pytest.raises(InvalidSetting, match="Name its folder"):
-        SimRewardConfig(tmp_path, toy_noise_policy=tmp_path / "noise.safetensors")
+        SimRewardConfig(tmp_path, toy_policy=None)
+
+
+def test_by_default_the_shipped_fine_tuned_policies_act_in_some_films(tmp_path: Path) -> None:
+    for learned, env_id in zip(
+        SimRewardConfig(tmp_path).plans("train")[0].policies, ENV_IDS.values(), strict=True
+    ):
+        assert learned is not None
+        assert learned.noise_policy is not None
+        film = behaviours.play_policy(env_id, learned, "train", 600_000_101)
+        assert film.behaviour == "on_policy"
+        assert film.levels[film.task][-1] == 5
+        base = dataclasses.replace(learned, noise_policy=None)
+        untuned = behaviours.play_policy(env_id, base, "train", 600_000_101)
+        assert not np.array_equal(film.qpos, untuned.qpos)
 
 
 def test_one_real_episode_follows_from_its_seed(tmp_path: Path) -> None:

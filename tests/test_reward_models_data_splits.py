@@ -92,11 +92,16 @@ def test_the_card_counts_rows_and_episodes() -> None:
         {"file_name": "a/1_1.mp4", "reward": 2, **about},
     ]
     text = card(
-        "mine", {"train": rows, "val": []}, {"short": 3}, {"verifier": "person"}, 7, "csv:x"
+        "mine",
+        {"train": rows, "val": []},
+        {"short": 3},
+        {"verifier": "person"},
+        "7 for all",
+        "csv:x",
     )
     assert "| a | 2 | 0 | 1 | 0 | 0 | 1 | 1 |" in text
     assert "MIT (2)" in text
     assert "short 3" in text
     assert "| verifier | `person` |" in text
-    assert "Seed of proposals and splits: 7." in text
+    assert "Seeds: 7 for all." in text
     assert "validation" not in text

@@ -83,6 +83,7 @@ def test_real_frames_become_a_set(tmp_path: Path) -> None:
 def test_the_simulated_set_needs_no_model(tmp_path: Path) -> None:
     [simulate] = programs("published_data")
     shell(simulate, tmp_path)
+    assert "Seeds: 100000000 and up" in (tmp_path / "sim/README.md").read_text()
     summary = json.loads((tmp_path / "sim-data/summary.json").read_text())
     assert summary["by_kind"]["original"] == 2
     assert summary["examples"] > 6

@@ -27,6 +27,7 @@ from experiments.simulation.reward_episodes import (
 )
 from experiments.workers import prepare, worker_pool
 from reward_models.data import truth
+from reward_models.data.card import card
 from reward_models.data.example import Example, Frames, Video
 from reward_models.data.published_writer import write_examples
 from reward_models.data.simulator import LICENCE
@@ -107,7 +108,7 @@ def successes(config: PublishedDataConfig) -> Iterator[Recorded]:
 
 
 def collect(config: PublishedDataConfig) -> None:
-    """Write the split folder and the truth."""
+    """Write the split folder, the truth and the data card."""
     new_folder(config.out)
     truths: list[truth.EpisodeTruth] = []
 
@@ -126,8 +127,16 @@ def collect(config: PublishedDataConfig) -> None:
                 licence=LICENCE,
             )
 
-    write_examples(config.out, config.split.replace("validation", "val"), examples(), config.video)
+    split = config.split.replace("validation", "val")
+    rows = write_examples(config.out, split, examples(), config.video)
     truth.write_truths(config.out / truth.TRUTH, truths)
+    firsts = (SEED_OFFSET[config.split] + SCENE_OFFSET[s] + config.first for s in ENV_IDS)
+    text = card(
+        "Simulated successes", {split: rows}, {}, {"task and reward": "the simulator's state"},
+        " and ".join(f"{first} and up" for first in firsts), "MuJoCo, a simulated WidowX 250S",
+        made="`python -m experiments.simulation.published_data`; the level of every task at every frame is in `truth.jsonl`",
+    )  # fmt: skip
+    (config.out / "README.md").write_text(text, encoding="utf-8")
 
 
 def main() -> None:

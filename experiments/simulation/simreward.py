@@ -32,6 +32,8 @@ JOURNAL = "journal.jsonl"
 SEED_OFFSET: Mapping[str, int] = {"train": 600_000_000, "val": 650_000_000, "test": 700_000_000}
 """Each split has a block of 50 million seeds, of which nothing else takes any."""
 SEEDS = 50_000_000
+WEIGHTS = Path("policies/weights")
+"""The shipped policies, from the root of the checkout."""
 
 Shown = Literal["train", "val", "test"]
 
@@ -48,13 +50,13 @@ class SimRewardConfig:
     """Episodes of the validation split; looks and wordings are those of training."""
     test: int = 1000
     """Episodes of the test split, with looks, wordings and environments that training never has."""
-    toy_policy: Path | None = None
-    """Folder of a policy that acts in some films of toys."""
-    toy_noise_policy: Path | None = None
-    """File of its fine-tuned noise policy, `training/noise_policy.safetensors` of a run; without it the base policy acts."""
-    drawer_policy: Path | None = None
+    toy_policy: Path | None = WEIGHTS / "toy-on-towel"
+    """Folder of a policy that acts in some films of toys; None: no policy does."""
+    toy_noise_policy: Path | None = WEIGHTS / "fine_tuned/toy-on-towel.safetensors"
+    """File of its fine-tuned noise policy, `training/noise_policy.safetensors` of a run; None: the base policy acts."""
+    drawer_policy: Path | None = WEIGHTS / "drawer"
     """Likewise for drawers."""
-    drawer_noise_policy: Path | None = None
+    drawer_noise_policy: Path | None = WEIGHTS / "fine_tuned/drawer.safetensors"
     """Likewise."""
     on_policy: float = 0.2
     """Share of the episodes of a scene with a policy that it plays."""
@@ -76,7 +78,8 @@ class SimRewardConfig:
         for policy, noise_policy in self._policies():
             if noise_policy is not None and policy is None:
                 raise InvalidSetting(
-                    f"The noise policy {noise_policy} needs the policy that it was tuned for. Name its folder too."
+                    f"The noise policy {noise_policy} needs the policy that it was tuned for. Name its folder too, or pass "
+                    "None for both."
                 )
         for split in SEED_OFFSET:
             if not 0 <= self.first <= self.first + getattr(self, split) <= SEEDS:
@@ -134,9 +137,12 @@ def make(config: SimRewardConfig) -> None:
         write_lines(folder / split / NOTES, notes)
         write_metadata(folder / split, rows[split])
     truth.write_truths(folder / truth.TRUTH, truths)
+    seeds = ", ".join(
+        f"{SEED_OFFSET[s] + config.first} and up for the episodes of {s}" for s in splits
+    )
     rejected = {"episode_of_another_split": left_out} if left_out else {}
     text = card(
-        "SimReward", rows, rejected, {"task and reward": "the simulator's state"}, 0, "MuJoCo, a simulated WidowX 250S",
+        "SimReward", rows, rejected, {"task and reward": "the simulator's state"}, seeds, "MuJoCo, a simulated WidowX 250S",
         made="`python -m experiments.simulation.simreward`; its configuration is in `config.json`, what was played and how "
         "it was shown in the `simulator.jsonl` of each split, the level of every task at every frame in `truth.jsonl`. "
         "Films without a reward are of other environments: nobody knows one",

@@ -80,7 +80,14 @@ def write_set(config: AugmentConfig, lines: Iterable[Mapping[str, Any]]) -> Summ
     models = dict(vars(config.roles).items())
     _write(
         config.out / "README.md",
-        card(config.out.name, by_split, rejected, models, config.seed, config.source),
+        card(
+            config.out.name,
+            by_split,
+            rejected,
+            models,
+            f"{config.seed} for proposals and splits",
+            config.source,
+        ),
     )
     return summary
 

@@ -18,7 +18,7 @@ def card(
     by_split: Mapping[str, Rows],
     rejected: Mapping[str, int],
     models: Mapping[str, str],
-    seed: int,
+    seeds: str,
     source: str,
     made: str = MADE_BY_AUGMENT,
 ) -> str:
@@ -29,7 +29,7 @@ def card(
         by_split: Its rows.
         rejected: What was left out, by reason.
         models: Who played which role.
-        seed: Seed of proposals and splits.
+        seeds: What was drawn from which seeds.
         source: Where the episodes are from.
         made: What made the set, and what lies beside it.
     """
@@ -69,7 +69,7 @@ def card(
         "| --- | --- |",
         *(f"| {role} | `{model}` |" for role, model in models.items()),
         "",
-        f"Seed of proposals and splits: {seed}.",
+        f"Seeds: {seeds}.",
         "",
         "Rejected: "
         + (", ".join(f"{rule} {n}" for rule, n in rejected.items()) or "nothing")
