@@ -1,6 +1,7 @@
 """The page of a study, from a miniature study whose numbers are known."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -15,7 +16,13 @@ from experiments.phases import base_played, final_played
 from experiments.played_episode import PlayedEpisode, training_path
 from experiments.report.__main__ import main
 from experiments.report.calibration import calibration_rows
-from experiments.report.curves import false_positive_rows, seed_interval, success_rows
+from experiments.report.curves import (
+    false_positive_rows,
+    seed_interval,
+    success_rows,
+    together,
+)
+from experiments.report.losses import study_charts
 from experiments.report.study_folder import Study
 from experiments.report.study_table import table_rows
 from experiments.run_folder import RunFolderError
@@ -138,6 +145,17 @@ def test_the_first_start_that_turned_to_success_is_shown_before_and_after(text: 
     assert "drawer-nano-seed0, start 11 of 40; 20 turned to success, 0 to failure" in shown
     assert re.findall(r"True level (\d)", shown) == ["2", "5"]
     assert shown.count("data:video/mp4") == shown.count('class="still"') == 2
+
+
+def test_no_two_cells_of_a_figure_share_a_colour_and_cells_without_runs_take_no_place(
+    folder: Path,
+) -> None:
+    cell = Study.load(folder).cells[0]
+    without = dataclasses.replace(cell, runs=[])
+    many = [without, *[dataclasses.replace(cell) for _ in range(5)]]
+    assert [len(part) for part in together(many)] == [4, 1]
+    assert [chart.name for chart in study_charts(many)][-1].endswith("-2")
+    assert not study_charts([without])
 
 
 def test_losses_are_means_over_seeds(folder: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """Figures over training episodes of a study: true success, and the false-positive rate."""
 
 from collections.abc import Callable, Sequence
+from itertools import batched
 from typing import Any
 
 import numpy as np
@@ -104,12 +105,16 @@ def groups(
     A cell has the same place in all figures of its task, and so the same colour and mark.
     """
     found = []
-    for start in range(0, len(cells), TOGETHER):
-        part = enumerate(cells[start : start + TOGETHER])
-        shown = [(look, cell, rows) for look, cell in part if cell.runs and (rows := rows_of(cell))]
-        if shown:
-            found.append(shown)
+    for part in together(cells):
+        drawn = [(look, cell, rows) for look, cell in enumerate(part) if (rows := rows_of(cell))]
+        if drawn:
+            found.append(drawn)
     return found
+
+
+def together(cells: Sequence[Cell]) -> list[tuple[Cell, ...]]:
+    """The cells that have runs, as many at a time as have colours of their own."""
+    return list(batched((cell for cell in cells if cell.runs), TOGETHER))
 
 
 def _charts(

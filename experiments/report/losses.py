@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.report.chart import Chart, Palette, blank, legend_above
+from experiments.report.curves import together
 from experiments.report.study_folder import Cell
 
 Line = Mapping[str, Any]
@@ -39,18 +40,22 @@ def run_charts(lines: Sequence[Line]) -> list[Chart]:
 
 def study_charts(cells: Sequence[Cell]) -> list[Chart]:
     """The losses of the cells of one task, a figure each: means over seeds."""
-    shown = [cell for cell in cells if cell.runs]
-    found = dict.fromkeys(n for cell in shown for run in cell.runs for n in names(run.episodes))
+    return [chart for n, part in enumerate(together(cells)) for chart in _charts(part, n)]
+
+
+def _charts(cells: Sequence[Cell], number: int) -> list[Chart]:
+    """Figures of cells that are shown together, the first or later ones of their task."""
+    task = cells[0].task
+    found = dict.fromkeys(n for cell in cells for run in cell.runs for n in names(run.episodes))
     return [
         _chart(
             name,
-            f"losses-{name}-{shown[0].task}",
+            f"losses-{name}-{task}" + (f"-{number + 1}" if number else ""),
             {
-                cell.label: runs
-                for cell in shown
-                if (runs := [run.episodes for run in cell.runs if name in names(run.episodes)])
+                cell.label: [run.episodes for run in cell.runs if name in names(run.episodes)]
+                for cell in cells
             },
-            f": {shown[0].task}",
+            f": {task}",
         )
         for name in found
     ]
@@ -69,8 +74,8 @@ def _chart(
     def draw(palette: Palette) -> Figure:
         figure, axes = blank(palette, 4.6, 2.9)
         for n, (label, (episodes, values)) in enumerate(means.items()):
-            look = n % len(palette.series)
-            axes.plot(episodes, values, color=palette.series[look], lw=1.4, label=label)
+            if len(episodes):
+                axes.plot(episodes, values, color=palette.series[n], lw=1.4, label=label)
         axes.set(xlabel="training episodes", ylabel=WORDS.get(name, name))
         if "" not in means:
             legend_above(axes, palette)
