@@ -33,8 +33,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "3-layers": ("--dsrl.layers", "3"),
     "no-time-feature": ("--dsrl.time-feature-steps", "0"),
     "200-episodes": ("--training-episodes", "200"),
+    "guarded": ("--reward-map", "guarded:progress?p5=0.995"),
 }  # fmt: skip
-"""What a variant changes: options of `experiments.run`. `sac` is DSRL-SAC, `noise_aliased` DSRL-NA."""
+"""What a variant changes: options of `experiments.run`. `sac` is DSRL-SAC, `noise_aliased` DSRL-NA.
+`guarded` lets a success count from a probability on."""
 
 
 @dataclass(frozen=True)
