@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.config import task_and_reward
 from experiments.phases import base_played, final_played
 from experiments.played_episode import PlayedEpisode, training_path
 from experiments.report.__main__ import main
@@ -27,6 +28,7 @@ from experiments.report.study_folder import Study
 from experiments.report.study_table import table_rows
 from experiments.run_folder import RunFolderError
 from experiments.study.__main__ import write_tables
+from experiments.study.runs import planned
 from policies.player import EpisodeRecord
 from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.types import Clip, ProgressScore
@@ -212,7 +214,9 @@ def test_checkpoints_are_in_the_figure_of_errors_and_not_among_the_named_rewards
     folder: Path, tmp_path: Path
 ) -> None:
     table = json.loads((folder / "study.json").read_text())
-    (named, *_), reward = table["cells"], "checkpoint:runs/nano/model"
+    named = table["cells"][0]
+    (run,) = planned(("drawer-checkpoint:runs/nano/model",), (0,), tmp_path, [])
+    _, reward = task_and_reward(run.config.name)
     table["cells"].append({**named, "reward": reward})
     (tmp_path / "study.json").write_text(json.dumps(table))
     study = Study.load(tmp_path)

@@ -70,7 +70,7 @@ CELL = {
 
 def test_table_has_a_row_per_cell_by_task_and_gain() -> None:
     lost = {**CELL, "reward": "random", "gain": 0.0, "false_positive_rate": None, "runs": [{"kept_fine_tuned": False}, *CELL["runs"][:1]]}  # fmt: skip
-    nameless = {**CELL, "reward": "checkpoint:runs/nano/model"}
+    nameless = {**CELL, "reward": "checkpoint-runs-nano-model"}
     table = {
         "cells": [lost, CELL, nameless, {**CELL, "task": "a"}],
         "mae_vs_success": {"checkpoints": []},

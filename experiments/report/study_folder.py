@@ -16,7 +16,7 @@ STUDY = "study.json"
 
 def is_checkpoint(row: Mapping[str, Any]) -> bool:
     """Whether a row of `study.json` is about a reward model that has no name of its own, of which there are many."""
-    return str(row["reward"]).startswith("checkpoint:")
+    return str(row["reward"]).startswith("checkpoint-")  # as `experiments.run` names it
 
 
 @dataclass(frozen=True, eq=False)
