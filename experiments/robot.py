@@ -138,9 +138,9 @@ class Robot:
             raise _no_ros(str(error)) from error
         arm = widowx(env).arm
         if isinstance(arm, XsArm):
-            if self.arms and self.arms[-1].stopped_by:
+            if self.arms and (reason := self.arms[-1].consent.missing):
                 # The last phase ended with an arm that was stopped and could not be put to sleep.
-                arm.withdraw_consent(self.arms[-1].stopped_by)
+                arm.consent.withdraw(reason)
             self.arms.append(arm)
         return RecordEpisodes(env, self.episodes)
 

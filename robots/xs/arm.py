@@ -89,7 +89,7 @@ class XsArm:
     ) -> None:
         self.image_size, self._dry = image_size, dry
         self._link, self._limits, self._watched = link, limits or SafetyLimits(), watched
-        self._operator, self._consent = operator, Consent(operator, needed=watched)
+        self._operator, self.consent = operator, Consent(operator, needed=watched)
         self.ready_s, self._timer = ready_s, timer or SystemTimer()
         self.clock = clock or ControlClock(1.0 / CONTROL_HZ, self._timer)
         self._monitor = Monitor(
@@ -154,7 +154,7 @@ class XsArm:
         """Stop where the arm is; a real one that was moving does not move again before a person has agreed."""
         with self._lock:
             if self._driving and self._fault is None:
-                self._consent.withdraw("The program stopped it.")
+                self.consent.withdraw("The program stopped it.")
             self._hold_now()
 
     def stop(self, reason: str) -> None:
@@ -165,16 +165,7 @@ class XsArm:
 
     def allow_motion(self) -> None:
         """The person beside the arm agrees that it may move after a stop; not needed with an `operator`."""
-        self._consent.give()
-
-    @property
-    def stopped_by(self) -> str:
-        """Why a real arm has been stopped, as long as the person has not agreed to its next motion; else empty."""
-        return self._consent.missing
-
-    def withdraw_consent(self, reason: str) -> None:
-        """The person beside the arm has to agree before it moves: it was stopped, by this program or by another one."""
-        self._consent.withdraw(reason)
+        self.consent.give()
 
     def condition(self) -> str:
         """How the arm is left, for the person beside it."""
@@ -261,7 +252,7 @@ class XsArm:
 
     def _prepare(self, *, camera: bool = True) -> None:
         """Make sure of consent, driver, modes, servos and torque, and start from where the arm really is."""
-        self._consent.require()
+        self.consent.require()
         with self._lock:
             self._driving = self._recording = False
             self._fault = None
@@ -394,7 +385,7 @@ class XsArm:
         if self._fault is None:
             log.warning("Stopped: %s", fault)
             self._fault, self._holds = fault, HOLD_TICKS
-            self._consent.withdraw(str(fault))
+            self.consent.withdraw(str(fault))
             self._hold_now()
             self._stop.set()
 
