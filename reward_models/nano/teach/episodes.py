@@ -21,6 +21,8 @@ from roboreward_gym.types import FrameBuffer
 RANDOM = "random"
 LONGEST = 10_000
 """Steps after which an episode without a time limit is taken to have none."""
+SAME_RESETS = 5
+"""Resets with one seed that must look alike; two may do so by chance."""
 
 Act = Callable[[Any], Any]
 
@@ -75,8 +77,8 @@ class EpisodePlayer:
         Raises:
             InvalidSetting: It does not, so that nothing could be repeated and splits might share episodes.
         """
-        first, second = (self._start(seed) for _ in range(2))
-        if self._config.allow_unseeded or np.array_equal(first, second):
+        first, *others = (self._start(seed) for _ in range(SAME_RESETS))
+        if self._config.allow_unseeded or all(np.array_equal(first, other) for other in others):
             return
         raise InvalidSetting(
             f"Two resets of {self._config.env} with the seed {seed} look different, so no run can be repeated. Draw "
