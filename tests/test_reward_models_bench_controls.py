@@ -13,6 +13,7 @@ from reward_models.bench.controls import CONTROLS, Subject, other_tasks, other_v
 from reward_models.bench.page import number, write_page
 from reward_models.bench.questions import InvalidBenchmark, Question, Questions
 from roboreward_gym import Clip, ProgressScore
+from roboreward_gym.errors import RewardModelFailure
 
 LEFT, RIGHT = 250, 40
 BY_NAME = {control.name: control for control in CONTROLS}
@@ -207,6 +208,58 @@ def test_no_success_is_an_error() -> None:
     failures = Questions(tuple(r for r in questions.rows if r.level < 5), lambda r: clips[r.video])
     with pytest.raises(InvalidBenchmark, match="made from successes"):
         run_controls(Always(), failures, answered(failures), AnswerLog(None, "", ""))
+
+
+class OutOfOrder:
+    """Answers some clips, then fails on all others."""
+
+    def __init__(self, answers: int) -> None:
+        self.calls, self._left = 0, answers
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        self.calls += 1
+        if self._left <= 0:
+            raise RewardModelFailure("out of order")
+        self._left -= len(clips)
+        return [ProgressScore(1) for _ in clips]
+
+
+def test_a_model_that_is_out_of_order_is_not_asked_on(capsys: pytest.CaptureFixture[str]) -> None:
+    questions, _ = toy_questions()
+    model = OutOfOrder(answers=3)
+    found = run_controls(
+        model, questions, answered(questions), AnswerLog(None, "", ""), batch_size=1, bootstrap=0
+    )
+    open_of_one = len(CONTROLS) - 2  # there is no other task, and no other video
+    assert model.calls == open_of_one
+    assert found["failed_count"] == open_of_one - 3
+    shown = capsys.readouterr()
+    assert "first frame frozen" not in shown.err
+    assert "run-on: k0: out of order" in shown.err
+    assert "The other controls were not asked." in shown.err
+    assert not shown.out
+
+
+def test_a_model_that_answers_no_control_is_an_error() -> None:
+    questions, _ = toy_questions()
+    with pytest.raises(RewardModelFailure, match="out of order"):
+        run_controls(OutOfOrder(0), questions, answered(questions), AnswerLog(None, "", ""))
+
+
+def test_videos_that_were_not_answered_take_no_part() -> None:
+    questions, clips = toy_questions()
+    log = answered(questions)
+    del log.answers["k0"]  # a success whose video cannot be read
+
+    def read(row: Question) -> Clip:
+        assert row.key != "k0"
+        return clips[row.video]
+
+    found = run_controls(
+        LastFrame(), Questions(questions.rows, read), log, AnswerLog(None, "", ""), bootstrap=0
+    )
+    assert found["successes"] == 3
+    assert found["failed_count"] == 0
 
 
 def test_blind_models_find_what_duration_and_last_frame_tell() -> None:

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from scipy.stats import bootstrap
 
 from reward_models.bench.answers import Answer, AnswerLog
 from reward_models.bench.intervals import intervals, resamples
-from reward_models.bench.measure import difference
+from reward_models.bench.measure import difference, summarize_answers
 from reward_models.bench.metrics import (
     calibration_error,
     macro_mean_absolute_error,
@@ -64,20 +66,58 @@ def _log(levels: list[int | None]) -> AnswerLog:
 
 
 def test_differences_are_paired() -> None:
-    truth = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
+    truth = [1, 2, 1, 2, 1, 2, 1, 2, 1, 2]
     rows = [Question(str(i), str(i), str(i), "s", "k", "t", level) for i, level in enumerate(truth)]
     questions = Questions(tuple(rows), lambda _: random_clip(2))
-    # The second model makes the first one's error and half a level more on average, in every video alike.
-    first: list[int | None] = [2, 3, 4, 5, 4, 2, 3, 4, 5, 4]
-    second: list[int | None] = [3, 4, 5, 3, 3, 3, 4, 5, 3, 3]
-    found = difference(questions, _log(first), _log(second), bootstrap=300)
-    errors = np.abs(np.subtract(first, truth)) - np.abs(np.subtract(second, truth))
-    assert found["mae"] == pytest.approx(errors.mean())
-    low, high = found["intervals"]["mae"]
-    # Each alone varies by more: paired draws see only the difference.
-    assert low < errors.mean() < high < 0
-    same = difference(questions, _log(first), _log(first), bootstrap=50)
+    # Errors 0 and 2 of the first, 1 and 3 of the second: one level apart in every video, whichever are drawn.
+    first: list[int | None] = [1, 4] * 5
+    second: list[int | None] = [2, 5] * 5
+    found = difference(questions, _log(first), _log(second), bootstrap=40)
+    assert found["mae"] == -1.0
+    assert found["intervals"]["mae"] == pytest.approx((-1.0, -1.0))
+    same = difference(questions, _log(first), _log(first), bootstrap=10)
     assert same["intervals"]["mae"] == (0.0, 0.0)
+    # Other draws for each of the two would see how much each varies.
+    errors = [np.abs(np.subtract(levels, truth)) for levels in (first, second)]
+    alone = [
+        intervals(mean_of(e), [str(i) for i in range(10)], 300, seed=s)["mean"]  # ty: ignore
+        for s, e in enumerate(errors)
+    ]
+    assert alone[0][1] > alone[1][0]
+
+
+def test_differences_are_those_of_questions_that_both_answered() -> None:
+    truth = [1, 2, 3]
+    rows = [Question(str(i), str(i), str(i), "s", "k", "t", level) for i, level in enumerate(truth)]
+    questions = Questions(tuple(rows), lambda _: random_clip(2))
+    second = _log([2, 2, 5])
+    del second.answers["2"]
+    found = difference(questions, _log([1, 2, 1]), second, bootstrap=0)
+    assert (found["examples"], found["mae"], found["exact"]) == (2, -0.5, 0.5)
+
+
+def test_speed_is_that_of_the_calls() -> None:
+    rows = [Question(str(i), str(i), str(i), "s", "k", "t", 3) for i in range(4)]
+    questions = Questions(tuple(rows), lambda _: random_clip(2))
+    log = AnswerLog(None, "", "")
+    for i, seconds in enumerate((0.1, 0.2, 0.3)):
+        log.add(Answer(str(i), 3, None, 0.0, seconds))
+    numbers = summarize_answers(questions, log)
+    assert numbers["latency_ms"] == 200.0
+    assert numbers["latency_p95_ms"] == pytest.approx(290.0)
+    assert numbers["clips_per_s"] == 5.0
+    assert (numbers["coverage"], numbers["failed_count"]) == (0.75, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Elsewhere the peak is that of getrusage.")
+def test_the_peak_of_memory_is_not_that_of_whoever_started_the_program() -> None:
+    large = np.ones(200_000_000, np.uint8)
+    code = "from reward_models.bench.peak_memory import main_memory_mb; print(main_memory_mb())"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    assert large.any()
+    assert 0 < float(shown) < 150
 
 
 def test_preference_accuracy_counts_pairs_of_a_subset() -> None:

@@ -40,30 +40,50 @@ def ask(
         The first error, if there was one.
     """
     open_rows = [row for row in questions.rows if row.key not in log.answers]
-    first_error: RoboRewardError | None = None
-    failures, left = 0, len(open_rows)
+    failures, left = Failures(), len(open_rows)
     with (
         log.writing(),
         tqdm(total=len(questions), initial=len(questions) - left, desc=title, unit="clip") as bar,
     ):
         for batch in batches(open_rows, batch_size):
-            stop = False
             for row, outcome, seconds in _ask_batch(model, questions, batch):
                 if isinstance(outcome, ProgressScore):
                     log.add(Answer.of(row.key, outcome, seconds))
-                else:
-                    first_error = first_error or outcome
-                    tqdm.write(f"{row.key} ({row.task!r}): {outcome}", file=sys.stderr)
-                    # Without a budget, for one, nothing more can be scored.
-                    stop |= not isinstance(outcome, InvalidClip | RewardModelFailure)
-                failures = failures + 1 if isinstance(outcome, RewardModelFailure) else 0
-                stop |= failures >= FAILURES_IN_A_ROW
+                failures.note(f"{row.key} ({row.task!r})", outcome)
             bar.update(len(batch))
             left -= len(batch)
-            if stop and left:
+            if failures.stop and left:
                 tqdm.write(f"The last {left} questions were not asked.", file=sys.stderr)
                 break
-    return first_error
+    return failures.first
+
+
+class Failures:
+    """What got no answer: named on stderr and counted, until the model is taken to be out of order.
+
+    Attributes:
+        first: The first error, if there was one.
+        count: Questions without an answer.
+        stop: Whether nothing more should be asked.
+    """
+
+    def __init__(self) -> None:
+        self.first: RoboRewardError | None = None
+        self.count = 0
+        self.stop = False
+        self._in_a_row = 0
+
+    def note(self, name: str, outcome: ScoreOrError) -> None:
+        """Take in what came of a question of this name."""
+        self._in_a_row = self._in_a_row + 1 if isinstance(outcome, RewardModelFailure) else 0
+        self.stop |= self._in_a_row >= FAILURES_IN_A_ROW
+        if isinstance(outcome, ProgressScore):
+            return
+        self.first = self.first or outcome
+        self.count += 1
+        # Without a budget, for one, nothing more can be scored.
+        self.stop |= not isinstance(outcome, InvalidClip | RewardModelFailure)
+        tqdm.write(f"{name}: {outcome}", file=sys.stderr)
 
 
 def batches(rows: Sequence[Question], size: int) -> Iterator[list[Question]]:

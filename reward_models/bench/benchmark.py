@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     summary = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
     tqdm.write(json.dumps(_without_nan(summary), indent=2))
     tqdm.write(f"Page: {config.out.with_suffix('.html')}")
-    parts = [result, result.get("no_negatives", {}), result.get("against", {})]
+    parts = [result, *(result.get(name, {}) for name in ("no_negatives", "against", "controls"))]
     return int(any(part.get("failed_count") for part in parts))
 
 

@@ -1,6 +1,8 @@
 """Ask a reward model the controls, and count how often it breaks their rules."""
 
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from reward_models.bench.answers import Answer, AnswerLog
+from reward_models.bench.ask import Failures
 from reward_models.bench.blind import measure_blind
 from reward_models.bench.controls import (
     CONTROLS,
@@ -19,7 +22,6 @@ from reward_models.bench.controls import (
     violates,
 )
 from reward_models.bench.questions import InvalidBenchmark, Question, Questions
-from roboreward_gym.errors import RoboRewardError
 from roboreward_gym.scorer import outcomes
 from roboreward_gym.types import Clip, ProgressScore, RewardModel
 
@@ -40,7 +42,8 @@ def run_controls(
 ) -> dict[str, Any]:
     """Violation rate of each control with its interval, and the numbers of two blind models.
 
-    The intervals are Clopper-Pearson's: each success is another unit.
+    The intervals are Clopper-Pearson's: each success is another unit. A changed clip without an answer is named on stderr, left
+    out and counted in `failed_count`. What the model did not answer unchanged takes no part.
 
     Args:
         model: The reward model.
@@ -54,31 +57,34 @@ def run_controls(
 
     Raises:
         InvalidBenchmark: There is no success that was answered.
-        RoboRewardError: The model refuses every clip.
+        RoboRewardError: No changed clip got a score.
     """
-    chosen = _successes(questions.rows, originals, subjects, seed)
+    rows = tuple(row for row in questions.rows if row.key in originals.answers)
+    chosen = _successes(rows, subjects, seed)
+    answered = replace(questions, rows=rows)
+    failures = Failures()
     jobs = len(chosen) * len(CONTROLS)
     with log.writing(), tqdm(total=jobs, desc="controls", unit="clip") as bar:
-        for subject in _subjects(questions, chosen, seed):
-            _ask(model, subject, log, batch_size)
+        for subject in _subjects(answered, chosen, seed):
+            _ask(model, subject, log, batch_size, failures)
             bar.update(len(CONTROLS))
+            if failures.stop:
+                tqdm.write("The other controls were not asked.", file=sys.stderr)
+                break
+    if failures.first is not None and not log.answers:
+        raise failures.first
     table = {c.name: _count(c, chosen, originals, log) for c in CONTROLS}
     return {
         "successes": len(chosen),
+        "failed_count": failures.count,
         "controls": table,
-        "blind": measure_blind(questions, bootstrap=bootstrap, seed=seed),
+        "blind": measure_blind(answered, bootstrap=bootstrap, seed=seed),
     }
 
 
-def _successes(
-    rows: Sequence[Question], originals: AnswerLog, count: int, seed: int
-) -> list[Question]:
-    """One answered success of each unit, at most `count`."""
-    by_unit = {
-        row.unit: row
-        for row in reversed(rows)
-        if row.level == SUCCESS and row.key in originals.answers
-    }
+def _successes(rows: Sequence[Question], count: int, seed: int) -> list[Question]:
+    """One success of each unit, at most `count`."""
+    by_unit = {row.unit: row for row in reversed(rows) if row.level == SUCCESS}
     if not by_unit:
         raise InvalidBenchmark(
             "The controls are made from successes, and no example of level 5 was answered. Name more data."
@@ -101,8 +107,10 @@ def _subjects(questions: Questions, chosen: Sequence[Question], seed: int) -> It
         )
 
 
-def _ask(model: RewardModel, subject: Subject, log: AnswerLog, batch_size: int) -> None:
-    """Answer what is open of one success; what the model cannot be asked stays open."""
+def _ask(
+    model: RewardModel, subject: Subject, log: AnswerLog, batch_size: int, failures: Failures
+) -> None:
+    """Answer what is open of one success; what gets no answer stays open."""
     open_controls: list[tuple[str, Clip]] = []
     for control in CONTROLS:
         key = _key(control, subject.question)
@@ -115,12 +123,7 @@ def _ask(model: RewardModel, subject: Subject, log: AnswerLog, batch_size: int) 
         for (key, _), outcome in zip(batch, found, strict=True):
             if isinstance(outcome, ProgressScore):
                 log.add(Answer.of(key, outcome, 0.0))
-            else:
-                _report(key, outcome)
-
-
-def _report(key: str, error: RoboRewardError) -> None:
-    tqdm.write(f"{key}: {error}")
+            failures.note(key, outcome)
 
 
 def _count(

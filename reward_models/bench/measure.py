@@ -1,7 +1,6 @@
 """Score every question of a benchmark with a reward model and compare with the true levels."""
 
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from reward_models.bench.answers import Answer, AnswerLog, arrays
 from reward_models.bench.ask import ask
 from reward_models.bench.intervals import intervals
 from reward_models.bench.metrics import curves, macro_mean_absolute_error, summarize
+from reward_models.bench.peak_memory import gpu_memory_mb, main_memory_mb
 from reward_models.bench.questions import Question, Questions
 from roboreward_gym.types import LEVELS, RewardModel
 
@@ -130,27 +130,9 @@ def _speed(answers: Sequence[Answer]) -> dict[str, float | None]:
         "clips_per_s": round(len(seconds) / max(float(seconds.sum()), 1e-9), 2),
         "latency_ms": round(1000 * float(np.median(seconds)), 2),
         "latency_p95_ms": round(1000 * float(np.percentile(seconds, 95)), 2),
-        "peak_memory_mb": _memory_mb(),
-        "peak_gpu_memory_mb": _gpu_memory_mb(),
+        "peak_memory_mb": main_memory_mb(),
+        "peak_gpu_memory_mb": gpu_memory_mb(),
     }
-
-
-def _memory_mb() -> float | None:
-    """Most memory of this process; Windows does not tell."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, kibibytes elsewhere
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-
-
-def _gpu_memory_mb() -> float | None:
-    """Most GPU memory that torch took, if a model brought torch and there is a GPU."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return round(torch.cuda.max_memory_allocated() / 2**20, 1)
 
 
 def plot_confusion(confusion: np.ndarray, path: Path, title: str) -> None:
