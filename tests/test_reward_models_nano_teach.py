@@ -52,7 +52,9 @@ class Walker(gym.Env):
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
-        self._resets += 1  # without the seed, two resets that follow each other may still look alike
+        self._resets += (
+            1  # without the seed, two resets that follow each other may still look alike
+        )
         rng = self.np_random if self._seeded else np.random.default_rng(self._resets // 3)
         self.place = float(rng.uniform(0, 0.6))
         return np.array([self.place], np.float32), {}
