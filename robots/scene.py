@@ -9,14 +9,6 @@ from roboreward_gym.errors import UnknownName
 Split = Literal["train", "test", "any"]
 """Which looks of a scene: "train" leaves out the held-out colours and camera poses, "test" uses only those."""
 
-LEVEL_NAMES = {
-    1: "no success",
-    2: "minimal progress",
-    3: "partial completion",
-    4: "near completion",
-    5: "perfect completion",
-}
-
 
 class Scene(Protocol):
     """Objects on the table, the tasks that make sense for them, and the true state of each."""

@@ -79,11 +79,6 @@ class FakeRewardModel:
         self._level = level
         self.clips: list[Clip] = []
 
-    @property
-    def last_colour(self) -> tuple[int, ...]:
-        """Mean colour of the last frame of the last clip."""
-        return colour(self.clips[-1], -1)
-
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         self.clips.extend(clips)
         levels = [self._level(clip) if callable(self._level) else self._level for clip in clips]

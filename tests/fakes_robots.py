@@ -12,7 +12,7 @@ class FakeArm:
     image_size = (96, 128)
 
     def __init__(self) -> None:
-        self.moves = self.resets = self.holds = self.closes = 0
+        self.moves = self.resets = self.holds = 0
         self.reading = ArmReading(np.zeros(6), 1.0)
         self.frame: np.ndarray | None = None
 
@@ -37,7 +37,7 @@ class FakeArm:
         return np.full((*self.image_size, 3), self.moves, np.uint8)
 
     def close(self) -> None:
-        self.closes += 1
+        pass
 
 
 class EmptyScene:

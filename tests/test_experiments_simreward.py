@@ -332,7 +332,7 @@ def test_notes_that_have_a_video_twice_are_refused(tmp_path: Path) -> None:
     make(config(tmp_path / "set", train=1, val=0, test=0))
     path = tmp_path / "set/train/simulator.jsonl"
     path.write_text(2 * path.read_text())
-    with pytest.raises(InvalidSource, match="twice"):
+    with pytest.raises(InvalidSource, match="one line for each file_name"):
         read_notes(tmp_path / "set/train")
 
 

@@ -357,7 +357,7 @@ def test_the_truth_about_tasks_made_of_known_ones(task: str, frame: int, level: 
 
 def test_a_truth_that_has_an_episode_twice_is_refused(tmp_path: Path) -> None:
     write_truths(tmp_path / "truth.jsonl", [truth("a"), truth("b"), truth("a")])
-    with pytest.raises(InvalidSource, match="1 episodes twice"):
+    with pytest.raises(InvalidSource, match="one line for each source_episode, and has 1 more"):
         read_truths(tmp_path)
 
 

@@ -218,7 +218,7 @@ def test_a_header_that_promises_a_frame_too_many_is_read(tmp_path: Path) -> None
         (row("../outside/x.mp4"), "invalid_row"),
         (row("a/b/c.mp4"), "invalid_row"),
         ({"file_name": f"{OXE}_3.mp4", "task": "x"}, "invalid_row"),
-        (row(f"{OXE}.mp4"), "doubled_row"),
+        (row(f"{OXE}.mp4"), "duplicate_row"),
         (row([]), "invalid_row"),  # ty: ignore[invalid-argument-type]
         (row(f"{OXE}_3.mp4", reward=[5]), "invalid_row"),
         (row(f"{OXE}_3.mp4", reward=[5], kind="truncated"), "invalid_row"),

@@ -155,7 +155,7 @@ def test_a_table_of_videos_is_read_with_all_its_columns(tmp_path: Path) -> None:
         ("0.mp4,open it,good,", "invalid_row"),
         ("0.mp4,open it,2.5,", "invalid_row"),
         ("0.mp4,open it,5,-3", "invalid_row"),
-        ("1.mp4,open it,5,", "doubled_row"),
+        ("1.mp4,open it,5,", "duplicate_row"),
     ],
 )
 def test_a_bad_row_of_a_table_is_reported(tmp_path: Path, line: str, rule: str) -> None:

@@ -97,7 +97,7 @@ def _read_split(folder: Path, options: ReadOptions) -> Iterator[Item]:
             continue
         name = row.get("file_name")
         if isinstance(name, str) and name in seen:
-            yield Skipped(where, "doubled_row", f"the file {name} is listed twice")
+            yield Skipped(where, "duplicate_row", f"the file {name} is listed twice")
             continue
         seen.add(str(name))
         try:

@@ -4,7 +4,6 @@ In the published layout a split of SimReward has `simulator.jsonl` beside its `m
 knows about each row, to split metrics by.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 from reward_models.data import published
 from reward_models.data.example import Example, Frames, InvalidSource, Item, Video
 from reward_models.data.reward_data import RewardData
+from reward_models.data.side_file import read_side_file
 from reward_models.data.sources import ReadOptions
 
 LICENCE = "Apache-2.0"
@@ -49,24 +49,14 @@ def read_notes(split: Path) -> dict[str, Note]:
     """Read the side file of a split, by file name.
 
     Raises:
-        InvalidSource: There is none, or it is damaged.
+        InvalidSource: There is none, it is damaged, or it has two lines about one video.
     """
-    path = split / NOTES
-    try:
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        notes = [_note(row) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InvalidSource(
-            f"The side file {path} cannot be read: {error}. Make the set again with "
-            "python -m experiments.simulation.simreward."
-        ) from error
-    known = {note.file_name: note for note in notes}
-    if len(known) < len(notes):
-        raise InvalidSource(
-            f"The side file {path} tells about {len(notes) - len(known)} videos twice. Make the set again with "
-            "python -m experiments.simulation.simreward."
-        )
-    return known
+    return read_side_file(
+        split / NOTES,
+        _note,
+        key="file_name",
+        advice="Make the set again with python -m experiments.simulation.simreward.",
+    )
 
 
 def _note(row: dict[str, Any]) -> Note:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reward_models.data.example import InvalidSource
+from reward_models.data.side_file import read_side_file
 from roboreward_gym.types import LEVELS
 
 TRUTH = "truth.jsonl"
@@ -99,23 +100,15 @@ def read_truths(folder: Path) -> dict[str, EpisodeTruth]:
     """Read the truth of all episodes of a simulated data set.
 
     Raises:
-        InvalidSource: There is no such file, or it is damaged.
+        InvalidSource: There is no such file, it is damaged, or it has two lines about one episode.
     """
-    path = folder if folder.is_file() else folder / TRUTH
-    try:
-        truths = [_truth(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InvalidSource(
-            f"The simulator's truth in {path} cannot be read: {error}. Only simulated data sets have one: "
-            "make one with python -m experiments.simulation.published_data, or choose other roles."
-        ) from error
-    known = {truth.source_episode: truth for truth in truths}
-    if len(known) < len(truths):
-        raise InvalidSource(
-            f"{path} tells about {len(truths) - len(known)} episodes twice, so that it is not clear which truth is "
-            "theirs. Make the set again, or keep one line for each episode."
-        )
-    return known
+    return read_side_file(
+        folder if folder.is_file() else folder / TRUTH,
+        _truth,
+        key="source_episode",
+        advice="Only simulated data sets have such a file: make one with "
+        "python -m experiments.simulation.published_data, or choose other roles.",
+    )
 
 
 def _truth(row: Mapping[str, Any]) -> EpisodeTruth:

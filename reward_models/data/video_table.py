@@ -54,7 +54,7 @@ def _rows(table: Path, reader: "csv.DictReader[str]", options: ReadOptions) -> I
             key = (row.get("video") or "", row.get("task") or options.task or "")
             if key in seen:
                 yield Skipped(
-                    where, "doubled_row", f"{key[0]} with the task {key[1]!r} is listed twice"
+                    where, "duplicate_row", f"{key[0]} with the task {key[1]!r} is listed twice"
                 )
                 continue
             seen.add(key)

@@ -91,7 +91,7 @@ def from_table(path: Path) -> list[Request]:
     Paths are relative to the file. Without `id` the path is the id.
 
     Raises:
-        InvalidRequest: Missing columns, empty cells, doubled ids; names the lines.
+        InvalidRequest: Missing columns, empty cells, duplicate ids; names the lines.
     """
     if path.suffix not in {".csv", ".jsonl"}:
         raise InvalidRequest(f"A list of clips is a .csv or a .jsonl file, not {path}.")
@@ -205,11 +205,11 @@ def _frame_rate(path: Path, line: int, cell: object) -> float | None:
 
 def _distinct(requests: Iterable[Request]) -> list[Request]:
     requests = list(requests)
-    doubled = [name for name, count in Counter(r.id for r in requests).items() if count > 1]
-    if doubled:
+    duplicates = [name for name, count in Counter(r.id for r in requests).items() if count > 1]
+    if duplicates:
         raise InvalidRequest(
-            f"Each id may be there once; {', '.join(map(repr, doubled[:3]))} is there several times "
-            f"({len(doubled)} such ids). To score one video for two tasks, list both in a file with "
+            f"Each id may appear once; {', '.join(map(repr, duplicates[:3]))} appears several times "
+            f"({len(duplicates)} such ids). To score one video for two tasks, list both in a file with "
             "an `id` column and pass it as --clips."
         )
     return requests
