@@ -88,7 +88,7 @@ class Played:
 
 
 class Waiting:
-    """The episodes of a run that have no answer yet.
+    """The episodes of a run that have no score yet.
 
     Args:
         late: Who answers; None if every episode is scored when it ends.
@@ -102,18 +102,22 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._played)
 
-    def add(self, one: Played) -> None:
-        """Ask about the episode that was played last."""
-        assert self._late is not None
+    def exchange(self, one: Played, *, for_all: bool) -> list[Played]:
+        """Ask about the episode that was played last, and take what was answered by now.
+
+        Args:
+            one: The episode.
+            for_all: Wait until every episode is answered; otherwise while more than `LateScores.most` are not.
+
+        Returns:
+            Episodes with their scores, in the order in which they were played.
+        """
+        if self._late is None:
+            return [one]
         question = self._late.ask(one.number, one.record)
         self._played[one.number] = replace(one, question=question)
-
-    def take(self, *, all_of_them: bool = False) -> list[Played]:
-        """What was answered by now, in the order of the episodes; waits while too many have no answer, or any has none."""
-        if self._late is None or not self._played:
-            return []
         questions = sorted({one.question for one in self._played.values()})
-        least = len(questions) - (0 if all_of_them else self._late.most)
+        least = len(questions) - (0 if for_all else self._late.most)
         answers = self._late.answers(questions, max(least, 0))
         known = [one for one in self._played.values() if one.question in answers]
         for one in known:

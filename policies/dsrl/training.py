@@ -43,6 +43,7 @@ from roboreward_gym.info import PENDING
 
 NOISE_POLICY = "noise_policy.safetensors"
 DECISION = "decision.json"
+BASE = BaseNoise()
 RESAMPLES = 1_999
 """Ways to deal the rewards that the test tries; all of them if there are fewer."""
 
@@ -219,35 +220,26 @@ def train(
         WeightsError: The checkpoint is corrupt.
     """
     check_episodes(config, episodes)
-    learner, base = Learner(config, policy, seed), BaseNoise()
+    learner = Learner(config, policy, seed)
     numbers = {"episodes": episodes, "seed": seed, "first_env_seed": first_env_seed}
     state = open_run(run_dir, {**asdict(config), **numbers}, resume=resume)
-    metrics: list[dict[str, Any]] = []
-    waiting = Waiting(late)
-    if state is not None:
-        learner.restore(state["learner"])
-        metrics = state["metrics"]
-        waiting = Waiting(late, [Played.restore(one) for one in state.get("waiting", [])])
+    metrics, waiting = _restore(state, learner, late)
     keep_lines(run_dir / METRICS, len(metrics))
     start, total = len(metrics) + len(waiting), episodes + config.validation_episodes
     env_steps = max((one["env_steps"] for one in [*metrics, *waiting.state()]), default=0)
     for number in (bar := trange(start, total, initial=start, total=total, desc="fine-tuning")):
         if config.warm_up_episodes <= number <= episodes:
             _check_scored(metrics, run_dir)
-        early = "warm_up" if number < config.warm_up_episodes else "learning"
-        phase = early if number < episodes else "validation"
-        noise = {"warm_up": base, "learning": learner.explore, "validation": learner.final}[phase]
+        phase = _phase(config, number, episodes)
+        noise = {"warm_up": BASE, "learning": learner.explore, "validation": learner.final}[phase]
         record = play_without_fault(
             env, policy, noise, seed=first_env_seed + number, generator=learner.generator
         )
         env_steps += len(record)
-        scored = [Played(number, phase, env_steps, record)]
-        if late is not None:
-            waiting.add(scored[0])
-            # The critics begin with the whole warm-up, and the policy that is validated has learned from everything.
-            ends = (config.warm_up_episodes, episodes, total)
-            scored = waiting.take(all_of_them=number + 1 in ends)
-        for one in scored:
+        # The critics begin with the whole warm-up, and the policy that is validated has learned from everything.
+        ends_phase = number + 1 in (config.warm_up_episodes, episodes, total)
+        played = Played(number, phase, env_steps, record)
+        for one in waiting.exchange(played, for_all=ends_phase):
             metrics.append({**one.line(), **_learn(learner, one, metrics)})
             append_metrics(run_dir / METRICS, metrics[-1])
             if on_episode is not None:
@@ -260,8 +252,33 @@ def train(
     if late is not None:  # late scores were logged as they came
         metrics.sort(key=lambda line: line["episode"])
         write_lines(run_dir / METRICS, metrics)
-    rewards = [line["reward"] for line in metrics]
+    return _finish(learner, metrics, episodes, run_dir)
+
+
+def _restore(
+    state: Mapping[str, Any] | None, learner: Learner, late: LateScores | None
+) -> tuple[list[dict[str, Any]], Waiting]:
+    """Put the learner into the state of a checkpoint; returns the metrics and the episodes without a score."""
+    if state is None:
+        return [], Waiting(late)
+    learner.restore(state["learner"])
+    return state["metrics"], Waiting(
+        late, [Played.restore(one) for one in state.get("waiting", [])]
+    )
+
+
+def _phase(config: DsrlConfig, number: int, episodes: int) -> str:
+    if number >= episodes:
+        return "validation"
+    return "warm_up" if number < config.warm_up_episodes else "learning"
+
+
+def _finish(
+    learner: Learner, metrics: list[dict[str, Any]], episodes: int, run_dir: Path
+) -> FineTuned:
+    """Decide which policy is kept, and write the decision and what was learned."""
+    config, rewards = learner.config, [line["reward"] for line in metrics]
     decision = decide(rewards[: config.warm_up_episodes], rewards[episodes:], config.significance)
     learner.final.save(run_dir / NOISE_POLICY)
     write_json(run_dir / DECISION, finite(asdict(decision)))
-    return FineTuned(learner.final if decision.improved else base, decision, metrics)
+    return FineTuned(learner.final if decision.improved else BASE, decision, metrics)
