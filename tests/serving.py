@@ -1,11 +1,14 @@
-"""Run the real server on a free port of loopback, in a thread of the tests, with a reward model that costs nothing."""
+"""Run the real server on a free port of loopback, in a thread or a process, with a reward model that costs nothing."""
 
 import hashlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,3 +84,29 @@ def serving(
             server.should_exit = True
             thread.join(timeout=30)
             assert not thread.is_alive()
+
+
+SERVER = ("-m", "reward_models.serving.server", "--port", "0")
+"""`roboreward serve` as arguments of Python; those of the command follow."""
+
+
+@contextmanager
+def server_process(*arguments: str, **options: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a server in a process of its own.
+
+    Args:
+        arguments: Those of Python, such as `SERVER`.
+        options: Those of `subprocess.Popen`.
+
+    Yields:
+        The process, and the line in which it says where it listens.
+    """
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline()
+
+
+def address_in(line: str) -> str:
+    """The address in the line in which a server says where it listens."""
+    return line.rsplit("remote:", 1)[1].strip()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +10,6 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 import torch
-import uvicorn
 
 from experiments.config import ExperimentConfig
 from experiments.evaluate import EpisodeRunner
@@ -23,13 +21,11 @@ from policies.checkpoint import CHECKPOINT, METRICS, load_checkpoint
 from policies.dsrl.config import DsrlConfig
 from policies.dsrl.training import NOISE_POLICY
 from policies.policy import DiffusionPolicy
-from reward_models.labeling.assignment import Assignment
 from reward_models.labeling.folder import LabelFolder
 from reward_models.labeling.human import FolderMailbox, HumanReward, ServerMailbox
-from reward_models.labeling.server import LabelConfig, create_app
-from reward_models.serving.config import bind
 from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.registry import register_reward_model
+from tests.label_page import label_page
 from tests.slider import ENV_ID, STEPS, TINY, Slider
 
 NAME = "late-person"
@@ -65,24 +61,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
 def page(tmp_path: Path) -> Iterator[tuple[str, LabelFolder]]:
     """The page of `roboreward label` in a thread: its address and its folder."""
     folder = LabelFolder(tmp_path / "labels")
-    with bind(LabelConfig(folder.path, port=0)) as listener:
-        listener.listen()
-        server = uvicorn.Server(uvicorn.Config(create_app(Assignment(folder)), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while (
-            not server.started and thread.is_alive()
-        ):  # NiceGUI looks at every object of the process meanwhile
-            time.sleep(0.01)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        register(
-            url, time.sleep
-        )  # whoever opens a run finds the name; a test may put a person in its place
+    with label_page(folder) as url:
+        # A run asks the reward model of this name; a test may put a person in its place.
+        register(url, time.sleep)
         yield url, folder
         while OPEN:
             OPEN.pop().close()
-        server.should_exit = True
-        thread.join()
 
 
 class LatePerson:

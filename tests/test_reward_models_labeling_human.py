@@ -3,51 +3,27 @@
 import logging
 import threading
 import time
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 
 from reward_models.labeling.agreement import compare, quadratic_kappa, report
 from reward_models.labeling.assignment import Assignment
 from reward_models.labeling.folder import LabelFolder, clip_id
 from reward_models.labeling.human import FolderMailbox, HumanReward, ServerMailbox, load
-from reward_models.labeling.server import LabelConfig, create_app
 from reward_models.net.retries import NoAnswer, Patience
-from reward_models.serving.config import bind
 from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailure
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.scorer import outcomes
 from roboreward_gym.types import Clip, ProgressScore
+from tests.label_page import label_page
 from tests.labeling import clip
 
 QUICK = Patience(attempts=10_000, first_wait_s=0.01, longest_wait_s=0.05, give_up_after_s=120.0)
 TOKEN = "a-token-of-tests"
-
-
-@contextmanager
-def served(folder: LabelFolder, token: str | None = None, port: int = 0) -> Generator[str]:
-    """The page and its API in a thread of this process."""
-    with bind(LabelConfig(folder.path, port=port)) as listener:
-        listener.listen()
-        server = uvicorn.Server(
-            uvicorn.Config(create_app(Assignment(folder), token), log_level="warning")
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while (
-            not server.started and thread.is_alive()
-        ):  # NiceGUI looks at every object of the process meanwhile
-            time.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def over_http(url: str, token: str | None = None, **settings: Any) -> HumanReward:
@@ -121,7 +97,7 @@ def test_a_task_that_no_prompt_may_hold_is_refused(tmp_path: Path) -> None:
 def test_over_http_a_clip_arrives_and_its_rating_comes_back(tmp_path: Path) -> None:
     folder = LabelFolder(tmp_path)
     person = Person(folder, [1, 4])
-    with served(folder, TOKEN) as url, closing(over_http(url, TOKEN, sleep=person)) as model:
+    with label_page(folder, TOKEN) as url, closing(over_http(url, TOKEN, sleep=person)) as model:
         assert [score.level for score in model.score([clip(0), clip(1)])] == [1, 4]
         with (
             closing(over_http(url, "wrong-token")) as stranger,
@@ -136,7 +112,7 @@ def test_over_http_a_clip_arrives_and_its_rating_comes_back(tmp_path: Path) -> N
 def test_a_server_that_is_started_again_goes_on(tmp_path: Path) -> None:
     folder = LabelFolder(tmp_path)
     found: list[ProgressScore] = []
-    with served(folder) as url:
+    with label_page(folder) as url:
         port = int(url.rpartition(":")[2])
         model = over_http(url, poll_s=0.02)
         waiting = threading.Thread(target=lambda: found.extend(model.score([clip()])))
@@ -145,7 +121,7 @@ def test_a_server_that_is_started_again_goes_on(tmp_path: Path) -> None:
             assert waiting.is_alive()
             time.sleep(0.01)
     folder.rate(clip_id(clip()), "anna", 4)  # while nobody answers
-    with served(folder, port=port):
+    with label_page(folder, port=port):
         waiting.join()
     model.close()
     assert [score.level for score in found] == [4]

@@ -7,8 +7,6 @@ import contextlib
 import json
 import math
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +29,7 @@ from roboreward_gym.errors import BudgetExhausted, InvalidClip, RewardModelFailu
 from roboreward_gym.scorer import Scorer
 from roboreward_gym.types import Clip, ProgressScore
 from tests.fake_api import Reply, Request, a_clip, api_error, completion, fake_server
-from tests.serving import HashReward, Served, serving
+from tests.serving import SERVER, HashReward, Served, address_in, server_process, serving
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "faults.md"
 TWICE = Patience(attempts=2, first_wait_s=0.001, longest_wait_s=0.002, give_up_after_s=30.0)
@@ -229,21 +227,8 @@ def test_a_failing_server_reaches_the_wrapper_as_a_failure(policy: str) -> None:
 
 
 def test_a_server_that_is_killed_in_the_middle_is_a_failure() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "reward_models.serving.server",
-        "--model",
-        "random",
-        "--port",
-        "0",
-    ]
-    command += ["--window-ms", "60000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        remote = RemoteReward(
-            server.stdout.readline().rsplit("remote:", 1)[1].strip(), patience=TWICE
-        )
+    with server_process(*SERVER, "--model", "random", "--window-ms", "60000") as (server, line):
+        remote = RemoteReward(address_in(line), patience=TWICE)
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(remote.score, [a_clip()])
             while not remote.health()["waiting"]:

@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -34,7 +32,7 @@ from roboreward_gym.registry import load_reward_model, release_reward_model
 from roboreward_gym.scorer import outcomes
 from roboreward_gym.types import Clip, ProgressScore
 from tests.fake_api import Reply, Request, a_clip, fake_server
-from tests.serving import QUICK, HashReward, serving
+from tests.serving import QUICK, SERVER, HashReward, address_in, server_process, serving
 
 TOKEN = "0123456789abcdef"
 SCORE = {"probabilities": None, "off_format": 0.0, "text": "", "manifest": {}}
@@ -330,11 +328,9 @@ sys.exit(main(["--model", "hangs", "--port", "0", "--shutdown-s", "1", "--window
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_model_that_hangs_does_not_keep_the_server_from_ending(sent: int, status: int) -> None:
-    command = [sys.executable, "-c", SERVE_A_MODEL_THAT_HANGS]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with server_process("-c", SERVE_A_MODEL_THAT_HANGS) as (server, line):
         assert server.stdout is not None
-        url = server.stdout.readline().rsplit("remote:", 1)[1].strip()
-        remote = RemoteReward(url, patience=Patience(attempts=1))
+        remote = RemoteReward(address_in(line), patience=Patience(attempts=1))
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(remote.score, [a_clip()])
             assert server.stdout.readline() == "scoring\n"
@@ -455,28 +451,16 @@ def test_the_name_remote_asks_the_server(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_sigterm_finishes_what_is_under_way_and_ends_well(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "reward_models.serving.server",
-        "--model",
-        "random:3",
-        "--port",
-        "0",
-    ]
-    command += ["--window-ms", "1500"]
-    environment = {**os.environ, "ROBOREWARD_TOKEN": TOKEN}
     with (
         (tmp_path / "errors").open("w") as errors,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        ) as server,
+        server_process(
+            *(*SERVER, "--model", "random:3", "--window-ms", "1500"),
+            stderr=errors,
+            env={**os.environ, "ROBOREWARD_TOKEN": TOKEN},
+        ) as (server, line),
     ):
-        assert server.stdout is not None
-        line = server.stdout.readline()
-        url = line.rsplit("remote:", 1)[1].strip()
         assert "with token" in line
-        remote = RemoteReward(url, token=TOKEN, patience=QUICK)
+        remote = RemoteReward(address_in(line), token=TOKEN, patience=QUICK)
         remote.health()
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(remote.score, [a_clip()])
