@@ -5,7 +5,6 @@ Each method runs in a process of its own. Written to `benchmarks/results/train_s
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import tyro
 
 from benchmarks.random_checkpoint import SHAPES, write_checkpoint
 from benchmarks.train_throughput import examples
+from reward_models.bench.peak_memory import main_memory_mb
 from reward_models.qwen3vl.shapes import Shape, shape_config
 from reward_models.training import run
 from reward_models.training.config import NAMED, LoraSettings, SftConfig
@@ -71,28 +71,35 @@ def step(config: Config) -> None:
     """Take one step in this process and print what it needed."""
     torch.set_num_threads(config.threads)
     assert config.checkpoint is not None
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = taken_gb()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=config.checkpoint.parent) as folder:
         out = Path(folder) / "run"
         data = examples(config.batch_size)
         sft = settings(config, config.method)
         # The peak of the step: writing the model afterwards loads it a second time.
-        peaks: list[int] = []
+        peaks: list[float] = []
 
         def note_peak(*_: Path) -> None:
-            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+            peaks.append(taken_gb())
 
         with mock.patch.object(run, "export_best", note_peak):
             run.fine_tune(config.checkpoint, sft, data, None, out)
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     result = {
-        "peak_gb": round((peaks[0] - before) * 1024 / 1e9, 2),
+        "peak_gb": round(peaks[0] - before, 2),
         "seconds": round(time.monotonic() - began, 1),
         "loss": next(row["loss"] for row in rows if "loss" in row),
         "gradient_norm": next(row["grad_norm"] for row in rows if "grad_norm" in row),
     }
     print(json.dumps(result))
+
+
+def taken_gb() -> float:
+    """The most main memory that this process has taken so far."""
+    taken = main_memory_mb()
+    assert taken is not None
+    return taken * 2**20 / 1e9
 
 
 def planned(config: Config, method: str) -> Need:

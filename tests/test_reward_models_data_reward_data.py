@@ -110,12 +110,28 @@ def test_fewer_clips_than_frames_is_an_error(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [{"level": 6}, {"level": 0}, {"kind": "guess"}, {"task": ""}, {"clip": 99}, {"clip": -1}]
-)
-def test_an_impossible_example_is_an_error(folder: Path, row: dict[str, object]) -> None:
+    ("row", "said"),
+    [
+        *(({"level": level}, r"examples\.jsonl:2: .*a level in 1\.\.5") for level in (6, 0, 2.0, True, "3", None)),
+        ({"kind": "guess"}, r"examples\.jsonl:2: "),
+        ({"task": ""}, r"examples\.jsonl:2: An example needs a task"),
+        ({"clip": 99}, "clips 0..5"),
+        ({"clip": -1}, "clips 0..5"),
+    ],
+)  # fmt: skip
+def test_an_impossible_example_is_an_error_that_names_its_line(
+    folder: Path, row: dict[str, object], said: str
+) -> None:
     good = {"clip": 0, "task": "put it down", "level": 3, "kind": "organic"}
-    (folder / "examples.jsonl").write_text(json.dumps(good | row) + "\n")
-    with pytest.raises(InvalidData):
+    lines = (json.dumps(good) + "\n", json.dumps(good | row) + "\n")
+    (folder / "examples.jsonl").write_text("".join(lines))
+    with pytest.raises(InvalidData, match=said):
+        RewardData.open([folder], "train")
+
+
+def test_an_example_without_an_answer_is_named(folder: Path) -> None:
+    (folder / "examples.jsonl").write_text('{"clip": 0, "task": "put it down", "kind": "organic"}\n')
+    with pytest.raises(InvalidData, match=r"examples\.jsonl:1 has no level"):
         RewardData.open([folder], "train")
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,9 +29,8 @@ class Scalars(nn.Module):
         self.bias = nn.Parameter(torch.ones(1))
 
 
-def config(out: Path, **changes: object) -> TrainConfig:
-    settings = TrainConfig(data=(), out=out, checkpoint_every=1, validation_examples=1)
-    return dataclasses.replace(settings, **changes)
+def run(out: Path, schedule: TowerConfig, module: nn.Module, loss_at: Any, every: int = 1) -> None:
+    optimize(schedule, out, {"m": module}, loss_at, checkpoint_every=every)
 
 
 def rows(out: Path) -> list[dict[str, float]]:
@@ -44,7 +44,7 @@ def test_gradients_are_clipped_to_norm_one(tmp_path: Path) -> None:
         lambda: 30 * module.matrix.sum() + 40 * module.bias.sum(),
         lambda: 0.6 * module.matrix.sum() + 0 * module.bias.sum(),
     ]
-    optimize(config(tmp_path, tower=STEADY), {"m": module}, lambda step: (losses[step](), {}))
+    run(tmp_path, STEADY, module, lambda step: (losses[step](), {}))
     moments = load_file(tmp_path / "tower.safetensors")
     # First moments after two steps: 0.9 * 0.1 * first + 0.1 * second.
     assert moments["optimizer/0/exp_avg"].item() == pytest.approx(0.09 * 0.6 + 0.1 * 0.6)
@@ -55,7 +55,7 @@ def test_only_matrices_decay(tmp_path: Path) -> None:
     module = Scalars()
     schedule = dataclasses.replace(STEADY, steps=1, weight_decay=0.5)
     loss = lambda step: (0 * module.matrix.sum() + 0 * module.bias.sum(), {})  # noqa: E731
-    optimize(config(tmp_path, tower=schedule), {"m": module}, loss)
+    run(tmp_path, schedule, module, loss)
     assert module.matrix.item() == pytest.approx(1 - 0.1 * 0.5)  # learning rate times decay
     assert module.bias.item() == 1.0
 
@@ -63,7 +63,7 @@ def test_only_matrices_decay(tmp_path: Path) -> None:
 def test_the_learning_rate_rises_linearly_and_falls_along_a_cosine(tmp_path: Path) -> None:
     module = Scalars()
     schedule = TowerConfig(steps=12, warmup=4, learning_rate=1.0)
-    optimize(config(tmp_path, tower=schedule), {"m": module}, lambda _: (module.bias.sum(), {}))
+    run(tmp_path, schedule, module, lambda _: (module.bias.sum(), {}))
     rates = [row["learning_rate"] for row in rows(tmp_path)]
     cosine = [0.5 * (1 + math.cos(math.pi * i / 8)) for i in range(8)]
     assert rates == pytest.approx([0.0, 0.25, 0.5, 0.75, *cosine])
@@ -72,7 +72,7 @@ def test_the_learning_rate_rises_linearly_and_falls_along_a_cosine(tmp_path: Pat
 def test_the_learning_rate_is_that_of_the_step(tmp_path: Path) -> None:
     module = Scalars()
     schedule = TowerConfig(steps=4, warmup=2, learning_rate=0.1, weight_decay=0.0)
-    optimize(config(tmp_path, tower=schedule), {"m": module}, lambda _: (module.bias.sum(), {}))
+    run(tmp_path, schedule, module, lambda _: (module.bias.sum(), {}))
     # With a constant gradient each step of Adam is as long as the learning rate: 0, 0.05, 0.1, 0.05.
     assert module.bias.item() == pytest.approx(1 - 0.2, abs=1e-4)
 
@@ -83,7 +83,6 @@ def test_a_resumed_stage_goes_on_with_rate_moments_and_rows(tmp_path: Path) -> N
     for name, stops in (("whole", []), ("stopped", [1, 4])):
         out = tmp_path / name
         out.mkdir()
-        settings = config(out, checkpoint_every=2, tower=schedule)
         for stop in [*stops, None]:
             module = Scalars()
 
@@ -95,7 +94,7 @@ def test_a_resumed_stage_goes_on_with_rate_moments_and_rows(tmp_path: Path) -> N
                 return (step + 1) * module.matrix.sum() ** 2 + module.bias.sum() ** 2, {}
 
             try:
-                optimize(settings, {"m": module}, loss_at)
+                run(out, schedule, module, loss_at, every=2)
             except KeyboardInterrupt:
                 continue
             results[name] = (module.matrix.item(), module.bias.item())
@@ -109,10 +108,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path: Path, bad:
     module = Scalars()
     losses = [1.0, bad]
     with pytest.raises(TrainingFailure, match=r"step 1 of the tower stage.*--tower\.learning-rate"):
-        optimize(
-            config(tmp_path, tower=STEADY), {"m": module},
-            lambda step: (losses[step] * module.bias.sum(), {}),
-        )  # fmt: skip
+        run(tmp_path, STEADY, module, lambda step: (losses[step] * module.bias.sum(), {}))
     assert load_state(tmp_path / "tower.safetensors", {"m": module}) == 1
     assert math.isfinite(module.bias.item())
 
@@ -120,7 +116,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(tmp_path: Path, bad:
 @pytest.mark.parametrize("name", ["checkpoint_every", "validation_examples", "threads"])
 def test_a_setting_below_one_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidSetting, match=name):
-        config(tmp_path, **{name: 0})
+        TrainConfig(data=(), out=tmp_path, **{name: 0})
 
 
 def test_state_survives_the_disk(tmp_path: Path) -> None:

@@ -156,9 +156,20 @@ def test_the_language_stage_may_still_change_after_the_tower(
     train(config_for(folders, out, stage="tower"))
     train(config_for(folders, out, language=language(steps=2)))
     assert json.loads((out / "selected.json").read_text())["steps"] == 2
+    assert json.loads((out / "config.json").read_text())["language"]["steps"] == 2
     (out / "model").rename(tmp_path / "model")
     with pytest.raises(WeightsError, match=r"sft\.steps \(2 then, 3 now\)"):
         train(config_for(folders, out, language=language(steps=3)))
+
+
+def test_a_finished_run_refuses_another_language_stage(
+    run: Path, folders: tuple[Path, ...]
+) -> None:
+    before = (run / "config.json").read_text()
+    with pytest.raises(WeightsError, match=r"sft\.steps \(4 then, 3 now\)"):
+        train(config_for(folders, run, language=language(steps=3)))
+    assert (run / "config.json").read_text() == before
+    train(config_for(folders, run))  # the same is left alone
 
 
 def test_data_without_validation_is_enough(

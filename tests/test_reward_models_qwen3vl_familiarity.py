@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from reward_models.data.reward_data import InvalidData, RewardData
 from reward_models.nano.familiarity import FamiliarityConfig, fit_familiarity
 from reward_models.qwen3vl.familiarity import FILE, Familiarity, describe, known_words
-from reward_models.qwen3vl.roboreward import RoboReward
+from reward_models.qwen3vl.roboreward import Decode, RoboReward
 from roboreward_gym import Clip
 from roboreward_gym.errors import InvalidSetting, RewardModelFailure, WeightsError
 from roboreward_gym.scorer import Scorer
@@ -109,6 +109,21 @@ def test_other_scores_are_bit_exact_with_and_without_the_file(
         assert len({(s.level, s.off_format, s.probabilities.tobytes()) for s in scores}) == 1
     assert never.score([other_world()])[0].level is not None
     assert "familiarity" not in without.score(clips)[0].manifest
+
+
+@pytest.mark.parametrize("decode", ["text", "published"])
+def test_replies_of_another_world_get_no_level(
+    folder: Path, data: RewardData, monkeypatch: pytest.MonkeyPatch, decode: Decode
+) -> None:
+    model = RoboReward(folder, device="cpu", decode=decode)
+    monkeypatch.setattr(model, "_replies", lambda inputs: ["ANSWER: 5"] * len(inputs["input_ids"]))
+    known = data.clip(0, "put the red one on the towel")
+    scores = model.score([known, data.clip(0, "fly to the moon"), other_world()])
+    assert [score.level for score in scores] == [5, None, None]
+    assert "abstains" in scores[1].text
+    assert "unlike those of its training" in scores[2].text
+    model.abstain = False
+    assert [score.level for score in model.score([known, other_world()])] == [5, 5]
 
 
 def test_a_question_that_is_refused_follows_the_policy_for_failures(model: RoboReward) -> None:

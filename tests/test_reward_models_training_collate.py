@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.random_checkpoint import qwen3_tokenizer
 from reward_models.data.reward_data import RewardData
 from reward_models.protocol.frames import sample_clip
 from reward_models.protocol.prompt import ANSWER_PREFIX
 from reward_models.protocol.tokens import TURN_END, PromptTokenizer
 from reward_models.qwen3vl.roboreward import RoboReward
 from reward_models.training.collate import MODEL_INPUTS, NO_TARGET, Collator, Sample
-from reward_models.training.config import LossConfig
+from reward_models.training.config import NAMED, LossConfig
 from reward_models.training.data import SimulatedClips, simulated_set
 from reward_models.training.errors import InvalidTrainingData
 from reward_models.training.features import PixelVisuals, cache_features
@@ -141,6 +142,14 @@ def test_equal_weights_give_the_loss_of_the_library(model: RoboReward, data: Rew
     digits = torch.tensor(model.tokenizer.digits)
     ours = answer_loss(logits_of(model, batch), batch, digits, plain)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-4)
+
+
+def test_the_settings_of_the_authors_weigh_all_tokens_of_qwen3_alike() -> None:
+    tokenizer = PromptTokenizer(qwen3_tokenizer().backend_tokenizer)
+    tokens = len(tokenizer.encode(f"{ANSWER_PREFIX}3{TURN_END}"))
+    for name in ("roboreward-4b", "roboreward-8b"):
+        loss = NAMED[name].sft.loss
+        assert (loss.digit, loss.words) == pytest.approx((1 / tokens, (tokens - 1) / tokens))
 
 
 def test_features_on_disk_give_the_logits_of_the_pixels(

@@ -1,6 +1,7 @@
 """The plan of memory against numbers computed by hand."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from benchmarks.random_checkpoint import SHAPES
 from reward_models.commands.train import main
+from reward_models.qwen3vl import checkpoint
 from reward_models.qwen3vl.shapes import PUBLISHED_SHAPES, shape_config
 from reward_models.training.adapters import add_adapters
 from reward_models.training.config import NAMED, LoraSettings
 from reward_models.training.plan import Need, activation_bytes, count_parts, needs
 from reward_models.training.projector import freeze
+from roboreward_gym.errors import WeightsError
 
 
 def of(found: list[Need], gpus: int, method: str) -> Need:
@@ -97,6 +100,16 @@ def test_the_estimate_of_activations_holds_for_a_small_model() -> None:
     no_rest = dataclasses.replace(shape, vision_width=1, vision_expanded=1, vision_heads=1)
     estimate = activation_bytes(shape_config(no_rest), sft) - 6 * 151_936 * 16
     assert estimate == pytest.approx(measured, rel=0.3)
+
+
+def test_another_architecture_of_the_same_size_has_no_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    found = checkpoint.Checkpoint(tmp_path, "somebody/Llama-8B")
+    monkeypatch.setattr(checkpoint, "find_checkpoint", lambda *_, **__: found)
+    with pytest.raises(WeightsError, match="of type 'llama'"):
+        main(["nano", "--plan", "--model", "somebody/Llama-8B"])
 
 
 @pytest.mark.parametrize("name", ["roboreward-4b", "roboreward-8b", "nano"])

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from reward_models.commands.train import main
+from reward_models.qwen3vl import memory
 from reward_models.qwen3vl.roboreward import RoboReward
 from reward_models.training import arguments, run
-from reward_models.training.config import LoraSettings, SftConfig
+from reward_models.training.config import NAMED, LoraSettings, SftConfig
 from reward_models.training.data import open_training_data
 from reward_models.training.errors import InvalidTrainingData, TrainingFailure
 from reward_models.training.questions import TrainingSet
@@ -267,7 +268,51 @@ def test_divided_weights_give_the_curve_of_whole_ones_and_resume(
         torch.testing.assert_close(ours[name], value, rtol=1e-2, atol=1e-2)
 
 
+# Precisions
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=4)], ids=["all weights", "LoRA"])
+def test_the_settings_of_the_authors_train_in_half_precision(
+    root: Path, whole: Path, tmp_path: Path, lora: LoraSettings | None
+) -> None:
+    """`mixed`, with gradient checkpointing and batches of similar length: one step on a tiny model in place of 4B."""
+    out = tmp_path / "run"
+    authors = dataclasses.replace(
+        NAMED["roboreward-4b"].sft, steps=1, batch_size=2, accumulation=2, device="cpu", log_every=1
+    )
+    config = dataclasses.replace(authors, lora=lora, loss=SHORT.loss, learning_rate=1e-3)
+    train(root, out, config, features=False)
+    assert curve(out)[0][1] == pytest.approx(curve(whole)[0][1], rel=0.02)
+    name = "model" if lora is None else "adapter_model"
+    trained = load_file(out / "checkpoints" / "checkpoint-1" / f"{name}.safetensors")
+    assert {tensor.dtype for tensor in trained.values()} == {torch.float32}
+    assert RoboReward(out / "model", off_format_limit=1.0).score([random_clip(9)])[0].level
+
+
+def test_bfloat16_keeps_everything_in_half_precision(
+    root: Path, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    train(root, out, dataclasses.replace(SHORT, steps=1, precision="bfloat16"))
+    assert curve(out)[0][1] == pytest.approx(curve(whole)[0][1], rel=0.02)
+    checkpoint = out / "checkpoints" / "checkpoint-1"
+    dtypes = {tensor.dtype for tensor in load_file(checkpoint / "model.safetensors").values()}
+    assert dtypes == {torch.bfloat16}
+
+
 # What is refused
+
+
+def test_a_finished_run_refuses_other_settings_and_data(root: Path, whole: Path) -> None:
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    with pytest.raises(WeightsError, match=r"sft\.learning_rate \(0\.001 then, 0\.1 now\)"):
+        train(root, whole, dataclasses.replace(SHORT, learning_rate=0.1))
+    data, validation = open_training_data([root / "train", root / "val"], 4)
+    fewer = TrainingSet(data.clips, data.questions[1:])
+    with pytest.raises(WeightsError, match="data_sha256"):
+        run.fine_tune(root / "base", SHORT, fewer, validation, whole)
+    train(root, whole)
+    assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before
 
 
 def test_other_settings_are_refused_and_said(root: Path, whole: Path, tmp_path: Path) -> None:
@@ -319,6 +364,7 @@ def test_missing_processor_files_are_named(
     sets = open_training_data([root / "train", root / "val"], 4)
     with pytest.raises(WeightsError, match=message):
         run.fine_tune(tmp_path / "base", SHORT, *sets, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_fewer_examples_than_a_step_takes_are_refused(root: Path, tmp_path: Path) -> None:
@@ -346,6 +392,29 @@ def test_a_loss_that_is_not_finite_names_its_examples(
     assert last.name == "checkpoint-2"
 
 
+def test_a_gradient_that_is_not_finite_names_the_examples_of_its_step(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = RewardTrainer.training_step
+
+    def spoiled(self: RewardTrainer, model: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = step(self, model, *args, **kwargs)
+        if self.state.global_step == 2:
+            next(p for p in model.parameters() if p.grad is not None).grad.view(-1)[0] = torch.inf
+        return loss
+
+    monkeypatch.setattr(RewardTrainer, "training_step", spoiled)
+    name = r"toy-train-0-\d#\d+"
+    with pytest.raises(
+        TrainingFailure,
+        match=f"gradient of step 3 is nan; its examples are {name}(, {name}){{3}}. ",
+    ):
+        train(root, tmp_path / "run")
+    last = last_whole_checkpoint(tmp_path / "run")
+    assert last is not None
+    assert last.name == "checkpoint-2"
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -364,6 +433,18 @@ def test_too_little_memory_says_what_to_lower(
     monkeypatch.setattr(RewardTrainer, "_answer_logits", full)
     with pytest.raises(TrainingFailure, match=r"--sft\.batch-size 1 --sft\.accumulation 4.*--plan"):
         train(root, tmp_path / "run")
+
+
+def test_a_model_that_does_not_fit_says_what_to_lower(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "bytes_available", lambda _: 1000)
+    with pytest.raises(
+        TrainingFailure,
+        match=r"needs .* GB on cpu, where 0\.0 GB are free\. Lower .*--sft\.batch-size 1",
+    ) as caught:
+        train(root, tmp_path / "run")
+    assert "quantize" not in str(caught.value)
 
 
 def test_wandb_without_a_login_is_refused_before_anything_is_done(
@@ -424,5 +505,8 @@ def test_the_command_trains_on_a_folder(
     ]  # fmt: skip
     assert main(arguments) == 0
     assert (tmp_path / "run" / "model" / "tokenizer.json").is_file()
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert "of 2, validation macro MAE" in said
+    assert said.endswith(f"Use it as checkpoint:{tmp_path / 'run' / 'model'}")
     assert main(arguments) == 0  # a finished run is left alone
-    assert capsys.readouterr().out.count("train_loss") <= 1
+    assert capsys.readouterr().out == said + "\n"

@@ -6,6 +6,9 @@ every command takes as `checkpoint:OUT/model`. The same command continues a run 
 `torchrun --nproc-per-node 8 -m reward_models.commands.train NAME --sft.fsdp ...`.
 """
 
+import json
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from reward_models.training.config import DESCRIPTIONS, NAMED, TrainConfig
 from roboreward_gym._cli import keep_freed_memory, run_program
 
 NANO = "roboreward-nano"
+PUBLISHED_NAME = re.compile(r"(?:Qwen3-VL|RoboReward)-(4B|8B)", re.I)
+"""In the hub ids of models whose shapes are known without fetching anything."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,7 +39,22 @@ def main(argv: list[str] | None = None) -> int:
     train, validation = open_training_data(config.data, config.validation_examples)
     base = base_folder(config.model)
     fine_tune(base, config.sft, train, validation, config.out, features=config.features)
+    if int(os.environ.get("RANK", "0")) == 0:
+        sys.stdout.write(finished(config.out))
     return 0
+
+
+def finished(out: Path) -> str:
+    """Say where the model of a finished run is, and which of its steps."""
+    from reward_models.training.run_folder import MODEL, SELECTED
+
+    chosen = json.loads((out / SELECTED).read_text(encoding="utf-8"))
+    error = chosen["validation_macro_mae"]
+    why = "" if error is None else f", validation macro MAE {error:.3f}"
+    return (
+        f"{out / MODEL}: step {chosen['step']} of {chosen['steps']}{why}. "
+        f"Use it as checkpoint:{out / MODEL}\n"
+    )
 
 
 def base_folder(model: str) -> Path:
@@ -57,9 +77,9 @@ def plan(config: TrainConfig) -> str:
     from reward_models.training.plan import format_plan
 
     place, revision = _place(config.model)
-    known = [size for size in PUBLISHED_SHAPES if f"-{size}" in place.lower()]
-    if known and not Path(place).is_dir():
-        shapes = shape_config(PUBLISHED_SHAPES[known[0]])
+    published = PUBLISHED_NAME.search(place)
+    if published is not None and not Path(place).is_dir():
+        shapes = shape_config(PUBLISHED_SHAPES[published[1].lower()])
     else:
         folder = find_checkpoint(place, revision=revision, weights=False).folder
         check_folder(folder)

@@ -88,7 +88,9 @@ class Example:
     kind: Kind
 
     def __post_init__(self) -> None:
-        if self.level not in LEVELS or self.kind not in KINDS or not self.task:
+        # 2.0 and true would become answers that no model can give.
+        is_level = self.level in LEVELS and not isinstance(self.level, bool | float)
+        if not is_level or self.kind not in KINDS or not self.task:
             raise InvalidData(
                 f"An example needs a task, a level in 1..5 and a kind of {KINDS}: {self} lacks one of them."
             )
@@ -269,11 +271,19 @@ def _check_seeds(parts: Sequence[_Folder]) -> None:
 def _rows(path: Path, kind: type[_Row]) -> Iterator[_Row]:
     names = [field.name for field in fields(kind)]  # ty: ignore[invalid-argument-type]
     with path.open(encoding="utf-8") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             row: dict[str, Any] = json.loads(line)
+            if missing := [name for name in names if name not in row]:
+                raise InvalidData(
+                    f"{path}:{number} has no {', '.join(missing)}. Collect the folder again, or add it."
+                )
             if "frame_times_s" in row:
                 row["frame_times_s"] = tuple(row["frame_times_s"])
-            yield kind(**{name: row[name] for name in names})
+            try:
+                made = kind(**{name: row[name] for name in names})
+            except InvalidData as error:
+                raise InvalidData(f"{path}:{number}: {error}") from error
+            yield made
 
 
 def _nearest(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Settings of nano's training; no torch here, so that `roboreward train --help` answers at once."""
+"""Settings of nano's training; no torch here, so that `--help` answers at once."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

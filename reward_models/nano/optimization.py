@@ -4,14 +4,13 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
-from reward_models.nano.config import TowerConfig, TrainConfig
 from reward_models.nano.training_state import load_state, save_state
 from reward_models.training.errors import TrainingFailure
 
@@ -23,27 +22,51 @@ STATE = "tower.safetensors"
 METRICS = "metrics.jsonl"
 
 
+class Schedule(Protocol):
+    """Settings of the steps."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Peak learning rate; falls to zero along a cosine."""
+
+    @property
+    def warmup(self) -> int:
+        """Steps of linear warm-up."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Weight decay of AdamW, for matrices only."""
+
+
 def optimize(
-    config: TrainConfig,
+    schedule: Schedule,
+    out: Path,
     modules: Mapping[str, nn.Module],
     loss_at: Callable[[int], tuple[torch.Tensor, dict[str, float]]],
+    *,
+    checkpoint_every: int,
 ) -> None:
     """Run AdamW over the steps of the stage, from its last checkpoint on.
 
     Each row of `metrics.jsonl` has running averages of the losses.
 
     Args:
-        config: The run.
+        schedule: Its steps.
+        out: Folder of the run.
         modules: What is trained, by name.
         loss_at: Step to the loss and to numbers for the log; the same for the same step.
+        checkpoint_every: Steps between checkpoints.
 
     Raises:
         TrainingFailure: The loss is not finite.
     """
-    schedule = config.tower
     parameters = [p for module in modules.values() for p in module.parameters()]
     optimizer = make_optimizer(parameters, schedule)
-    state, metrics = config.out / STATE, config.out / METRICS
+    state, metrics = out / STATE, out / METRICS
     start = load_state(state, modules, optimizer) if state.is_file() else 0
     _drop_rows_after(metrics, start)
     scheduler = make_scheduler(optimizer, schedule, start)
@@ -66,15 +89,15 @@ def optimize(
         bar.set_postfix({name: f"{value:.3f}" for name, value in averages.items()})
         done = step + 1
         last = done == schedule.steps
-        if done % min(LOG_EVERY, config.checkpoint_every) == 0 or last:
+        if done % min(LOG_EVERY, checkpoint_every) == 0 or last:
             seconds = round(time.monotonic() - began, 1)
             row = {"step": done, "seconds": seconds, "learning_rate": rate}
             _append_row(metrics, row | averages)
-        if done % config.checkpoint_every == 0 or last:
+        if done % checkpoint_every == 0 or last:
             save_state(state, done, modules, optimizer)
 
 
-def make_optimizer(parameters: list[nn.Parameter], schedule: TowerConfig) -> torch.optim.AdamW:
+def make_optimizer(parameters: list[nn.Parameter], schedule: Schedule) -> torch.optim.AdamW:
     """AdamW that decays matrices only: norms and biases keep their scale."""
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": schedule.weight_decay},
@@ -84,7 +107,7 @@ def make_optimizer(parameters: list[nn.Parameter], schedule: TowerConfig) -> tor
 
 
 def make_scheduler(
-    optimizer: torch.optim.Optimizer, schedule: TowerConfig, start: int
+    optimizer: torch.optim.Optimizer, schedule: Schedule, start: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """Linear warm-up from zero, then a cosine to zero; `start` steps are behind."""
     for group in optimizer.param_groups:

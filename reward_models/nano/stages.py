@@ -20,7 +20,7 @@ from reward_models.qwen3vl.patches import project_patches
 from reward_models.training.data import SimulatedClips, choose_validation, simulated_set
 from reward_models.training.questions import TrainingSet
 from reward_models.training.run import fine_tune
-from reward_models.training.run_folder import MODEL, SELECTED
+from reward_models.training.run_folder import CONFIG, MODEL, SELECTED
 from roboreward_gym.errors import WeightsError
 
 LANGUAGE_STAGE = "language"
@@ -53,7 +53,7 @@ def train(config: TrainConfig) -> None:
             "Collect some: python -m experiments.simulation.reward_data --split train"
         )
     config.out.mkdir(parents=True, exist_ok=True)
-    _check_config(config)
+    _check_tower_settings(config)
     base = config.out / "base"
     if config.stage != "language" and config.tower_from is None:
         train_tower(config, splits["train"], base)
@@ -61,6 +61,9 @@ def train(config: TrainConfig) -> None:
         if config.tower_from is not None:
             base = config.tower_from / "base"
         train_language(config, splits["train"], splits.get("validation"), base)
+        _write_config(
+            config
+        )  # the language stage may have other settings than were noted with the tower
 
 
 def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
@@ -80,7 +83,9 @@ def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
         batch = draw_batch(data, config.tower, rng)
         return tower_loss(visual, head, batch, config.tower.positive_weight)
 
-    optimize(config, {"visual": visual, "head": head}, loss_at)
+    modules = {"visual": visual, "head": head}
+    every = config.checkpoint_every
+    optimize(config.tower, config.out, modules, loss_at, checkpoint_every=every)
     save(model, processor, base)
 
 
@@ -89,10 +94,9 @@ def train_language(
 ) -> None:
     """Train the language model and the projector by the trainer of all sizes, and write the model to `OUT/model`.
 
-    It is the model of the step with the lowest validation macro MAE, or of the last step without validation data.
+    It is the model of the step with the lowest validation macro MAE, or of the last step without validation data. A finished stage
+    is left alone.
     """
-    if (config.out / MODEL).is_dir():
-        return
     sft = replace(config.language, seed=config.seed, order="given")
     assert sft.steps is not None  # TrainConfig refuses it
     questions = QuestionSampler(
@@ -112,9 +116,10 @@ def train_language(
         features=base / "features",
         feature_dtype=torch.float16,
         init=config.language_init,
+        model=config.out / MODEL,
     )
-    shutil.copyfile(folder / SELECTED, config.out / SELECTED)
-    (folder / MODEL).replace(config.out / MODEL)
+    if not (config.out / SELECTED).is_file():
+        shutil.copyfile(folder / SELECTED, config.out / SELECTED)
 
 
 def _validation_set(data: RewardData | None, count: int) -> TrainingSet | None:
@@ -125,16 +130,24 @@ def _validation_set(data: RewardData | None, count: int) -> TrainingSet | None:
     return TrainingSet(everything.clips, [everything.questions[i] for i in chosen])
 
 
-def _check_config(config: TrainConfig) -> None:
+def _check_tower_settings(config: TrainConfig) -> None:
     """Write the configuration, or refuse to go on with another tower or other data in the same folder."""
-    text = json.dumps(asdict(config), indent=2, default=str, sort_keys=True)
-    path = config.out / "config.json"
-    if path.is_file():
-        before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(text)
-        changed = sorted(k for k in set(now) - NOT_OF_THE_TOWER if before.get(k) != now[k])
-        if changed:
-            raise WeightsError(
-                f"The run in {config.out} was begun with other values of {', '.join(changed)}. "
-                "Choose another --out, or delete the folder."
-            )
-    path.write_text(text + "\n", encoding="utf-8")
+    path = config.out / CONFIG
+    if not path.is_file():
+        _write_config(config)
+        return
+    before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(_text(config))
+    changed = sorted(k for k in set(now) - NOT_OF_THE_TOWER if before.get(k) != now[k])
+    if changed:
+        raise WeightsError(
+            f"The run in {config.out} was begun with other values of {', '.join(changed)}. "
+            "Choose another --out, or delete the folder."
+        )
+
+
+def _write_config(config: TrainConfig) -> None:
+    (config.out / CONFIG).write_text(_text(config) + "\n", encoding="utf-8")
+
+
+def _text(config: TrainConfig) -> str:
+    return json.dumps(asdict(config), indent=2, default=str, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Train nano: `roboreward train --data DIR [DIR ...] --out DIR`.
+"""Train nano from nothing: `python -m reward_models.nano.train --data DIR [DIR ...] --out DIR`.
 
 First its vision tower alone on dense labels, then, with the tower frozen as in RoboReward, its language model on
 descriptions, locations and scores. Every stage resumes where it was stopped; a finished stage is not repeated. The folder
@@ -13,7 +13,9 @@ from roboreward_gym._cli import keep_freed_memory, run_program
 
 def main(argv: list[str] | None = None) -> int:
     """Train nano, as the command line says."""
-    config = tyro.cli(TrainConfig, args=argv, prog="roboreward train", description=__doc__)
+    config = tyro.cli(
+        TrainConfig, args=argv, prog="python -m reward_models.nano.train", description=__doc__
+    )
     # Torch and transformers take seconds to import: only once it is known that there is something to train.
     from reward_models.nano.stages import train
 

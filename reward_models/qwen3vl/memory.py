@@ -20,6 +20,18 @@ KEPT_PRECISE = ("model.visual", "lm_head")
 """Modules that quantization leaves as they are: a small part of the weights and a large part of the answer."""
 
 
+class TooLittleMemory(RewardModelUnavailable):
+    """A model that does not fit into the memory that is free.
+
+    Attributes:
+        needs: What it needs and how much is free, in a sentence; the message also says how to score with less.
+    """
+
+    def __init__(self, needs: str, advice: str = "") -> None:
+        super().__init__(f"{needs} {advice}".rstrip())
+        self.needs = needs
+
+
 @dataclass(frozen=True)
 class ParameterCount:
     """Parameters of a model.
@@ -96,7 +108,7 @@ def check_memory(
     """Refuse to load what does not fit, instead of letting the system end this process.
 
     Raises:
-        RewardModelUnavailable: It needs more than is free.
+        TooLittleMemory: It needs more than is free.
     """
     available = bytes_available(device)
     needed = count.bytes_needed(dtype, quantize)
@@ -109,10 +121,11 @@ def check_memory(
     }
     ways = ", ".join(f"{way} needs {gigabytes(size)}" for way, size in smaller.items())
     kind = quantize or str(dtype).removeprefix("torch.")
-    raise RewardModelUnavailable(
+    raise TooLittleMemory(
         f"{name} ({count.total / 1e9:.1f} billion parameters as {kind}) needs {gigabytes(needed)} on "
-        f"{device}, where {gigabytes(available)} are free. Free memory, take a smaller model, or load it "
-        f"smaller: {ways} (for example checkpoint:FOLDER?quantize=int8, or --quantize int8)."
+        f"{device}, where {gigabytes(available)} are free.",
+        f"Free memory, take a smaller model, or load it smaller: {ways} (for example "
+        "checkpoint:FOLDER?quantize=int8, or --quantize int8).",
     )
 
 

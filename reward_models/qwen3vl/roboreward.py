@@ -254,11 +254,24 @@ class RoboReward:
         inputs = self.prepare(clips)
         self._check_length(inputs)
         grids = inputs["video_grid_thw"].tolist()
-        manifests = [self._describe(*pair) for pair in zip(clips, grids, strict=True)]
+        # Generating replies runs the tower by itself; only a model that may abstain needs its features here too.
+        needed = self._familiarity is not None
+        videos = [one.video for one in self._encode(clips)] if needed else [None] * len(clips)
+        manifests = [self._describe(*one) for one in zip(clips, grids, videos, strict=True)]
         return [
-            ProgressScore(level=self._parse(text), text=text, manifest=manifest)
+            self._read_reply(text, manifest)
             for text, manifest in zip(self._replies(inputs), manifests, strict=True)
         ]
+
+    def _read_reply(self, text: str, manifest: Mapping[str, Any]) -> ProgressScore:
+        if refused := self._refused(manifest):
+            return unreadable(text, manifest, refused)
+        return ProgressScore(level=self._parse(text), text=text, manifest=manifest)
+
+    def _refused(self, manifest: Mapping[str, Any]) -> str:
+        """Why the model abstains from a question that was described so, or nothing."""
+        why = manifest.get("familiarity", {}).get("refused")
+        return f"The model abstains: {why}" if why and self.abstain else ""
 
     def _parse(self, text: str) -> int | None:
         if self.decode == "published":
@@ -272,9 +285,8 @@ class RoboReward:
         if not math.isfinite(mass):
             return unreadable("", manifest, "logits that are not finite", off_format=1.0)
         off_format = min(max(1.0 - mass, 0.0), 1.0)
-        refused = manifest.get("familiarity", {}).get("refused")
-        if refused and self.abstain:
-            return unreadable("", manifest, f"The model abstains: {refused}", off_format)
+        if refused := self._refused(manifest):
+            return unreadable("", manifest, refused, off_format)
         digits = logits[self._digits]
         level = LEVELS[int(digits.argmax())]
         text = f"{ANSWER_PREFIX}{level}"

@@ -178,9 +178,9 @@ _AUTHORS: dict[str, Any] = {
     "max_length": 8192,  # [A]
     "order": "length",  # [O] the authors put examples end to end in one sequence, which needs flash attention
     "validate_every": 200,  # [A] a checkpoint every 200 steps; [S] chosen by the lowest validation MAE
-    # [A] plain cross-entropy over the answer. "ANSWER: 3" and the end of the turn are five tokens of Qwen3, of
-    # equal weight: the digit has one fifth.
-    "loss": LossConfig(digit=0.2, words=0.8, text=1.0),
+    # [A] plain cross-entropy over the answer. "ANSWER: 3" and the end of the turn are six tokens of Qwen3 ("ANS", "WER", ":",
+    # the space, the digit, the end), of equal weight: the digit has one sixth.
+    "loss": LossConfig(digit=1 / 6, words=5 / 6, text=1.0),
 }
 
 NAMED = {

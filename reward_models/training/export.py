@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import Qwen3VLForConditionalGeneration
 
 from reward_models.qwen3vl.loading import load_model
-from reward_models.training.run_folder import MODEL, SELECTED, best_checkpoint
+from reward_models.training.run_folder import SELECTED, best_checkpoint
 from roboreward_gym.errors import WeightsError
 
 ADAPTER = "adapter_config.json"
@@ -51,16 +51,17 @@ def check_processor_files(folder: Path) -> None:
     )
 
 
-def export_best(base: Path, out: Path) -> None:
-    """Write the best checkpoint of a run as `OUT/model`, and which it is as `OUT/selected.json`.
+def export_best(base: Path, out: Path, model: Path) -> None:
+    """Write the best checkpoint of a run as a model, and which it is as `OUT/selected.json`.
 
     Args:
         base: The checkpoint folder that the run began with.
         out: Folder of the run.
+        model: Where to.
     """
     checkpoint, selected = best_checkpoint(out)
     (out / SELECTED).write_text(json.dumps(selected, indent=2) + "\n", encoding="utf-8")
-    write_model(base, checkpoint, out / MODEL)
+    write_model(base, checkpoint, model)
 
 
 def write_model(base: Path, checkpoint: Path, folder: Path) -> None:

@@ -1,9 +1,8 @@
 """One fine-tuning: a base checkpoint, questions and settings become `OUT/model`. nano and the 4B and 8B go through here."""
 
-import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import distributed
+from tqdm import tqdm
 from transformers import Qwen3VLForConditionalGeneration, TrainingArguments, set_seed
 
 from reward_models.protocol.tokens import PromptTokenizer
@@ -22,20 +22,21 @@ from reward_models.training.arguments import check_loggers, training_arguments
 from reward_models.training.collate import Collator
 from reward_models.training.config import SftConfig
 from reward_models.training.data import training_data_sha256
-from reward_models.training.errors import InvalidTrainingData, TrainingFailure
+from reward_models.training.errors import InvalidTrainingData
 from reward_models.training.export import check_processor_files, export_best
+from reward_models.training.failures import failures_in_words
 from reward_models.training.features import PixelVisuals, cache_features
 from reward_models.training.order import Samples, Visuals, epoch_orders
 from reward_models.training.projector import Projector, freeze
 from reward_models.training.questions import TrainingSet
 from reward_models.training.run_folder import (
+    CONFIG,
     MODEL,
     begin_or_continue,
+    check_settings,
     last_whole_checkpoint,
 )
 from reward_models.training.trainer import METRICS, MetricsFile, RewardTrainer, ValidateLast
-
-logger = logging.getLogger(__name__)
 
 FREE = ("device", "workers", "log_to", "validation_batch_size", "keep_checkpoints")
 """Settings that the weights of a run do not depend on."""
@@ -51,10 +52,11 @@ def fine_tune(
     features: Path | None = None,
     feature_dtype: torch.dtype | None = None,
     init: Path | None = None,
+    model: Path | None = None,
 ) -> None:
-    """Train, going on from the last checkpoint if there is one, and write the best weights to `OUT/model`.
+    """Train, going on from the last checkpoint if there is one, and write the best weights as a model folder.
 
-    Under `torchrun` every process calls this with the same arguments.
+    A run that is finished is left alone. Under `torchrun` every process calls this with the same arguments.
 
     Args:
         base: Complete checkpoint folder to begin with.
@@ -65,6 +67,7 @@ def fine_tune(
         features: Folder of the frozen tower's output; without it the tower runs in every step.
         feature_dtype: How this output is stored; as it is computed by default.
         init: A checkpoint whose language model replaces that of `base` at the start.
+        model: Folder of the result; `OUT/model` by default.
 
     Raises:
         WeightsError: A checkpoint that cannot be used, or a run that was begun with other settings.
@@ -72,51 +75,45 @@ def fine_tune(
         InvalidSetting: A setting that this machine or this environment cannot serve.
         TrainingFailure: A loss that is not finite, too little memory, or another process that ended.
     """
-    if (out / MODEL).is_dir():
-        return
+    model = model or out / MODEL
     check_folder(base)
     check_processor_files(base)
+    tokenizer = PromptTokenizer.from_folder(base)
     choose_device(config.device)
     check_loggers(config.log_to)
     steps, per_step = step_sizes(config, len(train.questions))
+    settings = _settings(base, config, per_step, init, train, validation)
+    if model.is_dir():
+        _check_finished(out, settings)
+        return
     if _is_first():
-        begin_or_continue(out, _settings(base, config, per_step, init, train, validation))
+        begin_or_continue(out, settings)
     arguments = training_arguments(
         config, out, steps, validate=validation is not None, tower=features is None
     )
     set_seed(config.seed)
-    tokenizer = PromptTokenizer.from_folder(base)
-    model = _load(base, config, arguments, init)
-    sets = [data for data in (train, validation) if data is not None]
-    if features is None:
-        shown: list[Visuals] = [PixelVisuals(data.clips) for data in sets]
-    else:
-        shown = _tower_output(model, sets, features, feature_dtype, arguments)
-        model.model.visual = Projector(model.model.visual)
-    freeze(model, projector=config.projector)
-    order = epoch_orders(
-        _lengths(train, config),
-        steps=steps,
-        batch_size=config.batch_size,
-        per_step=per_step,
-        order=config.order,
-        seed=config.seed,
-    )
-    trainer = RewardTrainer(
-        model if config.lora is None else add_adapters(model, config.lora, one_type=config.fsdp),
-        arguments,
-        collator=Collator(tokenizer, config.loss, config.max_length),
-        digits=tokenizer.digits,
-        loss=config.loss,
-        train=Samples(train.questions, shown[0], order),
-        validation=None
-        if validation is None
-        else Samples(validation.questions, shown[1], range(len(validation.questions))),
-        callbacks=[MetricsFile(out / METRICS), ValidateLast()],
-    )
-    _train(trainer, config, out)
-    if _is_first():
-        export_best(base, out)
+    with failures_in_words(config, out):
+        network = _load(base, config, arguments, init)
+        sets = [data for data in (train, validation) if data is not None]
+        shown = _visuals(network, sets, features, feature_dtype, arguments)
+        freeze(network, projector=config.projector)
+        trainer = RewardTrainer(
+            network
+            if config.lora is None
+            else add_adapters(network, config.lora, one_type=config.fsdp),
+            arguments,
+            collator=Collator(tokenizer, config.loss, config.max_length),
+            digits=tokenizer.digits,
+            loss=config.loss,
+            train=Samples(train.questions, shown[0], _order(train, config, steps, per_step)),
+            validation=None
+            if validation is None
+            else Samples(validation.questions, shown[1], range(len(validation.questions))),
+            callbacks=[MetricsFile(out / METRICS), ValidateLast()],
+        )
+        trainer.train(resume_from_checkpoint=_last_checkpoint(out))
+        if _is_first():
+            export_best(base, out, model)
     if distributed.is_initialized():
         distributed.barrier()
 
@@ -172,75 +169,62 @@ def _load(
     return model
 
 
-def _tower_output(
+def _visuals(
     model: Qwen3VLForConditionalGeneration,
     sets: Sequence[TrainingSet],
-    folder: Path,
+    features: Path | None,
     dtype: torch.dtype | None,
     arguments: TrainingArguments,
 ) -> list[Visuals]:
-    """What the frozen tower makes of the clips of each set: one process computes, the others then find all of it there."""
+    """What the model sees of the clips of each set: pixels, or what its frozen tower makes of them, which then leaves the model."""
+    if features is None:
+        return [PixelVisuals(data.clips) for data in sets]
     shown: list[Visuals] = []
     for data in sets:
+        # One process computes, the others then find all of it there.
         with (
             arguments.main_process_first(local=False, desc="features")
             if distributed.is_initialized()
             else nullcontext()
         ):
-            shown.append(cache_features(model.model.visual, data.clips, folder, dtype=dtype))
+            shown.append(cache_features(model.model.visual, data.clips, features, dtype=dtype))
+    model.model.visual = Projector(model.model.visual)
     return shown
+
+
+def _order(data: TrainingSet, config: SftConfig, steps: int, per_step: int) -> list[int]:
+    """Which example comes at which place of the whole training."""
+    return epoch_orders(
+        _lengths(data, config),
+        steps=steps,
+        batch_size=config.batch_size,
+        per_step=per_step,
+        order=config.order,
+        seed=config.seed,
+    )
 
 
 def _lengths(data: TrainingSet, config: SftConfig) -> list[int]:
     """About how long each example is; of all prompts nearly everything but the task is the same."""
     if config.order != "length":
         return [0] * len(data.questions)
-    clips = [data.clips.visual_tokens(clip) for clip in range(len(data.clips))]
+    numbers = tqdm(range(len(data.clips)), desc="lengths of clips", unit="clip", leave=False)
+    clips = [data.clips.visual_tokens(clip) for clip in numbers]
     return [clips[question.clip] + len(question.text) // 4 for question in data.questions]
 
 
-def _train(trainer: RewardTrainer, config: SftConfig, out: Path) -> None:
-    """Train from the last checkpoint on, and put into words what can go wrong.
-
-    Raises:
-        TrainingFailure: Too little memory, or another process that ended.
-    """
-    checkpoint = last_whole_checkpoint(out) if _is_first() else None
+def _last_checkpoint(out: Path) -> str | None:
+    """The checkpoint to go on from, the same for all processes."""
+    found = [last_whole_checkpoint(out) if _is_first() else None]
     if distributed.is_initialized():
-        found = [checkpoint]
         distributed.broadcast_object_list(found)
-        checkpoint = found[0]
-    try:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrainingFailure(_memory_advice(config, error)) from error
-    except RuntimeError as error:
-        if isinstance(error, TrainingFailure):
-            raise
-        if "can't allocate memory" in str(error):  # torch's allocator of main memory
-            raise TrainingFailure(_memory_advice(config, error)) from error
-        if distributed.is_initialized() and "onnection" in str(error):
-            raise TrainingFailure(
-                f"Another process of this run ended, and this one cannot go on alone: {error}. See its own "
-                f"message. The checkpoints in {out} are whole: the same command continues from the last one."
-            ) from error
-        raise
+    return None if found[0] is None else str(found[0])
 
 
-def _memory_advice(config: SftConfig, error: BaseException) -> str:
-    ways = [
-        (config.batch_size > 1, f"--sft.batch-size 1 --sft.accumulation {config.batch_size * config.accumulation}"),
-        (not config.gradient_checkpointing, "--sft.gradient-checkpointing"),
-        (not config.fsdp, "--sft.fsdp on several GPUs"),
-        (config.lora is None, "--sft.lora.rank 64 in place of all weights"),
-        (config.precision != "bfloat16", "--sft.precision bfloat16"),
-    ]  # fmt: skip
-    helps = "; ".join(way for useful, way in ways if useful)
-    first_line = str(error).partition("\n")[0]
-    return (
-        f"The memory does not suffice: {first_line} Lower what is needed: {helps or 'a smaller model'}. "
-        "roboreward train --plan prints the needs. The last checkpoint is whole."
-    )
+def _check_finished(out: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse other settings for a run that is finished, as far as it is known what it was begun with."""
+    if (out / CONFIG).is_file():
+        check_settings(out, settings)
 
 
 def _is_first() -> bool:

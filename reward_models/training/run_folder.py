@@ -25,12 +25,20 @@ def begin_or_continue(out: Path, settings: Mapping[str, Any]) -> None:
         WeightsError: The run was begun with other settings or other data.
     """
     path = out / CONFIG
-    text = json.dumps(settings, indent=2, default=str, sort_keys=True)
-    if not path.is_file():
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
+    if path.is_file():
+        check_settings(out, settings)
         return
-    before, now = _flat(_read(path)), _flat(json.loads(text))
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(_text(settings) + "\n", encoding="utf-8")
+
+
+def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Compare with what the run was begun with.
+
+    Raises:
+        WeightsError: These are others.
+    """
+    before, now = _flat(_read(out / CONFIG)), _flat(json.loads(_text(settings)))
     changed = sorted(key for key in before | now if before.get(key) != now.get(key))
     if changed:
         listed = ", ".join(f"{key} ({before.get(key)} then, {now.get(key)} now)" for key in changed)
@@ -67,6 +75,10 @@ def best_checkpoint(out: Path) -> tuple[Path, dict[str, Any]]:
         "validation_macro_mae": state.get("best_metric"),
     }
     return last.with_name(f"checkpoint-{step}"), selected
+
+
+def _text(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, indent=2, default=str, sort_keys=True)
 
 
 def _step(folder: Path) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from transformers import (
     EvalPrediction,
     Trainer,
@@ -78,6 +79,8 @@ class RewardTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         self._loss, self._train, self._validation = loss, train, validation
         self._digits = torch.tensor(digits, device=args.device)
+        self._step_examples: list[int] = []
+        self.add_callback(_CheckGradients(self))
 
     def compute_loss(
         self,
@@ -93,8 +96,11 @@ class RewardTrainer(Trainer):
         """
         logits = self._answer_logits(model, inputs)
         loss = answer_loss(logits, inputs, self._digits, self._loss)
+        numbers = inputs["index"].tolist()
         if not torch.isfinite(loss):
-            raise TrainingFailure(self._not_finite(inputs, loss.item()))
+            raise TrainingFailure(self._not_finite("loss", loss.item(), numbers))
+        if self.model.training:
+            self._step_examples += numbers
         if not return_outputs:
             return loss
         return loss, digit_log_mass(logits.float(), inputs["digit"], self._digits)
@@ -139,15 +145,44 @@ class RewardTrainer(Trainer):
             "calibration_error": calibration_error(probabilities.max(1), right),
         }
 
-    def _not_finite(self, inputs: dict[str, torch.Tensor], loss: float) -> str:
+    def check_gradients(self) -> None:
+        """Check the gradients of a step, before it changes any weight.
+
+        Raises:
+            TrainingFailure: They are not finite although the loss was; the message names the examples of the step.
+        """
+        examples, self._step_examples = self._step_examples, []
+        gradients = (p.grad for p in self.model.parameters() if p.grad is not None)
+        # Under FSDP each process has its part; what is not finite in one has made the norm, and by it all parts, so.
+        parts = [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
+        norms = [torch.linalg.vector_norm(part, dtype=torch.float32) for part in parts]
+        norm = torch.stack(norms).norm()
+        if not torch.isfinite(norm):
+            raise TrainingFailure(self._not_finite("gradient", norm.item(), examples))
+
+    def _not_finite(self, what: str, value: float, examples: Sequence[int]) -> str:
         data = self._train if self.model.training else self._validation
         assert data is not None
-        names = [data.questions[i].name for i in inputs["index"].tolist()]
+        names = [data.questions[i].name for i in examples]
         return (
-            f"The loss of step {self.state.global_step + 1} is {loss}; its examples are {', '.join(names)}. Look "
+            f"The {what} of step {self.state.global_step + 1} is {value}; its examples are {', '.join(names)}. Look "
             "at them, or lower --sft.learning-rate. The checkpoints of earlier steps are whole; delete those from "
             "which this comes back."
         )
+
+
+class _CheckGradients(TrainerCallback):
+    """Looks at the gradients of each step of a trainer."""
+
+    def __init__(self, trainer: RewardTrainer) -> None:
+        self._trainer = trainer
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Check them."""
+        del args, state, control
+        self._trainer.check_gradients()
 
 
 class MetricsFile(TrainerCallback):

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from reward_models.nano.config import TowerConfig, TrainConfig
 from reward_models.nano.optimization import optimize
 from reward_models.nano.teach.config import TeachConfig
 from reward_models.nano.teach.dataset import Episode, read_episodes
@@ -67,20 +66,10 @@ def teach_tower(config: TeachConfig, data: Path, base: Path) -> Path:
         tokens = visual(torch.cat([clip.patches for clip in clips]), grid_thw=grid).pooler_output
         return level_loss(head(tokens), clips)
 
-    steps = TrainConfig(
-        data=(data,),
-        out=config.out / "tower",
-        tower=TowerConfig(
-            steps=config.tower.steps,
-            batch_size=config.tower.batch_size,
-            learning_rate=config.tower.learning_rate,
-            warmup=config.tower.warmup,
-            weight_decay=config.tower.weight_decay,
-        ),
-        checkpoint_every=CHECKPOINT_EVERY,
-    )
-    steps.out.mkdir(parents=True, exist_ok=True)
-    optimize(steps, {"visual": visual, "head": head}, loss_at)
+    out = folder.parent
+    out.mkdir(parents=True, exist_ok=True)
+    modules = {"visual": visual, "head": head}
+    optimize(config.tower, out, modules, loss_at, checkpoint_every=CHECKPOINT_EVERY)
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.half().save_pretrained(partial)
