@@ -104,7 +104,9 @@ class OperatingPoint:
                 f"The operating point {path} cannot be read: {error.strerror}. Make it with roboreward calibrate."
             ) from error
         except ValueError as error:
-            raise InvalidSetting(f"{path} is no operating point: {error}.") from error
+            raise InvalidSetting(
+                f"{path} is no operating point: {error}. Make it with roboreward calibrate."
+            ) from error
         if not isinstance(row, dict) or row.pop("format", None) != FORMAT:
             raise InvalidSetting(
                 f"{path} is no operating point of this version ({FORMAT!r}). Make it with roboreward calibrate."
@@ -112,7 +114,9 @@ class OperatingPoint:
         try:
             return cls(**row)
         except TypeError as error:
-            raise InvalidSetting(f"{path} is no whole operating point: {error}.") from error
+            raise InvalidSetting(
+                f"{path} is no whole operating point: {error}. Make it with roboreward calibrate."
+            ) from error
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:

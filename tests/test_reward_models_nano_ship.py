@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from reward_models.nano.ship import ShipConfig, ship
+from reward_models.qwen3vl.familiarity import FILE
 from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.errors import WeightsError
 from tests.tiny_vlm import write_tiny_checkpoint
@@ -58,6 +59,18 @@ def test_what_is_shipped_loads_and_says_what_was_measured(config: ShipConfig) ->
     }
     shipped = json.loads((config.weights.parent / "metrics.json").read_text())
     assert shipped == NUMBERS | {"model": "roboreward-nano"}
+
+
+@pytest.mark.parametrize("abstains", [True, False])
+def test_the_card_says_whether_it_abstains(config: ShipConfig, *, abstains: bool) -> None:
+    write_tiny_checkpoint(config.run / "model")
+    if abstains:
+        (config.run / "model" / FILE).touch()
+    ship(config)
+    card = (config.weights / "README.md").read_text()
+    assert ("it abstains" in card) == abstains
+    assert ("logs a warning" in card) == (not abstains)
+    assert (config.weights / FILE).is_file() == abstains
 
 
 def test_a_run_without_validation_says_so(config: ShipConfig) -> None:

@@ -15,6 +15,7 @@ import tyro
 
 from reward_models.nano import NAME, WEIGHTS
 from reward_models.nano.tasks import TASKS
+from reward_models.qwen3vl.familiarity import FILE as FAMILIARITY
 from reward_models.qwen3vl.trained_tasks import FILE as TRAINED_TASKS
 from reward_models.training.run_folder import SELECTED
 from roboreward_gym._cli import run_program
@@ -99,6 +100,12 @@ def card(
         if error is not None
         else f"Weights of the last step ({selected['step']}): the run had no validation split."
     )
+    abstains = (config.run / "model" / FAMILIARITY).is_file()
+    warning = (
+        "Where the words or the pictures of a question lie outside this world it abstains: the score has no level."
+        if abstains
+        else "It logs a warning when it is asked about a task that it was not trained on."
+    )
     tasks = "\n".join(f"- {scene}: {', '.join(names)}" for scene, names in TASKS.items())
     count = sum(map(len, TASKS.values()))
     return f"""\
@@ -108,9 +115,8 @@ A Qwen3-VL of a few million parameters that scores episodes of the simulated Wid
 protocol and the processor class of RoboReward.
 
 **For the simulated WidowX of this repository only.** It knows two simulated scenes and {count} tasks, and nothing of the
-world outside them: its scores of another environment, of a real robot or of another task mean nothing. It logs a warning
-when it is asked about a task that it was not trained on. For anything else use `roboreward-4b`, `roboreward-8b` or a model
-behind an API.
+world outside them: scores of another environment, of a real robot or of another task would mean nothing. {warning} For
+anything else use `roboreward-4b`, `roboreward-8b` or a model behind an API.
 
 Tasks, in these words:
 

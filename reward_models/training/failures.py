@@ -1,4 +1,4 @@
-"""What can go wrong on the way, in words: too little memory, and another process that ended."""
+"""What can go wrong on the way, in words: too little memory, a process that ended, data that a worker could not read."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import distributed
 
 from reward_models.qwen3vl.memory import TooLittleMemory
 from reward_models.training.config import SftConfig
-from reward_models.training.errors import TrainingFailure
+from reward_models.training.errors import InvalidTrainingData, TrainingFailure
 
 NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 """What torch says without a type of its own: of main memory, of a driver, of a library on the GPU."""
@@ -17,7 +17,7 @@ NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 @contextmanager
 def failures_in_words(config: SftConfig, out: Path) -> Generator[None]:
-    """Say what to do about a failure of the machine.
+    """Say what to do about a failure, without a traceback.
 
     Args:
         config: Settings, for what can be lowered.
@@ -25,16 +25,26 @@ def failures_in_words(config: SftConfig, out: Path) -> Generator[None]:
 
     Raises:
         TrainingFailure: Too little memory, or another process that ended.
+        InvalidTrainingData: An example that cannot be read.
     """
     try:
         yield
     except TrainingFailure:
         raise
+    except InvalidTrainingData as error:
+        # Of a worker torch gives the whole traceback, which ends with our message.
+        message = str(error).strip().rpartition(f"{InvalidTrainingData.__name__}: ")[2]
+        raise InvalidTrainingData(message) from error
     except (TooLittleMemory, torch.OutOfMemoryError, MemoryError) as error:
         raise TrainingFailure(_memory_advice(config, error)) from error
     except RuntimeError as error:
         if any(words in str(error) for words in NO_MEMORY):
             raise TrainingFailure(_memory_advice(config, error)) from error
+        if "DataLoader worker (pid" in str(error):
+            raise TrainingFailure(
+                f"A process that decodes videos ended: {error}. If it was killed for its memory, lower --sft.workers "
+                f"from {config.workers}. The last checkpoint is whole: the same command continues from it."
+            ) from error
         if distributed.is_initialized() and "onnection" in str(error):
             raise TrainingFailure(
                 f"Another process of this run ended, and this one cannot go on alone: {error}. See its own "

@@ -122,7 +122,8 @@ def cache_features(
     width = visual.config.hidden_size * (1 + len(visual.deepstack_merger_list))
     folder = root / tower_key(visual, protocol, dtype)[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    names = [clips.fingerprint(clip) for clip in range(len(clips))]
+    numbers = tqdm(range(len(clips)), desc="fingerprints of clips", unit="clip", leave=False)
+    names = [clips.fingerprint(clip) for clip in numbers]
     with FileLock(folder / ".lock"):
         _check_layout(folder, {"dtype": str(dtype).removeprefix("torch."), "width": width})
         known = _read_index(folder, width * dtype.itemsize)
