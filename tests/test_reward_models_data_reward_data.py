@@ -130,7 +130,9 @@ def test_an_impossible_example_is_an_error_that_names_its_line(
 
 
 def test_an_example_without_an_answer_is_named(folder: Path) -> None:
-    (folder / "examples.jsonl").write_text('{"clip": 0, "task": "put it down", "kind": "organic"}\n')
+    (folder / "examples.jsonl").write_text(
+        '{"clip": 0, "task": "put it down", "kind": "organic"}\n'
+    )
     with pytest.raises(InvalidData, match=r"examples\.jsonl:1 has no level"):
         RewardData.open([folder], "train")
 
