@@ -134,6 +134,15 @@ def test_an_interval_over_few_seeds_is_wider_than_one_over_starts_alone() -> Non
     assert width[1] > 3 * width[0]
 
 
+def test_an_interval_depends_on_its_numbers_alone() -> None:
+    values = np.random.default_rng(0).integers(-1, 2, (50, 3)).astype(float)
+    first = mean_interval(values)
+    drawn = np.random.random()
+    assert mean_interval(values) == first
+    np.random.seed(0)  # noqa: TID251 - as conftest.py does
+    assert np.random.random() == drawn
+
+
 def test_a_policy_that_changes_nothing_gains_nothing() -> None:
     same = [True, False] * 10
     assert paired_gain(same, same) == (0.0, (0.0, 0.0))

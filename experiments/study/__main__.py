@@ -164,7 +164,7 @@ def write_tables(
     for cell in made["cells"]:
         low, high = cell["interval"]
         print(
-            f"{cell['task']:14}{cell['reward']:24}{cell['learner']:14}{len(cell['seeds'])} seeds  "
+            f"{cell['task']:13} {cell['reward']:23} {cell['learner']:13} {len(cell['seeds'])} seeds  "
             f"{np.mean(cell['base']):.2f} to {np.mean(cell['final']):.2f}, gain {cell['gain']:+.2f} [{low:+.2f}, {high:+.2f}]"
         )
     tables = {

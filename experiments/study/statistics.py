@@ -3,8 +3,8 @@
 Evaluation episodes are paired: both policies play the same starts with noise of the same seeds.
 """
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from rliable import library, metrics
@@ -31,17 +31,26 @@ def iqm_interval(scores: np.ndarray) -> tuple[float, Interval]:
 def _interval(
     scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *, seeds_too: bool
 ) -> Interval:
-    with warnings.catch_warnings():  # rliable 1.2 passes its generator under arch's old name
-        warnings.filterwarnings("ignore", "random_state is deprecated", FutureWarning)
+    with _global_seed(0):
         _, intervals = library.get_interval_estimates(
-            {"": scores.astype(float)},
-            statistic,
-            task_bootstrap=seeds_too,
-            reps=RESAMPLES,
-            random_state=np.random.RandomState(0),
+            {"": scores.astype(float)}, statistic, task_bootstrap=seeds_too, reps=RESAMPLES
         )
     low, high = intervals[""][:, 0]
     return float(low), float(high)
+
+
+@contextmanager
+def _global_seed(seed: int) -> Iterator[None]:
+    """NumPy's global generator starts from this seed, and goes on as before afterwards.
+
+    rliable 1.2 takes a generator but draws from the global one all the same.
+    """
+    before = np.random.get_state()
+    np.random.seed(seed)  # noqa: TID251
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
 
 
 def mcnemar_p(before: Sequence[bool], after: Sequence[bool]) -> float:
