@@ -24,7 +24,7 @@ from experiments.simulation.simreward_episode import (
     Film,
     ask,
     draw_shifts,
-    word,
+    choose_wording,
 )
 from experiments.simulation.wordings import HELD_OUT, TASKS, canonical, held_out, seen, wordings
 from policies.dsrl.config import DsrlConfig
@@ -124,10 +124,10 @@ def test_every_task_of_both_scenes_has_eight_wordings_and_held_out_ones() -> Non
 def test_training_never_sees_held_out_words() -> None:
     rng = np.random.default_rng(0)
     for task in TASKS:
-        words = {word(task, "train", rng) for _ in range(60)}
+        words = {choose_wording(task, "train", rng) for _ in range(60)}
         assert not {w for w, _ in words} & set(held_out(task))
         assert {kind for _, kind in words} == {"canonical", "seen"}
-        assert {kind for _, kind in (word(task, "test", rng) for _ in range(40))} == {
+        assert {kind for _, kind in (choose_wording(task, "test", rng) for _ in range(40))} == {
             "canonical",
             "seen",
             "held_out",

@@ -118,3 +118,8 @@ def test_the_plan_is_printed_without_data(name: str, capsys: pytest.CaptureFixtu
     printed = capsys.readouterr().out
     for words in ("all weights", "LoRA, FSDP", "smallest card", "not measured"):
         assert words in printed
+
+
+def test_adapters_have_options_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["roboreward-8b-lora", "--sft.lora.rank", "8", "--plan"]) == 0
+    assert "of rank 8:" in " ".join(capsys.readouterr().out.split())

@@ -1,7 +1,7 @@
 """Settings of fine-tuning; no torch here, so that `roboreward train --help` answers at once."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,7 +97,7 @@ class SftConfig:
     gradient_checkpointing: bool = True
     """Keep one activation a layer and compute the others again: less memory, a third more time."""
     lora: LoraSettings | None = None
-    """Train adapters only; needs the extra `train`."""
+    """Train adapters only, as the settings `-lora` do; needs the extra `train`."""
     fsdp: bool = False
     """Spread weights, gradients and moments over all processes of `torchrun` (FSDP2)."""
     max_length: int = 8192
@@ -225,3 +225,14 @@ DESCRIPTIONS = {
     "roboreward-8b": "Qwen3-VL-8B-Instruct with the hyper-parameters of RoboReward's authors.",
     "nano": "roboreward-nano on a CPU, in minutes.",
 }
+
+_PUBLISHED = ("roboreward-4b", "roboreward-8b")
+
+
+def _with_adapters(config: TrainConfig) -> TrainConfig:
+    return replace(config, sft=replace(config.sft, lora=LoraSettings()))  # [O]
+
+
+# By name, because the command line has the options `--sft.lora.*` only where there are adapters from the start.
+NAMED |= {f"{name}-lora": _with_adapters(NAMED[name]) for name in _PUBLISHED}
+DESCRIPTIONS |= {f"{name}-lora": f"As {name}, but with LoRA adapters only." for name in _PUBLISHED}

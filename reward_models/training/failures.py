@@ -59,7 +59,7 @@ def _memory_advice(config: SftConfig, error: BaseException) -> str:
         (config.validation_batch_size > config.batch_size, f"--sft.validation-batch-size {config.batch_size}"),
         (not config.gradient_checkpointing, "--sft.gradient-checkpointing"),
         (not config.fsdp, "--sft.fsdp on several GPUs"),
-        (config.lora is None, "--sft.lora.rank 64 in place of all weights"),
+        (config.lora is None, "adapters in place of all weights (roboreward-4b-lora or -8b-lora)"),
         (config.precision != "bfloat16", "--sft.precision bfloat16"),
     ]  # fmt: skip
     helps = "; ".join(way for useful, way in ways if useful)
