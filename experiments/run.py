@@ -51,7 +51,7 @@ class RunArgs:
     """Hide the truth from training altogether, not only from the learner: a check that it learns
     the same; the report then lacks the truth of the training episodes."""
     wandb: bool = False
-    """Log training to Weights & Biases as well, with films and a table of episodes (extra `wandb`)."""
+    """Log training to Weights & Biases as well, with videos and a table of episodes (extra `wandb`)."""
     tensorboard: bool = False
     """Log training to TensorBoard as well, into the run folder (`pip install tensorboardX`)."""
 

@@ -1,4 +1,4 @@
-"""Training episodes for Weights & Biases and TensorBoard: numbers, and for the former films and a table too."""
+"""Training episodes for Weights & Biases and TensorBoard: numbers for both, videos and a table for the former."""
 
 import atexit
 import dataclasses
@@ -14,8 +14,8 @@ from experiments.run_folder import read_json, write_json
 from roboreward_gym.errors import InvalidSetting
 
 Log = Callable[[Mapping[str, Any]], None]
-FILM_EVERY = 10
-"""Of so many training episodes one is logged as a film, and every one whose success was predicted wrongly."""
+VIDEO_EVERY = 10
+"""One of so many training episodes is logged as a video; so is every one whose success was predicted wrongly."""
 COLUMNS = ("episode", "phase", "reward", "roboreward/level", "roboreward/success_probability", "truth/level")  # fmt: skip
 WANDB_ID = "wandb.json"
 
@@ -42,8 +42,8 @@ def wandb_log(config: ExperimentConfig, path: Path) -> Log:
     run.define_metric(
         "*", step_metric="episode"
     )  # late scores come in any order, and W&B's own step only rises
-    films = path / "wandb_films"
-    films.mkdir(exist_ok=True)
+    videos = path / "wandb_videos"
+    videos.mkdir(exist_ok=True)
     table = wandb.Table(columns=list(COLUMNS), log_mode="MUTABLE")
 
     def log(line: Mapping[str, Any]) -> None:
@@ -51,12 +51,12 @@ def wandb_log(config: ExperimentConfig, path: Path) -> Log:
         entries: dict[str, Any] = dict(line)
         table.add_data(*(line.get(name) for name in COLUMNS))
         saved = training_path(path, number)
-        if (number % FILM_EVERY == 0 or is_mistake(line)) and saved.exists():
+        if (number % VIDEO_EVERY == 0 or is_mistake(line)) and saved.exists():
             clip = PlayedEpisode.load(saved).clip
-            film = films / f"{number:06d}.mp4"
-            film.write_bytes(video(clip.frames, clip.fps))
-            entries["film"] = wandb.Video(str(film), caption=caption(line), format="mp4")
-        if number % FILM_EVERY == 0:
+            file = videos / f"{number:06d}.mp4"
+            file.write_bytes(video(clip.frames, clip.fps))
+            entries["video"] = wandb.Video(str(file), caption=caption(line), format="mp4")
+        if number % VIDEO_EVERY == 0:
             entries["episodes"] = table
         run.log(entries)
 
@@ -71,7 +71,7 @@ def is_mistake(line: Mapping[str, Any]) -> bool:
 
 
 def caption(line: Mapping[str, Any]) -> str:
-    """What is said below a film."""
+    """The text below a video."""
     names = {"predicted level": "roboreward/level", "true level": "truth/level"}
     said = [f"{word} {line[key]:.0f}" for word, key in names.items() if line.get(key) is not None]
     return ", ".join([f"episode {int(line['episode']) + 1}", *said])

@@ -9,7 +9,7 @@ import pytest
 from experiments.simulation import nano_data, simreward_episode
 from experiments.simulation.nano_data import NanoDataConfig, collect, make_clips, spelled
 from experiments.simulation.simreward import SEED_OFFSET
-from experiments.simulation.simreward_episode import EpisodePlan, ask, make_film, play, render
+from experiments.simulation.simreward_episode import EpisodePlan, ask, play, record, render
 from reward_models.data.reward_data import RewardData
 from reward_models.protocol.frames import sample_clip
 from roboreward_gym.errors import InvalidSetting
@@ -20,19 +20,19 @@ PLAN = EpisodePlan(Path(), "train", SEED_OFFSET["train"] + 1, other_envs=0.0)
 
 
 @pytest.mark.parametrize("shifts", [(), ("camera", "jpeg")])
-def test_clips_are_what_the_protocol_samples_of_the_published_film(
+def test_clips_are_what_the_protocol_samples_of_the_published_recording(
     shifts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simreward_episode, "draw_shifts", lambda _: shifts)
     monkeypatch.setattr(simreward_episode, "CUT", 1.0)
     clips = make_clips(PLAN)
     rng = np.random.default_rng([PLAN.seed, 3])
-    film = make_film(PLAN, rng)
-    questions = list(ask(PLAN, film, rng))
+    recording = record(PLAN, rng)
+    questions = list(ask(PLAN, recording, rng))
     lengths = dict.fromkeys(question.frames for question in questions)
     assert len(clips) == len(lengths) == 2
     for clip, length in zip(clips, lengths, strict=True):
-        sampled = sample_clip(Clip(film.frames.frames[:length], "watch", film.frames.fps))
+        sampled = sample_clip(Clip(recording.frames.frames[:length], "watch", recording.frames.fps))
         stored = [round(t * clip.meta["fps"]) for t in clip.meta["frame_times_s"]]
         for frame, index in zip(sampled.frames, sampled.indices, strict=True):
             assert np.array_equal(frame, clip.frames[stored.index(int(index))])

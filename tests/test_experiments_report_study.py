@@ -134,7 +134,7 @@ def test_every_figure_is_also_pdf_svg_and_csv(folder: Path, text: str) -> None:
     assert text.count("<picture>") == len(names)
 
 
-def test_wrongly_scored_episodes_are_shown_with_the_film_that_was_kept(text: str) -> None:
+def test_wrongly_scored_episodes_are_shown_with_the_video_that_was_kept(text: str) -> None:
     assert "90 false positives, 0 false negatives" in text  # 15 in each of 6 runs
     assert text[text.index("Episodes that were scored") :].count("<video") == 2
     assert "drawer-nano-seed0, episode 6" in text

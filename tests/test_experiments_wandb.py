@@ -19,7 +19,7 @@ def line(episode: int, predicted: float, level: float) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the client's own
-def test_training_is_logged_into_the_run_folder_with_films_and_a_table(
+def test_training_is_logged_into_the_run_folder_with_videos_and_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wandb = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
@@ -42,8 +42,8 @@ def test_training_is_logged_into_the_run_folder_with_films_and_a_table(
     wandb.finish()
     (stored,) = folder.rglob("*.wandb")
     media = [path for path in stored.parent.rglob("*") if path.is_file()]
-    films = sorted(path.name for path in media if path.suffix == ".mp4")
-    assert len(films) == 2, "every tenth episode, and the one that was predicted wrongly"
+    videos = sorted(path.name for path in media if path.suffix == ".mp4")
+    assert len(videos) == 2, "every tenth episode, and the one that was predicted wrongly"
     (table,) = [path for path in media if path.name.endswith(".table.json")]
     rows = json.loads(table.read_text())["data"]
     assert [row[0] for row in rows] == [1, 0]

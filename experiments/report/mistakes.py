@@ -18,11 +18,11 @@ KINDS = ("false positive", "false negative")
 
 @dataclass(frozen=True, eq=False)
 class Mistake:
-    """One episode; `film` is an MP4 or None."""
+    """One episode; `video` is an MP4 or None."""
 
     kind: str
     strip: Strip
-    film: bytes | None
+    video: bytes | None
 
 
 def mistakes(cell: Cell, each: int = 2) -> list[Mistake]:

@@ -89,8 +89,10 @@ def _mistakes(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     shown = []
     for cell in cells:
         for mistake in mistakes(cell):
-            film = mistake.film and data_uri(mistake.film, "video/mp4")
-            shown.append({"kind": mistake.kind, "strip": strip_words(mistake.strip), "film": film})
+            video = mistake.video and data_uri(mistake.video, "video/mp4")
+            shown.append(
+                {"kind": mistake.kind, "strip": strip_words(mistake.strip), "video": video}
+            )
     return shown
 
 

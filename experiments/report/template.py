@@ -23,10 +23,10 @@ def render(template: str, context: Mapping[str, Any], path: Path) -> Path:
     return partial.replace(path)
 
 
-def video_words(film: bytes, last_frame: np.ndarray, caption: str) -> dict[str, str]:
+def video_words(video: bytes, last_frame: np.ndarray, caption: str) -> dict[str, str]:
     """An MP4 for a template, with its last frame, `(H, W, 3)` uint8, for paper."""
     return {
-        "source": data_uri(film, "video/mp4"),
+        "source": data_uri(video, "video/mp4"),
         "still": data_uri(jpeg(last_frame), "image/jpeg"),
         "caption": caption,
     }

@@ -1,8 +1,8 @@
-"""What happens in a simulated film: scripted stretches one after another, or a policy; and the truth at every moment.
+"""What happens in a simulated episode: scripted stretches one after another, or a policy; and the truth at every moment.
 
-Beside what `reward_episodes` plays there are films that a judge of final states can be wrong about: the goal was true at
-the start and was given up meanwhile, the task was done and taken back, it failed first and was done then, or it was done
-long ago.
+Besides what `reward_episodes` plays there are episodes about which a reward model that looks at the final state only is wrong: the
+goal was true at the start and was given up, the task was done and then undone, it failed first and succeeded later, or it was
+finished long before the end.
 """
 
 from collections.abc import Iterator, Mapping
@@ -89,7 +89,9 @@ class Recorder:
 
     def __init__(self, env: WidowXEnv) -> None:
         if not isinstance(env.arm, MujocoArm) or not isinstance(env.scene, ToyScene | DrawerScene):
-            raise TypeError("Films are recorded in simulation only.")
+            raise TypeError(
+                "Only the simulation can be recorded here. Make the environment without a robot."
+            )
         self.env, self.arm = env, env.arm
         self.scene: TruthfulScene = env.scene
         self.qpos: list[np.ndarray] = []

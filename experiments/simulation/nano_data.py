@@ -59,7 +59,7 @@ class NanoDataConfig:
     counterfactuals: int = 3
     """Other tasks that each clip is labelled for beside its own."""
     size: tuple[int, int] | None = None
-    """Height and width that frames are resized to, for films of other cameras; by default as they are rendered."""
+    """Height and width that frames are resized to, for recordings of other cameras; by default as they are rendered."""
     workers: int = 2
     """Processes; the result does not depend on it."""
 
@@ -93,7 +93,7 @@ class NanoDataConfig:
 def make_clips(plan: EpisodePlan, size: tuple[int, int] | None = None) -> list[LabelledClip]:
     """Play one episode and label its clips: the whole one and, by chance, one that is cut short."""
     rng = np.random.default_rng([plan.seed, 3])
-    rng.random()  # SimReward asks here whether the film is of another environment
+    rng.random()  # SimReward asks here whether the recording is of another environment
     scene, shifts, played, env = play(plan, rng)
     questions = list(ask_about(plan, played, rng))
     spelling = np.random.default_rng([plan.seed, 5])

@@ -1,4 +1,4 @@
-"""Films of other Gymnasium environments: nothing in them answers a task of ours, so their reward is unknown."""
+"""Recordings of other Gymnasium environments: nothing in them answers a task of ours, so their reward is unknown."""
 
 import gymnasium as gym
 import numpy as np
@@ -18,7 +18,7 @@ class MissingPygame(RoboRewardError, ImportError):
     """The pictures of other environments need pygame."""
 
 
-def film(split: str, rng: np.random.Generator) -> tuple[str, Frames]:
+def record(split: str, rng: np.random.Generator) -> tuple[str, Frames]:
     """Play random actions in one of the environments; returns its id and what was seen.
 
     Raises:
@@ -39,7 +39,7 @@ def film(split: str, rng: np.random.Generator) -> tuple[str, Frames]:
         env.close()
     except gym.error.DependencyNotInstalled as error:
         raise MissingPygame(
-            "Films of other environments need pygame: pip install 'gymnasium[classic-control]', or pass "
+            "Recordings of other environments need pygame: pip install 'gymnasium[classic-control]', or pass "
             "--other-envs 0."
         ) from error
     frames += frames[-1:] * (SHORTEST - len(frames))

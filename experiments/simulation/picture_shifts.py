@@ -14,7 +14,7 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 
 def jpeg(rng: np.random.Generator) -> Change:
-    """JPEG of a low quality, the same for the whole film."""
+    """JPEG of a low quality, the same for the whole recording."""
     quality = int(rng.integers(6, 35))
 
     def change(picture: np.ndarray) -> np.ndarray:
@@ -26,7 +26,7 @@ def jpeg(rng: np.random.Generator) -> Change:
 
 
 def sensor(rng: np.random.Generator) -> Change:
-    """Blur, gain, gamma and white balance of the film; noise of its own in every picture, more where there is light."""
+    """Blur, gain, gamma and white balance of the recording; noise of its own in every picture, more where there is light."""
     blur = float(rng.choice([0.0, rng.uniform(0.4, 1.3)]))
     balance = rng.uniform(0.85, 1.15, 3)
     gamma, gain = rng.uniform(0.7, 1.45), rng.uniform(0.75, 1.15)

@@ -35,7 +35,7 @@ SEEDS = 50_000_000
 WEIGHTS = Path("policies/weights")
 """The shipped policies, from the root of the checkout."""
 
-Shown = Literal["train", "val", "test"]
+SplitName = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class SimRewardConfig:
     test: int = 1000
     """Episodes of the test split, with looks, wordings and environments that training never has."""
     toy_policy: Path | None = WEIGHTS / "toy-on-towel"
-    """Folder of a policy that acts in some films of toys; None: no policy does."""
+    """Folder of a policy that acts in some recordings of toys; None: no policy does."""
     toy_noise_policy: Path | None = WEIGHTS / "fine_tuned/toy-on-towel.safetensors"
     """File of its fine-tuned noise policy, `training/noise_policy.safetensors` of a run; None: the base policy acts."""
     drawer_policy: Path | None = WEIGHTS / "drawer"
@@ -61,11 +61,11 @@ class SimRewardConfig:
     on_policy: float = 0.2
     """Share of the episodes of a scene with a policy that it plays."""
     other_envs: float = 0.04
-    """Share of films from other Gymnasium environments."""
+    """Share of recordings from other Gymnasium environments."""
     counterfactuals: int = 2
-    """Other tasks that each film is labelled for beside its own."""
+    """Other tasks that each recording is labelled for beside its own."""
     video: VideoFormat = VideoFormat(256, 192, 0)  # noqa: RUF009 - frozen
-    """How videos are written; by default with the very size and rate of the environments."""
+    """How videos are written; by default with the size and rate of the environments."""
     first: int = 0
     """Number of the first episode of each split, for a set that shares none with another."""
     workers: int = 2
@@ -94,7 +94,7 @@ class SimRewardConfig:
             (self.drawer_policy, self.drawer_noise_policy),
         )
 
-    def plans(self, split: Shown) -> list[EpisodePlan]:
+    def plans(self, split: SplitName) -> list[EpisodePlan]:
         """What each episode of a split is made from."""
         toy, drawer = (LearnedPolicy(p, noise) if p else None for p, noise in self._policies())
         start = SEED_OFFSET[split] + self.first
@@ -122,7 +122,7 @@ def make(config: SimRewardConfig) -> None:
     whole = json.loads(json.dumps(asdict(replace(config, workers=0)), default=str))
     whole.pop("out")
     folder = RunFolder(config.out, whole, resume=(config.out / "config.json").exists())
-    splits: list[Shown] = [s for s in ("train", "val", "test") if getattr(config, s)]
+    splits: list[SplitName] = [s for s in ("train", "val", "test") if getattr(config, s)]
     rows: dict[str, list[dict[str, Any]]] = {}
     truths: list[truth.EpisodeTruth] = []
     elsewhere: set[str] = set()
@@ -145,7 +145,7 @@ def make(config: SimRewardConfig) -> None:
         "SimReward", rows, rejected, {"task and reward": "the simulator's state"}, seeds, "MuJoCo, a simulated WidowX 250S",
         made="`python -m experiments.simulation.simreward`; its configuration is in `config.json`, what was played and how "
         "it was shown in the `simulator.jsonl` of each split, the level of every task at every frame in `truth.jsonl`. "
-        "Films without a reward are of other environments: nobody knows one",
+        "Recordings without a reward are of other environments: their reward is unknown",
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")
 
@@ -153,7 +153,7 @@ def make(config: SimRewardConfig) -> None:
 def _without_copies(
     folder: Path, episodes: list[dict[str, Any]], elsewhere: set[str]
 ) -> list[dict[str, Any]]:
-    """Leave out episodes of which another split has a film, byte by byte: short ones of other environments can be equal.
+    """Leave out episodes of which another split has a byte-identical recording: short ones of other environments can be equal.
 
     Args:
         folder: The split; the videos of what is left out are deleted.
@@ -169,7 +169,7 @@ def _without_copies(
     return kept
 
 
-def _finish(config: SimRewardConfig, split: Shown) -> Iterator[dict[str, Any]]:
+def _finish(config: SimRewardConfig, split: SplitName) -> Iterator[dict[str, Any]]:
     """Make the episodes of a split that are missing; yield all of them in the order of their seeds."""
     plans = config.plans(split)
     folder = config.out / split

@@ -36,9 +36,9 @@ from robots.sim.tasks.shifts import LOOK_SHIFTS, LookShift, Shifted
 from robots.widowx import WidowXEnv
 
 SINGLE, SEVERAL = 0.45, 0.15
-"""Shares of films with one shift and with two to four; the others look as in training."""
+"""Shares of recordings with one shift and with two to four; the others look as in training."""
 CUT = 0.4
-"""How often a film is also shown cut short."""
+"""How often a recording is also shown cut short."""
 SHORTEST = 8
 OTHER = "other_envs"
 
@@ -74,7 +74,7 @@ class Written:
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
+class Recording:
     """What an episode looks like, and what is asked about it."""
 
     subset: str
@@ -87,7 +87,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Question:
-    """A task about a film: its words, what they mean, and the level that the film reached."""
+    """A task about a recording: its words, what they mean, and the level that the recording reached."""
 
     task: str
     meaning: str
@@ -101,21 +101,21 @@ class Question:
 def write_episode(plan: EpisodePlan) -> Written:
     """Play, show and label one episode; its videos are written."""
     rng = np.random.default_rng([plan.seed, 3])
-    film = make_film(plan, rng)
-    questions = list(ask(plan, film, rng))
-    return _write(plan, film, questions)
+    recording = record(plan, rng)
+    questions = list(ask(plan, recording, rng))
+    return _write(plan, recording, questions)
 
 
-def make_film(plan: EpisodePlan, rng: np.random.Generator) -> Film:
+def record(plan: EpisodePlan, rng: np.random.Generator) -> Recording:
     """Play the episode of a plan and render it."""
     if rng.random() < plan.other_envs:
-        name, frames = other_envs.film(plan.split, rng)
-        return Film(OTHER, f"{name}-{plan.split}-{plan.seed}", frames, (), OTHER)
+        name, frames = other_envs.record(plan.split, rng)
+        return Recording(OTHER, f"{name}-{plan.split}-{plan.seed}", frames, (), OTHER)
     scene, shifts, played, env = play(plan, rng)
     pictures = np.stack([picture for picture, _ in render(plan, played, shifts, env)])
     episode = f"{scene}-{plan.split}-{plan.seed}"
     frames = Frames(pictures, CONTROL_HZ)
-    return Film(f"sim_{scene}", episode, frames, shifts, played.behaviour, played)
+    return Recording(f"sim_{scene}", episode, frames, shifts, played.behaviour, played)
 
 
 def play(
@@ -152,7 +152,7 @@ def render(
 
 
 def draw_shifts(rng: np.random.Generator) -> tuple[LookShift | PictureShift, ...]:
-    """Names of the shifts of a film, in the order in which they are laid on."""
+    """Names of the shifts of a recording, in the order in which they are laid on."""
     names = [*LOOK_SHIFTS, *PICTURE_SHIFTS]
     chance = rng.random()
     if chance >= SINGLE + SEVERAL:
@@ -178,7 +178,9 @@ def _play(
 
 def _arm(env: WidowXEnv) -> MujocoArm:
     if not isinstance(env.arm, MujocoArm):
-        raise TypeError("Films are recorded in simulation only.")
+        raise TypeError(
+            "Only the simulation can be recorded here. Make the environment without a robot."
+        )
     return env.arm
 
 
@@ -187,14 +189,16 @@ def _shifted(arm: MujocoArm) -> Shifted:
     return Shifted(arm.model, arm.data)
 
 
-def ask(plan: EpisodePlan, film: Film, rng: np.random.Generator) -> Iterator[Question]:
-    """Yield what is asked about a film, whole and by chance cut short."""
-    if film.played is None:
+def ask(plan: EpisodePlan, recording: Recording, rng: np.random.Generator) -> Iterator[Question]:
+    """Yield what is asked about a recording, whole and by chance cut short."""
+    if recording.played is None:
         for meaning in rng.choice(TASKS, 2, replace=False):
-            task, wording = word(str(meaning), plan.split, rng)
-            yield Question(task, str(meaning), wording, None, "organic", len(film.frames.frames))
+            task, wording = choose_wording(str(meaning), plan.split, rng)
+            yield Question(
+                task, str(meaning), wording, None, "organic", len(recording.frames.frames)
+            )
         return
-    yield from ask_about(plan, film.played, rng)
+    yield from ask_about(plan, recording.played, rng)
 
 
 def ask_about(plan: EpisodePlan, played: Played, rng: np.random.Generator) -> Iterator[Question]:
@@ -217,7 +221,7 @@ def _ask_at(
     others.sort(key=lambda t: (t not in played.satisfied_at_start, level[t] == 1))
     own = [played.task] if played.task in level else []
     for meaning in [*own, *others[: plan.counterfactuals]]:
-        task, wording = word(meaning, plan.split, rng)
+        task, wording = choose_wording(meaning, plan.split, rng)
         kind = _kind(played, meaning, level[meaning], whole=length == len(played.captions))
         satisfied = meaning in played.satisfied_at_start
         yield Question(task, meaning, wording, level[meaning], kind, length, satisfied)
@@ -231,7 +235,7 @@ def _kind(played: Played, meaning: str, level: int, *, whole: bool) -> Kind:
     return "organic" if whole else "truncated"
 
 
-def word(
+def choose_wording(
     meaning: str, split: str, rng: np.random.Generator
 ) -> tuple[str, Literal["canonical", "seen", "held_out"]]:
     """Words for a task: its own, others of training, and in the test split others that training never has."""
@@ -242,12 +246,12 @@ def word(
     return str(rng.choice(seen(meaning) if wording == "seen" else held_out(meaning))), wording
 
 
-def _write(plan: EpisodePlan, film: Film, questions: list[Question]) -> Written:
-    """Encode the film once; other whole copies have the same bytes, cut ones the same pixels."""
-    names, stem = FileNames(), f"{film.subset}/{stem_of(film.subset, film.episode)}"
-    total = len(film.frames.frames)
-    beside = plan.folder / film.subset / f"whole-{plan.seed}.mp4"
-    write_video(beside, film.frames, plan.video)
+def _write(plan: EpisodePlan, recording: Recording, questions: list[Question]) -> Written:
+    """Encode the recording once; other whole copies have the same bytes, cut ones the same pixels."""
+    names, stem = FileNames(), f"{recording.subset}/{stem_of(recording.subset, recording.episode)}"
+    total = len(recording.frames.frames)
+    beside = plan.folder / recording.subset / f"whole-{plan.seed}.mp4"
+    write_video(beside, recording.frames, plan.video)
     rows, notes, videos = [], [], []
     for question in questions:
         cut_short = question.frames < total
@@ -258,40 +262,42 @@ def _write(plan: EpisodePlan, film: Film, questions: list[Question]) -> Written:
             cut(beside, path, question.frames)
         else:
             copy(beside, path)
-        rows.append(row_of(_example(film, question), name))
-        notes.append(asdict(_note(plan, film, question, name)))
+        rows.append(row_of(_example(recording, question), name))
+        notes.append(asdict(_note(plan, recording, question, name)))
         videos.append(sha256(path))
     beside.unlink()
     about = None
-    if film.played is not None:
-        played = film.played
-        objects = OBJECTS[film.subset.removeprefix("sim_")]
-        known = truth.EpisodeTruth(film.episode, objects, dict(played.levels), played.captions, played.satisfied_at_start)  # fmt: skip
+    if recording.played is not None:
+        played = recording.played
+        objects = OBJECTS[recording.subset.removeprefix("sim_")]
+        known = truth.EpisodeTruth(recording.episode, objects, dict(played.levels), played.captions, played.satisfied_at_start)  # fmt: skip
         about = asdict(known)
     return Written(plan.seed, rows, notes, videos, about)
 
 
-def _example(film: Film, question: Question) -> Example:
+def _example(recording: Recording, question: Question) -> Example:
     return Example(
-        video=Video(film.episode, partial(Frames, film.frames.frames, film.frames.fps)),
+        video=Video(
+            recording.episode, partial(Frames, recording.frames.frames, recording.frames.fps)
+        ),
         task=question.task,
         reward=question.reward,
-        subset=film.subset,
-        source_episode=film.episode,
+        subset=recording.subset,
+        source_episode=recording.episode,
         kind=question.kind,
-        original_task=film.played.task if film.played else None,
-        kept=question.frames / len(film.frames.frames),
-        checked_by="simulator" if film.played else "",
+        original_task=recording.played.task if recording.played else None,
+        kept=question.frames / len(recording.frames.frames),
+        checked_by="simulator" if recording.played else "",
         licence=LICENCE,
     )
 
 
-def _note(plan: EpisodePlan, film: Film, question: Question, name: str) -> Note:
+def _note(plan: EpisodePlan, recording: Recording, question: Question, name: str) -> Note:
     return Note(
         file_name=name,
         seed=plan.seed,
-        behaviour=film.behaviour,
-        shifts=film.shifts,
+        behaviour=recording.behaviour,
+        shifts=recording.shifts,
         wording=question.wording,
         meaning=question.meaning,
         satisfied_at_start=question.satisfied_at_start,

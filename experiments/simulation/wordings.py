@@ -1,9 +1,5 @@
 """Other words for the thirteen tasks: at least eight of each for training, two more that only tests use."""
 
-from collections.abc import Mapping
-
-Split = str
-
 _PUT = (
     "place the {toy} on the {target}",
     "move the {toy} onto the {target}",
@@ -119,8 +115,3 @@ def seen(task: str) -> tuple[str, ...]:
 def held_out(task: str) -> tuple[str, ...]:
     """Wordings for tests."""
     return wordings(task)[-HELD_OUT:]
-
-
-def canonical() -> Mapping[str, str]:
-    """The task that each wording means."""
-    return {w: task for task in TASKS for w in wordings(task)}
