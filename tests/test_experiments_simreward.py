@@ -23,8 +23,8 @@ from experiments.simulation.simreward_episode import (
     EpisodePlan,
     Recording,
     ask,
-    draw_shifts,
     choose_wording,
+    draw_shifts,
 )
 from experiments.simulation.wordings import HELD_OUT, TASKS, held_out, seen, wordings
 from policies.dsrl.config import DsrlConfig
