@@ -1,7 +1,8 @@
 """One optimizer step of a checkpoint in the shape of 4B, and the plan of memory beside what it took: `python -m benchmarks.train_step`.
 
 Random weights, the real vocabulary and width, but few layers, so that it fits a laptop: about 7 GB and some minutes on a CPU.
-Each method runs in a process of its own. Written to `benchmarks/results/train_step.json`.
+Each method runs in a process of its own, of which the peak after loading is taken. `planned_gb` is the plan without its reserve for CUDA
+and libraries (`reserve_gb`). Written to `benchmarks/results/train_step.json`.
 """
 
 import json
@@ -131,6 +132,7 @@ def main() -> None:
         "batch_size": config.batch_size,
         "precision": "bfloat16",
         "device": "cpu",
+        "reserve_gb": OVERHEAD_BYTES / 1e9,
     }
     with tempfile.TemporaryDirectory() as name:
         folder = write_checkpoint(

@@ -4,6 +4,7 @@ A kill in the middle of a write leaves a part of a line at the end. Readers leav
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -69,6 +70,19 @@ def parse_row(line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError("it is no JSON object")
     return row
+
+
+def without_nan(value: Any) -> Any:
+    """Put null where there is nothing to average, because JSON has no NaN.
+
+    >>> without_nan({"tau": float("nan"), "bounds": (0.5, float("nan"))})
+    {'tau': None, 'bounds': [0.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {name: without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def cut_unfinished_line(path: Path) -> None:

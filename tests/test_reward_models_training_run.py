@@ -268,6 +268,22 @@ def test_divided_weights_give_the_curve_of_whole_ones_and_resume(
         torch.testing.assert_close(ours[name], value, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
+def test_divided_adapters_give_the_curve_of_whole_ones(root: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(SHORT, steps=2, lora=LoraSettings(rank=4))
+    train(root, tmp_path / "whole", config)
+    out = tmp_path / "run"
+    settings = {"accumulation": 1, "steps": 2, "fsdp": True, "lora": {"rank": 4}}
+    result = process(root, out, *TWO, **settings)
+    assert result.returncode == 0, result.stderr
+    assert [loss for _, loss in curve(out)] == pytest.approx(
+        [loss for _, loss in curve(tmp_path / "whole")], rel=1e-3
+    )
+    ours, theirs = weights(out), weights(tmp_path / "whole")
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-2, atol=1e-2)
+
+
 # Precisions
 
 

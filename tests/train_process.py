@@ -19,7 +19,7 @@ import torch
 from accelerate.state import DistributedType, PartialState
 
 from reward_models.training import run
-from reward_models.training.config import SftConfig
+from reward_models.training.config import LoraSettings, SftConfig
 from reward_models.training.data import open_training_data
 from reward_models.training.trainer import RewardTrainer
 from roboreward_gym._cli import run_program
@@ -36,6 +36,8 @@ def main() -> None:
         kill(kill_at, kill_saving)
     if settings.get("fsdp"):
         divide_on_cpu()
+    if settings.get("lora"):
+        settings["lora"] = LoraSettings(**settings["lora"])
     train, validation = open_training_data([root / "train", root / "val"], 4)
     config = SftConfig(**(CPU | settings))
     run.fine_tune(root / "base", config, train, validation, out, features=features)

@@ -4,16 +4,14 @@ The first line says which model answers which questions. A file of another model
 refused and left as it is.
 """
 
-import json
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from reward_models.bench.questions import InvalidBenchmark
+from reward_models.json_lines import append_row, cut_unfinished_line, parse_row, read_lines
 from roboreward_gym.types import ProgressScore
 
 VERSION = 1
@@ -68,24 +66,8 @@ class AnswerLog:
     def __init__(self, path: Path | None, model: str, questions: str) -> None:
         self._path = path
         self._header = {"bench": VERSION, "model": model, "questions": questions}
-        self._file: IO[str] | None = None
         self.answers: dict[str, Answer] = {}
-        if path is not None and path.exists():
-            self._read(path)
-
-    @contextmanager
-    def writing(self) -> Generator["AnswerLog"]:
-        """Keep the file open while answers come."""
-        if self._path is None:
-            yield self
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        begun = self._path.exists() and self._path.stat().st_size > 0
-        with self._path.open("a", encoding="utf-8") as self._file:
-            if not begun:
-                self._append(self._header)
-            yield self
-        self._file = None
+        self._begun = path is not None and self._read(path)
 
     def add(self, answer: Answer) -> None:
         """Keep one answer, and write it at once.
@@ -95,13 +77,13 @@ class AnswerLog:
         """
         self._check_weights(answer)
         self.answers[answer.key] = answer
-        if self._file is not None:
-            self._append(asdict(answer))
-
-    def _append(self, row: Mapping[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(row, allow_nan=False) + "\n")
-            self._file.flush()
+        if self._path is None:
+            return
+        if not self._begun:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            append_row(self._path, self._header)
+            self._begun = True
+        append_row(self._path, asdict(answer))
 
     def _check_weights(self, answer: Answer) -> None:
         before = next(iter(self.answers.values()), answer)
@@ -111,13 +93,13 @@ class AnswerLog:
                 "another --out, or delete the file."
             )
 
-    def _read(self, path: Path) -> None:
-        """Take over finished answers, and cut off a last line that a kill left unfinished."""
-        *lines, last = path.read_bytes().split(b"\n")
-        if not lines and not last:
-            return
+    def _read(self, path: Path) -> bool:
+        """Take over finished answers, and cut off a last line that a kill left unfinished; False if nothing is there."""
+        lines, rest = read_lines(path)
+        if not lines and not rest:
+            return False
         if not lines or _parse(lines[0]) != self._header:
-            self._refuse(path, lines[0] if lines else last)
+            self._refuse(path, lines[0] if lines else rest)
         for line in lines[1:]:
             row = _parse(line)
             if row is None or "key" not in row:
@@ -129,9 +111,8 @@ class AnswerLog:
             answer = Answer(**row)
             self._check_weights(answer)
             self.answers[answer.key] = answer
-        if last:
-            with path.open("r+b") as file:
-                file.truncate(sum(len(line) + 1 for line in lines))
+        cut_unfinished_line(path)
+        return True
 
     def _refuse(self, path: Path, line: bytes) -> None:
         header = _parse(line) or {}
@@ -144,10 +125,9 @@ class AnswerLog:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        return parse_row(line)
+    except ValueError:
         return None
-    return row if isinstance(row, dict) else None
 
 
 def arrays(answers: list[Answer]) -> tuple[np.ndarray, np.ndarray]:

@@ -41,10 +41,8 @@ def ask(
     """
     open_rows = [row for row in questions.rows if row.key not in log.answers]
     failures, left = Failures(), len(open_rows)
-    with (
-        log.writing(),
-        tqdm(total=len(questions), initial=len(questions) - left, desc=title, unit="clip") as bar,
-    ):
+    done = len(questions) - left
+    with tqdm(total=len(questions), initial=done, desc=title, unit="clip") as bar:
         for batch in batches(open_rows, batch_size):
             for row, outcome, seconds in _ask_batch(model, questions, batch):
                 if isinstance(outcome, ProgressScore):

@@ -8,7 +8,6 @@ of 4, as in RoboRewardBench, and is counted in `unreadable_count`. An example wi
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ import tyro
 from tqdm import tqdm
 
 from reward_models.data.reward_data import Split
+from reward_models.json_lines import without_nan
 from reward_models.model_options import ModelOptions, options_into_name, resolve_folder
 from roboreward_gym._cli import keep_freed_memory, run_program
 from roboreward_gym.errors import InvalidSetting
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     config = tyro.cli(BenchmarkConfig, args=argv, prog="roboreward bench", description=__doc__)
     result = run(options_into_name(config, ("model", "against", "no_negatives")))
     summary = {k: v for k, v in result.items() if not isinstance(v, dict | list)}
-    tqdm.write(json.dumps(_without_nan(summary), indent=2))
+    tqdm.write(json.dumps(without_nan(summary), indent=2))
     tqdm.write(f"Page: {config.out.with_suffix('.html')}")
     parts = [result, *(result.get(name, {}) for name in ("no_negatives", "against", "controls"))]
     return int(any(part.get("failed_count") for part in parts))
@@ -143,16 +143,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _write(path: Path, result: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_without_nan(result), indent=2) + "\n", encoding="utf-8")
-
-
-def _without_nan(value: Any) -> Any:
-    """Put null where there is nothing to average, because JSON has no NaN."""
-    if isinstance(value, Mapping):
-        return {name: _without_nan(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    path.write_text(json.dumps(without_nan(result), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

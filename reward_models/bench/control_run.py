@@ -64,7 +64,7 @@ def run_controls(
     answered = replace(questions, rows=rows)
     failures = Failures()
     jobs = len(chosen) * len(CONTROLS)
-    with log.writing(), tqdm(total=jobs, desc="controls", unit="clip") as bar:
+    with tqdm(total=jobs, desc="controls", unit="clip") as bar:
         for subject in _subjects(answered, chosen, seed):
             _ask(model, subject, log, batch_size, failures)
             bar.update(len(CONTROLS))

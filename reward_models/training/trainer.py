@@ -1,7 +1,6 @@
 """transformers' `Trainer` with our loss, our numbers, and errors that say what to do."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from reward_models.bench.metrics import (
     macro_mean_absolute_error,
     true_positive_rate,
 )
+from reward_models.json_lines import without_nan
 from reward_models.training.collate import MODEL_INPUTS, Collator
 from reward_models.training.config import LossConfig
 from reward_models.training.errors import TrainingFailure
@@ -201,7 +201,7 @@ class MetricsFile(TrainerCallback):
         """Write the whole history, which is as long as the checkpoint that the run was resumed from."""
         del args, control
         if state.is_world_process_zero:
-            lines = (json.dumps(_without_nan(row)) + "\n" for row in state.log_history)
+            lines = (json.dumps(without_nan(row)) + "\n" for row in state.log_history)
             self._path.write_text("".join(lines), encoding="utf-8")
 
 
@@ -221,8 +221,3 @@ def _softmax(log_mass: np.ndarray) -> np.ndarray:
     """Probabilities of the levels, given that it is one of them; `(N, 5)`."""
     mass = np.exp(log_mass - log_mass.max(1, keepdims=True))
     return mass / mass.sum(1, keepdims=True)
-
-
-def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
-    """Put null where there is nothing to average, because JSON has no NaN."""
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}

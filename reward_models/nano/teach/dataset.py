@@ -14,6 +14,7 @@ from reward_models.data.example import Example, Frames, Kind, Video
 from reward_models.data.published import METADATA
 from reward_models.data.published_writer import FileNames, Row, row_of, stem_of, write_metadata
 from reward_models.data.video_file import VideoFormat, cut, video_of, write_video
+from reward_models.json_lines import append_row, cut_unfinished_line, parse_row, read_lines
 from reward_models.nano.teach.config import TeachConfig
 from reward_models.nano.teach.episodes import EpisodePlayer, Recorded
 from reward_models.nano.teach.levels import InvalidLevel, Levels
@@ -43,10 +44,10 @@ class Episode:
 
 def read_episodes(folder: Path, split: str) -> list[Episode]:
     """Read the whole episodes of a split."""
-    lines = (folder / JOURNAL).read_text(encoding="utf-8").splitlines()
+    lines, _ = read_lines(folder / JOURNAL)
     return [
         Episode(video_of(folder / split / row["rows"][0]["file_name"]), tuple(row["levels"]))
-        for row in map(json.loads, lines)
+        for row in map(parse_row, lines)
         if row["split"] == split
     ]
 
@@ -71,14 +72,12 @@ def collect(config: TeachConfig) -> Path:
         player = EpisodePlayer(config)
         player.check_seeds(_seed(config, *wanted[0]))
         names = FileNames(f"{k[0]}/{r['file_name']}" for k in known for r in known[k])
-        with (folder / JOURNAL).open("a", encoding="utf-8") as journal:
-            for split, number in tqdm(missing, desc="episodes", unit="episode"):
-                played = player.play(_seed(config, split, number))
-                rows = _write(played, config, folder, (split, number), names)
-                known[split, number] = rows
-                line = {"split": split, "number": number, "rows": rows, "policy": played.policy, "levels": played.levels}  # fmt: skip
-                journal.write(json.dumps(line, ensure_ascii=False) + "\n")
-                journal.flush()
+        for split, number in tqdm(missing, desc="episodes", unit="episode"):
+            played = player.play(_seed(config, split, number))
+            rows = _write(played, config, folder, (split, number), names)
+            known[split, number] = rows
+            line = {"split": split, "number": number, "rows": rows, "policy": played.policy, "levels": played.levels}  # fmt: skip
+            append_row(folder / JOURNAL, line)
         player.env.close()
     for split, count in config.episodes.by_split.items():
         rows = [row for number in range(count) for row in known[split, number]]
@@ -212,15 +211,7 @@ def _check_settings(path: Path, config: TeachConfig) -> None:
 
 def _read_journal(path: Path) -> dict[tuple[str, int], list[Row]]:
     """Read the finished episodes; a line that an interruption left half written is dropped from the file."""
-    known: dict[tuple[str, int], list[Row]] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    whole = []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        known[row["split"], row["number"]] = row["rows"]
-        whole.append(line + "\n")
-    path.write_text("".join(whole), encoding="utf-8")
-    return known
+    cut_unfinished_line(path)
+    lines, _ = read_lines(path)
+    rows = map(parse_row, lines)
+    return {(row["split"], row["number"]): row["rows"] for row in rows}

@@ -20,6 +20,7 @@ from reward_models.bench.metrics import (
 from reward_models.data import published
 from reward_models.data.example import Example, examples
 from reward_models.data.sources import ReadOptions
+from reward_models.json_lines import without_nan
 from reward_models.nano.teach.config import TeachConfig
 from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.types import LEVELS
@@ -48,7 +49,7 @@ def write_report(config: TeachConfig, data: Path, folder: Path) -> dict[str, Any
         ),
         "confusion": confusion_matrix(predicted, truth).tolist(),
     }
-    text = json.dumps(report, indent=2)
+    text = json.dumps(without_nan(report), indent=2)
     (config.out / REPORT).write_text(text + "\n", encoding="utf-8")
     low, high = report["intervals"]["macro_mae"]
     tqdm.write(
