@@ -25,8 +25,10 @@ def example_probabilities(model: RoboReward) -> list[list[float]]:
     ]
     # The clips are noise, which a model that knows its world says nothing about: here the arithmetic is compared.
     abstain, model.abstain = model.abstain, False
-    rows = [score.probabilities for score in model.score(clips)]
-    model.abstain = abstain
+    try:
+        rows = [score.probabilities for score in model.score(clips)]
+    finally:
+        model.abstain = abstain
     return [[math.nan] * 5 if row is None else row.tolist() for row in rows]
 
 
