@@ -3,7 +3,7 @@
 A name is `TASK-REWARD`, with `-ros2` behind it for the robot. REWARD is a key of `REWARDS`, or the full name of any other reward
 model, which has a colon: `drawer-checkpoint:runs/nano/model`.
 
-Seeds are split so that evaluation episodes are never seen in training: see `training_seed` and
+Seeds are split so that evaluation episodes are never seen in training: see `training_seeds` and
 `evaluation_seeds`.
 """
 
@@ -61,7 +61,7 @@ RUNS = 1_000
 TRAINING_SEEDS = range(1_000_000_000, 1_000_000_000 + RUNS * BLOCK)
 EVALUATION_SEEDS = range(1_500_000_000, 1_500_000_000 + RUNS * BLOCK)
 """Disjoint from the seeds of training and from those of demonstrations and reward data, which lie
-below one milliard; all fit into 31 bits."""
+below one billion; all fit into 31 bits."""
 SHOWCASE_SEEDS = range(1_700_000_000, 1_700_000_000 + BLOCK)
 """For the scripted episodes that show a reward model at work."""
 

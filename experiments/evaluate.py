@@ -126,7 +126,7 @@ class EpisodeRunner:
 
     Args:
         spec: The policy and its environment.
-        wrap: Wrapper around the environment, for onlookers.
+        wrap: Wrapper around the environment, such as one that shows it in a window.
     """
 
     def __init__(self, spec: PolicySpec, wrap: Callable[[gym.Env], gym.Env] | None = None) -> None:
@@ -256,7 +256,7 @@ OUTCOMES = "outcomes.jsonl"
 
 
 def describe(spec: PolicySpec, seed: int) -> dict[str, Any]:
-    """All that the outcomes of an evaluation in a folder of its own depend on, JSON-able.
+    """All that the outcomes of an evaluation in a folder of its own depend on, JSON-serialisable.
 
     Start states and noise both come from the block of evaluation seeds.
     """

@@ -105,7 +105,7 @@ def check(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def description(config: ExperimentConfig, reward_model_sha256: str | None) -> dict[str, Any]:
-    """All that the outcome of a run depends on, JSON-able: the weights of the models count as part of the config."""
+    """All that the outcome of a run depends on, JSON-serialisable: the weights of the models count as part of the config."""
     return {
         **dataclasses.asdict(config),
         "policy_sha256": fingerprint(config.policy),

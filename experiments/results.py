@@ -70,7 +70,7 @@ class Training:
 
 
 def summarize(base: Rate, final: Rate, training: Training) -> dict[str, Any]:
-    """All measured numbers of a run, JSON-able; what cannot be computed is None."""
+    """All measured numbers of a run, JSON-serialisable; what cannot be computed is None."""
     counts = training.confusion
     width = max(1, math.ceil(len(training) / CURVE_BLOCKS))
     curve = {

@@ -161,7 +161,7 @@ def scored_env(
     asks_truth = reward_model == TRUTH or split_name(reward_model)[0] == SIMULATED_HUMAN
     if robot is not None:
         model = ScoreWhileRetreating(model, env, retreat_first=not asks_truth)
-    # What an end is to the learner is decided by its own rule (`policies.dsrl.training.DsrlConfig.bootstrap`).
+    # What an end is to the learner is decided by its own rule (`policies.dsrl.config.DsrlConfig.bootstrap`).
     # A person who does not know how an episode went, and a reward model that abstains, give it no reward, and the run
     # goes on: the learner leaves such episodes out, and stops if they are most. A model that fails ends the run.
     on_failure = "nan" if robot is not None and asks_truth else "nan_unreadable"

@@ -89,7 +89,7 @@ class RobotOptions:
                 raise InvalidSetting(f"--{name.replace('_', '-')} is {why}")
 
     def description(self) -> dict[str, Any]:
-        """Which arm it is and what it may do, JSON-able: what the outcome of a run depends on."""
+        """Which arm it is and what it may do, JSON-serialisable: what the outcome of a run depends on."""
         limits = None if self.limits is None else limits_to_json(load_limits(self.limits))
         dry = {"dry_run": True} if self.dry_run else {}
         return {"name": self.robot_name, "real": self.i_am_watching, "limits": limits, **dry}

@@ -26,7 +26,7 @@ class RunFolder:
 
     Args:
         path: The folder; made if missing.
-        config: JSON-able description of the run, kept in `config.json`.
+        config: JSON-serialisable description of the run, kept in `config.json`.
         resume: Continue what is there. Without it, a folder that holds a run is refused, so that
             no run is overwritten or mixed with another by accident.
 

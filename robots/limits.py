@@ -52,7 +52,7 @@ def limits_from_json(plain: Any, where: str, default: SafetyLimits | None = None
 
 
 def limits_to_json(limits: SafetyLimits) -> dict[str, Any]:
-    """All limits, JSON-able."""
+    """All limits, JSON-serialisable."""
     return {name: np.asarray(getattr(limits, name)).tolist() for name in FIELDS}
 
 

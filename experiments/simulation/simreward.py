@@ -2,7 +2,7 @@
 
 Three splits in the published layout (`reward_models.data.published`), beside each the side file `simulator.jsonl` (what
 was played, how it was shown and how the task was worded: `reward_models.data.simulator.Note`), so that metrics can be
-split by them, and beside all of them `truth.jsonl`. The same command goes on where it was stopped. Nothing of an episode
+split by them, and beside all of them `truth.jsonl`. The same command continues where it stopped. Nothing of an episode
 depends on the others, nor on the number of processes.
 """
 
@@ -43,7 +43,7 @@ class SimRewardConfig:
     """What to make."""
 
     out: Path
-    """Folder to write, or to go on with."""
+    """Folder to write, or to continue."""
     train: int = 4000
     """Episodes of the training split."""
     val: int = 300

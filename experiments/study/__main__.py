@@ -5,7 +5,7 @@
     python -m experiments.study drawer-checkpoint:runs/nano/model --workers 0
 
 A cell is TASK-REWARD, as `experiments.run` knows it, and may have `+VARIANT` behind it. What follows `--` are options of
-`experiments.run` for every run. The same command goes on where it was stopped. The base policy is evaluated once for all runs of a
+`experiments.run` for every run. The same command continues where it stopped. The base policy is evaluated once for all runs of a
 task and a seed. A run that fails does not stop the others and is reported at the end. `--workers 0` plays nothing.
 """
 
@@ -91,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
         f"{len(runs) - len(left)} of {len(runs)} runs are finished; left: {', '.join(left) or '-'}"
     )
     if stopped:
-        print("Stopped; what was played is kept. Give the same command to go on.")
+        print("Stopped; what was played is kept. The same command continues.")
         return INTERRUPTED
     return FAILED if failures else 0
 

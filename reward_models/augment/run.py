@@ -1,6 +1,6 @@
 """Make a reward data set from videos of successes: other tasks for the same video, and the video cut short, each verified.
 
-Stopped in any way and started again with the same --out, a run goes on where it was; answers that were paid for are kept.
+Stopped in any way and started again with the same --out, a run continues where it stopped; answers that were paid for are kept.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """A person as a reward model: `human:FOLDER`, or `human:http://HOST:PORT` for a page on another machine.
 
 Clips are put on the page of `roboreward label`, and `score` returns when people have rated them. A clip that was rated before is
-not asked about again, so a run that was stopped goes on where it was.
+not asked about again, so a run that was stopped continues where it stopped.
 """
 
 import json

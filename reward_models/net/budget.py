@@ -60,12 +60,12 @@ class Budget:
             if self._max_requests is not None and self.requests >= self._max_requests:
                 raise BudgetExhausted(
                     f"This process has sent {self.requests} of {self._max_requests} requests that it may. "
-                    "Raise ROBOREWARD_MAX_REQUESTS to go on."
+                    "Raise ROBOREWARD_MAX_REQUESTS to continue."
                 )
             if self._max_cost_usd is not None and self.cost_usd >= self._max_cost_usd:
                 raise BudgetExhausted(
                     f"This process has spent {self.cost_usd:.4f} of {self._max_cost_usd:.4f} USD that it "
-                    "may. Raise ROBOREWARD_MAX_COST_USD to go on."
+                    "may. Raise ROBOREWARD_MAX_COST_USD to continue."
                 )
             self.requests += 1
 

@@ -1,7 +1,7 @@
 """Score recordings: videos, folders of them or of frames, a list of either, or a LeRobot data set.
 
 Prints a table on a terminal and JSON lines elsewhere; --out writes JSON lines to a file. Started again with the same
---out, it goes on where it was. A recording that cannot be scored is reported, left out, and tried again the next time.
+--out, it continues where it stopped. A recording that cannot be scored is reported, left out, and tried again the next time.
 """
 
 import sys

@@ -44,7 +44,7 @@ from roboreward_gym.scorer import ScoreOrError
 from roboreward_gym.types import Clip, ProgressScore
 
 TENACIOUS = Patience(attempts=1_000, first_wait_s=0.25, longest_wait_s=5.0, give_up_after_s=120.0)
-"""An episode of a robot is dear: two minutes are enough to plug the cable in again or restart the server."""
+"""An episode on a robot is expensive: two minutes are enough to plug the cable in again or restart the server."""
 
 FIRST_CONTACT = Patience(attempts=3, first_wait_s=0.25, longest_wait_s=1.0, give_up_after_s=3.0)
 """A server that never answered yet is more likely a wrong address: that should show within seconds."""
