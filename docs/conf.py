@@ -22,7 +22,7 @@ default_role = "code"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-# The same field name in several classes is no broken link.
+# The same field name in several classes is not a broken link.
 suppress_warnings = ["ref.python"]
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

@@ -37,7 +37,7 @@ class PersonLater:
         model = load_reward_model(reward_model)
         if not isinstance(model, HumanReward):
             raise InvalidSetting(
-                f"Only a person may be behind, and {reward_model!r} is none. Leave out --episodes-behind, or use human:..."
+                f"Only a person may be behind, and {reward_model!r} is not one. Leave out --episodes-behind, or use human:..."
             )
         self._map = as_reward_map(reward_map)
         if most < 1 or guard_of(self._map) is not None:

@@ -46,7 +46,7 @@ def split_strip(image: bytes) -> list[bytes]:
 
     strip = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB)
     if strip is None:
-        raise ValueError("A frame strip is no JPEG. Delete it, and write the page again.")
+        raise ValueError("A frame strip is not a JPEG. Delete it, and write the page again.")
     starts = range(0, strip.shape[1], STRIP_WIDTH + STRIP_GAP)
     return [jpeg(strip[:, start : start + STRIP_WIDTH]) for start in starts]
 

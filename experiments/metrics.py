@@ -27,7 +27,7 @@ class Rate:
 
     def __post_init__(self) -> None:
         if not 0 <= self.successes <= self.total:
-            raise ValueError(f"{self.successes} of {self.total} is no rate.")
+            raise ValueError(f"{self.successes} of {self.total} is not a rate.")
 
     @property
     def known(self) -> bool:

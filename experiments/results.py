@@ -119,5 +119,5 @@ def _number(value: Any) -> float:
 
 
 def _json_number(value: float) -> float | None:
-    """NaN is no JSON."""
+    """NaN is not JSON."""
     return value if math.isfinite(value) else None

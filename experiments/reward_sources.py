@@ -26,7 +26,7 @@ from roboreward_gym.wrapper import VLMRewardWrapper
 class TrueLevel:
     """Reads the level from the simulator's state instead of the frames: the oracle.
 
-    It is no reward model in the usual sense: it answers about the state that the environment is in *now*, so it is right only
+    It is not a reward model in the usual sense: it answers about the state that the environment is in *now*, so it is right only
     for the episode that has just ended, which is when the wrapper asks.
     """
 
@@ -99,7 +99,7 @@ class Nobody:
     """Says nothing about any episode."""
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
-        """Answer with no level, which is no failure."""
+        """Answer with no level, which is not a failure."""
         return [ProgressScore(None, text=NOBODY, manifest={AWAITED: True}) for _ in clips]
 
 

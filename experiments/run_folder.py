@@ -117,7 +117,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except ValueError as error:
         raise RunFolderError(
-            f"{path} is no JSON ({error}). Delete the file, or start in a new folder."
+            f"{path} is not JSON ({error}). Delete the file, or start in a new folder."
         ) from error
 
 
@@ -149,7 +149,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read a JSON-lines file; none if missing. A line cut short by a kill at the end is dropped.
 
     Raises:
-        RunFolderError: A line before the end is no JSON.
+        RunFolderError: A line before the end is not JSON.
     """
     if not path.exists():
         return []
@@ -159,7 +159,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines[:-1] if line]
     except ValueError as error:
         raise RunFolderError(
-            f"A line of {path} is no JSON ({error}). Delete the file, or start in a new folder."
+            f"A line of {path} is not JSON ({error}). Delete the file, or start in a new folder."
         ) from error
 
 

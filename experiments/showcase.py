@@ -175,7 +175,7 @@ def _example(what: str, recording: Recording, task: str = "", kept: float = 1.0)
 
 
 def _other_task(recording: Recording) -> str:
-    """The task that the episode fulfils least; the first of them, so that it is no choice."""
+    """The task that the episode fulfils least; the first of them, so that nobody chooses."""
     return min(recording.levels, key=lambda task: recording.levels[task][-1])
 
 

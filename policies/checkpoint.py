@@ -43,7 +43,7 @@ def load_checkpoint(path: Path) -> Any:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise WeightsError(
-            f"{path} is no whole checkpoint ({error}). Delete the run folder and start again."
+            f"{path} is not a complete checkpoint ({error}). Delete the run folder and start again."
         ) from error
     return _unpack(structure, tensors)
 

@@ -61,14 +61,14 @@ def parse_row(line: bytes) -> dict[str, Any]:
     """The object in a line.
 
     Raises:
-        ValueError: It is no JSON object.
+        ValueError: It is not a JSON object.
     """
     try:
         row = json.loads(line)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(row, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     return row
 
 

@@ -25,7 +25,7 @@ class BatchedEnv(gym.vector.VectorEnv):
         inner = env.unwrapped
         if not isinstance(getattr(inner, "num_envs", None), int):
             raise InvalidSetting(
-                f"{type(env).__name__} is no vector environment. Use VLMRewardWrapper for a single "
+                f"{type(env).__name__} is not a vector environment. Use VLMRewardWrapper for a single "
                 "one, or make several with gym.make_vec."
             )
         if "autoreset_mode" not in (env.metadata or {}):

@@ -123,7 +123,7 @@ class Episode:
         """Read what `save` wrote.
 
         Raises:
-            EpisodeFileError: The file is cut short or is no episode.
+            EpisodeFileError: The file is cut short or is not an episode.
         """
         # Opened here, because NumPy leaves the files it opened open where they are damaged.
         with path.open("rb") as file:

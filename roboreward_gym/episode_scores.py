@@ -201,7 +201,7 @@ class EpisodeScores:
 
     def _succeeds(self, track: ProgressTrack, result: ScoreOrError) -> bool:
         least = self._settings.terminate_on_success
-        # NaN, of an unreadable score, is no success either.
+        # NaN, of an unreadable score, is not a success either.
         reached = (
             least is not None
             and isinstance(result, ProgressScore)

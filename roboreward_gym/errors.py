@@ -65,7 +65,7 @@ class PartialScores(RewardModelFailure):
 
 
 class InvalidReward(RoboRewardError, TypeError):
-    """The environment's own reward is no number."""
+    """The environment's own reward is not a number."""
 
 
 class WeightsError(RoboRewardError, OSError):
@@ -89,7 +89,7 @@ class UnknownName(RoboRewardError, LookupError):
 
 
 class InvalidRewardModel(RoboRewardError, TypeError):
-    """Something that is no reward model was passed, or made by a factory, as one."""
+    """Something that is not a reward model was passed, or made by a factory, as one."""
 
 
 class RewardModelUnavailable(RoboRewardError, ImportError):

@@ -145,7 +145,7 @@ def parse(options: str, reward_map: Callable[[ProgressScore], float]) -> Guard:
     """Read `endings=3&p5=0.9`.
 
     Raises:
-        InvalidSetting: An unknown option, or a value that is no number.
+        InvalidSetting: An unknown option, or a value that is not a number.
     """
     given = dict(pair.partition("=")[::2] for pair in options.split("&") if pair)
     if unknown := given.keys() - set(OPTIONS):
@@ -165,7 +165,7 @@ def parse(options: str, reward_map: Callable[[ProgressScore], float]) -> Guard:
         if isinstance(error, RoboRewardError):
             raise
         raise InvalidSetting(
-            f"An option of guarded:...?{options} is no number: {error}."
+            f"An option of guarded:...?{options} is not a number: {error}."
         ) from error
 
 

@@ -64,7 +64,9 @@ class OperatingPoint:
                 temperature needs.
         """
         if score.level is None:
-            raise InvalidScore(f"An unreadable answer is no success or failure: {score.text!r}.")
+            raise InvalidScore(
+                f"An unreadable answer is neither success nor failure: {score.text!r}."
+            )
         weights = score.manifest.get("weights_sha256")
         if self.weights_sha256 and weights and weights != self.weights_sha256:
             raise InvalidScore(
@@ -105,17 +107,17 @@ class OperatingPoint:
             ) from error
         except ValueError as error:
             raise InvalidSetting(
-                f"{path} is no operating point: {error}. Make it with roboreward calibrate."
+                f"{path} is not an operating point: {error}. Make it with roboreward calibrate."
             ) from error
         if not isinstance(row, dict) or row.pop("format", None) != FORMAT:
             raise InvalidSetting(
-                f"{path} is no operating point of this version ({FORMAT!r}). Make it with roboreward calibrate."
+                f"{path} is not an operating point of this version ({FORMAT!r}). Make it with roboreward calibrate."
             )
         try:
             return cls(**row)
         except TypeError as error:
             raise InvalidSetting(
-                f"{path} is no whole operating point: {error}. Make it with roboreward calibrate."
+                f"{path} is not a complete operating point: {error}. Make it with roboreward calibrate."
             ) from error
 
 

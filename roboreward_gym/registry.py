@@ -43,7 +43,7 @@ def register_reward_model(name: str, factory: RewardModelFactory, *, replace: bo
     """
     if not isinstance(name, str) or split_name(name) != (name, None) or not name:
         raise InvalidRewardModel(
-            f"{name!r} is no name for a reward model. Choose one of at least one letter, without a colon "
+            f"{name!r} is not a name for a reward model. Choose one of at least one letter, without a colon "
             "or question mark: what follows them is the argument of the factory."
         )
     if not callable(factory):
@@ -109,7 +109,7 @@ def check_reward_model(candidate: object) -> RewardModel:
         )
     if not isinstance(candidate, RewardModel):
         raise InvalidRewardModel(
-            f"An object of type {type(candidate).__name__} is no reward model. Pass a name, or an object with "
+            f"An object of type {type(candidate).__name__} is not a reward model. Pass a name, or an object with "
             "score(clips) -> list[ProgressScore]."
         )
     return candidate

@@ -116,7 +116,7 @@ def _guarded(text: str) -> Guard:
 
 
 def guard_of(reward_map: RewardMap) -> GuardOver | None:
-    """What a reward map puts around the reward model; None for a map that is no guard."""
+    """What a reward map puts around the reward model; None for a map that is not a guard."""
     return reward_map.over if isinstance(reward_map, Guard) else None
 
 

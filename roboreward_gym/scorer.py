@@ -47,7 +47,7 @@ POLICIES: tuple[FailurePolicy, ...] = ("raise", "nan", "nan_unreadable", "retry"
 
 
 AWAITED = "awaited"
-"""Entry of the manifest of a score without a level that is no failure: the answer comes another way, later."""
+"""Entry of the manifest of a score without a level that is not a failure: the answer comes another way, later."""
 
 
 class Scorer:

@@ -67,7 +67,7 @@ class ScoringSettings:
         every = () if self.score_every is None else (self.score_every,)
         for name, steps in (("score_every", every), ("score_at", self.score_at)):
             if wrong := [step for step in steps if not _is_count(step)]:
-                raise InvalidSetting(f"{name} counts steps, 1 or more; {wrong[0]!r} is none.")
+                raise InvalidSetting(f"{name} counts steps, 1 or more; {wrong[0]!r} is not one.")
         if every and self.score_at:
             raise InvalidSetting("Pass score_every or score_at, not both.")
         if self.shaping not in get_args(Shaping):

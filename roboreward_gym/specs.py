@@ -24,7 +24,7 @@ BY_NAME = {
 
 
 class SharedObject(str):
-    """An argument that is no JSON: in this process the object itself, elsewhere only its type's name.
+    """An argument that is not JSON: in this process the object itself, elsewhere only its type's name.
 
     Gymnasium copies recorded arguments deeply, which for a model on a GPU would mean a second one.
     """

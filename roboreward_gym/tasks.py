@@ -52,7 +52,7 @@ def announce_task(task: str) -> None:
     logger.info("The task is %r, an attribute of the environment.", task)
     if len(task.split()) < 2:
         logger.warning(
-            "The task %r, an attribute of the environment, is no sentence. Reward models "
+            "The task %r, an attribute of the environment, is not a sentence. Reward models "
             "read what the robot was told to do: pass task='...' if this is only a name.",
             task,
         )
@@ -63,7 +63,7 @@ def read_task(env: gym.Env[Any, Any], given: str | TaskFunction | None) -> str:
 
     Raises:
         InvalidSetting: None was given and the environment has none.
-        InvalidClip: It is no text.
+        InvalidClip: It is not text.
     """
     if isinstance(given, str):
         return given

@@ -239,7 +239,7 @@ class VLMRewardVectorWrapper(gym.vector.VectorWrapper):
             RewardModelFailure: The model failed on some; the others keep their scores. Call `step`
                 again for the rest of this step: no action is taken, and the failed are scored again.
             NoFrames: The environments cannot be recorded.
-            InvalidReward: An environment's own reward is no number.
+            InvalidReward: An environment's own reward is not a number.
         """
         if self._part is not None:
             return self._with_rewards(self._part)

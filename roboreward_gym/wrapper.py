@@ -257,7 +257,7 @@ class VLMRewardWrapper(
         Raises:
             RewardModelFailure: The model failed. Call `step` again for the end of this episode.
             NoFrames: The environment cannot be recorded.
-            InvalidReward: The environment's own reward is no number.
+            InvalidReward: The environment's own reward is not a number.
         """
         if self._part is not None:
             return self._with_reward(self._part)
@@ -338,7 +338,7 @@ def env_reward_info(env_reward: Any) -> dict[str, float]:
     """The entry of `info` for the environment's own reward; none where it gives None.
 
     Raises:
-        InvalidReward: It is no number.
+        InvalidReward: It is not a number.
     """
     if env_reward is None:
         return {}

@@ -30,7 +30,7 @@ def load_limits(path: Path, default: SafetyLimits | None = None) -> SafetyLimits
         plain = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InvalidSetting(
-            f"{path} is no file of limits: {error}. Write a JSON object of fields of SafetyLimits."
+            f"{path} is not a file of limits: {error}. Write a JSON object of fields of SafetyLimits."
         ) from error
     return limits_from_json(plain, str(path), default)
 

@@ -225,5 +225,7 @@ def widowx(env: gym.Env[Any, Any]) -> WidowXEnv:
     """
     inner = env.unwrapped
     if not isinstance(inner, WidowXEnv):
-        raise TypeError(f"{type(inner).__name__} is no WidowX environment. Make one with gym.make.")
+        raise TypeError(
+            f"{type(inner).__name__} is not a WidowX environment. Make one with gym.make."
+        )
     return inner

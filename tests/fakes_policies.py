@@ -65,7 +65,7 @@ def episodes(
 class GoToFlag(gym.Env[dict[str, Any], np.ndarray]):
     """A point on a line; the flag is left or right, and being on its side in the end is rewarded.
 
-    `steps` that are no multiple of the chunk cut the last chunk. Truth and reward can be spoiled, to
+    `steps` that are not a multiple of the chunk cut the last chunk. Truth and reward can be spoiled, to
     show who reads them.
     """
 

@@ -14,7 +14,7 @@ from tests import augment_data
 
 
 def organic_set(folder: Path) -> Path:
-    """A failure with a true level, and a success, which is no failure."""
+    """A failure with a true level, and a success, which is not a failure."""
 
     def made(name: str, reward: int, kind: Kind) -> Example:
         load = partial(Frames, augment_data.moving_square(7), 5.0)

@@ -33,7 +33,7 @@ def test_rate_without_episodes_is_unknown() -> None:
 
 
 def test_more_successes_than_episodes_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 of 2 is no rate"):
+    with pytest.raises(ValueError, match="3 of 2 is not a rate"):
         Rate(3, 2)
 
 

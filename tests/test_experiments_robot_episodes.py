@@ -207,7 +207,7 @@ def test_a_rating_that_means_nothing_is_named_and_asked_again(tmp_path: Path) ->
     person.answers = ["8", "3"]
     for _ in range(STEPS):
         info = env.step(DOWN)[4]
-    assert "'8' is no rating" in person.questions[1]
+    assert "'8' is not a rating" in person.questions[1]
     assert info["truth/level"] == 3.0
 
 

@@ -62,7 +62,7 @@ def test_unknown_experiment_is_refused_before_anything_runs() -> None:
             "--camera-reference is for a real arm",
         ),
         (["--robot", "ros2", "--i-am-watching", "--simulated-clock"], "for a simulated driver"),
-        (["--robot", "ros2", "--limits", "missing.json"], "missing.json is no file of limits"),
+        (["--robot", "ros2", "--limits", "missing.json"], "missing.json is not a file of limits"),
         (
             ["--robot", "ros2", "--i-am-watching"],
             "roboreward-nano was trained on the simulation only",

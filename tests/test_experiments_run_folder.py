@@ -60,7 +60,7 @@ def test_resume_without_a_run_says_so(tmp_path: Path) -> None:
 
 def test_corrupt_config_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"name": ')
-    with pytest.raises(RunFolderError, match=r"config\.json is no JSON"):
+    with pytest.raises(RunFolderError, match=r"config\.json is not JSON"):
         RunFolder(tmp_path, CONFIG, resume=True)
 
 
@@ -87,7 +87,7 @@ def test_line_cut_short_by_a_kill_is_dropped(tmp_path: Path) -> None:
 def test_line_that_is_no_json_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text('{"a": 1}\nnothing\n{"a": 2}\n')
-    with pytest.raises(RunFolderError, match=r"line of .*lines\.jsonl is no JSON"):
+    with pytest.raises(RunFolderError, match=r"line of .*lines\.jsonl is not JSON"):
         read_lines(path)
 
 

@@ -263,7 +263,7 @@ def test_an_impossible_rate_is_refused(rate: float, tmp_path: Path) -> None:
     ("content", "said"),
     [
         (None, "cannot be read"),
-        ("nonsense", "is no operating point"),
+        ("nonsense", "is not an operating point"),
         ("[1]", "of this version"),
         ('{"format": "roboreward operating point 2"}', "of this version"),
         ('{"format": "roboreward operating point 1", "model": "m"}', "no whole operating point"),

@@ -195,7 +195,7 @@ EPISODES_FILE = "meta/episodes/chunk-000/file-000.parquet"
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no info": (
         lambda f: (f / "meta/info.json").unlink(),
-        "is no LeRobot data set: it has no meta/info.json",
+        "is not a LeRobot data set: it has no meta/info.json",
     ),
     "info of 0 bytes": (lambda f: (f / "meta/info.json").write_bytes(b""), "cannot be read"),
     "info that is a list": (lambda f: (f / "meta/info.json").write_text("[]"), "no frame rate"),

@@ -90,7 +90,7 @@ def test_a_broken_folder_says_what_is_wrong(
 
 @pytest.mark.parametrize("source", ["no/such/folder/here", "/nowhere", "just-a-name", Path("a/b")])
 def test_what_is_neither_folder_nor_hub_id_is_named(source: str | Path) -> None:
-    with pytest.raises(WeightsError, match="is no folder with a checkpoint"):
+    with pytest.raises(WeightsError, match="is not a folder with a checkpoint"):
         find_checkpoint(source)
 
 

@@ -183,7 +183,7 @@ def test_reserved_tokens_in_the_task_are_refused(model: RoboReward) -> None:
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="is no folder with a checkpoint"):
+    with pytest.raises(WeightsError, match="is not a folder with a checkpoint"):
         RoboReward(tmp_path / "nowhere")
 
 

@@ -115,7 +115,7 @@ def test_scores_are_the_same_file_wherever_they_are_made(
         config = ScoreConfig(
             (videos,), "open the drawer", "random:1", out=out, batch_size=2, place=place, quiet=True
         )
-        assert score(config) == 1  # one of them is no video
+        assert score(config) == 1  # one of them is not a video
         written.append(out.read_bytes())
     assert written[0] == written[1] == written[2]
     assert len(rows(tmp_path / "0.jsonl")) == 8

@@ -329,7 +329,7 @@ def test_an_output_that_is_no_file_is_refused(
     os.mkfifo(tmp_path / "pipe")
     before = sorted(tmp_path.parent.iterdir()), sorted(tmp_path.iterdir())
     assert score(*videos, "--task", "x", "--out", tmp_path / name) == 1
-    assert "which is no regular file. Choose another --out" in capsys.readouterr().err
+    assert "which is not a regular file. Choose another --out" in capsys.readouterr().err
     assert (sorted(tmp_path.parent.iterdir()), sorted(tmp_path.iterdir())) == before
 
 
@@ -416,7 +416,7 @@ def test_a_file_of_somebody_else_is_never_changed(
     before = out.read_bytes()
     assert score(*videos, "--task", "x", "--out", out) == 1
     assert out.read_bytes() == before
-    assert "is no file of scores: line" in capsys.readouterr().err
+    assert "is not a file of scores: line" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("model")

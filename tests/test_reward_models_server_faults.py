@@ -143,7 +143,7 @@ REMOTE_FAULTS = [
     Fault("500 from a proxy", SENT_AGAIN, Reply(PAGE, status=500, headers=HTML)),
     Fault("503, queue full", SENT_AGAIN, Reply(said(503, "QueueFull").body, 503, {"retry-after": "0.01"})),
     Fault("503, come back in an hour", FAILS, Reply(b"", 503, {"retry-after": "3600"})),
-    Fault("error that is no JSON", SENT_AGAIN, Reply(b"{", status=503)),
+    Fault("error that is not JSON", SENT_AGAIN, Reply(b"{", status=503)),
     Fault("401, wrong token", FAILS, said(401, "InvalidToken")),
     Fault("404, another server", FAILS, Reply(PAGE, status=404, headers=HTML)),
     Fault("413, request too large", FAILS, said(413, "TooLarge")),
@@ -299,7 +299,7 @@ SERVE_FAULTS = [
     Fault("the model raises", "status 500", http(pack_clips([a_clip(task="raise")]))),
     Fault("the model has a bug", "status 500", http(pack_clips([a_clip(task="bug")]))),
     Fault("the model gives NaN", "status 500", http(pack_clips([a_clip(task="nan")]))),
-    Fault("bytes that are no HTTP", "status 400", b"\x16\x03\x01\x02\x00hello\r\n\r\n"),
+    Fault("bytes that are not HTTP", "status 400", b"\x16\x03\x01\x02\x00hello\r\n\r\n"),
 ]  # fmt: skip
 
 

@@ -243,7 +243,7 @@ def test_damage_inside_is_noticed(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"This is no video." * 20])
+@pytest.mark.parametrize("content", [b"", b"This is not a video." * 20])
 def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(InvalidVideo, match="damaged or no video"):

@@ -287,7 +287,7 @@ def test_a_task_of_one_word_is_taken_with_a_warning(caplog: pytest.LogCaptureFix
     env = VLMRewardWrapper(Named(1), ColourModel())
     env.reset()
     assert env.task == "lift"
-    assert "is no sentence" in caplog.text
+    assert "is not a sentence" in caplog.text
 
 
 @pytest.mark.parametrize("wrap", [lambda env: env, FrameCapture])

@@ -190,7 +190,7 @@ def test_retry_asks_again_about_the_failed_episode_only() -> None:
     assert model.calls == [3, 1, 1]
 
 
-# Answers that are no scores.
+# Answers that are not scores.
 
 
 @pytest.mark.parametrize(

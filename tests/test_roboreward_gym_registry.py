@@ -85,7 +85,7 @@ def test_a_broken_entry_point_says_what_is_missing(
 
 
 def test_an_entry_point_that_makes_no_model_is_refused(installed: Path) -> None:
-    with pytest.raises(InvalidRewardModel, match="type object is no reward model"):
+    with pytest.raises(InvalidRewardModel, match="type object is not a reward model"):
         load_reward_model("empty-model")
 
 

@@ -148,7 +148,7 @@ def test_a_distance_that_is_none_is_asked_again(view: TrainingView) -> None:
     answers = iter(["wide", ""] + [""] * 9)
     person.ask = lambda question: person.questions.append(question) or next(answers)
     assert found(desk, ("workspace",))["workspace"].passed
-    assert "'wide' is no distance" in person.questions[1]
+    assert "'wide' is not a distance" in person.questions[1]
 
 
 def test_without_a_keyboard_what_needs_a_person_is_not_looked_at(view: TrainingView) -> None:

@@ -56,7 +56,7 @@ def test_images_that_cannot_be_read_are_refused(image: RawImage, message: str) -
 
 @pytest.mark.parametrize("data", [b"", b"no image"])
 def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
-    with pytest.raises(CameraError, match=f"{len(data)} bytes are no JPEG or PNG image"):
+    with pytest.raises(CameraError, match=f"{len(data)} bytes are not a JPEG or PNG image"):
         to_rgb(RawImage(data, 0.0, compressed=True))
 
 

@@ -273,7 +273,7 @@ def test_a_keyboard_that_is_no_terminal_is_refused_for_a_real_arm(
 ) -> None:
     require_terminal(terminal[1])
     read, write = os.pipe()
-    with pytest.raises(MotionRefused, match="standard input is no terminal"):
+    with pytest.raises(MotionRefused, match="standard input is not a terminal"):
         require_terminal(read)
     os.close(read)
     os.close(write)

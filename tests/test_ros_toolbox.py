@@ -242,7 +242,7 @@ def test_another_arm_is_refused() -> None:
 
 
 def test_a_driver_of_another_arm_is_refused(driver: DriverProcess) -> None:
-    with pytest.raises(ArmUnavailable, match="is no wx250:"):
+    with pytest.raises(ArmUnavailable, match="is not a wx250:"):
         InterbotixManipulatorXS("wx250", robot_name="wx250s", timeout_s=PATIENCE_S)
 
 

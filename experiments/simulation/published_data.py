@@ -65,7 +65,7 @@ Recorded = tuple[str, str, np.ndarray, truth.EpisodeTruth]
 
 
 def record(scene: SceneName, split: str, seed: int) -> Recorded | None:
-    """Play one episode; None if it is no success."""
+    """Play one episode; None if it is not a success."""
     config = RewardDataConfig(Path(), split=split)  # ty: ignore[invalid-argument-type]
     _, task, known = play_episode(config, scene, seed)
     if known.levels.get(task, [0])[-1] != SUCCESS:

@@ -140,7 +140,7 @@ def env_and_arm(config: RewardDataConfig, scene: SceneName) -> tuple[WidowXEnv, 
     env = _env(scene, look, layout, image=bool(config.policy))
     if not isinstance(env.arm, MujocoArm):
         raise TypeError(
-            f"Episodes are collected in simulation only; {type(env.arm).__name__} is no MujocoArm."
+            f"Episodes are collected in simulation only; {type(env.arm).__name__} is not a MujocoArm."
         )
     return env, env.arm
 

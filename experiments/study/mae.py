@@ -23,5 +23,7 @@ def read_mae(files: Sequence[Path]) -> dict[str, float]:
             full = f"checkpoint:{name}" if Path(name).is_dir() else name
             errors[full] = float(result["mae"])
         except (KeyError, TypeError, ValueError) as error:
-            raise RunFolderError(f"{file} is no result of `roboreward bench` ({error}).") from error
+            raise RunFolderError(
+                f"{file} is not a result of `roboreward bench` ({error})."
+            ) from error
     return errors

@@ -289,5 +289,5 @@ def _correlation(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _known(value: float) -> float | None:
-    """NaN is no JSON."""
+    """NaN is not JSON."""
     return value if math.isfinite(value) else None

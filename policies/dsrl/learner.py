@@ -78,7 +78,7 @@ class Learner:
         self.replay = Replay(config.capacity, inputs, size, device)
 
     def add(self, record: EpisodeRecord) -> None:
-        """Put a scored episode into the replay, in any order of episodes; without a score it is no experience."""
+        """Put a scored episode into the replay, in any order of episodes; without a score it is not experience."""
         if math.isnan(record.reward):
             return
         if isinstance(self.agent, Sac):

@@ -39,7 +39,7 @@ class Batch:
 
 
 class Replay:
-    """Ring of transitions; the oldest go first, and being full is no error.
+    """Ring of transitions; the oldest go first, and being full is not an error.
 
     A row is features, action, next features, reward, discount, side by side: one gather per update.
     """

@@ -83,7 +83,7 @@ class FineTuned:
 def decide(warm_up: ArrayLike, validation: ArrayLike, significance: float = 0.05) -> Decision:
     """Compare mean rewards by a one-sided permutation test, which is exact for any distribution of rewards.
 
-    A validation episode without a score (NaN) counts as the lowest reward of all, so that missing scores are no gain; a
+    A validation episode without a score (NaN) counts as the lowest reward of all, so that missing scores are not a gain; a
     warm-up episode without one is left out.
 
     Args:
@@ -93,7 +93,7 @@ def decide(warm_up: ArrayLike, validation: ArrayLike, significance: float = 0.05
     """
     before, scored = _finite(warm_up), _finite(validation)
     p_value = 1.0
-    if min(len(before), np.size(validation)) >= 2 and len(scored):  # one number is no group
+    if min(len(before), np.size(validation)) >= 2 and len(scored):  # one number is not a group
         after = np.nan_to_num(
             np.asarray(validation, np.float64), nan=min(before.min(), scored.min())
         )

@@ -92,7 +92,7 @@ def check_steering(decoder: LeRobotDecoder, observations: Observations) -> tuple
     first, other = torch.randn((2, 1, decoder.chunk, decoder.action_dim), generator=generator)
     actions = [decoder.decode(features, noise) for noise in (first, first, other)]
     if not all(torch.isfinite(action).all() for action in actions):
-        raise InvalidSetting("The policy gives actions that are no numbers. Train it again.")
+        raise InvalidSetting("The policy gives actions that are not numbers. Train it again.")
     if not torch.equal(actions[0], actions[1]):
         raise InvalidSetting(
             "The policy cannot be steered: the same noise gave two different actions, so its sampler draws noise of its own. "

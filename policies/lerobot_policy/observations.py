@@ -40,7 +40,7 @@ class Interface:
         """That of an environment with observations `image` and `state`.
 
         Raises:
-            InvalidSetting: It has other observations, or actions that are no vector.
+            InvalidSetting: It has other observations, or actions that are not a vector.
         """
         space, actions = env.observation_space, env.action_space
         spaces = space.spaces if isinstance(space, gym.spaces.Dict) else {}

@@ -127,7 +127,7 @@ def keep_config(config: AugmentConfig) -> None:
             old = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InvalidSource(
-                f"{path} is no configuration: {error}. Choose another folder."
+                f"{path} is not a configuration: {error}. Choose another folder."
             ) from error
         changed = [
             key for key in new if key not in MAY_CHANGE | {"out"} and old.get(key) != new[key]

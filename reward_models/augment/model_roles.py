@@ -190,7 +190,7 @@ def read_object(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UnusableAnswer("no_json", f"the answer has no JSON object: {text[:120]!r}") from error
     if not isinstance(value, dict):
-        raise UnusableAnswer("no_json", f"the answer is no JSON object: {text[:120]!r}")
+        raise UnusableAnswer("no_json", f"the answer is not a JSON object: {text[:120]!r}")
     return value
 
 

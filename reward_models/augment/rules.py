@@ -72,7 +72,7 @@ def verb_first(it: Candidate) -> str | None:
     first = next(iter(words(it.task)), "")
     if first in VERBS or first == next(iter(words(it.original)), None):
         return None
-    return f"it begins with {first!r}, which is no verb that robots are told"
+    return f"it begins with {first!r}, which is not a verb that robots are told"
 
 
 def no_mention(it: Candidate) -> str | None:

@@ -231,7 +231,7 @@ def check_tower(model: "RoboReward") -> Iterator[Finding]:
 def time_tower(model: "RoboReward", device: "torch.device") -> float:
     """Median time of the vision tower for eight frames of 320x192, in [s].
 
-    On the CPU that of the processor: what else runs here is no fault of the installation.
+    On the CPU that of the processor: what else runs here is not a fault of the installation.
     """
     import numpy as np
     import torch

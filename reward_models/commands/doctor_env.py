@@ -195,7 +195,7 @@ def read_task(env: gym.Env[Any, Any], given: str | None) -> tuple[str, Finding]:
         return UNKNOWN_TASK, Finding("task", "problem", str(error))
     if len(task.split()) < 2:
         advice = "Reward models read what is to be done: pass task='...' if this is only a name."
-        return task, Finding("task", "warning", f"{task!r} is no sentence", advice)
+        return task, Finding("task", "warning", f"{task!r} is not a sentence", advice)
     return task, Finding("task", "ok", repr(task))
 
 

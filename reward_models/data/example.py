@@ -136,11 +136,11 @@ class Example:
             if text is None and name == "original_task":
                 continue
             if not isinstance(text, str):
-                self._refuse(f"the {name} {text!r} is no text")
+                self._refuse(f"the {name} {text!r} is not text")
             try:
                 text.encode()
             except UnicodeEncodeError:  # half of a character, as JSON may hold it
-                self._refuse(f"the {name} {text!r} is no Unicode text")
+                self._refuse(f"the {name} {text!r} is not Unicode text")
 
     def _refuse(self, what: str) -> None:
         where = f"{self.subset}/{self.source_episode}".encode(errors="backslashreplace").decode()
@@ -149,7 +149,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something of a source that is no example.
+    """Something of a source that is not an example.
 
     Attributes:
         where: File, episode or row.

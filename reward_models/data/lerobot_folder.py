@@ -37,7 +37,7 @@ class LeRobotFolder:
     - Its video begins at `from_timestamp`, rounded to a frame, and has `length` frames; `to_timestamp`
       is not used, as LeRobot does not use it either, and some writers leave out the last frame there.
     - Path templates that name no file are replaced by the usual ones.
-    - A camera without any files is no camera.
+    - A camera without any files is not a camera.
 
     Attributes:
         path: The folder.
@@ -261,7 +261,7 @@ def _read_info(path: Path) -> dict[str, Any]:
         info = json.loads((path / INFO).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InvalidDataSet(
-            f"{path} is no LeRobot data set: it has no {INFO}. A data set on a hub must be "
+            f"{path} is not a LeRobot data set: it has no {INFO}. A data set on a hub must be "
             "downloaded first."
         ) from error
     except (OSError, ValueError) as error:
@@ -306,7 +306,7 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise InvalidDataSet(f"{path} cannot be read: {error}. Fetch it again.") from error
     if not all(isinstance(row, dict) for row in rows):
-        raise InvalidDataSet(f"{path} has a line that is no object. Fetch it again.")
+        raise InvalidDataSet(f"{path} has a line that is not an object. Fetch it again.")
     return rows
 
 

@@ -137,7 +137,7 @@ def _example(
         raise InvalidExample(f"the row has no {', '.join(missing)}")
     name, reward = row["file_name"], _whole(row["reward"])
     if not isinstance(name, str) or not name.lower().endswith(".mp4"):
-        raise InvalidExample(f"the file_name {name!r} is no .mp4 file")
+        raise InvalidExample(f"the file_name {name!r} is not an .mp4 file")
     file = (folder / name).resolve()
     if not file.is_relative_to(folder.resolve()) or len(Path(name).parts) != 2:
         raise InvalidExample(f"the file_name {name!r} is not SUBSET/FILE within the split's folder")

@@ -128,7 +128,7 @@ def write_metadata(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_examples(root: Path, split: str, items: Iterable[Item], form: VideoFormat) -> list[Row]:
-    """Write examples as one split, one by one; what is no example is left out.
+    """Write examples as one split, one by one; what is not an example is left out.
 
     Raises:
         OutputError: The folder holds a split of that name, or cannot be written.

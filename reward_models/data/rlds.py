@@ -57,7 +57,7 @@ class RldsFolder:
             inside = sorted(p.parent for p in path.glob(f"*/{INFO}"))
             if len(inside) != 1:
                 raise InvalidSource(
-                    f"{path} is no RLDS data set: it has no {INFO}, and {len(inside)} versions in it have one. "
+                    f"{path} is not an RLDS data set: it has no {INFO}, and {len(inside)} versions in it have one. "
                     "Name the folder of a version, such as bridge_dataset/1.0.0."
                 )
             path = inside[0]
@@ -191,7 +191,7 @@ def task_of(features: Mapping[str, Values]) -> str:
 def _from_code_points(values: np.ndarray) -> str:
     try:
         return "".join(map(chr, values)).rstrip("\0")
-    except (ValueError, OverflowError, TypeError):  # numbers that are no text
+    except (ValueError, OverflowError, TypeError):  # numbers that are not text
         return ""
 
 
@@ -253,7 +253,7 @@ def _shards(path: Path, name: str, split: Mapping[str, Any]) -> Iterator[tuple[P
 
 
 def _leaves(prefix: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Path and description of every feature that is no dictionary."""
+    """Path and description of every feature that is not a dictionary."""
     inner = node.get("sequence", {}).get("feature", node)
     children = inner.get("featuresDict", {}).get("features")
     if children is None:
@@ -276,5 +276,5 @@ def _json(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidSource(f"{path} cannot be read: {error}.") from error
     if not isinstance(value, dict):
-        raise InvalidSource(f"{path} is no JSON object.")
+        raise InvalidSource(f"{path} is not a JSON object.")
     return value

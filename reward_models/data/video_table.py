@@ -29,7 +29,7 @@ def read(path: Path, options: ReadOptions) -> Iterator[Item]:
     """
     table = path / TABLE if path.is_dir() else path
     try:
-        # Spreadsheets mark UTF-8 with three bytes that are no part of the first column's name.
+        # Spreadsheets mark UTF-8 with three bytes that are not part of the first column's name.
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSource(

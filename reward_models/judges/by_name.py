@@ -54,7 +54,7 @@ def clock(argument: str = str(FULL_S)) -> ClockReward:
         full_s = float(argument)
     except ValueError as error:
         raise InvalidSetting(
-            f"{argument!r} is no number of seconds. Write clock:SECONDS, for example clock:8."
+            f"{argument!r} is not a number of seconds. Write clock:SECONDS, for example clock:8."
         ) from error
     return ClockReward(full_s)
 
@@ -63,7 +63,7 @@ def _whole(argument: str, form: str) -> int:
     try:
         return int(argument)
     except ValueError as error:
-        raise InvalidSetting(f"{argument!r} is no whole number. Write {form}.") from error
+        raise InvalidSetting(f"{argument!r} is not a whole number. Write {form}.") from error
 
 
 def _module(module: str, name: str, extra: str) -> ModuleType:

@@ -145,7 +145,7 @@ class GeminiJudge(ApiJudge):
         try:
             body = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise Transient(f"an answer that is no JSON: {error}") from error
+            raise Transient(f"an answer that is not JSON: {error}") from error
         blocked = get(body, "promptFeedback", "blockReason")
         if get(body, "candidates", 0) is None and blocked is None:
             raise Transient(f"an answer without candidates: {self._quote(text)}")

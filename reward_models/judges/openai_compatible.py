@@ -145,7 +145,7 @@ class OpenAICompatibleJudge(ApiJudge):
         try:
             body = json.loads(response.content)
         except (ValueError, RecursionError) as error:
-            raise Transient(f"an answer that is no JSON: {error}") from error
+            raise Transient(f"an answer that is not JSON: {error}") from error
         if get(body, "choices", 0, "message") is None:
             raise Transient(f"an answer without choices: {self._quote(json.dumps(body))}")
         return body

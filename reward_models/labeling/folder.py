@@ -114,7 +114,7 @@ class LabelFolder:
     def add_examples(self, items: Iterable[Item]) -> Iterator[Item]:
         """Put the examples of a data set in, one by one; yields each item when it is done with.
 
-        What is no example is passed on as it is.
+        What is not an example is passed on as it is.
 
         Raises:
             InvalidVideo: A video cannot be read.

@@ -275,7 +275,7 @@ def load(argument: str) -> HumanReward:
         wait_s = float(options.get("wait_s", "inf"))
         wanted = int(options.get("ratings_per_video", "1"))
     except ValueError as error:
-        raise InvalidSetting(f"An option of human:{argument} is no number: {error}.") from error
+        raise InvalidSetting(f"An option of human:{argument} is not a number: {error}.") from error
     if place.startswith(("http:", "https:")):
         return HumanReward(ServerMailbox(place, find_key(TOKEN_VARIABLE)), wait_s)
     return HumanReward(FolderMailbox(Path(place), wanted), wait_s)

@@ -51,7 +51,7 @@ class JsonLines:
         """Return all lines, in order; an unfinished last line is none.
 
         Raises:
-            LabelFileError: A line is no JSON object, for example after an edit by hand.
+            LabelFileError: A line is not a JSON object, for example after an edit by hand.
         """
         try:
             state = self.path.stat()

@@ -20,7 +20,7 @@ def check_url(url: str) -> str:
         parts = urlsplit(url)
         _ = parts.port  # read for its check: an impossible port raises
     except ValueError as error:
-        raise InvalidSetting(f"This is no address of a server: {error}. {example}") from error
+        raise InvalidSetting(f"This is not an address of a server: {error}. {example}") from error
     if parts.username or parts.password:
         # The address is printed and saved with every score, so the text of it must not go on from here.
         raise InvalidSetting(
@@ -28,7 +28,7 @@ def check_url(url: str) -> str:
             "Put the secret into the environment variable that the client reads."
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidSetting(f"{url!r} is no http(s) address. {example}")
+        raise InvalidSetting(f"{url!r} is not an http(s) address. {example}")
     if parts.query or parts.fragment or any(c.isspace() for c in url):
         raise InvalidSetting(f"The address {url!r} has a query or spaces. {example}")
     return url.rstrip("/")

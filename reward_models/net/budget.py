@@ -120,7 +120,7 @@ def budget_with(
     """Make a budget, or this process's part of it; the environment, or the default, decides on each value that is None.
 
     Raises:
-        InvalidSetting: A negative limit, a cost without prices, or a variable that is no number.
+        InvalidSetting: A negative limit, a cost without prices, or a variable that is not a number.
     """
     if max_requests is None:
         number = _number("ROBOREWARD_MAX_REQUESTS")

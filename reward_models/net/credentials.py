@@ -47,7 +47,7 @@ def check_key(key: str, source: str) -> str:
     if not (key.isascii() and key.isprintable()) or " " in key:
         # The key itself stays out of the message.
         raise InvalidSetting(
-            f"{source} contains spaces or characters that are no printable ASCII. Copy the key again."
+            f"{source} contains spaces or characters that are not printable ASCII. Copy the key again."
         )
     return key
 

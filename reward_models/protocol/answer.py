@@ -142,7 +142,7 @@ def digit_probabilities(
 
     Returns:
         `(5,)` float64 probabilities that sum to 1 and the mass outside the digits, or None if the
-        numbers are no log-probabilities or leave nothing to the digits.
+        numbers are not log-probabilities or leave nothing to the digits.
     """
     mass = dict.fromkeys(DIGITS, 0.0)
     for text, log_probability in alternatives:

@@ -64,7 +64,7 @@ def find_checkpoint(
             )
         return Checkpoint(folder, folder.resolve().name)
     if isinstance(source, Path) or not HUB_ID.fullmatch(source):
-        raise WeightsError(f"{source} is no folder with a checkpoint. {ADVICE}")
+        raise WeightsError(f"{source} is not a folder with a checkpoint. {ADVICE}")
     from reward_models.qwen3vl import hub  # its client takes longer to import than nano to load
 
     path, commit = hub.fetch(source, revision, offline=offline, cache=cache, weights=weights)
@@ -79,7 +79,7 @@ def check_folder(folder: Path) -> None:
     """
     config = folder / "config.json"
     if not config.is_file():
-        raise WeightsError(f"{folder} has no {config.name}, so it is no checkpoint. {ADVICE}")
+        raise WeightsError(f"{folder} has no {config.name}, so it is not a checkpoint. {ADVICE}")
     model_type = read_json(config).get("model_type")
     if model_type != MODEL_TYPE:
         raise WeightsError(
@@ -139,7 +139,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise InvalidSetting(f"{device!r} is no device. Pass one such as 'cuda:0'.") from error
+        raise InvalidSetting(f"{device!r} is not a device. Pass one such as 'cuda:0'.") from error
     present = {"cpu": 1, "cuda": torch.cuda.device_count() if cuda else 0, "mps": int(mps)}
     if (chosen.index or 0) >= present.get(chosen.type, 0):
         there = ", ".join(f"{count} {kind}" for kind, count in present.items() if count)

@@ -129,7 +129,7 @@ def only_options(name: str, argument: str) -> ModelOptions:
     before, options = split_options(argument)
     if before:
         raise InvalidSetting(
-            f"{name} takes options only, such as {name}?dtype=bfloat16; {before!r} is none."
+            f"{name} takes options only, such as {name}?dtype=bfloat16; {before!r} is not an option."
         )
     return options
 

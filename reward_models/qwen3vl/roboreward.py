@@ -280,7 +280,7 @@ class RoboReward:
         return answer.level if answer else None
 
     def _read(self, logits: torch.Tensor, manifest: Mapping[str, Any]) -> ProgressScore:
-        """Read one `(vocabulary,)` row of logits; a row with NaN is no answer."""
+        """Read one `(vocabulary,)` row of logits; a row with NaN is not an answer."""
         mass = logits.softmax(-1)[self._digits].sum().item()
         if not math.isfinite(mass):
             return unreadable("", manifest, "logits that are not finite", off_format=1.0)

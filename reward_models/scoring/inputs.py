@@ -136,7 +136,7 @@ def from_dataset(path: Path, camera: str | None, task: str | None = None) -> lis
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    # Spreadsheets mark UTF-8 with three bytes that are no part of the first column's name.
+    # Spreadsheets mark UTF-8 with three bytes that are not part of the first column's name.
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         _check_columns(path, reader.fieldnames or ())

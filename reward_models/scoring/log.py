@@ -62,7 +62,7 @@ class ScoreLog:
         model: Name of the reward model; a file with another one's scores is refused.
 
     Raises:
-        OutputMismatch: The file holds scores of another model, or is no file of scores.
+        OutputMismatch: The file holds scores of another model, or is not a file of scores.
         OutputUnwritable: It cannot be read and written, or another run writes to it.
     """
 
@@ -73,7 +73,7 @@ class ScoreLog:
         self._identity: dict[str, Any] = {}
         if path.exists() and not path.is_file():  # a folder, or a device, which may never end
             raise OutputUnwritable(
-                f"Scores cannot be written to {path}, which is no regular file. Choose another --out, or "
+                f"Scores cannot be written to {path}, which is not a regular file. Choose another --out, or "
                 "leave it out to write to stdout."
             )
         self._lock = lock_beside(path)
@@ -166,7 +166,7 @@ class ScoreLog:
     def _not_ours(self, number: int, line: bytes) -> OutputMismatch:
         text = line[:80].decode("utf-8", errors="replace")
         return OutputMismatch(
-            f"{self.path} is no file of scores: line {number} is {text!r}. It was left as it is. "
+            f"{self.path} is not a file of scores: line {number} is {text!r}. It was left as it is. "
             "Choose another --out."
         )
 

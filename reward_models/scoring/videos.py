@@ -256,7 +256,7 @@ def run(config: ScoreConfig) -> int:
     point = None if config.calibration is None else OperatingPoint.load(config.calibration)
     stdout = sys.stdout
     failed = unreadable = undrawn = 0
-    # What models and their libraries print is no score: stdout is for scores.
+    # What models and their libraries print is not a score: stdout is for scores.
     with (
         nullcontext() if config.out is None else ScoreLog(config.out, config.model) as log,
         redirect_stdout(sys.stderr),

@@ -185,7 +185,7 @@ class RemoteReward:
             try:
                 return json.loads(answer)
             except (ValueError, RecursionError) as error:
-                raise Transient(f"an answer that is no JSON: {error}") from error
+                raise Transient(f"an answer that is not JSON: {error}") from error
 
         report = patience.retry(send, self.url)
         if not isinstance(report, dict) or "status" not in report:

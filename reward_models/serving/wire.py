@@ -107,7 +107,7 @@ def unpack_clips(body: bytes, max_pixel_bytes: int) -> Request:
         # Checked by the library: each tensor as long as its shape says, and together the whole message.
         blocks = safetensors.numpy.load(body)
     except SafetensorError as error:
-        raise InvalidMessage(f"The message is no valid safetensors file: {error}") from error
+        raise InvalidMessage(f"The message is not a valid safetensors file: {error}") from error
     clips = [
         _read_clip(blocks[str(i)], entry, metadata["encoding"]) for i, entry in enumerate(entries)
     ]
@@ -337,4 +337,4 @@ def _json(data: bytes | str) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InvalidMessage(f"This is no valid JSON: {error}") from error
+        raise InvalidMessage(f"This is not valid JSON: {error}") from error

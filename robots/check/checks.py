@@ -36,7 +36,7 @@ ABOVE_M = 0.06
 MAX_GAP_ERROR_M = 0.005
 INSIDE_M = 0.001
 """Corners are so far inside of the box: inverse kinematics is not exact."""
-NOBODY = "nobody could be asked: standard input is no terminal."
+NOBODY = "nobody could be asked: standard input is not a terminal."
 ARM_ERRORS = (ArmFault, ArmUnavailable, MotionRefused, UnreachablePose)
 
 
@@ -242,7 +242,7 @@ def _ask_gap(operator: Operator, name: str, gap_m: float, table_m: float) -> str
         try:
             error_m = float(answer) / 1e3 - gap_m
         except ValueError:
-            note = f"{answer!r} is no distance. "
+            note = f"{answer!r} is not a distance. "
             continue
         if abs(error_m) <= MAX_GAP_ERROR_M:
             return ""

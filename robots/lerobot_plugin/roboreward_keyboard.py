@@ -97,12 +97,12 @@ class RoboRewardKeyboard(Teleoperator):
         """Begin to read keys.
 
         Raises:
-            ArmUnavailable: Standard input is no terminal.
+            ArmUnavailable: Standard input is not a terminal.
         """
         terminal = SharedTerminal.of_process()
         if not terminal.is_tty:
             raise ArmUnavailable(
-                "The keyboard teleoperator reads keys from a terminal, and standard input is none. Start the "
+                "The keyboard teleoperator reads keys from a terminal, and standard input is not one. Start the "
                 "command in a terminal (ssh -t, docker run -it), without a pipe."
             )
         terminal.open(MOTION_KEYS)

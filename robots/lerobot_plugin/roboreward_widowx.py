@@ -157,7 +157,7 @@ class RoboRewardWidowX(Robot):
             return simulated.make(name, **task, image_size=size)
         if config.watched and not self._terminal.is_tty:
             raise ArmUnavailable(
-                "A real arm needs a terminal, whose space bar stops it, and standard input is none. Start the "
+                "A real arm needs a terminal, whose space bar stops it, and standard input is not one. Start the "
                 "command in a terminal (ssh -t), without a pipe."
             )
         try:

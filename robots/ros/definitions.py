@@ -12,7 +12,7 @@ PACKAGES = ("interbotix_xs_msgs", "roboreward_sim_msgs", "roboreward_msgs")
 
 
 class InvalidDefinition(RoboRewardError, ValueError):
-    """Text that is no message or service definition."""
+    """Text that is not a message or service definition."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def parse_fields(text: str) -> tuple[Field, ...]:
     fields = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.partition("#")[0].split()
-        if not words or "=" in "".join(words[1:]):  # a constant is no field: it is not sent
+        if not words or "=" in "".join(words[1:]):  # a constant is not a field: it is not sent
             continue
         if len(words) != 2 or not words[1].isidentifier():
             raise InvalidDefinition(

@@ -45,7 +45,7 @@ def to_rgb(image: RawImage) -> np.ndarray:
     """Message as `(H, W, 3)` uint8 RGB.
 
     Raises:
-        CameraError: Another encoding, or bytes that are no image or do not fit its size.
+        CameraError: Another encoding, or bytes that are not an image or do not fit its size.
     """
     return _compressed_to_rgb(image) if image.compressed else _raw_to_rgb(image)
 
@@ -71,7 +71,7 @@ def _compressed_to_rgb(image: RawImage) -> np.ndarray:
     data = np.frombuffer(image.data, np.uint8)
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if decoded is None:
-        raise CameraError(f"These {data.size} bytes are no JPEG or PNG image.")
+        raise CameraError(f"These {data.size} bytes are not a JPEG or PNG image.")
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 

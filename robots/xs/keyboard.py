@@ -31,11 +31,11 @@ def require_terminal(descriptor: int | None = None) -> None:
         descriptor: File descriptor to read from; by default standard input.
 
     Raises:
-        MotionRefused: It is no terminal.
+        MotionRefused: It is not a terminal.
     """
     if not os.isatty(sys.stdin.fileno() if descriptor is None else descriptor):
         raise MotionRefused(
-            "A real arm needs the keyboard of whoever watches it, and standard input is no terminal. Start the "
+            "A real arm needs the keyboard of whoever watches it, and standard input is not a terminal. Start the "
             "program in a terminal (over ssh: ssh -t), not in the background or in a pipe."
         )
 

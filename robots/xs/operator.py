@@ -98,5 +98,5 @@ class Operator:
             if answer in ("", QUIT):
                 break
             self.level = LEVELS.get(answer)
-            note = f"{answer!r} is no rating. "
+            note = f"{answer!r} is not a rating. "
         return self.level

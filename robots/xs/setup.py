@@ -73,7 +73,7 @@ class ArmSetup:
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise MotionRefused(
-                f"{path} is no set-up of an arm ({type(error).__name__}: {error}). {HOW}."
+                f"{path} is not a set-up of an arm ({type(error).__name__}: {error}). {HOW}."
             ) from error
 
     def save(self, folder: Path) -> Path:

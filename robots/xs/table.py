@@ -137,7 +137,7 @@ def load_script(path: Path) -> list[tuple[np.ndarray, float]]:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise UnreachablePose(
-            f"{path} is no JSON list of joints and gripper: {type(error).__name__}: {error}."
+            f"{path} is not a JSON list of joints and gripper: {type(error).__name__}: {error}."
         ) from error
     if not poses or any(joints.shape != (len(ARM_JOINTS),) for joints, _ in poses):
         raise UnreachablePose(f"Poses in {path} must have {len(ARM_JOINTS)} joints, got {poses}.")

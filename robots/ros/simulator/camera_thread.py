@@ -62,7 +62,7 @@ class CameraThread(threading.Thread):
                     self._wake.clear()
                     self._draw(camera, data)
                     self._busy.clear()
-        finally:  # also after an error: a driver whose camera is broken is no driver
+        finally:  # also after an error: a driver whose camera is broken is not a driver
             self._stopped.set()
             camera.close()
 

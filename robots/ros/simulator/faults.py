@@ -93,9 +93,9 @@ def parse_fault(text: str) -> Fault | None:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidSetting(f"{text!r} is no JSON object ({error}).") from error
+        raise InvalidSetting(f"{text!r} is not a JSON object ({error}).") from error
     if not isinstance(values, dict):
-        raise InvalidSetting(f"{text!r} is no JSON object.")
+        raise InvalidSetting(f"{text!r} is not a JSON object.")
     known = [field.name for field in fields(Fault)]
     for key in values:
         if key not in known:

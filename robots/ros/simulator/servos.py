@@ -84,7 +84,7 @@ class ArmServo:
     def command(self, value: float) -> None:
         """Take a command in the unit of the mode; a position out of range or not finite changes nothing."""
         if not self._range[0] <= value <= self._range[1] and self.settings.mode in POSITION_MODES:
-            return  # a servo answers with a range error, and NaN is no register value either
+            return  # a servo answers with a range error, and NaN is not a register value either
         self._command = value
         if self.settings.mode in POSITION_MODES:
             now = self._data.time
@@ -184,7 +184,7 @@ class GripperServo:
 
     def command(self, value: float) -> None:
         """Take a command in the unit of the mode: PWM, [mA], angle [rad], or [m] between the fingers."""
-        if value != value:  # NaN is no register value
+        if value != value:  # NaN is not a register value
             return
         self._command = value
         mode = self.settings.mode

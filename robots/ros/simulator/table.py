@@ -34,7 +34,7 @@ class SimulatedTable:
             ArmUnavailable: There is no simulated driver, or one with another scene.
             MotionRefused: The driver is that of a real arm.
         """
-        self._arm.rest()  # the arm is put to its start at once, which is no motion to watch
+        self._arm.rest()  # the arm is put to its start at once, which is not a motion to watch
         self._arm.connect()
         known = known_seed(rng)
         seed = int(rng.integers(2**31)) if known is None else known

@@ -82,7 +82,7 @@ class InterbotixArmXSInterface:
         self.group_info = core.robot_get_robot_info("group", group_name)
         if tuple(self.group_info.joint_names) != model.joints:
             raise ArmUnavailable(
-                f"/{core.robot_name} is no {robot_model}: its group {group_name!r} has the joints "
+                f"/{core.robot_name} is not a {robot_model}: its group {group_name!r} has the joints "
                 f"{list(self.group_info.joint_names)}. Name the model that the driver was started for."
             )
         self._kinematics = Kinematics(model.fixed)
