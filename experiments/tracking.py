@@ -39,9 +39,8 @@ def wandb_log(config: ExperimentConfig, path: Path) -> Log:
         project="roboreward-gym", name=path.name, id=read_json(known)["id"], resume="allow",
         config=dataclasses.asdict(config), dir=path,
     )  # fmt: skip
-    run.define_metric(
-        "*", step_metric="episode"
-    )  # late scores come in any order, and W&B's own step only rises
+    # Late scores come in any order, and W&B's own step only rises.
+    run.define_metric("*", step_metric="episode")
     videos = path / "wandb_videos"
     videos.mkdir(exist_ok=True)
     table = wandb.Table(columns=list(COLUMNS), log_mode="MUTABLE")

@@ -198,10 +198,8 @@ class FakeDriver:
 
     def reboot(self, name: str) -> None:
         self.log.append(("reboot", name))
-        self.errors[name], self.torques[name] = (
-            0,
-            int(name not in SHADOWS),
-        )  # as the vendor's driver
+        # As the vendor's driver.
+        self.errors[name], self.torques[name] = 0, int(name not in SHADOWS)
         self.registers_now[name] = {}
         if name == GRIPPER:
             self.gripper_limp = False

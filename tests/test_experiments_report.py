@@ -103,9 +103,8 @@ def test_choice_of_strips_spans_the_run() -> None:
 def test_page_needs_no_other_file(tmp_path: Path) -> None:
     text = page().write(tmp_path / "report.html").read_text()
     sources = re.findall(r'(?:src|srcset|href)="([^"]{0,40})', text)
-    assert (
-        len(sources) == 3 * 2 + 2 * 2 + 6
-    )  # figures in two themes, videos and their stills, frames of one strip
+    # Figures in two themes, videos and their stills, frames of one strip.
+    assert len(sources) == 3 * 2 + 2 * 2 + 6
     assert all(source.startswith("data:") for source in sources)
     assert "http" not in re.sub(r'"data:[^"]*"', "", text)
 

@@ -305,9 +305,8 @@ def test_a_set_goes_on_where_it_was_stopped(
 
 def test_no_recording_is_in_two_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def recording(plan: EpisodePlan, rng: np.random.Generator) -> Recording:
-        shade = (
-            plan.seed % 3 * 50
-        )  # as short recordings of other environments can be equal by chance
+        # As short recordings of other environments can be equal by chance.
+        shade = plan.seed % 3 * 50
         frames = Frames(np.full((9, 32, 48, 3), shade + 5 * (plan.split == "test"), np.uint8), 10.0)
         return Recording("other_envs", f"x-{plan.split}-{plan.seed}", frames, (), "other_envs")
 

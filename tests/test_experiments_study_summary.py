@@ -98,7 +98,7 @@ def test_a_missing_file_of_errors_says_how_it_is_made(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="roboreward bench"):
         read_mae([tmp_path / "none.json"])
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(RunFolderError, match="no result of"):
+    with pytest.raises(RunFolderError, match="not a result of"):
         read_mae([tmp_path / "other.json"])
 
 

@@ -79,14 +79,14 @@ def test_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
 def test_corrupt_or_missing_checkpoint_says_so(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "c").write_bytes(content)
-    with pytest.raises(WeightsError, match="no whole checkpoint"):
+    with pytest.raises(WeightsError, match="not a complete checkpoint"):
         load_checkpoint(tmp_path / "c")
 
 
 def test_cut_checkpoint_says_so(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", {"w": torch.randn(100)})
     (tmp_path / "c").write_bytes((tmp_path / "c").read_bytes()[:-50])
-    with pytest.raises(WeightsError, match="no whole checkpoint"):
+    with pytest.raises(WeightsError, match="not a complete checkpoint"):
         load_checkpoint(tmp_path / "c")
 
 

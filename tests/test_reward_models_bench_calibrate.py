@@ -266,7 +266,10 @@ def test_an_impossible_rate_is_refused(rate: float, tmp_path: Path) -> None:
         ("nonsense", "is not an operating point"),
         ("[1]", "of this version"),
         ('{"format": "roboreward operating point 2"}', "of this version"),
-        ('{"format": "roboreward operating point 1", "model": "m"}', "no whole operating point"),
+        (
+            '{"format": "roboreward operating point 1", "model": "m"}',
+            "not a complete operating point",
+        ),
         (
             '{"format": "roboreward operating point 1", "model": "m", "statistic": "luck", "threshold": 1}',
             "Choose one of expected",

@@ -123,7 +123,7 @@ def test_a_healthy_environment_is_shown(tmp_path: Path, capsys: pytest.CaptureFi
     ("options", "check", "status", "found"),
     [
         ({"task": None}, "task", "problem", "does not tell it"),
-        ({"task": "dot"}, "task", "warning", "no sentence"),
+        ({"task": "dot"}, "task", "warning", "not a sentence"),
         ({"task": 3}, "task", "problem", "of type int"),
         ({"fps": None}, "rate", "problem", "not known"),
         ({"dt": 0.01}, "rate", "warning", "time step 100"),

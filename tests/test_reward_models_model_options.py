@@ -67,7 +67,9 @@ def test_options_that_say_nothing_are_refused(text: str, message: str) -> None:
 
 
 def test_a_published_name_takes_nothing_but_options() -> None:
-    with pytest.raises(InvalidSetting, match=r"roboreward-8b takes options only.*'folder' is not an option"):
+    with pytest.raises(
+        InvalidSetting, match=r"roboreward-8b takes options only.*'folder' is not an option"
+    ):
         load_8b("folder?dtype=float16")
 
 

@@ -155,9 +155,8 @@ class Features(torch.nn.Module):
     ids=["right", "down", "value", "scene column", "scene value", "own column", "own row"],
 )
 def test_every_dense_label_is_in_the_loss(column: slice, error: float, part: float) -> None:
-    labels = torch.tensor(
-        [[[1.0, 0.25, -0.5, 0.7]], [[0.0, 0.0, 0.0, 0.0]]]
-    )  # two tokens, one landmark
+    # Two tokens, one landmark.
+    labels = torch.tensor([[[1.0, 0.25, -0.5, 0.7]], [[0.0, 0.0, 0.0, 0.0]]])
     places = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
     scene = torch.tensor([[[0.1, 0.2, 0.7, 1.0]]])
     batch = TowerBatch(torch.zeros(2, 1), torch.tensor([[1, 2, 4]]), labels, places, scene)

@@ -142,9 +142,8 @@ def test_the_tokenizer_is_that_of_qwen3(reference: Qwen3VLProcessor) -> None:
         assert reference.tokenizer.encode(text) == published.encode(text)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)  # transformers 5.12
+# transformers 5.12
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.slow
 def test_levels_are_what_greedy_generation_writes(
     model: RoboReward, original: Qwen3VLForConditionalGeneration, reference: Qwen3VLProcessor

@@ -75,9 +75,8 @@ def test_scoring_is_deterministic(model: RoboReward) -> None:
     np.testing.assert_array_equal(a.probabilities, b.probabilities)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning"
-)  # transformers 5.12
+# transformers 5.12
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_inputs_equal_those_of_the_processor_from_the_whole_clip(
     model: RoboReward, folder: Path
 ) -> None:

@@ -25,9 +25,8 @@ from tests.video_files import write_video
 
 ray = pytest.importorskip("ray", reason="needs the extra `scale`")
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning:ray"
-)  # about settings of its own
+# About settings of its own.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 
 OTHERS = (Place(workers=2), Place(workers=2, ray="auto"))
 

@@ -73,9 +73,8 @@ def test_nano_scores_as_in_process_bit_exact() -> None:
     nano = load_reward_model("roboreward-nano?abstain=never")
     clips = [a_clip(frames=frames, size=40, seed=frames) for frames in (2, 4, 4, 9)]
     alone = [nano.score([clip])[0] for clip in clips]
-    release_reward_model(
-        "roboreward-nano?abstain=never"
-    )  # serving changes how the model splits its work
+    # Serving changes how the model splits its work.
+    release_reward_model("roboreward-nano?abstain=never")
     with serving(nano) as served:
         remote = served.client(timeout_s=120.0)
         together = remote.score(clips)

@@ -158,7 +158,7 @@ def test_a_substitute_is_guarded_as_well() -> None:
         ("guarded:progress?", "without a check"),
         ("guarded:progress?endings=0", "endings=0"),
         ("guarded:progress?p5=2", r"p5=2\.0"),
-        ("guarded:progress?endings=many", "no number"),
+        ("guarded:progress?endings=many", "not a number"),
         ("guarded:progress?ending=2", "no option 'ending'"),
         ("guarded:binary@4?endings=2", "may still call one"),
         ("guarded:calibrated:x.json?endings=2", "may still call one"),

@@ -159,7 +159,7 @@ def test_without_a_keyboard_what_needs_a_person_is_not_looked_at(view: TrainingV
         "joint states": True, "camera": True, "view": None, "colours": None, "gripper": True,
         "workspace": None,
     }  # fmt: skip
-    assert "no terminal" in findings["view"].found
+    assert "not a terminal" in findings["view"].found
 
 
 def test_the_lowest_corners_of_the_workspace_keep_the_fingers_off_the_table() -> None:

@@ -131,9 +131,8 @@ class ReturnRegression:
     def update(self, batch: Batch, *, actor: bool) -> dict[str, Tensor]:
         """One step towards the returns; there is no actor."""
         q = self.critics(batch.features, batch.action)
-        loss = (
-            (q - batch.reward).square().mean(1).sum()
-        )  # sum over critics of the mean of (Q_i - R)^2
+        # Sum over critics of the mean of (Q_i - R)^2.
+        loss = (q - batch.reward).square().mean(1).sum()
         vector = self.critics.net.vector
         (vector.grad,) = torch.autograd.grad(loss, vector)
         self.optimiser.step()

@@ -75,9 +75,8 @@ class Actor(nn.Module):
         self.bound = bound
         self.net = Ensemble(1, [features, *hidden, 2 * size], generator)
         with torch.no_grad():
-            self.net.layers[-1][0].mul_(
-                0.01
-            )  # so that the mean is about 0, the standard deviation 1
+            # So that the mean is about 0, the standard deviation 1.
+            self.net.layers[-1][0].mul_(0.01)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation before squashing, `(B, D)` each."""

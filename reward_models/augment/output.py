@@ -77,7 +77,7 @@ def write_set(config: AugmentConfig, lines: Iterable[Mapping[str, Any]]) -> Summ
         rejected_by_rule=dict(rejected.most_common()),
     )
     _write(config.out / "summary.json", json.dumps(vars(summary), indent=2) + "\n")
-    models = dict(vars(config.roles).items())
+    models = dict(vars(config.roles))
     _write(
         config.out / "README.md",
         card(

@@ -196,7 +196,7 @@ def _work(
             except BudgetExhausted as error:
                 raise BudgetExhausted(
                     f"{error} Here that is --max-requests and --max-cost-usd. What was paid for is kept: the "
-                    "same command goes on from there."
+                    "same command continues from there."
                 ) from error
             except RewardModelFailure as error:
                 failed += 1
@@ -229,11 +229,8 @@ def _loader(config: AugmentConfig) -> ModelLoader:
         from reward_models.judges.api_judge import ApiSettings
 
         limits = (config.max_requests, config.max_cost_usd, config.usd_per_million_tokens)
-        unlimited = limits == (
-            None,
-            None,
-            None,
-        )  # then the environment decides, and whose server it is
+        # Without limits the environment variables decide, and whose server it is.
+        unlimited = limits == (None,) * 3
         budget = None if unlimited else budgets.setdefault("", budget_with(*limits))
         return load_chat_model(name, ApiSettings(budget=budget, concurrency=config.concurrency))
 

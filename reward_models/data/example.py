@@ -112,9 +112,8 @@ class Example:
     def __post_init__(self) -> None:
         check_task(self.task)
         self._check_texts()
-        unlike = isinstance(
-            self.reward, bool | float
-        )  # 5.0 is among the levels, and is written as 5.0
+        # 5.0 is among the levels, and is written as 5.0.
+        unlike = isinstance(self.reward, bool | float)
         if self.reward is not None and (unlike or self.reward not in LEVELS):
             self._refuse(f"the reward {self.reward!r} is not one of {LEVELS}")
         if self.kind not in KINDS:

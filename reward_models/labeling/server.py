@@ -7,7 +7,6 @@ what was rated as a data set in the published RoboReward layout.
 
 import dataclasses
 import logging
-import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,9 +76,8 @@ def create_app(assignment: Assignment, token: str | None = None) -> FastAPI:
         assignment: Folder, and who sees what.
         token: What people and programs need; None to let everybody in.
     """
-    from reward_models.labeling.page import (
-        add_pages,
-    )  # NiceGUI takes a second, which an export need not wait for
+    # NiceGUI takes a second, which an export need not wait for.
+    from reward_models.labeling.page import add_pages
 
     app, folder = FastAPI(docs_url=None, redoc_url=None, openapi_url=None), assignment.folder
 
@@ -181,9 +179,7 @@ def main(argv: list[str]) -> int:
         sys.stdout.flush()
         listener.listen()
         uvicorn.Server(
-            uvicorn.Config(
-                app, log_level="warning", access_log=False, timeout_graceful_shutdown=math.ceil(1)
-            )
+            uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         ).run(sockets=[listener])
     return 0
 

@@ -128,9 +128,8 @@ def processor_inputs(
     video = VISION_START + VIDEO_PAD + VISION_END
     chats = [video.join(render_chat(build_prompt(clip.task))) + answer_prefix for clip in clips]
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # what transformers and NumPy think of one another is no matter here
+        # Warnings of transformers about NumPy do not concern the caller.
+        warnings.simplefilter("ignore")
         return processor(
             text=chats,
             videos=[torch.from_numpy(clip.frames.transpose(0, 3, 1, 2).copy()) for clip in clips],

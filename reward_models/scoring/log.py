@@ -1,4 +1,4 @@
-"""The scores that `roboreward score --out` writes: a line each, appended, so that a killed run can go on."""
+"""The scores that `roboreward score --out` writes: a line each, appended, so that a killed run can continue."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -58,7 +58,7 @@ class ScoreLog:
     other runs away.
 
     Args:
-        path: The file, made or gone on with.
+        path: The file, made or continued.
         model: Name of the reward model; a file with another one's scores is refused.
 
     Raises:

@@ -62,7 +62,7 @@ class ScoreConfig:
     fps: float | None = None
     """Frames per second of the videos: needed for folders of frames, else taken from their time stamps."""
     out: Path | None = None
-    """JSONL file for the scores, gone on with if it exists; without it they go to stdout."""
+    """JSONL file for the scores, continued if it exists; without it they go to stdout."""
     format: Format | None = None
     """What stdout gets: by default, without --out, a table on a terminal and JSON lines elsewhere."""
     calibration: Path | None = None
@@ -217,7 +217,7 @@ def part(requests: list[Request], shard: str | None) -> list[Request]:
     """Return the requests of one shard, `2/8` for the second of eight; all without one.
 
     Raises:
-        InvalidRequest: The shard is none.
+        InvalidRequest: It is not a shard.
     """
     if shard is None:
         return requests

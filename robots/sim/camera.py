@@ -46,9 +46,8 @@ class RayCamera:
         rays = np.ascontiguousarray(rays @ data.cam_xmat[self._id].reshape(3, 3).T)
         n = len(rays)
         geom, distance, normal = np.full(n, -1, np.int32), np.zeros(n), np.zeros(3 * n)
-        visible = np.array(
-            [1, 1, 1, 0, 0, 0], np.uint8
-        )  # the geom groups that OpenGL shows by default
+        # The geom groups that OpenGL shows by default.
+        visible = np.array([1, 1, 1, 0, 0, 0], np.uint8)
         mujoco.mj_multiRay(
             model,
             data,

@@ -26,9 +26,8 @@ class Operator:
 
     def __init__(self, keyboard: Keyboard) -> None:
         self._keyboard = keyboard
-        self._lock = (
-            threading.Lock()
-        )  # the watching thread polls too, and a terminal's mode is shared
+        # The watching thread polls too, and a terminal's mode is shared.
+        self._lock = threading.Lock()
         self.level: int | None = None
         """How the operator rates this episode, 1..5; None for nothing."""
         self._wants_to_end = False

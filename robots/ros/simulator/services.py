@@ -145,9 +145,8 @@ class XsServices:
             active, now = self._driver.faults.active, self._driver.robot.time
             late = active("late_services", now)
             if late is not None:
-                time.sleep(
-                    late.delay_s
-                )  # of the world's time: nobody moves a simulated clock meanwhile
+                # In wall time: nobody moves a simulated clock meanwhile.
+                time.sleep(late.delay_s)
             if active("failed_services", now) is not None:
                 return response
             try:

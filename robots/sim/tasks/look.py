@@ -70,9 +70,8 @@ def set_light_and_camera(model: mujoco.MjModel, rng: np.random.Generator, split:
     direction = np.array([0.2, 0.3, -1.0]) + rng.uniform(-0.35, 0.35, 3) * [1, 1, 0]
     model.light_dir[0] = direction / np.linalg.norm(direction)
     model.light_diffuse[0] = rng.uniform(0.4, 0.7)
-    offset = (
-        np.array([banded(rng, split), banded(rng, split), rng.random()]) * 2 - 1
-    )  # azimuth, height, distance
+    # Azimuth, height, distance.
+    offset = np.array([banded(rng, split), banded(rng, split), rng.random()]) * 2 - 1
     camera_from = CAMERA_FROM + CAMERA_JITTER_M * offset[[0, 2, 1]]
     camera = model.camera("front").id
     look_at(model, camera, camera_from, CAMERA_TO + rng.uniform(-0.01, 0.01, 3))
