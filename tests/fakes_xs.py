@@ -9,6 +9,7 @@ import numpy as np
 
 from robots.conventions import ARM_JOINTS, FINGER_CLOSED_M, FINGER_OPEN_M, JOINT_LOWER, JOINT_UPPER
 from robots.errors import ArmUnavailable
+from robots.xs.arm import XsArm
 from robots.xs.feeds import JointMessage
 from robots.xs.gripper_linkage import angle_from_finger, finger_from_angle
 from robots.xs.images import RawImage
@@ -23,6 +24,7 @@ from robots.xs.interface import (
     STATE_JOINTS,
 )
 from robots.xs.link import Peers, RobotFacts
+from robots.xs.operator import Operator
 
 STEP_S = 0.01
 FINGER_M_S = 0.05
@@ -302,3 +304,55 @@ class FakeDriver:
             frame = (120 + noise).astype(np.uint8)
         self._image = RawImage(frame.tobytes(), stamp, self.encoding, height, width, width * 3)
         return self._image
+
+
+class FakePerson:
+    """The keyboard of the person beside an arm: presses what a test says, and answers questions.
+
+    Args:
+        driver: Of the arm.
+        takes_s: How long an answer takes.
+
+    Attributes:
+        keys: Pressed, and not read yet.
+        answers: To the next questions.
+        answer: To every other question: a text, or a function of the question.
+        questions: All that were asked.
+        places: Joints `(6,)` [rad] of the arm when each was answered.
+        sent: Set-points that had been sent by then.
+    """
+
+    def __init__(self, driver: FakeDriver, takes_s: float = 0.0) -> None:
+        self._driver, self._takes_s = driver, takes_s
+        self.keys = ""
+        self.answers: list[str] = []
+        self.answer: str | Callable[[str], str] = ""
+        self.questions: list[str] = []
+        self.places: list[np.ndarray] = []
+        self.sent: list[int] = []
+
+    def pressed(self) -> str:
+        keys, self.keys = self.keys, ""
+        return keys
+
+    def ask(self, question: str) -> str:
+        self._driver.run(self._takes_s)
+        self.questions.append(question)
+        self.places.append(self._driver.position.copy())
+        self.sent.append(len(self._driver.set_points))
+        if self.answers:
+            return self.answers.pop(0)
+        return self.answer if isinstance(self.answer, str) else self.answer(question)
+
+    def press(self, keys: str) -> None:
+        self.keys = keys
+
+
+def real_arm(takes_s: float = 0.0) -> tuple[XsArm, Operator, FakePerson, FakeDriver]:
+    """A real arm with a person beside it."""
+    driver = FakeDriver()
+    driver.peers_now = Peers(drivers=1, others=0, simulated=False)
+    person = FakePerson(driver, takes_s)
+    operator = Operator(person)
+    arm = XsArm(driver, image_size=(48, 64), timer=driver, watched=True, operator=operator)
+    return arm, operator, person, driver

@@ -16,46 +16,20 @@ from roboreward_gym.errors import RewardModelFailure
 from robots.conventions import NEUTRAL_JOINTS
 from robots.recording import INDEX, RecordEpisodes, read_ratings
 from robots.widowx import WidowXEnv
-from robots.xs.arm import XsArm
-from robots.xs.link import Peers
-from robots.xs.operator import Operator, OperatorEnds
+from robots.xs.operator import OperatorEnds
 from robots.xs.table import RealTable
 from tests.fakes import FailingRewardModel, FakeRewardModel
-from tests.fakes_xs import FakeDriver
+from tests.fakes_xs import FakeDriver, FakePerson, real_arm
 
 DOWN = np.array([0.4, 0.4, -0.5, 0, 0, 0, -1], np.float32)
 STEPS = 3
 
 
-class Person:
-    """Answers the questions, and notes what was true at each."""
-
-    def __init__(self, driver: FakeDriver) -> None:
-        self.driver = driver
-        self.keys = ""
-        self.answers: list[str] = []
-        self.questions: list[str] = []
-        self.at: list[np.ndarray] = []
-
-    def pressed(self) -> str:
-        keys, self.keys = self.keys, ""
-        return keys
-
-    def ask(self, question: str) -> str:
-        self.questions.append(question)
-        self.at.append(self.driver.position.copy())
-        return self.answers.pop(0) if self.answers else ""
-
-
 def beside_an_arm(
     folder: Path, reward_model: RewardModel | None, *, blind: bool = False
-) -> tuple[KeepScores, Person, FakeDriver]:
+) -> tuple[KeepScores, FakePerson, FakeDriver]:
     """The environment of an experiment on a real table; without a model the rating is the reward."""
-    driver = FakeDriver()
-    driver.peers_now = Peers(drivers=1, others=0, simulated=False)
-    person = Person(driver)
-    operator = Operator(person)
-    arm = XsArm(driver, image_size=(48, 64), timer=driver, watched=True, operator=operator)
+    arm, operator, person, driver = real_arm()
     table = RealTable(arm, ("wave",), operator)
     env = gym.wrappers.TimeLimit(WidowXEnv(arm, table, "wave", render_mode="rgb_array"), STEPS)
     recorded = RecordEpisodes(env, folder)
@@ -66,11 +40,11 @@ def beside_an_arm(
     return KeepScores(wrapper, blind=blind), person, driver
 
 
-def play(env: gym.Env, person: Person, answer: str = "") -> tuple[float, dict[str, float]]:
+def play(env: gym.Env, person: FakePerson, answer: str = "") -> tuple[float, dict[str, float]]:
     """Play an episode; at its end the person answers."""
     env.reset(seed=0)
     person.questions.clear()
-    person.at.clear()
+    person.places.clear()
     person.answers = [answer]
     for _ in range(STEPS):
         _, reward, _, _, info = env.step(DOWN)
@@ -100,7 +74,7 @@ def test_the_operator_is_asked_while_the_episode_is_scored_and_the_arm_rests(
     reward, info = play(env, person, "4")
     assert (reward, info["roboreward/level"]) == (0.25, 2.0)
     assert (info["truth/level"], info["truth/success"], info[EPISODE]) == (4.0, 0.0, 0.0)
-    np.testing.assert_allclose(person.at[0], NEUTRAL_JOINTS, atol=0.02)
+    np.testing.assert_allclose(person.places[0], NEUTRAL_JOINTS, atol=0.02)
     assert read_ratings(tmp_path) == {0: 4}
 
 
@@ -197,7 +171,7 @@ def test_a_space_in_an_answer_agrees_to_nothing(tmp_path: Path) -> None:
     env.reset(seed=0)
     assert len(person.questions) == 3
     assert "Space stops the arm" in person.questions[1]
-    assert (person.at[2] == person.at[0]).all()
+    assert (person.places[2] == person.places[0]).all()
 
 
 def test_a_rating_that_means_nothing_is_named_and_asked_again(tmp_path: Path) -> None:

@@ -13,43 +13,14 @@ from robots.widowx import WidowXEnv
 from robots.xs.arm import XsArm
 from robots.xs.interface import SLEEP_JOINTS
 from robots.xs.link import Peers
-from robots.xs.operator import Operator
 from robots.xs.table import RealTable
-from tests.fakes_xs import FakeDriver
+from tests.fakes_xs import FakeDriver, FakePerson, real_arm
 
 UP = np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
 
 
-class Person:
-    """Presses keys at times, and answers questions; notes where the arm was at each."""
-
-    def __init__(self, driver: FakeDriver) -> None:
-        self.driver = driver
-        self.keys = ""
-        self.answers: list[str] = []
-        self.questions: list[str] = []
-        self.sent: list[int] = []
-
-    def pressed(self) -> str:
-        keys, self.keys = self.keys, ""
-        return keys
-
-    def ask(self, question: str) -> str:
-        self.driver.run(5.0)  # they take their time
-        self.questions.append(question)
-        self.sent.append(len(self.driver.set_points))
-        return self.answers.pop(0) if self.answers else ""
-
-    def press(self, key: str) -> Callable[[], None]:
-        return lambda: setattr(self, "keys", key)
-
-
-def real_table(script: Path | None = None) -> tuple[WidowXEnv, XsArm, Person, FakeDriver]:
-    driver = FakeDriver()
-    driver.peers_now = Peers(drivers=1, others=0, simulated=False)
-    person = Person(driver)
-    operator = Operator(person)
-    arm = XsArm(driver, image_size=(48, 64), timer=driver, watched=True, operator=operator)
+def real_table(script: Path | None = None) -> tuple[WidowXEnv, XsArm, FakePerson, FakeDriver]:
+    arm, operator, person, driver = real_arm(takes_s=5.0)
     table = RealTable(arm, ("wave",), operator, script=script)
     return WidowXEnv(arm, table, "wave"), arm, person, driver
 
@@ -66,8 +37,8 @@ def stopped_by(env: WidowXEnv, steps: int = 40) -> str:
 @pytest.mark.parametrize(
     ("hurt", "message"),
     [
-        (lambda person, driver: person.press(" ")(), "operator stopped the arm"),
-        (lambda person, driver: person.press("i")(), "spoiled"),
+        (lambda person, driver: person.press(" "), "operator stopped the arm"),
+        (lambda person, driver: person.press("i"), "spoiled"),
         (lambda person, driver: setattr(driver, "camera_on", False), "image must be at most"),
         (
             lambda person, driver: setattr(driver, "states_late_s", 0.5),
@@ -77,7 +48,7 @@ def stopped_by(env: WidowXEnv, steps: int = 40) -> str:
     ],
 )
 def test_after_a_stop_nothing_moves_before_the_person_has_agreed(
-    hurt: Callable[[Person, FakeDriver], None], message: str
+    hurt: Callable[[FakePerson, FakeDriver], None], message: str
 ) -> None:
     env, _, person, driver = real_table()
     env.reset(seed=0)
@@ -89,25 +60,12 @@ def test_after_a_stop_nothing_moves_before_the_person_has_agreed(
         setattr(driver, name, getattr(fresh, name))
     driver.run(0.5)
     sent, stood = len(driver.set_points), driver.position.copy()
-    where: list[np.ndarray] = []
-    person.ask = _noting(person, driver, where)
     env.reset(seed=1)
     assert message in person.questions[-2]
     assert "Put everything back" in person.questions[-1]
-    np.testing.assert_array_equal(where[0], stood)
+    np.testing.assert_array_equal(person.places[-2], stood)
     assert person.sent[-2] == sent
     env.step(np.zeros(7))
-
-
-def _noting(person: Person, driver: FakeDriver, where: list[np.ndarray]) -> Callable[[str], str]:
-    ask = person.ask
-
-    def note(question: str) -> str:
-        answer = ask(question)
-        where.append(driver.position.copy())
-        return answer
-
-    return note
 
 
 def test_who_does_not_agree_leaves_the_arm_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
@@ -186,7 +144,7 @@ def test_space_stops_every_slow_motion_at_once(
     speeds: list[float] = []
 
     def press() -> None:
-        person.press(" ")()
+        person.press(" ")
         driver.at(0.1, lambda: speeds.append(float(np.abs(driver._velocity).max())))
 
     pressed = len(person.questions)
@@ -217,14 +175,14 @@ def test_space_stops_a_scripted_reset(tmp_path: Path) -> None:
     push = NEUTRAL_JOINTS + np.array([0.9, 0, 0, 0, 0.1, 0])
     script.write_text(json.dumps([{"joints": push.tolist(), "gripper": 0.0}]))
     env, _, person, driver = real_table(script)
-    _when_moving(driver, person.press(" "))
+    _when_moving(driver, lambda: person.press(" "))
     with pytest.raises(ArmFault, match="operator stopped the arm"):
         env.reset(seed=0)
 
 
 def test_a_space_before_the_episode_is_not_thrown_away() -> None:
     env, _, person, driver = real_table()
-    person.ask = lambda question: person.press(" ")() or ""
+    person.ask = lambda question: person.press(" ") or ""
     with pytest.raises(ArmFault, match="operator stopped the arm"):
         env.reset(seed=0)
     assert driver.set_points == []

@@ -15,28 +15,16 @@ from robots.xs.link import Peers
 from robots.xs.operator import Operator
 from robots.xs.rating import AskRating
 from robots.xs.table import RealTable
-from tests.fakes_xs import FakeDriver
+from tests.fakes_xs import FakeDriver, FakePerson
 
 FORWARD = np.array([0.5, 0.2, -0.3, 0.1, 0.0, 0.0, -1.0])
 
 
-class Person:
-    def __init__(self) -> None:
-        self.keys = ""
-        self.questions: list[str] = []
-
-    def pressed(self) -> str:
-        keys, self.keys = self.keys, ""
-        return keys
-
-    def ask(self, question: str) -> str:
-        self.questions.append(question)
-        return "4" if "How far" in question else ""
-
-
-def dry() -> tuple[AskRating, WidowXEnv, Person, FakeDriver]:
+def dry() -> tuple[AskRating, WidowXEnv, FakePerson, FakeDriver]:
     """A dry run with a real arm that lies in its sleep pose, without torque, in other modes."""
-    driver, person = FakeDriver(), Person()
+    driver = FakeDriver()
+    person = FakePerson(driver)
+    person.answer = lambda question: "4" if "How far" in question else ""
     driver.peers_now = Peers(drivers=1, others=0, simulated=False)
     driver.torques = dict.fromkeys(SERVOS, 0)
     driver.gripper_mode = "pwm"

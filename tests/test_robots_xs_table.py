@@ -15,57 +15,33 @@ import robots  # noqa: F401 - registers the environments
 from robots.conventions import NEUTRAL_JOINTS
 from robots.errors import ArmFault, MotionRefused, NoTruth, UnreachablePose
 from robots.widowx import WidowXEnv
-from robots.xs.arm import XsArm
 from robots.xs.keyboard import Terminal, require_terminal
-from robots.xs.operator import Operator
 from robots.xs.rating import AskRating
 from robots.xs.table import RealTable
-from tests.fakes_xs import FakeDriver
+from tests.fakes_xs import FakeDriver, FakePerson, real_arm
 
 TASKS = ("open the drawer", "close the drawer")
 
 
-class FakeKeyboard:
-    """Presses what a test says."""
-
-    def __init__(self) -> None:
-        self.keys = ""
-        self.answer = ""
-        self.questions: list[str] = []
-
-    def pressed(self) -> str:
-        keys, self.keys = self.keys, ""
-        return keys
-
-    def ask(self, question: str) -> str:
-        self.questions.append(question)
-        return self.answer
-
-
-def table(script: Path | None = None) -> tuple[WidowXEnv, FakeKeyboard, FakeDriver]:
-    driver, keyboard = FakeDriver(), FakeKeyboard()
-    operator = Operator(keyboard)
-    arm = XsArm(driver, image_size=(48, 64), timer=driver, watched=True, operator=operator)
+def table(script: Path | None = None) -> tuple[WidowXEnv, FakePerson, FakeDriver]:
+    arm, operator, keyboard, driver = real_arm()
     scene = RealTable(arm, TASKS, operator, script=script)
     return WidowXEnv(arm, scene, TASKS[0]), keyboard, driver
 
 
 def test_the_operator_is_asked_before_the_arm_moves() -> None:
-    env, keyboard, driver = table()
-    keyboard.ask = lambda question: keyboard.questions.append(str(len(driver.set_points))) or ""
+    env, keyboard, _ = table()
     env.reset(seed=0)
-    assert keyboard.questions == ["0"]
+    assert keyboard.sent == [0]
 
 
 def test_the_arm_is_out_of_the_way_while_hands_are_on_the_table() -> None:
-    env, keyboard, driver = table()
+    env, keyboard, _ = table()
     env.reset(seed=0)
     for _ in range(5):
         env.step(np.array([0.5, 0.5, -1, 0, 0, 0, -1]))
-    poses: list[np.ndarray] = []
-    keyboard.ask = lambda question: poses.append(driver.position.copy()) or ""
     env.reset(seed=1)
-    np.testing.assert_allclose(poses[0], NEUTRAL_JOINTS, atol=0.02)
+    np.testing.assert_allclose(keyboard.places[-1], NEUTRAL_JOINTS, atol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +136,7 @@ def test_a_script_past_the_limits_moves_nothing(tmp_path: Path) -> None:
 
 def rated(
     answer: str, keys: str = "", script: Path | None = None
-) -> tuple[float, dict[str, float], FakeKeyboard]:
+) -> tuple[float, dict[str, float], FakePerson]:
     """Reward and info of the last step of an episode, with an operator who presses and answers."""
     env, keyboard, driver = table(script)
     wrapped = AskRating(TimeLimit(env, 3))
