@@ -4,6 +4,7 @@ import importlib.util
 import os
 import random
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -28,6 +29,17 @@ def _seeded() -> None:
     np.random.seed(0)  # noqa: TID251 - libraries that draw from the global state start from it too
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread, so that results are bit-exact the same everywhere."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def pytest_configure() -> None:

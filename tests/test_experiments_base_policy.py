@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("lerobot", reason="needs the extra `lerobot`")
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from experiments.base_policy import check_policy, fingerprint
@@ -21,24 +20,17 @@ from experiments.run import main
 from experiments.run_folder import RunFolderError, read_json, read_lines
 from roboreward_gym.errors import InvalidSetting, RoboRewardError
 from tests.fakes_policies import TINY
+from tests.lerobot_marks import LEROBOT
 from tests.lerobot_policies import StepCounter, diffusion_config, features, save
 
 ENV_ID = "StepCounter-v0"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = LEROBOT
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _env() -> Iterator[None]:
+def _env(one_thread: None) -> Iterator[None]:
     gym.register(ENV_ID, entry_point=StepCounter)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
-    torch.set_num_threads(threads)
     del gym.registry[ENV_ID]
 
 

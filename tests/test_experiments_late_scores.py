@@ -34,12 +34,9 @@ EPISODES, VALIDATION = 9, 2
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _slider() -> Iterator[None]:
+def _slider(one_thread: None) -> Iterator[None]:
     gym.register(ENV_ID, entry_point=Slider, max_episode_steps=STEPS)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
-    torch.set_num_threads(threads)
     del gym.registry[ENV_ID]
 
 

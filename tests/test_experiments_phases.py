@@ -61,7 +61,7 @@ class PixelSum:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _slider() -> Iterator[None]:
+def _slider(one_thread: None) -> Iterator[None]:
     gym.register(ENV_ID, entry_point=Slider, max_episode_steps=STEPS)
     toy = "robots.environments.simulated:make"
     gym.register(
@@ -70,10 +70,7 @@ def _slider() -> Iterator[None]:
     register_reward_model("light-meter", LightMeter, replace=True)
     register_reward_model("pixel-sum", PixelSum, replace=True)
     register_reward_model("shy", Shy, replace=True)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     yield
-    torch.set_num_threads(threads)
     del gym.registry[ENV_ID], gym.registry[SHORT_TOY]
 
 

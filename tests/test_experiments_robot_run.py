@@ -5,7 +5,6 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from robots.xs.operator import Operator
 from robots.xs.table import RealTable
 from tests.fakes_xs import FakeDriver
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 4
 REAL = RobotOptions(robot="ros2", i_am_watching=True, robot_name="left")
 TINY = PolicyConfig(maps=2, vision_width=4, width=16, layers=1, heads=1, sample_steps=2)
@@ -70,14 +70,6 @@ class FakeRobot(Robot):
         self.arms.append(arm)
         env = WidowXEnv(arm, RealTable(arm, ("wave",), operator), "wave", render_mode="rgb_array")
         return RecordEpisodes(gym.wrappers.TimeLimit(env, STEPS), self.episodes)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

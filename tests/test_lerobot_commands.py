@@ -16,13 +16,9 @@ from policies.lerobot_plugin import export
 from policies.policy import DiffusionPolicy
 from robots.lerobot_plugin.features import ACTION_NAMES, STATE_NAMES
 from tests.lerobot_commands import run_commands
+from tests.lerobot_marks import LEROBOT
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = LEROBOT
 TASK = "put the duck on the towel"
 ROBOT = ["--robot.type=roboreward_widowx", "--robot.seed=5"]
 QUIET = ["--play_sounds=false"]

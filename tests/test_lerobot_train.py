@@ -18,16 +18,11 @@ from policies.lerobot_plugin.modeling_roboreward_dit import RoboRewardDiTPolicy
 from reward_models.data.lerobot_writer import write_dataset
 from reward_models.lerobot_plugin import compute_rabc_weights
 from roboreward_gym import Episode, ProgressScore
+from tests.lerobot_marks import LEROBOT
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 4
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = [*LEROBOT, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 
 @pytest.fixture(scope="module")

@@ -16,16 +16,12 @@ from policies.lerobot_plugin import export
 from policies.lerobot_plugin.configuration_roboreward_dit import RoboRewardDiTConfig
 from policies.lerobot_plugin.modeling_roboreward_dit import RoboRewardDiTPolicy
 from policies.policy import DiffusionPolicy
+from tests.lerobot_marks import LEROBOT
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAWER = ROOT / "policies/weights/drawer"
 IMAGE = "observation.images.top"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = LEROBOT
 
 
 def tiny_config(**changes: Any) -> RoboRewardDiTConfig:

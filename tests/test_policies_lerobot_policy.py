@@ -27,14 +27,10 @@ from policies.lerobot_policy.observations import Interface
 from policies.player import BaseNoise, play
 from roboreward_gym.errors import InvalidSetting, RoboRewardError, WeightsError
 from tests.fakes_policies import TINY
+from tests.lerobot_marks import LEROBOT
 from tests.lerobot_policies import CAMERA, ROOM, StepCounter, diffusion_config, features, save
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = LEROBOT
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from policies.lerobot_policy.decoder import load_decoder
 from policies.lerobot_policy.folder import load_config
 from policies.lerobot_policy.observations import Interface
 from roboreward_gym.errors import InvalidSetting, WeightsError
+from tests.lerobot_marks import LEROBOT
 from tests.lerobot_policies import (
     CAMERA,
     ROOM,
@@ -32,12 +33,7 @@ from tests.lerobot_policies import (
     smolvla_config,
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = LEROBOT
 
 
 @pytest.fixture(scope="module", params=["smolvla", "pi0"])

@@ -32,16 +32,12 @@ from reward_models.video.read import open_recording
 from roboreward_gym import Clip, ProgressScore
 from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailure, WeightsError
 from roboreward_gym.registry import load_reward_model
+from tests.lerobot_marks import LEROBOT
 from tests.tiny_vlm import random_clip, write_tiny_checkpoint, write_tiny_robometer
 from tests.video_files import flat_frames, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
+pytestmark = LEROBOT
 
 
 @pytest.fixture(scope="module")
