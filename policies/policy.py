@@ -48,7 +48,7 @@ class PolicyConfig:
     state_dim: int = 7
     """Numbers in the arm state."""
     sample_steps: int = 10
-    """Denoising steps when acting. With 4 the modes of a mixed demonstration set melt into their mean."""
+    """Denoising steps when acting. With 4, different ways of doing a task are averaged."""
 
     def __post_init__(self) -> None:
         if len(self.landmarks) > self.maps:

@@ -76,7 +76,7 @@ class PretrainConfig:
     ema: float = 0.999
     """Decay of the averaged weights, which are what is saved and evaluated."""
     landmark_weight: float = 0.1
-    """Weight of the landmark loss beside the diffusion loss."""
+    """Weight of the landmark loss relative to the diffusion loss."""
     shift: int = 4
     """Largest random shift of an image in [px]."""
     held_out: float = 0.05

@@ -57,7 +57,7 @@ class NanoDataConfig:
     on_policy: float = 0.2
     """Share of the episodes that they play."""
     counterfactuals: int = 3
-    """Other tasks that each clip is labelled for beside its own."""
+    """Other tasks that each clip is labelled for besides its own."""
     size: tuple[int, int] | None = None
     """Height and width that frames are resized to, for recordings of other cameras; by default as they are rendered."""
     workers: int = 2

@@ -45,7 +45,7 @@ class RewardDataConfig:
     layout: Literal["any", "sides"] = "any"
     """Where toys and targets lie for the scripted sources: anywhere, or as in the experiments."""
     counterfactuals: int = 3
-    """Other tasks that each clip is labelled for beside its own, chosen so that low and high levels both occur."""
+    """Other tasks that each clip is labelled for besides its own, chosen so that low and high levels both occur."""
     workers: int = 2
     """Processes; the result does not depend on it."""
 

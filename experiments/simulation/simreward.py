@@ -63,7 +63,7 @@ class SimRewardConfig:
     other_envs: float = 0.04
     """Share of recordings from other Gymnasium environments."""
     counterfactuals: int = 2
-    """Other tasks that each recording is labelled for beside its own."""
+    """Other tasks that each recording is labelled for besides its own."""
     video: VideoFormat = VideoFormat(256, 192, 0)  # noqa: RUF009 - frozen
     """How videos are written; by default with the size and rate of the environments."""
     first: int = 0

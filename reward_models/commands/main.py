@@ -13,9 +13,9 @@ from roboreward_gym.registry import reward_model_names
 
 DISTRIBUTION = "roboreward-gym"
 VERSIONED = ("gymnasium", "numpy", "torch", "transformers", "tokenizers")
-"""Packages that `--version` names beside ours."""
+"""Packages that `--version` names besides ours."""
 FAILED, MISUSED, INTERRUPTED, UNREAD = 1, 2, 130, 141
-"""Exit statuses, beside 0: an error that was explained, a command that makes no sense, Ctrl-C, and output that
+"""Exit statuses besides 0: an error that was explained, a command that makes no sense, Ctrl-C, and output that
 nobody reads any more (`roboreward ... | head`)."""
 
 

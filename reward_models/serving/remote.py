@@ -325,7 +325,7 @@ class RemoteReward:
 
 
 def overhead(clip: Clip) -> int:
-    """Most bytes that a clip takes in a request beside its pixels: its entry in the header, and PNG of noise."""
+    """Most bytes that a clip takes in a request besides its pixels: its entry in the header, and PNG of noise."""
     indices = None if clip.indices is None else np.asarray(clip.indices).tolist()
     entry = 2 * len(json.dumps([clip.task, indices])) + 512  # it is JSON in a string of JSON
     frames, height = clip.frames.shape[:2]

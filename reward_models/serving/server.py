@@ -120,7 +120,7 @@ class Service:
         )
         self.room = Room(int(config.max_waiting_mib * (1 << 20)))
         # A thread of its own: while a large body is decoded, the event loop answers others. One request at
-        # a time, so that what decoding takes beside the room is bounded by that of one request.
+        # a time, so that what decoding takes besides the room is bounded by that of one request.
         self.decoder = ThreadPoolExecutor(1, "decoder")
         self._config = config
         self._protocol = model.protocol if isinstance(model, SamplingModel) else None
