@@ -89,7 +89,7 @@ def confusion(truth: Sequence[float], predicted: Sequence[float]) -> np.ndarray:
 
 
 def false_positive_rate(counts: np.ndarray) -> float:
-    """Share of the episodes of true level below 5 that were predicted 5.
+    """Share of the episodes of true level below 5 that were predicted 5, by the `(5, 5)` counts of `confusion`.
 
     NaN when every episode was a true success: then nothing could have been a false positive.
     """
@@ -98,13 +98,13 @@ def false_positive_rate(counts: np.ndarray) -> float:
 
 
 def false_negative_rate(counts: np.ndarray) -> float:
-    """Share of the episodes of true level 5 that were predicted below 5; NaN without any."""
+    """Share of the episodes of true level 5 that were predicted below 5, by `(5, 5)` counts; NaN without any."""
     positives = int(counts[-1].sum())
     return float(counts[-1, :-1].sum()) / positives if positives else math.nan
 
 
 def mean_absolute_error(counts: np.ndarray) -> float:
-    """Mean distance of predicted from true level over all compared episodes; NaN without any."""
+    """Mean distance of predicted from true level over the episodes in `(5, 5)` counts; NaN without any."""
     total = int(counts.sum())
     distance = np.abs(np.subtract.outer(np.arange(LEVELS), np.arange(LEVELS)))
     return float((counts * distance).sum()) / total if total else math.nan

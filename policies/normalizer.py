@@ -26,9 +26,9 @@ class Normalizer(nn.Module):
         self.half_range.copy_(((high - low) / 2).clamp(min=SMALLEST_HALF_RANGE))
 
     def normalize(self, values: Tensor) -> Tensor:
-        """To [-1, 1] inside the fitted range; outside it, clipped at 2 so that no net is surprised."""
+        """`(..., size)` to [-1, 1] inside the fitted range; outside it clipped at 2, because no net was trained further out."""
         return ((values - self.centre) / self.half_range).clamp(-2.0, 2.0)
 
     def restore(self, values: Tensor) -> Tensor:
-        """Inverse of `normalize` for values in [-1, 1]."""
+        """Inverse of `normalize` for values `(..., size)` in [-1, 1]."""
         return values * self.half_range + self.centre

@@ -69,7 +69,7 @@ class CapturedRecorder:
         self.prefixes: dict[int, FrameBuffer] = {}
 
     def start(self, reset_mask: np.ndarray, observations: Any, infos: dict[str, Any]) -> None:
-        """Nothing but tidy the infos: the environments have begun by themselves."""
+        """Remove old recordings from the infos: the environments record by themselves."""
         _take_out(infos, RECORDING)
 
     def record(

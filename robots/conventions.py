@@ -45,7 +45,7 @@ def euler_from_rotation(rotation: np.ndarray) -> np.ndarray:
 
 
 def rotation_from_euler(euler: np.ndarray) -> np.ndarray:
-    """Inverse of `euler_from_rotation`."""
+    """Inverse of `euler_from_rotation`: `(3, 3)` from roll, pitch, yaw `(3,)` [rad]."""
     return Rotation.from_euler("xyz", euler).as_matrix() @ GRIPPER_DOWN
 
 

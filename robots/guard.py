@@ -24,7 +24,7 @@ class Guard:
         return self._arm.image_size
 
     def reset(self, joints: np.ndarray, gripper: float) -> None:
-        """Bring the arm to its start, if it lies within the limits."""
+        """Bring the arm to its start, joints `(6,)` [rad] and gripper 0..1, if it lies within the limits."""
         self._previous = None
         self._arm.reset(safety.check_target(joints, None, self._limits), gripper)
         self._previous = joints.copy()
@@ -43,10 +43,10 @@ class Guard:
             raise
 
     def move(self, joints: np.ndarray, gripper: float) -> None:
-        """Move for one control period, if the arm is known to be well and the target is near.
+        """Move for one control period towards joints `(6,)` [rad], if the arm is in order and the target is near.
 
         Raises:
-            ArmFault: The arm is not well; it holds.
+            ArmFault: The arm is not in order; it holds.
             MotionRefused: The target is past the limits; the arm holds.
         """
         if self._previous is None:
@@ -61,7 +61,11 @@ class Guard:
         self._arm.hold()
 
     def camera(self) -> np.ndarray:
-        """The newest image."""
+        """The newest image, `(H, W, 3)` uint8 RGB.
+
+        Raises:
+            CameraError: It has another shape or dtype.
+        """
         image = self._arm.camera()
         expected = (*self.image_size, 3)
         if image.shape != expected or image.dtype != np.uint8:

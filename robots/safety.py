@@ -243,7 +243,7 @@ def check_joints_possible(joints: np.ndarray) -> None:
 
 
 def check_effort(effort_ma: np.ndarray, limits: SafetyLimits) -> None:
-    """Raise `ArmFault` if a servo draws more than its limit: the arm pushes against something."""
+    """Raise `ArmFault` if a servo draws more than its limit, `(6,)` [mA]: the arm pushes against something."""
     if not np.isfinite(effort_ma).all():
         raise ArmFault(f"Efforts must be finite, got {effort_ma}. The arm holds.")
     over = np.abs(effort_ma) > limits.effort_limit_ma
@@ -263,7 +263,7 @@ def near(joints: np.ndarray, pose: np.ndarray, tolerance_rad: float) -> bool:
 def check_torque_off_is_safe(
     joints: np.ndarray, sleep: np.ndarray, tolerance_rad: float = 0.2
 ) -> None:
-    """Refuse what takes the torque away, unless the arm lies in its sleep pose.
+    """Refuse what takes the torque away, unless joints `(6,)` [rad] are at the sleep pose.
 
     That is torque off, a reboot of motors, and every change of the operating mode.
 

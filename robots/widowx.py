@@ -118,7 +118,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         return self._observation(), self._info(np.zeros(ACTION_DIM, np.float32))
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Move for one control period of 0.2 s.
+        """Move for one control period of 0.2 s by an action `(7,)` in [-1, 1].
 
         `info["action"]` is what was executed. `info["held"]` is 1.0 if no joints were found for the target and the arm
         stayed where it was, `info["clipped"]` if the joints would have had to move faster than they may.
@@ -141,7 +141,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         return self._observation()
 
     def render(self) -> np.ndarray | None:
-        """The camera image of this step, the same as in the observation."""
+        """The camera image of this step, `(H, W, 3)` uint8 RGB, the same as in the observation."""
         return self._camera() if self.render_mode == "rgb_array" else None
 
     def level(self, task: str) -> int:

@@ -120,7 +120,10 @@ def split_noise(noise: Tensor, basis: Tensor) -> Tensor:
 
 
 def add_time_feature(features: Tensor, elapsed: Tensor, unit_steps: int) -> Tensor:
-    """Append the time into the episode, 1 after `unit_steps` env steps and -1 at the start; not at all for 0."""
+    """Append the time into the episode to features `(B, F)`: -1 at the start, 1 after `unit_steps` env steps.
+
+    `elapsed` is `(B,)` env steps. With `unit_steps` 0 nothing is appended.
+    """
     if unit_steps == 0:
         return features
     return torch.cat([features, 2.0 * elapsed[:, None].float() / unit_steps - 1.0], 1)

@@ -147,7 +147,10 @@ class Sac(nn.Module):
         )
 
     def update_critics(self, batch: Batch, next_noise: Tensor) -> dict[str, Tensor]:
-        """One step of the critics towards reward plus discounted value, and of their targets."""
+        """One step of the critics towards reward plus discounted value, and of their targets.
+
+        `next_noise` `(B, D)` is the actor's choice after each transition.
+        """
         with torch.no_grad():
             value = self.targets(torch.cat([batch.next_features, next_noise], 1))[..., 0].amin(0)
             # y = r + gamma^k * min_i Q_i'(s', w'),  w' ~ pi(s'); discount 0 where nothing follows
@@ -160,7 +163,10 @@ class Sac(nn.Module):
         return {"critic_loss": loss.detach(), "q": q.detach().mean()}
 
     def update_actor(self, batch: Batch, noise: Tensor, log_density: Tensor) -> dict[str, Tensor]:
-        """One step of the actor uphill, and of the temperature towards the target entropy."""
+        """One step of the actor towards higher values, and of the temperature towards the target entropy.
+
+        `noise` `(B, D)` was sampled from the actor with `log_density` `(B,)`.
+        """
         q = self.critics(torch.cat([batch.features, noise], 1), frozen=True)[..., 0].amin(0)
         # J_actor = mean of alpha * log pi(w | s) - min_i Q_i(s, w)
         alpha = self.log_alpha.detach().exp()

@@ -74,7 +74,7 @@ class DiffusionSteering:
         return self._model._prepare_global_conditioning({**batch, OBS_IMAGES: images})
 
     def decode(self, features: Tensor, noise: Tensor) -> Tensor:
-        """Denoise, and keep the part of the horizon that is played."""
+        """Denoise noise `(B, horizon, A)`, and keep the part that is played, `(B, n_action_steps, A)`."""
         actions = self._model.conditional_sample(len(noise), global_cond=features, noise=noise)
         return actions[:, self._played]
 
@@ -106,7 +106,7 @@ class FlowSteering:
         return features
 
     def decode(self, features: Tensor, noise: Tensor) -> Tensor:
-        """Actions for the observations with these features.
+        """Actions `(B, n_action_steps, A)` for the observations with features `(B, F)`, from noise `(B, *noise_shape)`.
 
         Raises:
             InvalidObservation: They are not among the last that were encoded.

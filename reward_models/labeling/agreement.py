@@ -97,7 +97,7 @@ def compare(first: str, ours: Levels, second: str, theirs: Levels, seed: int = 0
 
 
 def quadratic_kappa(a: np.ndarray, b: np.ndarray) -> float:
-    """Cohen's kappa with quadratic weights over the levels 1..5; NaN if all levels are one and the same."""
+    """Cohen's kappa of levels `(N,)` and `(N,)` in 1..5, with quadratic weights; NaN if all levels are one and the same."""
     if len({*a.tolist(), *b.tolist()}) == 1:
         return math.nan
     return float(cohen_kappa_score(a, b, labels=LEVELS, weights="quadratic"))

@@ -42,12 +42,12 @@ def png_base64(frame: np.ndarray) -> str:
 
 
 def image_url(frame: np.ndarray) -> str:
-    """Encode one frame as a data URL, the way OpenAI's API takes an image."""
+    """Encode one `(H, W, 3)` uint8 frame as a data URL, the way OpenAI's API takes an image."""
     return f"data:image/png;base64,{png_base64(frame)}"
 
 
 def video_url(frames: Iterable[np.ndarray]) -> str:
-    """Encode frames as one data URL, the way vLLM's API takes a video that is sampled already.
+    """Encode `(H, W, 3)` uint8 frames as one data URL, the way vLLM's API takes a video that is sampled already.
 
     The media type says JPEG, as vLLM's only type for a list of frames does; vLLM recognises each
     image by its content, and PNG changes no pixel.

@@ -77,7 +77,7 @@ class RecordingSource(Protocol):
 
 
 def stack(frames: list[np.ndarray], name: object) -> np.ndarray:
-    """Put frames of one size into one array.
+    """Put `(H, W, 3)` frames of one size into one `(T, H, W, 3)` array.
 
     Raises:
         InvalidVideo: Their sizes differ.

@@ -27,7 +27,7 @@ class MujocoArm:
         self._camera: GlCamera | RayCamera | None = None
 
     def reset(self, joints: np.ndarray, gripper: float) -> None:
-        """Put the arm at `joints` and `gripper` at rest; the objects stay where the task put them."""
+        """Put the arm at `joints` `(6,)` [rad] and `gripper` 0..1 at rest; the objects stay where the task put them."""
         finger = finger_from_gripper(gripper)
         self.data.qpos[:8] = [*joints, finger, -finger]
         self.data.qvel[:] = 0.0
@@ -44,7 +44,7 @@ class MujocoArm:
         return ArmReading(self.data.qpos[:6].copy(), gripper_from_finger(self.data.qpos[6]))
 
     def move(self, joints: np.ndarray, gripper: float) -> None:
-        """Simulate one control period of 0.2 s."""
+        """Simulate one control period of 0.2 s towards `joints` `(6,)` [rad] and `gripper` 0..1."""
         start = self.data.ctrl[:6].copy()
         self.data.ctrl[6] = finger_from_gripper(gripper)
         ramp = RAMP_FRACTION * self.substeps

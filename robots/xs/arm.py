@@ -133,7 +133,7 @@ class XsArm:
             return self._monitor.reading(recording=self._recording)
 
     def move(self, joints: np.ndarray, gripper: float) -> None:
-        """Send a set-point, and wait until the control period ends.
+        """Send a set-point, joints `(6,)` [rad] and gripper 0..1, and wait until the control period ends.
 
         Raises:
             ArmFault: The arm was stopped before, or in the meantime.
