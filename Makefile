@@ -150,7 +150,7 @@ docs: $(STAMP) ## Build the documentation into docs/_build/html; warnings are er
 	rm -rf docs/_build docs/api
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-format: $(STAMP) ## Format the code and mend what the linter can mend
+format: $(STAMP) ## Format the code and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

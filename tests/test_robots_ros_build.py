@@ -15,12 +15,12 @@ HOST = "/" + "opt/python/cp312-cp312"
 
 def test_include_folders_of_the_build_host_are_replaced() -> None:
     text = f'"{HOST}/include/python3.12;{HOST}/lib/python3.12/site-packages/numpy/_core/include"'
-    assert build.mended(text, "PY", "NP") == '"PY;NP"'
+    assert build.with_local_includes(text, "PY", "NP") == '"PY;NP"'
 
 
 def test_older_numpy_folders_are_replaced_too() -> None:
     text = f"{HOST}/lib/python3.12/site-packages/numpy/core/include"
-    assert build.mended(text, "PY", "NP") == "NP"
+    assert build.with_local_includes(text, "PY", "NP") == "NP"
 
 
 def test_mending_is_done_once(tmp_path: Path) -> None:
@@ -28,8 +28,8 @@ def test_mending_is_done_once(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "a.cmake").write_text(f"set(x {HOST}/include/python3.12)")
     (folder / "b.cmake").write_text("set(y 1)")
-    assert build.mend_wheels(tmp_path) == 1
-    assert build.mend_wheels(tmp_path) == 0
+    assert build.fix_include_folders(tmp_path) == 1
+    assert build.fix_include_folders(tmp_path) == 0
     assert "cp312" not in (folder / "a.cmake").read_text()
 
 

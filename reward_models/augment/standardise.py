@@ -1,4 +1,4 @@
-"""Clean text of tasks without a language model: what can be mended without understanding it."""
+"""Clean text of tasks without a language model: what can be corrected without understanding it."""
 
 import re
 import unicodedata

@@ -316,7 +316,7 @@ def main(argv: list[str]) -> int:
 
 def _summary(problems: int, warned: int) -> str:
     if problems:
-        return f"{problems} to mend.\n"
+        return f"{problems} problem{'s' * (problems > 1)} to fix.\n"
     return f"It works; {warned} warning{'s' * (warned > 1)} above.\n" if warned else "All well.\n"
 
 

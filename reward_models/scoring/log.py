@@ -143,7 +143,7 @@ class ScoreLog:
         )
 
     def _read(self) -> None:
-        """Read what earlier runs wrote, and mend its last line; raises before anything is changed."""
+        """Read what earlier runs wrote, and repair its last line; raises before anything is changed."""
         lines, last = read_lines(self.path)
         for number, line in enumerate(lines, start=1):
             row = _parse(line)

@@ -125,7 +125,7 @@ class VideoDecoder:
         if found + MISCOUNT < promised:
             raise InvalidVideo(
                 f"{self.path} was cut short: its header promises {promised} frames, and there are "
-                f"{found}. Record the episode again. If nothing is missing, mend the header with "
+                f"{found}. Record the episode again. If nothing is missing, repair the header with "
                 "`ffmpeg -i OLD -c copy NEW`."
             )
         if found < promised:

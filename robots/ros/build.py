@@ -121,20 +121,20 @@ def find_tools() -> Tools:
     return Tools(cmake, ninja)
 
 
-def mended(text: str, python_include: str, numpy_include: str) -> str:
+def with_local_includes(text: str, python_include: str, numpy_include: str) -> str:
     """A CMake file with the include folders of this machine in place of the build host's."""
     return BUILD_HOST.sub(lambda m: python_include if m["python"] else numpy_include, text)
 
 
-def mend_wheels(prefix: Path) -> int:
-    """Mend every CMake file below `prefix/share`; returns how many needed it."""
+def fix_include_folders(prefix: Path) -> int:
+    """Put the include folders of this machine into every CMake file below `prefix/share`; returns how many needed it."""
     import numpy as np
 
     includes = (sysconfig.get_paths()["include"], np.get_include())
     count = 0
     for path in sorted(prefix.glob("share/*/cmake/*.cmake")):
         text = path.read_text(encoding="utf-8")
-        new = mended(text, *includes)
+        new = with_local_includes(text, *includes)
         if new != text:
             path.write_text(new, encoding="utf-8")
             count += 1
@@ -207,7 +207,7 @@ def build_missing(prefix: Path | None, *, jobs: int = 2) -> list[str]:
         if differences(MESSAGES / package, target / "share" / package):
             tools = find_tools()
             if wheels:
-                mend_wheels(Path(sys.prefix))
+                fix_include_folders(Path(sys.prefix))
             build(package, target, tools, jobs=jobs)
             lines.append(f"{package}: built into {target}")
         else:

@@ -58,7 +58,7 @@ def prepare_servos(link: XsLink, read_arm: Callable[[], np.ndarray], timer: Time
     """
     check_arm_facts(link.facts("group", ARM_GROUP))
     set_modes(link, read_arm)
-    mend_servos(link, read_arm, timer)
+    restart_overloaded(link, read_arm, timer)
     enable_torque(link, timer)
     write_registers(link, timer, "group", ARM_GROUP, ARM_JOINTS, PROFILE)
     write_registers(link, timer, "single", GRIPPER, (GRIPPER,), GRIPPER_CURRENT)
@@ -189,7 +189,7 @@ def enable_torque(link: XsLink, timer: Timer) -> None:
         )
 
 
-def mend_servos(link: XsLink, read_arm: Callable[[], np.ndarray], timer: Timer) -> None:
+def restart_overloaded(link: XsLink, read_arm: Callable[[], np.ndarray], timer: Timer) -> None:
     """Restart servos that an overload switched off. Anything else needs a person.
 
     Raises:
