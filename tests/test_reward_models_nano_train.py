@@ -132,6 +132,19 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_rows(
     assert curve(tmp_path / "run") == curve(run)
 
 
+def test_the_language_stage_may_have_more_data(
+    run: Path, folders: tuple[Path, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    train(config_for(folders, out, stage="tower"))
+    more = write_reward_folder(tmp_path / "more", 6, size=(32, 64), seed=90)
+    train(config_for(folders, out, language_data=(more,)))
+    assert (out / "tower.safetensors").read_bytes() == (run / "tower.safetensors").read_bytes()
+    assert curve(out) != curve(run)
+    with pytest.raises(WeightsError, match="data_sha256"):
+        train(config_for(folders, out))
+
+
 def test_another_run_can_lend_its_tower(
     run: Path, folders: tuple[Path, ...], tmp_path: Path
 ) -> None:

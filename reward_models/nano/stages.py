@@ -30,6 +30,7 @@ NOT_OF_THE_TOWER = {
     "threads",
     "language",
     "language_init",
+    "language_data",
     "questions",
     "validation_examples",
 }
@@ -52,6 +53,7 @@ def train(config: TrainConfig) -> None:
             f"There is no clip of the split 'train' in {[str(f) for f in config.data]}. "
             "Collect some: python -m experiments.simulation.reward_data --split train"
         )
+    all_splits = RewardData.open_splits((*config.data, *config.language_data))
     config.out.mkdir(parents=True, exist_ok=True)
     _check_tower_settings(config)
     base = config.out / "base"
@@ -60,10 +62,9 @@ def train(config: TrainConfig) -> None:
     if config.stage != "tower":
         if config.tower_from is not None:
             base = config.tower_from / "base"
-        train_language(config, splits["train"], splits.get("validation"), base)
-        _write_config(
-            config
-        )  # the language stage may have other settings than were noted with the tower
+        train_language(config, all_splits["train"], all_splits.get("validation"), base)
+        # The language stage may have other settings than were noted with the tower.
+        _write_config(config)
 
 
 def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
