@@ -85,7 +85,7 @@ class EpisodeRecord:
         actions: `(C, chunk, A)` float32 that each chunk was decoded to, before they are clipped to the action space.
         executed: `(C,)` int64 env steps done of each chunk; the last one may be cut.
         rewards: `(T,)` float32, one per env step, as the env returned them.
-        terminated: The env reached an end of its own; an end that `info` has as `roboreward/truncated` is none,
+        terminated: The env reached an end of its own; an end that `info` calls `roboreward/truncated` does not count,
             unless the env returned both flags.
         truncated: A time limit, or another outer stop, ended the episode.
         seed: Seed of the reset.

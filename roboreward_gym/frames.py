@@ -276,7 +276,7 @@ def as_given(array: np.ndarray, given: Any) -> Any:
 
 
 def as_frame(found: Any, view: str | FrameFunction) -> np.ndarray:
-    """Return an image as `(H, W, 3)` uint8 RGB, or raise `NoFrames` if it is none."""
+    """Return an image as `(H, W, 3)` uint8 RGB, or raise `NoFrames` if it is not an image."""
     frame = found if isinstance(found, np.ndarray) else _read(found, view)
     while frame.ndim > 3 and len(frame) == 1:
         frame = frame[0]

@@ -74,7 +74,7 @@ def clone_of(policy: Policy) -> DiffusionPolicy:
     """A copy that can be changed.
 
     Raises:
-        InvalidSetting: It is none of our policies, whose training is known.
+        InvalidSetting: It is not one of our policies, whose training is known.
     """
     if not isinstance(policy, DiffusionPolicy):
         raise InvalidSetting(

@@ -129,7 +129,7 @@ def load_chat_model(name: str, settings: "ApiSettings") -> ChatModel:
 
     Raises:
         UnknownName: No such kind.
-        InvalidSetting: No key, or an address that is none.
+        InvalidSetting: No key, or an invalid address.
         RewardModelUnavailable: It cannot be loaded here.
     """
     kind, _, argument = name.partition(":")

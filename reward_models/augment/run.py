@@ -177,7 +177,7 @@ def _work(
     """Do what is left, and return how many episodes failed because a model gave no answer.
 
     Args:
-        todo: All units, and what is none.
+        todo: All units, and the items that cannot be used.
         journal: What is done.
         results: Begins units, and gives the result of each in order.
     """

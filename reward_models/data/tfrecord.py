@@ -123,7 +123,7 @@ def parse_example(data: bytes) -> dict[str, Values]:
     """Return the features of a `tf.train.Example` by key.
 
     Raises:
-        InvalidSource: It is none.
+        InvalidSource: It is not a `tf.train.Example`.
     """
     features: dict[str, Values] = {}
     try:

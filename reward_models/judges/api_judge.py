@@ -71,7 +71,7 @@ class ApiJudge(ABC):
         settings: How the server is asked.
 
     Raises:
-        InvalidSetting: No model, no key, or an address that is none.
+        InvalidSetting: No model, no key, or an invalid address.
     """
 
     example: ClassVar[str]

@@ -210,7 +210,7 @@ def load(argument: str, settings: ApiSettings = ApiSettings()) -> GeminiJudge:  
     """Make the judge `gemini:MODEL` or `gemini:MODEL@http://HOST:PORT`, with `GEMINI_API_KEY`.
 
     Raises:
-        InvalidSetting: No model, no key, or an address that is none.
+        InvalidSetting: No model, no key, or an invalid address.
     """
     model, _, url = argument.partition("@http")
     key = read_key(*KEYS, purpose=f"gemini:{model}")

@@ -214,7 +214,7 @@ def load(argument: str, settings: ApiSettings = ApiSettings()) -> OpenAICompatib
     ask; by default OpenAI is asked in its own way and every other server as vLLM.
 
     Raises:
-        InvalidSetting: No model, no key, or an address that is none.
+        InvalidSetting: No model, no key, or an invalid address.
     """
     model, _, url = argument.partition("@http")
     other = f"http{url}" if url else os.environ.get("ROBOREWARD_BASE_URL")

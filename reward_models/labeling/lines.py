@@ -48,7 +48,7 @@ class JsonLines:
             ) from error
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return all lines, in order; an unfinished last line is none.
+        """Return all lines, in order; an unfinished last line does not count.
 
         Raises:
             LabelFileError: A line is not a JSON object, for example after an edit by hand.

@@ -10,7 +10,7 @@ TOKEN_VARIABLE = "ROBOREWARD_TOKEN"
 HIDDEN = "[hidden]"
 
 SHORTEST = 6
-"""Characters below which a key is none, and hiding it would only make words unreadable."""
+"""Characters below which a text is not taken for a key: hiding it would only make words unreadable."""
 
 
 def read_key(*variables: str, purpose: str) -> str:

@@ -19,7 +19,7 @@ _warned: set[str] = set()
 
 
 class TrainedTasks:
-    """Warns once per process and model when a task is none of those that the model was trained on.
+    """Warns once per process and model when a task is not one of those that the model was trained on.
 
     Upper and lower case are the same here. The warning changes no score.
 
@@ -36,7 +36,7 @@ class TrainedTasks:
         self._tasks = {task.casefold() for tasks in _read(folder).values() for task in tasks}
 
     def warn_about(self, task: str) -> None:
-        """Log a warning if the model lists its tasks and this is none of them."""
+        """Log a warning if the model lists its tasks and this is not one of them."""
         if not self._tasks or task.casefold() in self._tasks or self._name in _warned:
             return
         _warned.add(self._name)

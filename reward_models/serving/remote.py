@@ -86,7 +86,7 @@ class RemoteReward:
         max_clips: Most clips in one request; the server may take fewer.
 
     Raises:
-        InvalidSetting: An address or a token that is none.
+        InvalidSetting: An invalid address or token.
     """
 
     def __init__(
@@ -358,7 +358,7 @@ def load(argument: str) -> RemoteReward:
     `ROBOREWARD_ENCODING=png` sends smaller requests without changing a pixel.
 
     Raises:
-        InvalidSetting: An address or a token that is none.
+        InvalidSetting: An invalid address or token.
         RewardModelFailure: No server answers there within seconds.
     """
     encoding = os.environ.get("ROBOREWARD_ENCODING") or "raw"

@@ -96,7 +96,7 @@ def unpack_clips(body: bytes, max_pixel_bytes: int) -> Request:
 
     Raises:
         InvalidMessage: The bytes do not follow the format.
-        InvalidClip: They do, but a clip in them is none.
+        InvalidClip: They do, but a clip in them is invalid.
     """
     metadata, entries = _read_header(body)
     if sum(math.prod(entry["shape"]) for entry in entries) > max_pixel_bytes:
@@ -123,7 +123,7 @@ def unpack_protocol(sent: Any) -> VideoProtocol | None:
     """Read a choice of frames.
 
     Raises:
-        InvalidMessage: It is none.
+        InvalidMessage: It is not a choice of frames.
     """
     match sent:
         case None:
