@@ -104,7 +104,7 @@ class Evaluation:
         return cls(tuple(outcomes[seed] for seed in seeds))
 
     def rated(self, ratings: Mapping[int, int | None]) -> "Evaluation":
-        """The same with the ratings of a person, by the number of the episode's file, in the place of older ones."""
+        """The same with the ratings of a person, by the number of the episode's file, in place of older ones."""
         return Evaluation(tuple(_rated(o, ratings) for o in self.outcomes))
 
     @property

@@ -12,7 +12,7 @@ RESAMPLES = 5_000
 """Of each bootstrap interval."""
 Interval = tuple[float, float]
 UNKNOWN = "unknown"
-"""In the place of a rate of no episode whose end is known."""
+"""In place of a rate of no episode whose end is known."""
 
 
 @dataclass(frozen=True)

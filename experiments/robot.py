@@ -1,4 +1,4 @@
-"""A robot over ROS 2 in the place of the simulation: which arm it is, and the environment around it."""
+"""A robot over ROS 2 in place of the simulation: which arm it is, and the environment around it."""
 
 import copy
 from collections.abc import Mapping

@@ -106,7 +106,7 @@ def parse(argv: list[str]) -> RunArgs:
 
 
 def usage() -> str:
-    """What there is to run."""
+    """The experiments that can be run."""
     return (
         f"{__doc__}\nEXPERIMENT: {', '.join(CONFIGS)}; {ROS2} behind it: on the robot; TASK-NAME:ARGUMENT: any other "
         "reward model\n"

@@ -15,7 +15,7 @@ from roboreward_gym.errors import InvalidSetting
 
 Log = Callable[[Mapping[str, Any]], None]
 VIDEO_EVERY = 10
-"""One of so many training episodes is logged as a video; so is every one whose success was predicted wrongly."""
+"""Every tenth training episode is logged as a video; so is every one whose success was predicted wrongly."""
 COLUMNS = ("episode", "phase", "reward", "roboreward/level", "roboreward/success_probability", "truth/level")  # fmt: skip
 WANDB_ID = "wandb.json"
 

@@ -70,7 +70,7 @@ class PendingEpisode:
     failed: bool = False
 
     def set_result(self, score: ProgressScore) -> None:
-        """Put a score in the place of a failure."""
+        """Put a score in place of a failure."""
         self.answer, self.place, self.failed = Future(), 0, False
         self.answer.set_result([score])
 

@@ -94,7 +94,7 @@ class FrameCapture(
         return None
 
     def record_every(self, steps: int) -> None:
-        """Record a frame every so many steps; without effect where `record_fps` was given."""
+        """Record a frame every `steps` steps; without effect where `record_fps` was given."""
         if not self._has_own_rate:
             self._recorder.use_stride(steps)
 

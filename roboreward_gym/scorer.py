@@ -101,7 +101,7 @@ class Scorer:
     ) -> "Future[list[ScoreOrError]]":
         """Score the clips in one call, by another reward model if one is given.
 
-        A failure to which the policy has no answer stands in the place of its clip only. A score is
+        A failure to which the policy has no answer stands in place of its clip only. A score is
         unreadable only under the policies `"nan"` and `"nan_unreadable"`. A bug in the reward model is raised, by the future's
         `result` if it is scored in the thread.
 

@@ -41,7 +41,7 @@ class ScoringSettings:
 
     Attributes:
         scoring: Whether a step waits for its score.
-        score_every: Score the prefix after every so many steps; None: not so.
+        score_every: Steps between two scored prefixes; None: not at a fixed interval.
         score_at: Score the prefix after these steps.
         shaping: What the rewards between the ends are.
         discount: gamma of the learner, in (0, 1].

@@ -83,7 +83,7 @@ class VLMRewardWrapper(
             it twice. `"unchanged"`: as the environment returns it.
         fps: Steps per second, in [Hz]; by default `render_fps` of the environment's metadata. Pass
             it where a wrapper inside repeats actions or skips frames.
-        record_fps: Record at least so many frames per second, in [Hz]; the last frame is always
+        record_fps: Record at least this many frames per second, in [Hz]; the last frame is always
             recorded. By default four times as many as the reward model samples (its `protocol.fps`):
             8 Hz for RoboReward, so that below 16 steps per second each step is recorded. Models
             without `protocol` get a frame of each step. Pass the rate of the steps to record each.
@@ -97,7 +97,7 @@ class VLMRewardWrapper(
             `reward_map`. With prefixes they are scored in the same call, and `info` has what became of
             them as `roboreward/prefix_steps` and `/prefix_progress`, and the rewards of all steps as
             `roboreward/rewards`.
-        score_every: Score the episode so far after every so many steps too. `info` then has its expected
+        score_every: Score the episode so far every `score_every` steps too. `info` then has its expected
             progress (0..1) as `roboreward/progress`. A prefix that got no score has no value: `info` has
             `roboreward/prefix_failed`, and the next score makes up for it.
         score_at: Score the episode so far after these steps, likewise.
@@ -108,7 +108,7 @@ class VLMRewardWrapper(
         discount: That of the learner, for `shaping`.
         terminate_on_success: End the episode where the probability of level 5 of its prefix is at least
             this; `info` has `roboreward/success_stop`.
-        success_hold: So many prefixes in a row have to reach it.
+        success_hold: Number of prefixes in a row that have to reach it.
 
     Raises:
         UnknownName: No reward model, reward map or failure policy of that name.

@@ -132,7 +132,7 @@ class WidowXEnv(gym.Env[Observation, np.ndarray]):
         return self._observation(), info["truth/success"], False, False, info
 
     def observe(self) -> Observation:
-        """State and image of now, between two steps.
+        """The present state and image, between two steps.
 
         Raises:
             ArmFault: The arm has been stopped.

@@ -193,7 +193,7 @@ def make_pi0_tiny(monkeypatch: pytest.MonkeyPatch, tokenizer: Path) -> None:
 
     Args:
         monkeypatch: pytest's.
-        tokenizer: Folder of the tokenizer in the place of PaliGemma's, which only the Hub has.
+        tokenizer: Folder of the tokenizer in place of PaliGemma's, which only the Hub has.
     """
     monkeypatch.setattr(
         processor_pi0,

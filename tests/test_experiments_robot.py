@@ -1,4 +1,4 @@
-"""A robot in the place of the simulation: options, and the end of an episode without hands."""
+"""A robot in place of the simulation: options, and the end of an episode without hands."""
 
 import time
 from collections.abc import Sequence

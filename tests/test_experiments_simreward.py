@@ -35,13 +35,14 @@ from reward_models.data.example import Example, Frames, InvalidSource
 from reward_models.data.published_writer import sha256
 from reward_models.data.simulator import read_notes
 from reward_models.data.sources import ReadOptions
-from reward_models.data.splits import Membership, leaks
+from reward_models.data.splits import Membership
 from roboreward_gym.errors import InvalidSetting
 from robots.sim.tasks import look
 from robots.sim.tasks.drawer import DrawerScene
 from robots.sim.tasks.shifts import LOOK_SHIFTS, Shifted
 from robots.sim.tasks.toy import ToyScene
 from tests.fakes_workers import PoolInProcess
+from tests.split_leaks import leaks
 
 CONFIG = RewardDataConfig(Path("unused"))
 

@@ -26,12 +26,13 @@ from reward_models.data.example import Example, Frames, InvalidSource
 from reward_models.data.published import read
 from reward_models.data.published_writer import sha256
 from reward_models.data.sources import ReadOptions
-from reward_models.data.splits import Membership, leaks
+from reward_models.data.splits import Membership
 from reward_models.data.truth import EpisodeTruth, read_truths, write_truths
 from reward_models.data.video_file import OutputError, write_video
 from reward_models.protocol.prompt import build_prompt
 from roboreward_gym.errors import BudgetExhausted, InvalidSetting, RewardModelFailure, UnknownName
 from tests.augment_data import FORM, STATE_ROLES, TASK, config, moving_square, truth, write_set
+from tests.split_leaks import leaks
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,8 +9,9 @@ from reward_models.data.card import card
 from reward_models.data.published import read, source_of
 from reward_models.data.published_writer import sha256
 from reward_models.data.sources import ReadOptions
-from reward_models.data.splits import Fractions, Membership, assign_splits, leaks
+from reward_models.data.splits import Fractions, Membership, assign_splits
 from roboreward_gym.errors import InvalidSetting
+from tests.split_leaks import leaks
 from tests.test_reward_models_data_rlds import shared
 
 

@@ -144,7 +144,7 @@ def test_robot_info_is_the_vendors(client: Client) -> None:
     assert list(info.joint_upper_limits) == pytest.approx(JOINT_UPPER, abs=1e-5)
     assert list(info.joint_sleep_positions) == pytest.approx(SLEEP_JOINTS, abs=1e-5)
     gripper = client.driver.robot_info("single", "gripper")
-    # In the place of the gripper it names the left finger, as the vendor's driver does.
+    # In place of the gripper it names the left finger, as the vendor's driver does.
     assert (gripper.mode, gripper.profile_type) == ("pwm", "velocity")
     assert list(gripper.joint_names) == ["left_finger"]
     assert list(gripper.joint_state_indices) == [7]

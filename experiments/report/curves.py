@@ -21,7 +21,7 @@ TOGETHER = len(MARKERS)
 BLOCK = 10
 """Training episodes of a point."""
 FEWEST_SEEDS = 3
-"""From so many on an interval is over seeds."""
+"""Fewest seeds for an interval over seeds."""
 Row = dict[str, Any]
 
 

@@ -63,7 +63,7 @@ def follow(folder: Path, sleep: Callable[[float], None] = time.sleep) -> Path:
 
     Args:
         folder: The run folder.
-        sleep: Waits for so many seconds; tests pass another.
+        sleep: Waits for a number of seconds; tests pass another.
     """
     while not (folder / "result.json").exists():
         page = write_live(folder)

@@ -53,7 +53,7 @@ class Page:
         groups: Frame strips.
         table: Config and provenance, name to value.
         losses: Figures of what the fine-tuner logged.
-        refresh_s: The page loads itself again after so many seconds; 0 for never.
+        refresh_s: The page reloads itself every so often, in [s]; 0 for never.
     """
 
     title: str

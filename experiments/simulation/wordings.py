@@ -79,7 +79,7 @@ _CLOSE_BOTH = (
     "return both drawers to their closed positions",
 )
 HELD_OUT = 2
-"""The last so many wordings of each task are used in tests only."""
+"""Number of wordings at the end of each list that only tests use."""
 
 TASKS = (
     *(

@@ -50,7 +50,7 @@ class ActionCritics(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class BestOfN:
-    """A choice among noises, in the place of `player.BaseNoise`.
+    """A choice among noises, in place of `player.BaseNoise`.
 
     Attributes:
         critics: They judge what the noises decode to.

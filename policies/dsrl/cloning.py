@@ -37,7 +37,7 @@ class ClonedPolicy:
     """A policy that was fine-tuned itself, and plays its own Gaussian noise.
 
     Attributes:
-        policy: What decodes it, in the place of the base policy.
+        policy: What decodes it, in place of the base policy.
     """
 
     policy: DiffusionPolicy

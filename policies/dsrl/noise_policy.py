@@ -21,7 +21,7 @@ from roboreward_gym.errors import WeightsError
 
 @dataclass(frozen=True, eq=False)
 class NoisePolicy:
-    """A learned choice of noise, in the place of `player.BaseNoise`.
+    """A learned choice of noise, in place of `player.BaseNoise`.
 
     Attributes:
         actor: Chooses the steered coordinates.

@@ -55,7 +55,7 @@ class Replay:
         return min(self.inserted, len(self.rows))
 
     def add(self, new: Transitions) -> None:
-        """Insert an episode in the place of the oldest transitions."""
+        """Insert an episode in place of the oldest transitions."""
         places = torch.arange(self.inserted, self.inserted + len(new)) % len(self.rows)
         scalars = [new.rewards[:, None], new.discounts[:, None]]
         rows = torch.cat([new.features[:-1], new.action, new.features[1:], *scalars], 1)

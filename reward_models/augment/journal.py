@@ -49,7 +49,7 @@ class Journal:
         return self._lines
 
     def append(self, unit: str, line: Mapping[str, Any]) -> None:
-        """Put down a finished unit.
+        """Record a finished unit.
 
         Raises:
             OutputError: No room.

@@ -105,14 +105,14 @@ class AugmentedEpisode:
     plan: Plan | None = None
 
     def accept(self, label: Label, **more: Any) -> None:
-        """Put down an accepted label."""
+        """Record an accepted label."""
         self.labels.append(label)
         self._note(label.kind, label.reward, label.task, accepted=True, why=label.check, **more)
 
     def reject(
         self, kind: str, level: int | None, task: str, rule: str, why: str, **more: Any
     ) -> None:
-        """Put down a rejection."""
+        """Record a rejection."""
         self._note(kind, level, task, accepted=False, rule=rule, why=why, **more)
 
     def _note(self, kind: str, level: int | None, task: str, **about: Any) -> None:

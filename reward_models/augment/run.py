@@ -31,7 +31,7 @@ from roboreward_gym.errors import BudgetExhausted, RewardModelFailure, RoboRewar
 from roboreward_gym.types import LEVELS
 
 FAILURES_IN_A_ROW = 5
-"""After so many episodes that a model gave no answer about, it is taken to be out of order."""
+"""Episodes in a row without an answer after which a model is taken to be out of order."""
 
 Line = dict[str, Any]
 ModelLoader = Callable[[str], ChatModel]

@@ -78,17 +78,6 @@ def assign_splits(
     return [split_of[group] for group in group_of]
 
 
-def leaks(members: Sequence[Membership], splits: Sequence[str]) -> list[str]:
-    """Name every source episode and every video that lies in more than one split."""
-    seen: dict[Hashable, set[str]] = defaultdict(set)
-    for member, split in zip(members, splits, strict=True):
-        seen[f"episode {member.subset}/{member.source_episode}"].add(split)
-        seen[f"video {member.video_sha256}"].add(split)
-    return [
-        f"{name} in {', '.join(sorted(where))}" for name, where in seen.items() if len(where) > 1
-    ]
-
-
 def _groups(members: Sequence[Membership]) -> list[int]:
     """Number of the group of each example: connected by episodes and by videos."""
     parent = list(range(len(members)))

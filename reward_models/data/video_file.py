@@ -117,7 +117,7 @@ def write_video(path: Path, video: Frames, form: VideoFormat) -> None:
 
 
 def cut(source: Path, path: Path, count: int) -> None:
-    """Copy the first `count` frames of a file that `write_video` made: the very same pixels.
+    """Copy the first `count` frames of a file that `write_video` made: exactly the same pixels.
 
     Raises:
         OutputError: The file cannot be written.

@@ -32,7 +32,7 @@ class Assignment:
 
     Args:
         folder: Videos and ratings.
-        ratings_per_video: A video with so many ratings of different people is done.
+        ratings_per_video: Ratings by different people after which a video is done.
         seed: Seed of the order, which is another for each person: neighbours in a data set look alike.
     """
 

@@ -176,7 +176,7 @@ class HumanReward:
         mailbox: Where the page is.
         wait_s: Longest time to wait for the ratings of one call, in [s].
         poll_s: How often to look, in [s].
-        sleep: Waits for so many seconds; tests pass another.
+        sleep: Waits for a number of seconds; tests pass another.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class HumanReward:
         """Wait until at least `least` of the clips are rated, and return the scores of all that are.
 
         Raises:
-            NoAnswer: Not so many are rated within `wait_s`; what is rated later is found by the next call.
+            NoAnswer: Fewer are rated within `wait_s`; what is rated later is found by the next call.
             RewardModelFailure, OSError: The page or the folder cannot be reached.
         """
         if not names:

@@ -123,7 +123,7 @@ def unreadable(
     """Return the score of an answer without a level; its text and manifest say why it has none.
 
     Args:
-        text: The answer, or what there is of it.
+        text: The answer, or the part of it that arrived.
         manifest: Goes with the score.
         reason: Why no level is read.
         off_format: Probability mass outside the digits.

@@ -56,7 +56,7 @@ class Actor:
         for number, box in enumerate(batch["item"]):
             try:
                 results[number] = Box(self._work(box.content))
-            except RoboRewardError as error:  # raised on the driver, in the place of its result
+            except RoboRewardError as error:  # raised on the driver, in place of its result
                 results[number] = Box(error)
         return {"result": results}
 

@@ -95,7 +95,7 @@ def score_batch(
     loaded: Sequence[LoadedClip | tuple[Request, RoboRewardError]],
     points: int = 0,
 ) -> list[Scored]:
-    """Score what could be read, in one call; with `points` also so many moments of each recording."""
+    """Score what could be read, in one call; with `points` also that many moments of each recording."""
     parts = [
         [*prefixes(item.clip, points), item.clip] if isinstance(item, LoadedClip) else []
         for item in loaded

@@ -38,7 +38,7 @@ from roboreward_gym.operating_point import OperatingPoint
 from roboreward_gym.types import ProgressScore
 
 FAILURES_IN_A_ROW = 5
-"""After so many recordings that the model itself failed on, it is taken to be out of order."""
+"""Recordings in a row on which the model itself failed, after which it is taken to be out of order."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ScoreConfig:
     overlay: Path | None = None
     """Folder for copies of the videos with the score drawn below."""
     progress: int = 0
-    """Score so many moments of each recording, evenly spread, as if it ended there: rows then have `progress`, and an
+    """Score this many moments of each recording, evenly spread, as if it ended there: rows then have `progress`, and an
     overlay plots it. Each is one more score, and with a paid model one more request."""
     batch_size: int = 8
     """Recordings scored at a time; as many more are in memory."""

@@ -158,7 +158,7 @@ def pack_outcomes(outcomes: Sequence[ScoreOrError]) -> bytes:
 
 
 def unpack_outcomes(body: bytes, clips: int) -> list[ScoreOrError]:
-    """Read the body of an answer about so many clips.
+    """Read the body of an answer about a number of clips.
 
     Raises:
         InvalidMessage: The bytes do not follow the format, or hold another number of scores.

@@ -102,7 +102,7 @@ def camera(bench: Bench) -> Finding:
 
 
 def view(bench: Bench, address: str) -> Finding:
-    """Does a person see the camera's picture in the place of the training view?"""
+    """Does a person see the camera's picture in place of the training view?"""
     if bench.operator is None:
         return Finding("view", passed=None, found=NOBODY)
     answer = bench.operator.ask(

@@ -66,7 +66,7 @@ def make(
         MotionRefused: A real arm without a keyboard, or without a set-up that has passed.
     """
     if simulated_clock and (watched or dry_run):
-        raise InvalidSetting("A real arm goes by the world's clock: leave simulated_clock out.")
+        raise InvalidSetting("A real arm moves in real time: leave simulated_clock out.")
     entry = task_entry(name)
     task, tasks = task or entry.task, entry.load_scene().tasks
     config, size = RosConfig(robot_name, camera_topic), tuple(image_size)

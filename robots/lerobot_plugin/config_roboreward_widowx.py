@@ -40,7 +40,7 @@ class RoboRewardWidowXConfig(RobotConfig):
     ready_s: float = READY_S
     """How long to wait for driver and camera [s]."""
     limits: Path | None = None
-    """JSON file of safety limits in the place of the default ones (see docs/robot_safety.md)."""
+    """JSON file of safety limits in place of the default ones (see docs/robot_safety.md)."""
     reset_script: Path | None = None
     """Scripted reset of a real table; without it the operator is asked."""
     simulated_clock: bool = False

@@ -112,7 +112,7 @@ class RoboRewardWidowX(Robot):
 
     @check_if_not_connected
     def get_observation(self) -> dict[str, Any]:
-        """State and image of now.
+        """The present state and image.
 
         Raises:
             ArmFault: The arm has been stopped.

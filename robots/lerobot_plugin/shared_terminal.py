@@ -2,7 +2,7 @@
 
 LeRobot's commands read keys in a thread of their own (n, r, q, arrows). If the arm's operator and the teleoperator read
 the same terminal beside it, each key would go to one of the three by chance, the space bar that stops the arm too. So
-this takes the terminal, keeps what is ours and passes all else on through a pseudo terminal in the place of standard input.
+this takes the terminal, keeps what is ours and passes all else on through a pseudo terminal in place of standard input.
 """
 
 import atexit

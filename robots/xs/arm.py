@@ -181,7 +181,7 @@ class XsArm:
         """The newest image, `(H, W, 3)` uint8 RGB.
 
         Raises:
-            ArmFault: The arm has been stopped, or there is no image of now.
+            ArmFault: The arm has been stopped, or the image is too old.
         """
         with self._lock:
             self._raise_fault()
@@ -202,7 +202,7 @@ class XsArm:
         await_peers(self._link, self._timer, watched=self._watched)
 
     def look(self) -> np.ndarray:
-        """An image of now, `(H, W, 3)` uint8 RGB; nothing moves, and no reference is needed."""
+        """A new image, `(H, W, 3)` uint8 RGB; nothing moves, and no reference is needed."""
         self.connect()
         self._monitor.await_messages(self.ready_s, camera=True)
         return self.images.rgb()

@@ -213,7 +213,7 @@ class ImageFeed:
     def check_changes(
         self, image: np.ndarray, joints: np.ndarray, now: float, limit_s: float
     ) -> None:
-        """Check that an image that is used at `now` [s] is one of now.
+        """Check that an image that is used at `now` [s] is new enough.
 
         A driver can repeat its last image for ever with fresh stamps; sensors have noise.
 

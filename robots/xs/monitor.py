@@ -162,7 +162,7 @@ class Monitor:
 
         Raises:
             CameraError: It cannot be used.
-            ArmFault: It is not one of now.
+            ArmFault: It is too old.
         """
         image = self.check_picture()
         if self.joints.newest is not None:

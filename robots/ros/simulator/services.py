@@ -118,7 +118,7 @@ class XsServices:
             settings = self._driver.robot.servos[joints[0]].settings
         arm = [ARM_JOINTS.index(j) if j in ARM_JOINTS else None for j in joints]
         response.mode, response.profile_type = settings.mode, settings.profile
-        # In the place of the gripper the vendor's driver names its left finger.
+        # In place of the gripper the vendor's driver names its left finger.
         names = ["left_finger" if j == GRIPPER else j for j in joints]
         response.joint_names = names
         response.joint_ids = [model.motor_id(j) for j in joints]
