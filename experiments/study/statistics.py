@@ -3,7 +3,7 @@
 Evaluation episodes are paired: both policies play the same starts with noise of the same seeds.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -40,7 +40,7 @@ def _interval(
 
 
 @contextmanager
-def _global_seed(seed: int) -> Iterator[None]:
+def _global_seed(seed: int) -> Generator[None]:
     """NumPy's global generator starts from this seed, and goes on as before afterwards.
 
     rliable 1.2 takes a generator but draws from the global one all the same.
