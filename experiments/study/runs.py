@@ -132,7 +132,9 @@ def planned(
         RunFolderError: A folder holds a run of other options.
     """
     if len(set(cells)) < len(cells) or len(set(seeds)) < len(seeds):
-        raise InvalidSetting(f"A cell or a seed is there twice: {[*cells]}, {[*seeds]}.")
+        raise InvalidSetting(
+            f"A cell or a seed is named twice: {[*cells]}, {[*seeds]}. Name each of them once."
+        )
     runs = [_planned(cell, seed, out, options) for seed in seeds for cell in cells]
     for run in runs:
         run.check_saved()
