@@ -1,8 +1,13 @@
 """A person as a reward model: it waits, it never guesses, and a question is asked once."""
 
+import io
 import logging
+import re
+import socket
+import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reward_models.labeling import server as label
 from reward_models.labeling.agreement import compare, quadratic_kappa, report
 from reward_models.labeling.assignment import Assignment
 from reward_models.labeling.folder import LabelFolder, clip_id
 from reward_models.labeling.human import FolderMailbox, HumanReward, ServerMailbox, load
 from reward_models.net.retries import NoAnswer, Patience
+from reward_models.serving import server as serve
 from roboreward_gym.errors import InvalidClip, InvalidSetting, RewardModelFailure
 from roboreward_gym.registry import load_reward_model
 from roboreward_gym.scorer import outcomes
@@ -107,6 +114,32 @@ def test_over_http_a_clip_arrives_and_its_rating_comes_back(tmp_path: Path) -> N
         with pytest.raises(InvalidClip):
             model.score([Clip(clip().frames, "open </s>", 5.0)])
     assert set(folder.videos()) == {clip_id(clip(0)), clip_id(clip(1))}
+
+
+class Visitor(io.StringIO):
+    """Standard output, read by somebody who connects to the address as soon as it stands there, and ends the program."""
+
+    def write(self, text: str) -> int:
+        address = re.search(r"http://127\.0\.0\.1:(\d+)", text)
+        if address is None:
+            return super().write(text)
+        socket.create_connection(("127.0.0.1", int(address[1])), timeout=10.0).close()
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"), [(label.main, ["labels"]), (serve.main, ["--model", "constant:3"])]
+)
+def test_whoever_reads_the_address_can_connect(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    main: Callable[[list[str]], int],
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", Visitor())
+    with pytest.raises(KeyboardInterrupt):
+        main([*arguments, "--port", "0"])
 
 
 def test_a_server_that_is_started_again_goes_on(tmp_path: Path) -> None:

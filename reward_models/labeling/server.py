@@ -173,11 +173,11 @@ def main(argv: list[str]) -> int:
         host, port = listener.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         people = f"{url}/?token=$" + TOKEN_VARIABLE if token else url
+        listener.listen()  # before anybody is told where
         sys.stdout.write(
             f"People rate at {people}; programs name it human:{url}. Ctrl-C ends it; all ratings are saved.\n"
         )
         sys.stdout.flush()
-        listener.listen()
         uvicorn.Server(
             uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         ).run(sockets=[listener])
