@@ -7,7 +7,6 @@ every command takes as `checkpoint:OUT/model`. The same command continues a run 
 """
 
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -33,13 +32,13 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     # Torch and transformers take seconds to import: only once it is known that there is something to train.
     from reward_models.training.data import open_training_data
-    from reward_models.training.run import fine_tune
+    from reward_models.training.run import fine_tune, is_first
 
     keep_freed_memory()
     train, validation = open_training_data(config.data, config.validation_examples)
     base = base_folder(config.model)
     fine_tune(base, config.sft, train, validation, config.out, features=config.features)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if is_first():
         sys.stdout.write(finished(config.out))
     return 0
 

@@ -1,6 +1,5 @@
 """The two stages of nano's training: the vision tower on dense labels, then the language model on its features."""
 
-import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,8 +19,7 @@ from reward_models.qwen3vl.patches import project_patches
 from reward_models.training.data import SimulatedClips, choose_validation, simulated_set
 from reward_models.training.questions import TrainingSet
 from reward_models.training.run import fine_tune
-from reward_models.training.run_folder import CONFIG, MODEL, SELECTED
-from roboreward_gym.errors import WeightsError
+from reward_models.training.run_folder import MODEL, SELECTED, begin_or_continue, write_settings
 
 LANGUAGE_STAGE = "language"
 """Folder of the second stage in that of the run: metrics, checkpoints and settings."""
@@ -53,9 +51,10 @@ def train(config: TrainConfig) -> None:
             f"There is no clip of the split 'train' in {[str(f) for f in config.data]}. "
             "Collect some: python -m experiments.simulation.reward_data --split train"
         )
-    all_splits = RewardData.open_splits((*config.data, *config.language_data))
-    config.out.mkdir(parents=True, exist_ok=True)
-    _check_tower_settings(config)
+    all_splits = splits
+    if config.language_data:
+        all_splits = RewardData.open_splits((*config.data, *config.language_data))
+    begin_or_continue(config.out, asdict(config), free=NOT_OF_THE_TOWER)
     base = config.out / "base"
     if config.stage != "language" and config.tower_from is None:
         train_tower(config, splits["train"], base)
@@ -64,7 +63,7 @@ def train(config: TrainConfig) -> None:
             base = config.tower_from / "base"
         train_language(config, all_splits["train"], all_splits.get("validation"), base)
         # The language stage may have other settings than were noted with the tower.
-        _write_config(config)
+        write_settings(config.out, asdict(config))
 
 
 def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
@@ -129,26 +128,3 @@ def _validation_set(data: RewardData | None, count: int) -> TrainingSet | None:
     everything = simulated_set(data)
     chosen = choose_validation(data.subsets, count)
     return TrainingSet(everything.clips, [everything.questions[i] for i in chosen])
-
-
-def _check_tower_settings(config: TrainConfig) -> None:
-    """Write the configuration, or refuse to go on with another tower or other data in the same folder."""
-    path = config.out / CONFIG
-    if not path.is_file():
-        _write_config(config)
-        return
-    before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(_text(config))
-    changed = sorted(k for k in set(now) - NOT_OF_THE_TOWER if before.get(k) != now[k])
-    if changed:
-        raise WeightsError(
-            f"The run in {config.out} was begun with other values of {', '.join(changed)}. "
-            "Choose another --out, or delete the folder."
-        )
-
-
-def _write_config(config: TrainConfig) -> None:
-    (config.out / CONFIG).write_text(_text(config) + "\n", encoding="utf-8")
-
-
-def _text(config: TrainConfig) -> str:
-    return json.dumps(asdict(config), indent=2, default=str, sort_keys=True)

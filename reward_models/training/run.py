@@ -86,7 +86,7 @@ def fine_tune(
     if model.is_dir():
         _check_finished(out, settings)
         return
-    if _is_first():
+    if is_first():
         begin_or_continue(out, settings)
     arguments = training_arguments(
         config, out, steps, validate=validation is not None, tower=features is None
@@ -112,7 +112,7 @@ def fine_tune(
             callbacks=[MetricsFile(out / METRICS), ValidateLast()],
         )
         trainer.train(resume_from_checkpoint=_last_checkpoint(out))
-        if _is_first():
+        if is_first():
             export_best(base, out, model)
     if distributed.is_initialized():
         distributed.barrier()
@@ -215,7 +215,7 @@ def _lengths(data: TrainingSet, config: SftConfig) -> list[int]:
 
 def _last_checkpoint(out: Path) -> str | None:
     """The checkpoint to go on from, the same for all processes."""
-    found = [last_whole_checkpoint(out) if _is_first() else None]
+    found = [last_whole_checkpoint(out) if is_first() else None]
     if distributed.is_initialized():
         distributed.broadcast_object_list(found)
     return None if found[0] is None else str(found[0])
@@ -227,6 +227,6 @@ def _check_finished(out: Path, settings: Mapping[str, Any]) -> None:
         check_settings(out, settings)
 
 
-def _is_first() -> bool:
+def is_first() -> bool:
     """Whether this process writes what is written once."""
     return int(os.environ.get("RANK", "0")) == 0

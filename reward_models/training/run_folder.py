@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,41 @@ STATE = "trainer_state.json"
 """What the library writes last into a checkpoint."""
 
 
-def begin_or_continue(out: Path, settings: Mapping[str, Any]) -> None:
+def begin_or_continue(
+    out: Path, settings: Mapping[str, Any], *, free: Collection[str] = ()
+) -> None:
     """Write what the result depends on, or refuse to go on with something else in the same folder.
+
+    Args:
+        out: Folder of the run.
+        settings: JSON-serialisable, apart from paths.
+        free: Settings that may change.
 
     Raises:
         WeightsError: The run was begun with other settings or other data.
     """
-    path = out / CONFIG
-    if path.is_file():
-        check_settings(out, settings)
-        return
+    if (out / CONFIG).is_file():
+        check_settings(out, settings, free=free)
+    else:
+        write_settings(out, settings)
+
+
+def write_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Note the settings of a run in its folder."""
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(_text(settings) + "\n", encoding="utf-8")
+    (out / CONFIG).write_text(_text(settings) + "\n", encoding="utf-8")
 
 
-def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
-    """Compare with what the run was begun with.
+def check_settings(out: Path, settings: Mapping[str, Any], *, free: Collection[str] = ()) -> None:
+    """Compare with what the run was begun with, apart from what is free to change.
 
     Raises:
         WeightsError: These are others.
     """
-    before, now = _flat(_read(out / CONFIG)), _flat(json.loads(_text(settings)))
+    before, now = (
+        _flat({key: value for key, value in part.items() if key not in free})
+        for part in (_read(out / CONFIG), json.loads(_text(settings)))
+    )
     changed = sorted(key for key in before | now if before.get(key) != now.get(key))
     if changed:
         listed = ", ".join(f"{key} ({before.get(key)} then, {now.get(key)} now)" for key in changed)
