@@ -22,6 +22,7 @@ from roboreward_gym.errors import (
     InvalidScore,
     InvalidSetting,
     PartialScores,
+    RewardModelFailure,
     UnknownName,
     WeightsError,
 )
@@ -120,6 +121,33 @@ def test_paid_answers_are_written_when_others_fail(
     assert "put the" in err
     assert "The clip was refused." in err
     assert "The last 4 questions were not asked." in err
+
+
+class GivesUp:
+    """Answers the first clips, and none of the others."""
+
+    def __init__(self, answers: int) -> None:
+        self._left = answers
+
+    def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
+        self._left -= len(clips)
+        if self._left < 0:
+            raise RewardModelFailure("out of order")
+        return [ProgressScore(3) for _ in clips]
+
+
+@pytest.mark.parametrize(("answers", "status"), [(1_000, 0), (12, 1)])
+def test_controls_without_an_answer_count_in_the_exit_status(
+    folder: Path, tmp_path: Path, answers: int, status: int
+) -> None:
+    register_reward_model("bench-gives-up", lambda: GivesUp(answers), replace=True)
+    out = tmp_path / "n.json"
+    arguments = ["--model", "bench-gives-up", "--data", str(folder), "--out", str(out)]
+    arguments += ["--controls", "--batch-size", "1", "--bootstrap", "5"]
+    assert cli.main(["bench", *arguments]) == status
+    numbers = json.loads(out.read_text())
+    assert numbers["failed_count"] == 0
+    assert bool(numbers["controls"]["failed_count"]) == bool(status)
 
 
 def test_any_registered_model_is_measured_by_name(folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from reward_models.bench.answers import Answer, AnswerLog
+from reward_models.bench.ask import FAILURES_IN_A_ROW, Failures
 from reward_models.bench.blind import measure_blind
 from reward_models.bench.control_run import run_controls
 from reward_models.bench.controls import CONTROLS, Subject, other_tasks, other_videos, violates
@@ -238,6 +239,21 @@ def test_a_model_that_is_out_of_order_is_not_asked_on(capsys: pytest.CaptureFixt
     assert "run-on: k0: out of order" in shown.err
     assert "The other controls were not asked." in shown.err
     assert not shown.out
+
+
+def test_failures_with_answers_between_them_do_not_end_the_questions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failures = Failures()
+    for _ in range(3 * FAILURES_IN_A_ROW):
+        failures.note("one", RewardModelFailure("no answer"))
+        failures.note("another", ProgressScore(3))
+    assert not failures.stop
+    for _ in range(FAILURES_IN_A_ROW):
+        failures.note("the last", RewardModelFailure("no answer"))
+    assert failures.stop
+    assert failures.count == 4 * FAILURES_IN_A_ROW
+    assert capsys.readouterr().err.count("no answer") == failures.count
 
 
 def test_a_model_that_answers_no_control_is_an_error() -> None:

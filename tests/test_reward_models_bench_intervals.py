@@ -1,4 +1,5 @@
 import math
+import mmap
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from reward_models.bench.metrics import (
     success_curve,
     summarize,
 )
+from reward_models.bench.peak_memory import main_memory_mb
 from reward_models.bench.questions import Question, Questions
 from tests.tiny_vlm import random_clip
 
@@ -118,6 +120,15 @@ def test_the_peak_of_memory_is_not_that_of_whoever_started_the_program() -> None
     ).stdout
     assert large.any()
     assert 0 < float(shown) < 150
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell.")
+def test_the_peak_of_memory_stays_when_memory_is_given_back() -> None:
+    with mmap.mmap(-1, 200_000_000) as large:
+        large.write(b"1" * len(large))
+        peak = main_memory_mb()
+    assert peak is not None
+    assert main_memory_mb() == pytest.approx(peak, abs=50)
 
 
 def test_preference_accuracy_counts_pairs_of_a_subset() -> None:

@@ -423,7 +423,7 @@ def test_a_gradient_that_is_not_finite_names_the_examples_of_its_step(
     name = r"toy-train-0-\d#\d+"
     with pytest.raises(
         TrainingFailure,
-        match=f"gradient of step 3 is nan; its examples are {name}(, {name}){{3}}. ",
+        match=rf"gradient of step 3 is nan; its examples are {name}(, {name}){{3}}\. ",
     ):
         train(root, tmp_path / "run")
     last = last_whole_checkpoint(tmp_path / "run")
