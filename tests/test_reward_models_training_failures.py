@@ -45,6 +45,22 @@ def test_a_killed_worker_says_what_to_lower(tmp_path: Path) -> None:
         read_first(Killed(), 1, tmp_path)
 
 
+def test_what_can_be_lowered_is_said_and_nothing_else(tmp_path: Path) -> None:
+    config = SftConfig(batch_size=1, validation_batch_size=8, precision="bfloat16", fsdp=True)
+    with (
+        pytest.raises(TrainingFailure, match=r"--sft\.validation-batch-size 1; adapters") as caught,
+        failures_in_words(config, tmp_path),
+    ):
+        raise MemoryError("no more")
+    for useless in (
+        "accumulation",
+        "--sft.gradient-checkpointing",
+        "--sft.fsdp",
+        "--sft.precision",
+    ):
+        assert useless not in str(caught.value)
+
+
 def test_other_errors_stay_as_they_are(tmp_path: Path) -> None:
     error = RuntimeError("a bug")
     with pytest.raises(RuntimeError) as caught, failures_in_words(CONFIG, tmp_path):

@@ -21,7 +21,7 @@ from reward_models.training.config import NAMED, LoraSettings, SftConfig
 from reward_models.training.data import open_training_data
 from reward_models.training.errors import InvalidTrainingData, TrainingFailure
 from reward_models.training.questions import TrainingSet
-from reward_models.training.run_folder import last_whole_checkpoint
+from reward_models.training.run_folder import begin_or_continue, last_whole_checkpoint
 from reward_models.training.trainer import RewardTrainer
 from roboreward_gym.errors import InvalidSetting, WeightsError
 from tests.reward_folder import write_reward_folder
@@ -329,6 +329,15 @@ def test_a_finished_run_refuses_other_settings_and_data(root: Path, whole: Path)
         run.fine_tune(root / "base", SHORT, fewer, validation, whole)
     train(root, whole)
     assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before
+
+
+def test_a_setting_that_one_of_two_runs_lacks_is_another_setting(tmp_path: Path) -> None:
+    begin_or_continue(tmp_path, {"kept": 1, "sft": {"gone": 2}, "free": 3})
+    begin_or_continue(tmp_path, {"kept": 1, "sft": {"gone": 2}, "free": 4}, free=("free",))
+    with pytest.raises(WeightsError, match=r"sft\.gone \(2 then, None now\)"):
+        begin_or_continue(tmp_path, {"kept": 1, "sft": {}, "free": 3})
+    with pytest.raises(WeightsError, match=r"new \(None then, 5 now\)"):
+        begin_or_continue(tmp_path, {"kept": 1, "sft": {"gone": 2}, "free": 3, "new": 5})
 
 
 def test_other_settings_are_refused_and_said(root: Path, whole: Path, tmp_path: Path) -> None:
