@@ -1,7 +1,7 @@
 """How often a nano abstains, at home and elsewhere: `python -m benchmarks.abstention [--model FOLDER_OR_NAME]`.
 
-Home: scripted episodes of both scenes, asked about their own tasks. Elsewhere: films of other Gymnasium environments, asked about one of
-nano's own tasks, so that only the pictures can tell; and films of home with foreign, nonsensical and strange tasks, so that only the words
+Home: scripted episodes of both scenes, asked about their own tasks. Elsewhere: recordings of other Gymnasium environments, asked about one of
+nano's own tasks, so that only the pictures can tell; and recordings of home with foreign, nonsensical and strange tasks, so that only the words
 can tell. Written to `benchmarks/results/abstention.json`: `abstains_elsewhere` is the lower of the two rates, `abstains_at_home` the
 rate at home. Intervals are Clopper-Pearson's.
 
@@ -65,27 +65,27 @@ class AbstentionConfig:
     """Name of the reward model, or the folder of a checkpoint."""
     episodes: int = 50
     """Episodes of each scene at home."""
-    films: int = 5
-    """Films of each other environment."""
+    recordings: int = 5
+    """Recordings of each other environment."""
     part: Part = "test"
     """`validation` to choose limits, `test` to report."""
     out: Path = OUT
     """JSON file to write."""
 
 
-def elsewhere(env_id: str, films: int, tasks: list[str]) -> Iterator[Clip]:
+def elsewhere(env_id: str, recordings: int, tasks: list[str]) -> Iterator[Clip]:
     """Random episodes of another environment, asked about nano's tasks; 40 steps each, the start again after an end."""
     env = gym.make(env_id, render_mode="rgb_array")
     env.action_space.seed(0)
-    for film in range(films):
-        env.reset(seed=film)
+    for number in range(recordings):
+        env.reset(seed=number)
         frames = [np.asarray(env.render())]
         for _ in range(40):
             _, _, terminated, truncated, _ = env.step(env.action_space.sample())
             if terminated or truncated:
                 env.reset()
             frames.append(np.asarray(env.render()))
-        yield Clip(np.stack(frames), tasks[film % len(tasks)], CONTROL_HZ)
+        yield Clip(np.stack(frames), tasks[number % len(tasks)], CONTROL_HZ)
     env.close()
 
 
@@ -122,7 +122,7 @@ def margin_in_the_middle(home: dict[str, Any], other: dict[str, Any]) -> float |
 
 
 def measure(config: AbstentionConfig) -> dict[str, Any]:
-    """Film, ask and count."""
+    """Record, ask and count."""
     model = load_named_model(config.model)
 
     def scores(clips: Iterable[Clip]) -> list[ProgressScore]:
@@ -132,13 +132,15 @@ def measure(config: AbstentionConfig) -> dict[str, Any]:
     at_home = [Clip(episode.frames, episode.task, CONTROL_HZ) for episode in episodes]
     tasks = sorted({clip.task for clip in at_home})
     environments = ELSEWHERE[config.part]
-    films = {env: scores(elsewhere(env, config.films, tasks)) for env in tqdm(environments)}
+    recordings = {
+        env: scores(elsewhere(env, config.recordings, tasks)) for env in tqdm(environments)
+    }
     asked = strange_tasks(config.part)
     strange = scores(
         Clip(at_home[i % len(at_home)].frames, task, CONTROL_HZ) for i, task in enumerate(asked)
     )
     known = rate(scores(at_home))
-    other = rate([score for found in films.values() for score in found])
+    other = rate([score for found in recordings.values() for score in found])
     words = rate(strange)
     answered = [t for t, s in zip(asked, strange, strict=True) if s.level is not None]
     return {
@@ -147,7 +149,7 @@ def measure(config: AbstentionConfig) -> dict[str, Any]:
         "home": known,
         "other_environments": other,
         "strange_tasks": words,
-        "by_environment": {env: rate(found) for env, found in films.items()},
+        "by_environment": {env: rate(found) for env, found in recordings.items()},
         "answered_tasks": answered,
         "reward_model": config.model,
         "part": config.part,

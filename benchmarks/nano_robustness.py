@@ -1,10 +1,11 @@
 """How a nano bears other looks, sizes, spellings and behaviours: `python -m benchmarks.nano_robustness --model M --data DIR --metrics FILE`.
 
-DIR is a set of `python -m experiments.simulation.simreward`, of which the test split is asked; its side file says how each film was shown,
-what was played and whose words the task has. One thing is changed at a time: a shift is measured on plain behaviours and a policy's films
-with tasks in their own words, wordings and behaviours on films without a shift of their look. Films that look as in training are asked again at half and twice their size, and with
-the task spelled with a capital and a full stop. The numbers are added to FILE, the JSON that `roboreward bench` wrote about the
-same model on the test split of `reward_data`; with `--abstention` also the two rates that `benchmarks.abstention` wrote.
+DIR is a set of `python -m experiments.simulation.simreward`, of which the test split is asked; its side file says how each recording
+was shown, what was played and whose words the task has. One thing is changed at a time. A shift is measured on plain behaviours and a
+policy's recordings, with tasks in their own words; wordings and behaviours on recordings without a shift of their look. Recordings that
+look as in training are asked again at half and twice their size, and with the task spelled with a capital and a full stop. The numbers
+are added to FILE, the JSON that `roboreward bench` wrote about the same model on the test split of `reward_data`; with `--abstention`
+also the two rates that `benchmarks.abstention` wrote.
 """
 
 import json
@@ -62,7 +63,7 @@ def measure(config: RobustnessConfig) -> dict[str, Any]:
     questions = open_questions([str(config.data)], "test")
     by_name = {Path(n.file_name).name: n for n in read_notes(config.data / "test").values()}
     notes = {row.key: by_name[row.key.partition("-")[2]] for row in questions.rows}
-    log = _answers(model, config, questions, "films")
+    log = _answers(model, config, questions, "recordings")
     rows = questions.rows
 
     def of(chosen: Chosen) -> list[Question]:
@@ -118,7 +119,7 @@ def _looks_known(note: Note) -> bool:
 
 
 def _changed(questions: Questions) -> Mapping[str, Questions]:
-    """The same questions about films of other sizes, and in another spelling."""
+    """The same questions about recordings of other sizes, and in another spelling."""
 
     def scaled(factor: float) -> Callable[[Question], Clip]:
         return lambda row: _resized(questions.read(row), factor)

@@ -1,4 +1,4 @@
-"""Each number of the robustness of a nano is about the films it is named after."""
+"""Each number of the robustness of a nano is about the recordings it is named after."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ FILMS = {  # behaviour, shifts, wording, satisfied at start, true level, and wha
 
 
 class ByRedness:
-    """Says the level that the red of the first pixel is ten times of; small, large and respelled films get a 1."""
+    """Says the level that the red of the first pixel is ten times of; small, large and respelled recordings get a 1."""
 
     def score(self, clips: Sequence[Clip]) -> list[ProgressScore]:
         return [self._score(clip) for clip in clips]
@@ -38,13 +38,13 @@ class ByRedness:
 
 @pytest.fixture
 def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
-    notes, rows, films = {}, [], {}
+    notes, rows, recordings = {}, [], {}
     for i, (name, (behaviour, shifts, wording, at_start, level, said)) in enumerate(FILMS.items()):
         file = f"{name}.mp4"
         notes[file] = Note(file, i, behaviour, shifts, wording, "lift it", at_start, 8)
         rows.append(Question(f"{i}-{file}", file, file, "sim_toy", "organic", "lift it", level))
-        films[file] = np.full((8, 20, 40, 3), 10 * said, np.uint8)
-    questions = Questions(tuple(rows), lambda row: Clip(films[row.video], row.task, 5.0))
+        recordings[file] = np.full((8, 20, 40, 3), 10 * said, np.uint8)
+    questions = Questions(tuple(rows), lambda row: Clip(recordings[row.video], row.task, 5.0))
     monkeypatch.setattr(nano_robustness, "open_questions", lambda *_: questions)
     monkeypatch.setattr(nano_robustness, "read_notes", lambda _: notes)
     monkeypatch.setattr(nano_robustness, "load_named_model", lambda _: ByRedness())

@@ -20,7 +20,7 @@ LEFT, RIGHT = 250, 40
 BY_NAME = {control.name: control for control in CONTROLS}
 
 
-def film(progress: float = 1.0, frames: int = 10, task: str = "open the left drawer") -> Clip:
+def recording(progress: float = 1.0, frames: int = 10, task: str = "open the left drawer") -> Clip:
     """A bright square goes from the top to the bottom; the left half is brighter than the right one."""
     video = np.full((frames, 40, 60, 3), RIGHT, np.uint8)
     video[:, :, :30] = 90
@@ -34,9 +34,9 @@ def subject(**changes: object) -> Subject:
     row = Question("k", "v", "u", "s", "original", "open the left drawer", 5)
     fields = {
         "question": row,
-        "clip": film(),
+        "clip": recording(),
         "other_task": "fly",
-        "other_clip": film(0.1),
+        "other_clip": recording(0.1),
         "seed": 0,
     }
     return Subject(**{**fields, **changes})  # ty: ignore[invalid-argument-type]
@@ -60,7 +60,7 @@ def test_every_control_gives_a_clip_and_leaves_the_original_alone() -> None:
 
 
 def test_frames_are_changed_as_the_name_says() -> None:
-    frames = film().frames
+    frames = recording().frames
     np.testing.assert_array_equal(change("first frame frozen").frames, frames[[0] * 10])
     np.testing.assert_array_equal(change("last frame only").frames, frames[[9] * 10])
     np.testing.assert_array_equal(change("reversed").frames, frames[::-1])
@@ -76,13 +76,13 @@ def test_frames_are_changed_as_the_name_says() -> None:
 
 
 def test_mirrored_swaps_pictures_and_words() -> None:
-    clip = change("mirrored", clip=film(task="Left of the right one, leftover"))
+    clip = change("mirrored", clip=recording(task="Left of the right one, leftover"))
     assert clip.task == "Right of the left one, leftover"
-    np.testing.assert_array_equal(clip.frames, film().frames[:, :, ::-1])
+    np.testing.assert_array_equal(clip.frames, recording().frames[:, :, ::-1])
 
 
 def test_colours_in_the_task_forbid_a_swap_of_colours() -> None:
-    given = subject(clip=film(task="put the red block on the towel"))
+    given = subject(clip=recording(task="put the red block on the towel"))
     assert BY_NAME["red and blue swapped"].change(given) is None
 
 
@@ -157,7 +157,7 @@ def toy_questions() -> tuple[Questions, dict[str, Clip]]:
     clips, rows = {}, []
     for i in range(12):
         level, progress = ((5, 1.0), (1, 0.1), (3, 0.5))[i % 3]
-        clips[f"v{i}"] = film(progress, frames=6 + 2 * (i % 3))
+        clips[f"v{i}"] = recording(progress, frames=6 + 2 * (i % 3))
         rows.append(
             Question(f"k{i}", f"v{i}", f"u{i}", "s", "organic", "open the left drawer", level)
         )

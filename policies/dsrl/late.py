@@ -87,7 +87,7 @@ class Played:
         return cls(record=EpisodeRecord(**record), **counts)
 
 
-class Waiting:
+class PendingEpisodes:
     """The episodes of a run that have no score yet.
 
     Args:

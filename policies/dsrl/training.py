@@ -35,7 +35,7 @@ from policies.checkpoint import (
     write_lines,
 )
 from policies.dsrl.config import DsrlConfig
-from policies.dsrl.late import LateScores, Played, Waiting
+from policies.dsrl.late import LateScores, Played, PendingEpisodes
 from policies.dsrl.learner import Learned, Learner
 from policies.player import BaseNoise, EpisodeRecord, Policy, play_without_fault
 from roboreward_gym.errors import InvalidSetting
@@ -257,12 +257,12 @@ def train(
 
 def _restore(
     state: Mapping[str, Any] | None, learner: Learner, late: LateScores | None
-) -> tuple[list[dict[str, Any]], Waiting]:
+) -> tuple[list[dict[str, Any]], PendingEpisodes]:
     """Put the learner into the state of a checkpoint; returns the metrics and the episodes without a score."""
     if state is None:
-        return [], Waiting(late)
+        return [], PendingEpisodes(late)
     learner.restore(state["learner"])
-    return state["metrics"], Waiting(
+    return state["metrics"], PendingEpisodes(
         late, [Played.restore(one) for one in state.get("waiting", [])]
     )
 

@@ -50,7 +50,7 @@ class TowerConfig:
     """Largest shift of the image in each direction, in pixels."""
     other_sizes: float = 0.0
     """Share of the batches whose images have another size than those of the first folder: one that the protocol makes of small, short or
-    large films."""
+    large recordings."""
 
 
 @dataclass(frozen=True)

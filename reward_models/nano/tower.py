@@ -39,7 +39,7 @@ PRESENCE_WEIGHT = 10.0
 SCENE_WEIGHT = 2.0
 
 OTHER_FILMS = ((8, 0.5), (4, 1.0), (8, 2.0))
-"""Frames of a film, and its size over that of the data, which the protocol's budget of pixels resizes: small, short and large films."""
+"""Frames of a recording, and its size over that of the data, which the protocol's budget of pixels resizes."""
 
 
 @dataclass(frozen=True, eq=False)
