@@ -35,7 +35,7 @@ from policies.checkpoint import (
     write_lines,
 )
 from policies.dsrl.config import DsrlConfig
-from policies.dsrl.late import LateScores, Played, PendingEpisodes
+from policies.dsrl.late import LateScores, PendingEpisodes, Played
 from policies.dsrl.learner import Learned, Learner
 from policies.player import BaseNoise, EpisodeRecord, Policy, play_without_fault
 from roboreward_gym.errors import InvalidSetting
