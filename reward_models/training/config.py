@@ -229,8 +229,13 @@ DESCRIPTIONS = {
 _PUBLISHED = ("roboreward-4b", "roboreward-8b")
 
 
+_ADAPTERS_RATE = 10
+"""Best learning rate of adapters over that of all weights (Schulman and Thinking Machines Lab, LoRA Without Regret, 2025)."""
+
+
 def _with_adapters(config: TrainConfig) -> TrainConfig:
-    return replace(config, sft=replace(config.sft, lora=LoraSettings()))  # [O]
+    rate = _ADAPTERS_RATE * config.sft.learning_rate
+    return replace(config, sft=replace(config.sft, lora=LoraSettings(), learning_rate=rate))  # [O]
 
 
 # By name, because the command line has the options `--sft.lora.*` only where there are adapters from the start.
