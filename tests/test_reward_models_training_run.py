@@ -298,7 +298,9 @@ def test_the_settings_of_the_authors_train_in_half_precision(
     )
     config = dataclasses.replace(authors, lora=lora, loss=SHORT.loss, learning_rate=1e-3)
     train(root, out, config, features=False)
-    train(root, tmp_path / "exact", dataclasses.replace(config, precision="float32"), features=False)
+    train(
+        root, tmp_path / "exact", dataclasses.replace(config, precision="float32"), features=False
+    )
     half, exact = curve(out)[0][1], curve(tmp_path / "exact")[0][1]
     assert half == pytest.approx(exact, rel=0.02)
     assert half != pytest.approx(exact, rel=1e-5), "computed in float32"
