@@ -78,7 +78,7 @@ def measure(config: RobustnessConfig) -> dict[str, Any]:
     for name, changed in _changed(again).items():
         shifts[name] = _macro(changed.rows, _answers(model, config, changed, name))
     on_policy = of(lambda note: note.behaviour == "on_policy" and note.wording == "canonical")
-    start_is_goal = of(lambda note: note.satisfied_at_start and _looks_known(note))
+    start_is_goal = of(lambda note: note.done_at_start and _looks_known(note))
     run_on = of(lambda note: note.behaviour == "run_on" and _looks_known(note))
     return {
         "simreward": {

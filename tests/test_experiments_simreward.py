@@ -66,7 +66,7 @@ def test_a_goal_that_was_true_and_given_up_has_a_level(scene: str) -> None:
     known = [f for f in recordings if f.task in f.levels]
     assert len(known) >= 4
     for recording in known:
-        assert recording.task in recording.satisfied_at_start
+        assert recording.task in recording.done_at_start
         assert min(recording.levels[recording.task]) <= 2  # it was given up
         assert (
             len(recording.levels[recording.task]) == len(recording.qpos) == len(recording.captions)
@@ -79,8 +79,8 @@ def test_a_goal_that_was_true_all_the_time_is_not_asked_about() -> None:
     env, _ = env_and_arm(CONFIG, "drawer")
     for seed in range(4):
         recording = play_script(env, "random", seed)
-        kept = [t for t in recording.satisfied_at_start if t in recording.levels]
-        assert recording.satisfied_at_start
+        kept = [t for t in recording.done_at_start if t in recording.levels]
+        assert recording.done_at_start
         assert not kept, "random motion opened or closed no drawer here"
 
 
@@ -269,7 +269,7 @@ def test_the_set_is_read_back_with_its_notes(tmp_path: Path) -> None:
                 continue
             levels = truths[item.source_episode].levels[note.meaning]
             assert item.reward == levels[note.frames - 1]
-            assert note.satisfied_at_start == (note.meaning == "close the left drawer")
+            assert note.done_at_start == (note.meaning == "close the left drawer")
             assert note.shifts == ("camera",)
             found += 1
     assert found > 20

@@ -65,7 +65,7 @@ class Played:
         qpos: `(T, nq)` float64 joint positions.
         levels: T levels by task: of every task that was undone at the start, or given up since.
         captions: T descriptions of the state.
-        satisfied_at_start: Tasks whose goal was true at the start.
+        done_at_start: Tasks whose goal was true at the start.
     """
 
     behaviour: Behaviour
@@ -73,7 +73,7 @@ class Played:
     qpos: np.ndarray
     levels: Mapping[str, list[int]]
     captions: list[str]
-    satisfied_at_start: tuple[str, ...]
+    done_at_start: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class Question:
     reward: int | None
     kind: Kind
     frames: int
-    satisfied_at_start: bool = False
+    done_at_start: bool = False
 
 
 def write_episode(plan: EpisodePlan) -> Written:
@@ -218,13 +218,13 @@ def _ask_at(
     level = {task: levels[length - 1] for task, levels in played.levels.items()}
     others = [str(t) for t in rng.permutation([t for t in level if t != played.task])]
     # What was true at the start and given up is rare, and what models are wrong about; then tasks with progress.
-    others.sort(key=lambda t: (t not in played.satisfied_at_start, level[t] == 1))
+    others.sort(key=lambda t: (t not in played.done_at_start, level[t] == 1))
     own = [played.task] if played.task in level else []
     for meaning in [*own, *others[: plan.counterfactuals]]:
         task, wording = choose_wording(meaning, plan.split, rng)
         kind = _kind(played, meaning, level[meaning], whole=length == len(played.captions))
-        satisfied = meaning in played.satisfied_at_start
-        yield Question(task, meaning, wording, level[meaning], kind, length, satisfied)
+        done = meaning in played.done_at_start
+        yield Question(task, meaning, wording, level[meaning], kind, length, done)
 
 
 def _kind(played: Played, meaning: str, level: int, *, whole: bool) -> Kind:
@@ -270,7 +270,7 @@ def _write(plan: EpisodePlan, recording: Recording, questions: list[Question]) -
     if recording.played is not None:
         played = recording.played
         objects = OBJECTS[recording.subset.removeprefix("sim_")]
-        known = truth.EpisodeTruth(recording.episode, objects, dict(played.levels), played.captions, played.satisfied_at_start)  # fmt: skip
+        known = truth.EpisodeTruth(recording.episode, objects, dict(played.levels), played.captions, played.done_at_start)  # fmt: skip
         about = asdict(known)
     return Written(plan.seed, rows, notes, videos, about)
 
@@ -300,6 +300,6 @@ def _note(plan: EpisodePlan, recording: Recording, question: Question, name: str
         shifts=recording.shifts,
         wording=question.wording,
         meaning=question.meaning,
-        satisfied_at_start=question.satisfied_at_start,
+        done_at_start=question.done_at_start,
         frames=question.frames,
     )

@@ -31,7 +31,7 @@ class Note:
         shifts: In which ways it looks unlike training, such as `camera` or `jpeg`; empty: it does not.
         wording: Whose words the task has: `canonical`, `seen` in training, or `held_out`.
         meaning: The task in canonical words.
-        satisfied_at_start: Whether the goal was true at the start, and given up since.
+        done_at_start: Whether the goal was true at the start, and given up since.
         frames: Frames of the video.
     """
 
@@ -41,7 +41,7 @@ class Note:
     shifts: tuple[str, ...]
     wording: str
     meaning: str
-    satisfied_at_start: bool
+    done_at_start: bool
     frames: int
 
 
