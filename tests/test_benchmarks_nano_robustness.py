@@ -12,7 +12,7 @@ from reward_models.bench.questions import Question, Questions
 from reward_models.data.simulator import Note
 from roboreward_gym.types import Clip, ProgressScore
 
-FILMS = {  # behaviour, shifts, wording, satisfied at start, true level, and what the model says
+FILMS = {  # behaviour, shifts, wording, done at start, true level, and what the model says
     "plain": ("expert", (), "canonical", False, 5, 5),
     "table": ("expert", ("table",), "canonical", False, 5, 2),
     "words": ("expert", (), "held_out", False, 3, 1),

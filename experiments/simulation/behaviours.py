@@ -113,11 +113,11 @@ class Recorder:
     def played(self, behaviour: Behaviour, task: str) -> Played:
         """Give back what was noted, with the truth about every task."""
         first = self.states[0]
-        satisfied = tuple(
+        done = tuple(
             t for t in self.env.tasks if self.scene.level_between(t, first, first, first) == 5
         )
         levels = {t: found for t in self.env.tasks if (found := self._levels(t)) is not None}
-        return Played(behaviour, task, np.stack(self.qpos), levels, self.captions, satisfied)
+        return Played(behaviour, task, np.stack(self.qpos), levels, self.captions, done)
 
     def _levels(self, task: str) -> list[int] | None:
         """Levels of a task; None if its goal was true at the start and nobody gave it up."""
