@@ -18,6 +18,15 @@ NUMBERS = {
     "always_three_macro_mae": 1.5,
     "no_negatives": {"macro_mae": 2.5, "false_positive_rate": 0.99},
 }
+ROBUSTNESS = {
+    "simreward": {"in_range": {"macro_mae": 0.2}},
+    "shifts": {"field_of_view": 0.31},
+    "unseen_wordings_macro_mae": 0.52,
+    "on_policy_false_positive_rate": 0.013,
+    "start_is_goal_accuracy": None,
+    "run_on_24s_rate": 0.95,
+    "abstains_elsewhere": 1.0,
+}
 RUN = {
     "seed": 3,
     "threads": 2,
@@ -59,6 +68,24 @@ def test_what_is_shipped_loads_and_says_what_was_measured(config: ShipConfig) ->
     }
     shipped = json.loads((config.weights.parent / "metrics.json").read_text())
     assert shipped == NUMBERS | {"model": "roboreward-nano"}
+
+
+def test_the_card_says_how_it_bears_changes_if_that_was_measured(config: ShipConfig) -> None:
+    write_tiny_checkpoint(config.run / "model")
+    ship(config)
+    assert "one thing changed" not in (config.weights / "README.md").read_text()
+    config.metrics.write_text(json.dumps(NUMBERS | ROBUSTNESS))
+    ship(config)
+    card = (config.weights / "README.md").read_text()
+    for fact in (
+        "| nothing | 0.200 |",
+        "| field of view | 0.310 |",
+        "| words that training never had | 0.520 |",
+        "a fine-tuned policy | 1.3% |",
+        "abstains from | 100.0% |",
+    ):
+        assert fact in card
+    assert "given up" not in card
 
 
 @pytest.mark.parametrize("abstains", [True, False])

@@ -106,6 +106,7 @@ def card(
         if abstains
         else "It logs a warning when it is asked about a task that it was not trained on."
     )
+    robustness = _robustness(numbers)
     tasks = "\n".join(f"- {scene}: {', '.join(names)}" for scene, names in TASKS.items())
     count = sum(map(len, TASKS.values()))
     return f"""\
@@ -128,12 +129,43 @@ Tasks, in these words:
 
 Measured on {numbers["examples"]} examples of {numbers["episodes"]} episodes of the {numbers["split"]} split, whose seeds, colours
 and camera poses training never saw. Macro: the plain mean over scenes and kinds of example.
-
+{robustness}
 - Command: `{config.command}`
 - Seed {run["seed"]}, {config.minutes:.0f} minutes on {run["threads"]} CPU threads.
 - Tower: {run["tower"]["steps"]} steps of {run["tower"]["batch_size"]} pairs of frames on dense labels of the simulator.
 - Language model: {run["language"]["steps"]} steps of {run["language"]["batch_size"]} questions, tower frozen. {chosen}
 - Weights: half precision, safetensors. Licence: that of this repository.
+"""
+
+
+def _robustness(numbers: Mapping[str, Any]) -> str:
+    """What `benchmarks.nano_robustness` added to the numbers, if it was run."""
+    if "shifts" not in numbers:
+        return ""
+    shares = (
+        ("false positives on episodes of a fine-tuned policy", "on_policy_false_positive_rate"),
+        ("goals true at the start and given up, scored right", "start_is_goal_accuracy"),
+        ("recordings that run on for 24 s after success, scored 5", "run_on_24s_rate"),
+        ("questions of other worlds that it abstains from", "abstains_elsewhere"),
+        ("questions of its own world that it abstains from", "abstains_at_home"),
+    )
+    macro = {
+        "nothing": numbers["simreward"]["in_range"]["macro_mae"],
+        **{name.replace("_", " "): mae for name, mae in numbers["shifts"].items()},
+        "words that training never had": numbers["unseen_wordings_macro_mae"],
+    }
+    rows = [f"| {name} | {mae:.3f} |" for name, mae in macro.items()]
+    rows += ["", "| what | share |", "| --- | --- |"]
+    rows += [
+        f"| {name} | {numbers[key]:.1%} |" for name, key in shares if numbers.get(key) is not None
+    ]
+    table = "\n".join(rows)
+    return f"""
+On other episodes, with one thing changed at a time (`python -m benchmarks.nano_robustness`):
+
+| changed | macro MAE |
+| --- | --- |
+{table}
 """
 
 
