@@ -138,7 +138,7 @@ class Large(PaintedEnv):
 
 def test_a_live_episode_beyond_the_bound_lists_the_missing_frames_in_the_manifest() -> None:
     env: gym.Env = VLMRewardWrapper(
-        Large(40, task="open the drawer"), "roboreward-nano", max_frames=16
+        Large(40, task="open the drawer"), "roboreward-nano?abstain=never", max_frames=16
     )
     play(env)
     clip, score = env.last_clip, env.last_score

@@ -1,18 +1,22 @@
-"""Write `nano_scores.json` anew, once other weights are shipped: `python -m tests.record_nano_scores`.
+"""Write down what the tests know of the shipped nano, once other weights are shipped: `python -m tests.record_nano`.
 
-Painted clips are drawn in order until every level and every task is among them. Those whose two likeliest levels are close are left
-out: another processor might swap them.
+Its inputs go into `golden/inputs.json`, its scores of painted clips into `nano_scores.json`. Painted clips are drawn in order until every
+level and every task is among them. Those whose two likeliest levels are close are left out: another processor might swap them.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 
+from reward_models.nano import WEIGHTS
 from reward_models.nano.tasks import TASKS
+from reward_models.protocol.tokens import PromptTokenizer
 from roboreward_gym.registry import load_reward_model
 from tests.painted_scenes import painted_clip
+from tests.test_reward_models_protocol_inputs import GOLDEN, golden_values
 from tests.tiny_vlm import probabilities_of
 
 FILE = Path(__file__).parent / "nano_scores.json"
@@ -22,7 +26,21 @@ CLIPS = 3_000
 
 
 def main() -> None:
-    """Score and write."""
+    """Compute and write both."""
+    write_inputs()
+    write_scores()
+
+
+def write_inputs() -> None:
+    """Replace nano's part of the golden inputs."""
+    golden = json.loads(GOLDEN.read_text("utf-8"))
+    golden["nano"] = golden_values(PromptTokenizer.from_folder(WEIGHTS))
+    parts = [f'"{name}": {_lines(rows)}' for name, rows in golden.items()]
+    GOLDEN.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+
+
+def write_scores() -> None:
+    """Choose painted clips, and write their scores."""
     nano = load_reward_model("roboreward-nano?abstain=never")
     tasks = [task for names in TASKS.values() for task in names]
     rows: list[dict[str, object]] = []
@@ -42,9 +60,12 @@ def main() -> None:
         missing.discard(score.level)
         rounded = [round(float(p), 4) for p in probabilities]
         rows.append({"seed": seed, "task": task, "level": score.level, "probabilities": rounded})
-    FILE.write_text(
-        "[\n" + ",\n".join(" " + json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8"
-    )
+    FILE.write_text(_lines(rows) + "\n", encoding="utf-8")
+
+
+def _lines(rows: Sequence[Mapping[str, object]]) -> str:
+    """A row on each line, so that a change of one shows as one."""
+    return "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]"
 
 
 if __name__ == "__main__":
