@@ -4,6 +4,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,10 @@ def _memory(config: SftConfig, *, tower: bool) -> dict[str, Any]:
             },
         }
     if config.gradient_checkpointing:
-        return {
-            "gradient_checkpointing": True,
-            "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        }
+        # Newer versions of transformers call it so, and version 6 only so.
+        renamed = "activation_checkpointing" in {item.name for item in fields(TrainingArguments)}
+        name = f"{'activation' if renamed else 'gradient'}_checkpointing"
+        return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
     return {}
 
 
