@@ -96,14 +96,18 @@ weights() {
   nano_data nano-validation --split validation --episodes 160
   # With 2,500 episodes alone the language stage learns its episodes by heart: its validation loss rises from step 1,750 on.
   local clips=(--data $data/nano-train-{0..4} $data/nano-{large,validation}) more=(--language-data $data/nano-train-{5..14})
-  unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" "${more[@]}" --out runs/nano --threads $workers \
+  local scores=(--questions.describe-share 0.25 0.03 --questions.locate-share 0.2 0.02)
+  unless runs/nano-first/model/config.json reward_models.nano.train "${clips[@]}" "${more[@]}" --out runs/nano-first --threads $workers \
     --tower.steps 2500 --tower.other-sizes 0.08 --tower.colour-jitter 0.1 \
-    --language.steps 4000 --language.learning-rate 1e-3 --validation-examples 400 \
-    --questions.describe-share 0.25 0.03 --questions.locate-share 0.2 0.02
+    --language.steps 4000 --language.learning-rate 1e-3 --validation-examples 400 "${scores[@]}"
+  # By then it still takes a plate for a towel; from a second, warm start its loss falls on.
+  unless runs/nano/model/config.json reward_models.nano.train "${clips[@]}" "${more[@]}" --out runs/nano --threads $workers \
+    --stage language --tower-from runs/nano-first --language-init runs/nano-first/model --seed 1 \
+    --language.steps 2500 --language.learning-rate 8e-4 --validation-examples 1200 "${scores[@]}"
   unless runs/nano/model/familiarity.safetensors reward_models.nano.familiarity --model runs/nano/model \
     "${clips[@]}"
   unless runs/nano-no-negatives/model/config.json reward_models.nano.train "${clips[@]}" \
-    --out runs/nano-no-negatives --threads $workers --stage language --tower-from runs/nano \
+    --out runs/nano-no-negatives --threads $workers --stage language --tower-from runs/nano-first \
     --questions.no-negatives --language.steps 120 --language.learning-rate 1.5e-3
   test_data
   unless runs/nano.json reward_models.bench.benchmark --model runs/nano/model \

@@ -102,7 +102,7 @@ class TrainConfig:
     tower_init: Path | None = None
     """State of an earlier tower stage (`tower.safetensors`) whose weights this one begins with."""
     language_init: Path | None = None
-    """Model folder of an earlier run whose language model this one begins with."""
+    """Model folder of an earlier run whose language model and projector this one begins with."""
     size: NanoSize = field(default_factory=NanoSize)
     """Width and depth."""
     tower: TowerConfig = field(default_factory=TowerConfig)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import Qwen3VLForConditionalGeneration
 
 from reward_models.qwen3vl.loading import load_model
+from reward_models.training.projector import is_of_tower
 from reward_models.training.run_folder import SELECTED, best_checkpoint
 from roboreward_gym.errors import WeightsError
 
@@ -115,7 +116,7 @@ def load_trained(
 
 def _there_anyway(model: Qwen3VLForConditionalGeneration, missing: Set[str]) -> set[str]:
     """Weights that a checkpoint may lack: the frozen tower's, and one of two that are the same."""
-    names: set[str] = {name for name in missing if "visual" in name and "merger" not in name}
+    names: set[str] = {name for name in missing if is_of_tower(name)}
     pair = {"lm_head.weight", "model.language_model.embed_tokens.weight"}
     if model.config.tie_word_embeddings and not pair <= missing:
         names |= pair

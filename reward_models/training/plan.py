@@ -12,6 +12,7 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from reward_models.training.adapters import is_adapted
 from reward_models.training.config import LoraSettings, SftConfig
+from reward_models.training.projector import is_of_tower
 
 GPUS = (1, 2, 8)
 CARDS_GB = (24, 40, 80, 141)
@@ -69,7 +70,7 @@ def count_parts(config: Qwen3VLConfig, lora: LoraSettings) -> Parts:
         model = Qwen3VLForConditionalGeneration(config)
     model.tie_weights()
     named = dict(model.named_parameters())  # tied ones once
-    tower = sum(p.numel() for name, p in named.items() if "visual" in name and "merger" not in name)
+    tower = sum(p.numel() for name, p in named.items() if is_of_tower(name))
     root = sum(
         p.numel() for name, p in named.items() if "embed_tokens" in name or "lm_head" in name
     )

@@ -48,6 +48,11 @@ class Projector(nn.Module):
         )
 
 
+def is_of_tower(name: str) -> bool:
+    """Whether a weight of a whole model, by its name, belongs to the frozen tower: to the vision half without the projector."""
+    return "visual" in name and "merger" not in name
+
+
 @torch.no_grad()
 def tower_features(
     visual: Qwen3VLVisionModel, pixels: torch.Tensor, grid: torch.Tensor

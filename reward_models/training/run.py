@@ -27,7 +27,7 @@ from reward_models.training.export import check_processor_files, export_best
 from reward_models.training.failures import failures_in_words
 from reward_models.training.features import PixelVisuals, cache_features
 from reward_models.training.order import Samples, Visuals, epoch_orders
-from reward_models.training.projector import Projector, freeze
+from reward_models.training.projector import Projector, freeze, is_of_tower
 from reward_models.training.questions import TrainingSet
 from reward_models.training.run_folder import (
     CONFIG,
@@ -66,7 +66,7 @@ def fine_tune(
         out: Folder of the run.
         features: Folder of the frozen tower's output; without it the tower runs in every step.
         feature_dtype: How this output is stored; as it is computed by default.
-        init: A checkpoint whose language model replaces that of `base` at the start.
+        init: A checkpoint whose language model and projector replace those of `base` at the start.
         model: Folder of the result; `OUT/model` by default.
 
     Raises:
@@ -163,7 +163,7 @@ def _load(
     model = load_model(base, dtype, device=device, attention=config.attention)
     if init is not None:
         given = load_model(init, dtype).state_dict()
-        kept = {name: value for name, value in given.items() if "visual" not in name}
+        kept = {name: value for name, value in given.items() if not is_of_tower(name)}
         model.load_state_dict(kept, strict=False)
     project_patches(model.model.visual)
     return model
