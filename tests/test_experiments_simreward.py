@@ -113,10 +113,12 @@ def test_shares_are_a_distribution() -> None:
 # --- how it is worded ------------------------------------------------------------------------------
 
 
-def test_every_task_of_both_scenes_has_eight_wordings_and_held_out_ones() -> None:
+def test_every_task_of_both_scenes_has_twelve_wordings_and_held_out_ones() -> None:
     assert set(TASKS) == {*ToyScene.tasks, *DrawerScene.tasks}
+    known = {word for task in TASKS for words in (task, *seen(task)) for word in words.split()}
     for task in TASKS:
-        assert len(set(seen(task))) >= 8
+        assert len(set(seen(task))) >= 12
+        assert {word for words in held_out(task) for word in words.split()} <= known
         assert len(held_out(task)) == HELD_OUT >= 2
         assert not set(seen(task)) & set(held_out(task))
     everything = [w for task in TASKS for w in (task, *wordings(task))]

@@ -24,13 +24,14 @@ from roboreward_gym.errors import InvalidSetting
 
 HELD_OUT = 0.25
 """Part of the training clips that the limit is read off, if there is no validation split; by whole episodes."""
-MARGIN = 1.75
-"""The limit is this many times the distance of the farthest known clips: looks of the same world vary more than its data. It lies in the
+MARGIN = 1.3
+"""The limit is this many times the distance that most known clips keep: looks of the same world vary more than its data. It lies in the
 middle between home and other worlds of `python -m benchmarks.abstention --part validation`, whose worlds no test has."""
 LEAST_PAIRS = 0.5
 """A task with fewer known neighbours than this is never known, whatever the validation tasks look like."""
-KEPT = 0.998
-"""Part of the known clips that lie within the limit before the margin."""
+KEPT = 0.98
+"""Part of the known clips that lie within the limit before the margin. Not all of them: of 210 shifted recordings two lie twice as far as
+the rest, farther than most other worlds."""
 
 
 @dataclass(frozen=True)
