@@ -2,7 +2,7 @@
 # Regenerates the numbers of the README from this checkout.
 #
 #   bash experiments/reproduce.sh            what the shipped weights do, the study included: about a day on two cores
-#   bash experiments/reproduce.sh weights    the weights of nano, into runs/: about four hours on one core
+#   bash experiments/reproduce.sh weights    the weights of nano, into runs/: about five hours on one core
 #   bash experiments/reproduce.sh policies   of these the base policies alone, and how often they succeed;
 #                                            "policies toy" or "policies drawer" for one scene
 #   bash experiments/reproduce.sh study      of this the study alone: every reward and learner, over several seeds

@@ -6,7 +6,6 @@ level and every task is among them. Those whose two likeliest levels are close a
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from reward_models.nano import WEIGHTS
 from reward_models.nano.tasks import TASKS
 from reward_models.protocol.tokens import PromptTokenizer
 from roboreward_gym.registry import load_reward_model
+from roboreward_gym.types import LEVELS
 from tests.painted_scenes import painted_clip
 from tests.test_reward_models_protocol_inputs import GOLDEN, golden_values
 from tests.tiny_vlm import probabilities_of
@@ -44,22 +44,22 @@ def write_scores() -> None:
     nano = load_reward_model("roboreward-nano?abstain=never")
     tasks = [task for names in TASKS.values() for task in names]
     rows: list[dict[str, object]] = []
-    missing = {1, 2, 3, 4, 5}
-    for seed in count():
-        if len(rows) >= ROWS and not missing:
-            break
-        if seed == CLIPS:
-            raise SystemExit(f"None of {CLIPS} painted clips has the levels {sorted(missing)}.")
+    missing: set[object] = {*LEVELS, *tasks}
+    for seed in range(CLIPS):
         task = tasks[seed % len(tasks)]
         [score] = nano.score([painted_clip(seed, task)])
         probabilities = probabilities_of(score)
         second, first = np.sort(probabilities)[-2:]
-        if first - second < CLOSE or (len(rows) >= ROWS and score.level not in missing):
+        new = {score.level, task} & missing
+        if first - second < CLOSE or (len(rows) >= ROWS and not new):
             continue
-        assert score.level is not None
-        missing.discard(score.level)
+        missing -= new
         rounded = [round(float(p), 4) for p in probabilities]
         rows.append({"seed": seed, "task": task, "level": score.level, "probabilities": rounded})
+        if len(rows) >= ROWS and not missing:
+            break
+    else:
+        raise SystemExit(f"None of {CLIPS} painted clips has {missing}.")
     FILE.write_text(_lines(rows) + "\n", encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from reward_models.data.reward_data import InvalidData, RewardData
-from reward_models.nano.familiarity import FamiliarityConfig, fit_familiarity
+from reward_models.nano.familiarity import FamiliarityConfig, fit_familiarity, fitted
 from reward_models.qwen3vl.familiarity import FILE, Familiarity, describe, known_words
 from reward_models.qwen3vl.roboreward import Decode, RoboReward
 from roboreward_gym import Clip
@@ -167,6 +167,14 @@ def test_wordings_of_the_validation_split_set_the_limits_of_words(tmp_path: Path
     found = fit_familiarity(FamiliarityConfig(checkpoint, (train, held_out), clips=40, threads=1))
     assert found.words.refuses("place the red one on the towel") == ""
     assert found.words.refuses("leg die Ente auf das Handtuch")
+
+
+def test_one_strange_video_of_home_does_not_set_the_limit() -> None:
+    words = known_words(["open the drawer"], 0.0, 1.0)
+    train, known = np.random.default_rng(0).normal(size=(2, 200, 4))
+    usual = fitted(words, list(train), list(known)).limit
+    known[0] *= 100
+    assert fitted(words, list(train), list(known)).limit < 1.1 * usual
 
 
 def test_data_without_a_training_split_is_refused(tmp_path: Path) -> None:

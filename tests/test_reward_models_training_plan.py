@@ -120,6 +120,14 @@ def test_the_plan_is_printed_without_data(name: str, capsys: pytest.CaptureFixtu
         assert words in printed
 
 
+@pytest.mark.parametrize("name", ["roboreward-4b", "roboreward-8b"])
+def test_adapters_learn_ten_times_as_fast_as_all_weights(name: str) -> None:
+    whole, adapters = NAMED[name].sft, NAMED[f"{name}-lora"].sft
+    assert adapters.learning_rate == pytest.approx(10 * whole.learning_rate)
+    same = dataclasses.replace(adapters, lora=None, learning_rate=whole.learning_rate)
+    assert same == whole
+
+
 def test_adapters_have_options_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["roboreward-8b-lora", "--sft.lora.rank", "8", "--plan"]) == 0
     assert "of rank 8:" in " ".join(capsys.readouterr().out.split())

@@ -17,6 +17,7 @@ from reward_models.commands.train import main
 from reward_models.qwen3vl import memory
 from reward_models.qwen3vl.roboreward import RoboReward
 from reward_models.training import arguments, run
+from reward_models.training.arguments import training_arguments
 from reward_models.training.config import NAMED, LoraSettings, SftConfig
 from reward_models.training.data import open_training_data
 from reward_models.training.errors import InvalidTrainingData, TrainingFailure
@@ -109,6 +110,15 @@ def test_gradient_checkpointing_changes_nothing(root: Path, whole: Path, tmp_pat
     assert [loss for _, loss in curve(tmp_path / "run")] == pytest.approx(
         [loss for _, loss in curve(whole)], rel=1e-4
     )
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_gradient_checkpointing_is_on_if_wanted(tmp_path: Path, *, wanted: bool) -> None:
+    config = dataclasses.replace(SHORT, gradient_checkpointing=wanted)
+    given = training_arguments(config, tmp_path, 1, validate=False, tower=False)
+    # Of its two names only the newer one is set by newer versions of transformers.
+    names = ("activation_checkpointing", "gradient_checkpointing")
+    assert any(getattr(given, name, False) for name in names) == wanted
 
 
 def test_without_the_projector_it_stays_as_it_was(root: Path, tmp_path: Path) -> None:
