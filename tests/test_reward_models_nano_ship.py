@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,19 +28,28 @@ ROBUSTNESS = {
     "run_on_24s_rate": 0.95,
     "abstains_elsewhere": 1.0,
 }
-RUN = {
-    "seed": 3,
-    "threads": 2,
-    "tower": {"steps": 10, "batch_size": 4},
-    "language": {"steps": 20, "batch_size": 8},
-}
+
+
+def write_run(folder: Path, stage: str, seed: int, **begun_with: str) -> Path:
+    """The notes of a run of which only `stage` was asked for."""
+    run = {
+        "stage": stage,
+        "seed": seed,
+        "tower": {"steps": 10 + seed, "batch_size": 4},
+        "language": {"steps": 20 + seed, "batch_size": 8},
+        "language_init": None,
+        "tower_from": None,
+    }
+    (folder / "language").mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(run | begun_with))
+    if stage != "tower":
+        (folder / "language" / "config.json").write_text(json.dumps({"examples_per_step": 16}))
+    return folder
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> ShipConfig:
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "config.json").write_text(json.dumps(RUN))
+    run = write_run(tmp_path / "run", "all", 3)
     selected = {"step": 12, "steps": 20, "validation_macro_mae": 0.2345}
     (run / "selected.json").write_text(json.dumps(selected))
     (tmp_path / "metrics.json").write_text(json.dumps(NUMBERS))
@@ -62,7 +72,9 @@ def test_what_is_shipped_loads_and_says_what_was_measured(config: ShipConfig) ->
         config,
         "| nano | 0.410 | 3.2% |",
         "| nano without negatives | 2.500 | 99.0% |",
-        "Seed 3, 50",
+        "50 minutes of training",
+        "Tower: 13 steps of 4 pairs of frames on dense labels of the simulator (seed 3)",
+        "tower frozen: 23 steps of 16 questions (seed 3). Weights of",
         "step 12 of 20, the lowest macro MAE on the validation split (0.234)",
         "For the simulated WidowX of this repository only",
         "open both drawers",
@@ -90,6 +102,24 @@ def test_the_card_says_how_it_bears_changes_if_that_was_measured(config: ShipCon
         "abstains from | 100.0% |",
     )
     assert "given up" not in card
+
+
+def test_the_card_names_every_stage_that_made_the_weights(config: ShipConfig) -> None:
+    root = config.run.parent
+    tower = str(write_run(root / "tower", "tower", 0))
+    first = str(write_run(root / "first", "language", 1, tower_from=tower) / "model")
+    last = write_run(root / "last", "language", 2, tower_from=tower, language_init=first)
+    write_tiny_checkpoint(last / "model")
+    (config.run / "selected.json").rename(last / "selected.json")
+    ship(replace(config, run=last))
+    check_card(
+        config,
+        "Tower: 10 steps of 4 pairs of frames on dense labels of the simulator (seed 0)",
+        "tower frozen: 21 steps of 16 questions (seed 1), then 22 steps of 16 questions (seed 2). Weights",
+    )
+    (root / "first" / "config.json").unlink()
+    with pytest.raises(WeightsError, match=r"first/config\.json, which says how"):
+        ship(replace(config, run=last))
 
 
 @pytest.mark.parametrize("abstains", [True, False])

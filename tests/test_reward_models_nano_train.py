@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from reward_models.training.trainer import RewardTrainer
 from roboreward_gym.errors import InvalidSetting, WeightsError
 from tests.reward_folder import write_reward_folder
 from tests.tiny_vlm import TINY, enliven, random_clip
+
+ROOT = Path(__file__).parents[1]
 
 
 def language(**changes: Any) -> SftConfig:
@@ -155,6 +159,37 @@ def test_another_run_can_lend_its_tower(
     tower = [name for name in lent if "visual" in name and "merger" not in name]
     assert all(torch.equal(lent[name], used[name]) for name in tower)
     assert not (out / "base").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(
+    run: Path, folders: tuple[Path, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "two"
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "reward_models.nano.train", "--data", *map(str, folders), f"--out={out}", "--threads=1",
+         "--stage=language", f"--tower-from={run}", "--validation-examples=4", "--language.steps=4",
+         "--language.batch-size=2", "--language.warmup=2", "--language.validate-every=2",
+         "--language.log-every=1"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    four = language(batch_size=4)
+    alone = config_for(folders, tmp_path / "one", tower_from=run, stage="language", language=four)
+    train(alone)
+    assert [loss for _, loss in curve(out)] == pytest.approx(
+        [loss for _, loss in curve(tmp_path / "one")], rel=1e-3
+    )
+    assert (out / "selected.json").is_file()
+
+
+def test_several_processes_do_not_train_the_tower(
+    folders: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InvalidSetting, match="Run this with --stage tower"):
+        train(config_for(folders, tmp_path / "run"))
 
 
 def test_a_folder_of_another_configuration_is_refused(run: Path, folders: tuple[Path, ...]) -> None:

@@ -7,6 +7,9 @@ from typing import Literal
 from reward_models.training.config import SftConfig
 from roboreward_gym.errors import InvalidSetting
 
+LANGUAGE_STAGE = "language"
+"""Folder of the second stage in that of the run: metrics, checkpoints and settings."""
+
 
 @dataclass(frozen=True)
 class NanoSize:

@@ -6,7 +6,7 @@ model card from what the run itself recorded, so that the card cannot say anythi
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 from reward_models.nano import NAME, WEIGHTS
+from reward_models.nano.config import LANGUAGE_STAGE
 from reward_models.nano.tasks import TASKS
 from reward_models.qwen3vl.familiarity import FILE as FAMILIARITY
 from reward_models.qwen3vl.trained_tasks import FILE as TRAINED_TASKS
@@ -60,7 +61,7 @@ def ship(config: ShipConfig) -> None:
             f"The model has {size} bytes, more than the limit of {LIMIT_BYTES}. Train a smaller one."
         )
     numbers = _read(config.metrics) | {"model": NAME}
-    text = card(config, _read(config.run / "config.json"), _read(selected), numbers)
+    text = card(config, runs_of(config.run), _read(selected), numbers)
     shutil.rmtree(config.weights, ignore_errors=True)
     shutil.copytree(model, config.weights)
     for path in config.weights.iterdir():
@@ -70,9 +71,32 @@ def ship(config: ShipConfig) -> None:
     _write(config.weights.parent / "metrics.json", numbers)
 
 
+def runs_of(run: Path) -> list[dict[str, Any]]:
+    """Return the configurations of a run and of those whose tower or language model it began with, the first one first.
+
+    Raises:
+        WeightsError: The folder of one of them is not there, so the card could not say how the model was made.
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise WeightsError(
+            f"There is no {path}, which says how the model was trained. Ship from the folder where the runs are."
+        )
+    config = _read(path)
+    if config["stage"] != "tower":
+        config["examples_per_step"] = _read(run / LANGUAGE_STAGE / "config.json")[
+            "examples_per_step"
+        ]
+    if config["language_init"] is not None:
+        return [*runs_of(Path(config["language_init"]).parent), config]
+    if config["tower_from"] is not None:
+        return [*runs_of(Path(config["tower_from"])), config]
+    return [config]
+
+
 def card(
     config: ShipConfig,
-    run: Mapping[str, Any],
+    runs: Sequence[Mapping[str, Any]],
     selected: Mapping[str, Any],
     numbers: Mapping[str, Any],
 ) -> str:
@@ -80,7 +104,7 @@ def card(
 
     Args:
         config: Command line and time of the training.
-        run: Configuration of the run.
+        runs: Configurations of the runs that made it, in their order.
         selected: Which step the weights are, and by which validation error they were chosen.
         numbers: What `roboreward bench` measured.
     """
@@ -109,6 +133,12 @@ def card(
     robustness = _robustness(numbers)
     tasks = "\n".join(f"- {scene}: {', '.join(names)}" for scene, names in TASKS.items())
     count = sum(map(len, TASKS.values()))
+    tower = runs[0]["tower"]
+    stages = ", then ".join(
+        f"{run['language']['steps']} steps of {run['examples_per_step']} questions (seed {run['seed']})"
+        for run in runs
+        if run["stage"] != "tower"
+    )
     return f"""\
 # {NAME}
 
@@ -131,9 +161,9 @@ Measured on {numbers["examples"]} examples of {numbers["episodes"]} episodes of 
 and camera poses training never saw. Macro: the plain mean over scenes and kinds of example.
 {robustness}
 - Command: `{config.command}`
-- Seed {run["seed"]}, {config.minutes:.0f} minutes on {run["threads"]} CPU threads.
-- Tower: {run["tower"]["steps"]} steps of {run["tower"]["batch_size"]} pairs of frames on dense labels of the simulator.
-- Language model: {run["language"]["steps"]} steps of {run["language"]["batch_size"]} questions, tower frozen. {chosen}
+- {config.minutes:.0f} minutes of training.
+- Tower: {tower["steps"]} steps of {tower["batch_size"]} pairs of frames on dense labels of the simulator (seed {runs[0]["seed"]}).
+- Language model, tower frozen: {stages}. {chosen}
 - Weights: half precision, safetensors. Licence: that of this repository.
 """
 

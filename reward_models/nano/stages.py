@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from reward_models.data.reward_data import InvalidData, RewardData
-from reward_models.nano.config import TrainConfig
+from reward_models.nano.config import LANGUAGE_STAGE, TrainConfig
 from reward_models.nano.model import build_config, build_model, build_processor, save
 from reward_models.nano.optimization import optimize
 from reward_models.nano.questions import DESCRIBE, LOCATE, QuestionSampler, vocabulary
@@ -18,11 +18,10 @@ from reward_models.nano.training_state import load_state
 from reward_models.qwen3vl.patches import project_patches
 from reward_models.training.data import SimulatedClips, choose_validation, simulated_set
 from reward_models.training.questions import TrainingSet
-from reward_models.training.run import fine_tune
+from reward_models.training.run import examples_per_step, fine_tune, is_first, processes
 from reward_models.training.run_folder import MODEL, SELECTED, begin_or_continue, write_settings
+from roboreward_gym.errors import InvalidSetting
 
-LANGUAGE_STAGE = "language"
-"""Folder of the second stage in that of the run: metrics, checkpoints and settings."""
 NOT_OF_THE_TOWER = {
     "stage",
     "threads",
@@ -40,7 +39,7 @@ def train(config: TrainConfig) -> None:
 
     Raises:
         InvalidData: There is no training data, or two splits share the seed of an episode.
-        InvalidSetting: Fewer validation examples than subsets.
+        InvalidSetting: Fewer validation examples than subsets, or several processes before the tower is trained.
         WeightsError: The folder of the run was begun with another configuration.
         TrainingFailure: The loss is not finite.
     """
@@ -54,7 +53,8 @@ def train(config: TrainConfig) -> None:
     all_splits = splits
     if config.language_data:
         all_splits = RewardData.open_splits((*config.data, *config.language_data))
-    begin_or_continue(config.out, asdict(config), free=NOT_OF_THE_TOWER)
+    if is_first():
+        begin_or_continue(config.out, asdict(config), free=NOT_OF_THE_TOWER)
     base = config.out / "base"
     if config.stage != "language" and config.tower_from is None:
         train_tower(config, splits["train"], base)
@@ -63,13 +63,18 @@ def train(config: TrainConfig) -> None:
             base = config.tower_from / "base"
         train_language(config, all_splits["train"], all_splits.get("validation"), base)
         # The language stage may have other settings than were noted with the tower.
-        write_settings(config.out, asdict(config))
+        if is_first():
+            write_settings(config.out, asdict(config))
 
 
 def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
     """Train the vision tower and write the model, its language half still untrained, to `base`."""
     if base.is_dir():
         return
+    if processes() > 1:
+        raise InvalidSetting(
+            "The tower is trained by one process. Run this with --stage tower and without torchrun first."
+        )
     tokenizer = build_tokenizer(vocabulary(data), lines=(DESCRIBE, LOCATE))
     processor = build_processor(tokenizer)
     model = build_model(build_config(config.size, tokenizer), config.seed)
@@ -103,7 +108,7 @@ def train_language(
         data,
         config.questions,
         steps=sft.steps,
-        per_step=sft.batch_size * sft.accumulation,
+        per_step=examples_per_step(sft),
         seed=config.seed,
     )
     folder = config.out / LANGUAGE_STAGE
@@ -118,7 +123,7 @@ def train_language(
         init=config.language_init,
         model=config.out / MODEL,
     )
-    if not (config.out / SELECTED).is_file():
+    if is_first() and not (config.out / SELECTED).is_file():
         shutil.copyfile(folder / SELECTED, config.out / SELECTED)
 
 

@@ -118,13 +118,23 @@ def fine_tune(
         distributed.barrier()
 
 
+def processes() -> int:
+    """How many processes `torchrun` has started for this training."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def examples_per_step(config: SftConfig) -> int:
+    """How many examples one optimizer step takes on all devices together."""
+    return config.batch_size * config.accumulation * processes()
+
+
 def step_sizes(config: SftConfig, examples: int) -> tuple[int, int]:
     """Return the number of optimizer steps, and how many examples one takes on all devices together.
 
     Raises:
         InvalidTrainingData: There are fewer examples than that.
     """
-    per_step = config.batch_size * config.accumulation * int(os.environ.get("WORLD_SIZE", "1"))
+    per_step = examples_per_step(config)
     if examples < per_step:
         raise InvalidTrainingData(
             f"There are {examples} training examples, fewer than the {per_step} of one step. Lower "
