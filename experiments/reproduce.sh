@@ -96,18 +96,24 @@ weights() {
   nano_data nano-validation --split validation --episodes 160
   # With 2,500 episodes alone the language stage learns its episodes by heart: its validation loss rises from step 1,750 on.
   local clips=(--data $data/nano-train-{0..4} $data/nano-{large,validation}) more=(--language-data $data/nano-train-{5..14})
-  # Cached features make a language step short, and two processes take it in half the time.
-  local language=(torch.distributed.run --standalone --nproc-per-node $workers -m reward_models.nano.train "${clips[@]}" "${more[@]}"
-    --threads 1 --stage language --tower-from runs/nano-tower --language.batch-size $((32 / workers)))
   unless runs/nano-tower/base/config.json reward_models.nano.train "${clips[@]}" --out runs/nano-tower --threads $workers \
     --stage tower --tower.steps 2500 --tower.other-sizes 0.08 --tower.colour-jitter 0.1
-  unless runs/nano-first/model/config.json "${language[@]}" --out runs/nano-first --language.steps 4000 \
-    --language.learning-rate 1e-3 --validation-examples 400 --questions.describe-share 0.25 0.03 --questions.locate-share 0.2 0.02
-  # By then it sees whether a task is done, but takes plate and towel for one another. Descriptions teach it the difference, if they
-  # are frequent and weigh more.
-  unless runs/nano/model/config.json "${language[@]}" --out runs/nano --language-init runs/nano-first/model --seed 1 \
-    --language.steps 3000 --language.learning-rate 8e-4 --language.warmup 50 --language.loss.text 4 \
-    --validation-examples 800 --questions.describe-share 0.95 0.12 --questions.locate-share 0.03 0.02
+  stage() { # NAME OPTIONS...: a stage of the language model; two processes take it in half the time
+    unless runs/$1/model/config.json torch.distributed.run --standalone --nproc-per-node $workers \
+      -m reward_models.nano.train "${clips[@]}" "${more[@]}" --out runs/$1 --threads 1 --stage language \
+      --tower-from runs/nano-tower --language.batch-size $((32 / workers)) "${@:2}"
+  }
+  stage nano-first --language.steps 4000 --language.learning-rate 1e-3 --validation-examples 400 \
+    --questions.describe-share 0.25 0.03 --questions.locate-share 0.2 0.02
+  # By then it sees how far a task is, but takes plate and towel for one another. It learns to name them when descriptions are
+  # frequent and weigh more, and to tell tasks by them when it is asked in pairs whether a video shows the one or the other.
+  local warm=(--language.warmup 50 --language.learning-rate 8e-4 --questions.contrast-words plate towel)
+  stage nano-descriptions --language-init runs/nano-first/model --seed 1 --language.steps 1000 "${warm[@]}" \
+    --questions.describe-share 0.95 0.4 --questions.locate-share 0.03 0.02 --language.loss.text 4
+  stage nano-pairs --language-init runs/nano-descriptions/model --seed 1 --language.steps 400 --language.validate-every 400 \
+    "${warm[@]}" --questions.contrast-share 1 --questions.describe-share 0.1 0.1 --questions.locate-share 0 0 --language.loss.text 4
+  stage nano --language-init runs/nano-pairs/model --seed 2 --language.steps 2000 --validation-examples 800 \
+    "${warm[@]}" --questions.contrast-share 0.3 --questions.describe-share 0.2 0.08 --questions.locate-share 0.02 0.01 --language.loss.text 3
   unless runs/nano/model/familiarity.safetensors reward_models.nano.familiarity --model runs/nano/model \
     "${clips[@]}"
   unless runs/nano-no-negatives/model/config.json reward_models.nano.train "${clips[@]}" \

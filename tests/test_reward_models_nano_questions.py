@@ -16,6 +16,7 @@ from reward_models.nano.questions import (
     vocabulary,
 )
 from reward_models.protocol.tokens import TURN_END
+from roboreward_gym.errors import InvalidSetting
 from tests.reward_folder import write_reward_folder
 
 
@@ -75,6 +76,38 @@ def test_locations_are_those_of_the_last_frame(data: RewardData) -> None:
         assert question.text == f"{LOCATE} {name}"
         assert present
         np.testing.assert_allclose(np.array(place, int) / 40, (x, y), atol=1 / 40)
+
+
+def test_pairs_ask_about_one_clip_what_is_done_in_it_and_what_is_not(data: RewardData) -> None:
+    for step in range(10):
+        drawn = sampler(data, contrast_share=1.0, **NO_WORDS).draw(step)
+        for one, other in zip(drawn[::2], drawn[1::2], strict=True):
+            assert one.clip == other.clip
+            assert one.text != other.text
+            assert (one.level == 5) != (other.level == 5)
+
+
+def test_so_many_scores_come_in_pairs(data: RewardData) -> None:
+    def success_share(**settings: Any) -> float:
+        drawn = sampler(data, per_step=2000, balance=0.0, **NO_WORDS, **settings).draw(0)
+        return float(np.mean([question.level == 5 for question in drawn]))
+
+    alone = np.mean([example.level == 5 for example in data.examples])
+    assert success_share() == pytest.approx(alone, abs=0.04)
+    assert success_share(contrast_share=0.5) == pytest.approx(0.25 + alone / 2, abs=0.04)
+
+
+def test_pairs_may_be_of_tasks_with_certain_words(data: RewardData) -> None:
+    paired = {"contrast_share": 1.0, **NO_WORDS}
+    done = [example for example in data.examples if example.level == 5]
+    word = done[0].task.split()[2]  # only the tasks about one of the things
+    clips = {e.clip for e in data.examples if word in e.task and e.level == 5}
+    others = {e.clip for e in data.examples if word in e.task and e.level < 5}
+    assert not clips & others
+    with pytest.raises(InvalidSetting, match="no pairs"):
+        sampler(data, contrast_words=(word,), **paired)
+    drawn = sampler(data, contrast_words=("towel",), **paired).draw(0)
+    assert drawn == sampler(data, **paired).draw(0)
 
 
 def test_a_score_names_its_example_and_subset(data: RewardData) -> None:

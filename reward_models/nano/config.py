@@ -68,6 +68,10 @@ class QuestionConfig:
     """Landmarks in one question for locations."""
     balance: float = 0.5
     """0 draws examples as they are, 1 makes every (scene, kind, level) equally frequent."""
+    contrast_share: float = 0.0
+    """Share of the score questions that come in pairs about one clip: a task that is done in it, and one that is not."""
+    contrast_words: tuple[str, ...] = ()
+    """Only tasks with one of these words make such pairs: what is hard to tell apart; by default all tasks do."""
     negatives: bool = True
     """Train on failures and counterfactuals too; off, for the ablation: on successes with their own task only."""
 

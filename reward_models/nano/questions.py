@@ -13,6 +13,7 @@ from reward_models.data.reward_data import Example, RewardData
 from reward_models.nano.config import QuestionConfig
 from reward_models.protocol.tokens import TURN_END
 from reward_models.training.questions import Question, score_question
+from roboreward_gym.errors import InvalidSetting
 from roboreward_gym.types import LEVELS
 
 DESCRIBE = "Describe the final state."
@@ -32,6 +33,9 @@ class QuestionSampler(Sequence[Question]):
         steps: Optimizer steps.
         per_step: Questions in a step.
         seed: Seed of the draws.
+
+    Raises:
+        InvalidSetting: Pairs are asked for, but the data have none.
     """
 
     def __init__(
@@ -44,6 +48,12 @@ class QuestionSampler(Sequence[Question]):
         examples = [example for _, example in self._examples]
         self._probabilities = balanced_probabilities(data, examples, config.balance)
         self._clips = np.unique([example.clip for example in examples])
+        self._pairs = _contrasts(self._examples, config.contrast_words)
+        if config.contrast_share > 0 and not self._pairs:
+            raise InvalidSetting(
+                "There is no clip with a task that is done in it and one that is not, so there are no pairs. Leave out "
+                "contrast_share, or choose other contrast_words."
+            )
         self._drawn: tuple[int, list[Question]] = (-1, [])
 
     def __len__(self) -> int:
@@ -79,15 +89,22 @@ class QuestionSampler(Sequence[Question]):
         kinds = rng.choice(3, size=size, p=(describe, locate, 1 - describe - locate))
         drawn = rng.choice(len(self._examples), size=size, p=self._probabilities)
         clips = rng.choice(self._clips, size=size)
+        paired = self._paired(np.count_nonzero(kinds == SCORE), rng)
         questions = []
         for kind, example, clip in zip(kinds, drawn, clips, strict=True):
             if kind == SCORE:
-                questions.append(self._score(*self._examples[example]))
+                questions.append(self._score(*self._examples[paired.pop() if paired else example]))
             elif kind == DESCRIPTION:
                 questions.append(self._description(int(clip)))
             else:
                 questions.append(self._location(int(clip), rng))
         return questions
+
+    def _paired(self, count: int, rng: np.random.Generator) -> list[int]:
+        """Draw pairs for a share of so many score questions; return the places of their examples."""
+        pairs = rng.binomial(count // 2, self._config.contrast_share)
+        chosen = rng.choice(len(self._pairs), size=pairs) if pairs else ()
+        return [int(rng.choice(side)) for place in chosen for side in self._pairs[place]]
 
     def _score(self, number: int, example: Example) -> Question:
         subset, episode = self._data.subsets[number], self._data.clips[example.clip].episode
@@ -108,6 +125,18 @@ class QuestionSampler(Sequence[Question]):
         text = f"{LOCATE} {' '.join(_words(names[k]) for k in chosen)}"
         answer = f" {' '.join(located)}{TURN_END}"
         return Question(clip, text, answer, name=self._data.clips[clip].episode)
+
+
+def _contrasts(
+    examples: Sequence[tuple[int, Example]], words: Sequence[str]
+) -> list[tuple[list[int], list[int]]]:
+    """Of each clip in which one task is done and another is not: the places of both in `examples`."""
+    by_clip: dict[int, tuple[list[int], list[int]]] = {}
+    for place, (_, example) in enumerate(examples):
+        if not words or any(word in example.task for word in words):
+            sides = by_clip.setdefault(example.clip, ([], []))
+            sides[example.level != LEVELS[-1]].append(place)
+    return [sides for sides in by_clip.values() if all(sides)]
 
 
 def is_success(example: Example) -> bool:
