@@ -97,6 +97,11 @@ def test_case_and_punctuation_are_no_other_words(
     assert score.level is not None
 
 
+def test_a_new_wording_of_known_phrases_is_answered(model: RoboReward, data: RewardData) -> None:
+    (score,) = model.score([data.clip(0, "put on the towel the red one")])
+    assert score.level is not None
+
+
 def test_other_scores_are_bit_exact_with_and_without_the_file(
     folder: Path, model: RoboReward, data: RewardData, tmp_path: Path
 ) -> None:
