@@ -3,6 +3,9 @@
 First its vision tower alone on dense labels, then, with the tower frozen as in RoboReward, its language model on
 descriptions, locations and scores. Every stage resumes where it was stopped; a finished stage is not repeated. The folder
 `OUT/model` is a complete checkpoint: that of the step with the lowest validation macro MAE.
+
+Processes share the batches of the second stage: `torchrun --nproc-per-node 2 -m reward_models.nano.train --stage language
+--tower-from DIR ...`; `--language.batch-size` is that of each.
 """
 
 import tyro
