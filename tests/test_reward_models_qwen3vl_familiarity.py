@@ -165,7 +165,7 @@ def test_wordings_of_the_validation_split_set_the_limits_of_words(tmp_path: Path
     train = write_reward_folder(tmp_path / "train", 40, size=SIZE)
     held_out = write_reward_folder(tmp_path / "v", 20, split="validation", size=SIZE, seed=500)
     rows = [json.loads(line) for line in (held_out / "examples.jsonl").read_text().splitlines()]
-    for row in rows:
+    for row in rows[::2]:
         row["task"] = row["task"].replace("put", "place")
     (held_out / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     checkpoint = write_tiny_checkpoint(tmp_path / "model")

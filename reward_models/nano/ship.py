@@ -87,11 +87,9 @@ def runs_of(run: Path) -> list[dict[str, Any]]:
         config["examples_per_step"] = _read(run / LANGUAGE_STAGE / "config.json")[
             "examples_per_step"
         ]
-    if config["language_init"] is not None:
-        return [*runs_of(Path(config["language_init"]).parent), config]
-    if config["tower_from"] is not None:
-        return [*runs_of(Path(config["tower_from"])), config]
-    return [config]
+    model, tower = config["language_init"], config["tower_from"]
+    before = tower if model is None else Path(model).parent
+    return [config] if before is None else [*runs_of(Path(before)), config]
 
 
 def card(
@@ -133,12 +131,6 @@ def card(
     robustness = _robustness(numbers)
     tasks = "\n".join(f"- {scene}: {', '.join(names)}" for scene, names in TASKS.items())
     count = sum(map(len, TASKS.values()))
-    tower = runs[0]["tower"]
-    stages = ", then ".join(
-        f"{run['language']['steps']} steps of {run['examples_per_step']} questions (seed {run['seed']})"
-        for run in runs
-        if run["stage"] != "tower"
-    )
     return f"""\
 # {NAME}
 
@@ -162,10 +154,22 @@ and camera poses training never saw. Macro: the plain mean over scenes and kinds
 {robustness}
 - Command: `{config.command}`
 - {config.minutes:.0f} minutes of training.
-- Tower: {tower["steps"]} steps of {tower["batch_size"]} pairs of frames on dense labels of the simulator (seed {runs[0]["seed"]}).
-- Language model, tower frozen: {stages}. {chosen}
+{_stages(runs)} {chosen}
 - Weights: half precision, safetensors. Licence: that of this repository.
 """
+
+
+def _stages(runs: Sequence[Mapping[str, Any]]) -> str:
+    """How tower and language model were trained, in their order."""
+    tower = runs[0]["tower"]
+    language = ", then ".join(
+        f"{run['language']['steps']} steps of {run['examples_per_step']} questions (seed {run['seed']})"
+        for run in runs
+        if run["stage"] != "tower"
+    )
+    return f"""\
+- Tower: {tower["steps"]} steps of {tower["batch_size"]} pairs of frames on dense labels of the simulator (seed {runs[0]["seed"]}).
+- Language model, tower frozen: {language}."""
 
 
 def _robustness(numbers: Mapping[str, Any]) -> str:
