@@ -2,7 +2,7 @@
 # Regenerates the numbers of the README from this checkout.
 #
 #   bash experiments/reproduce.sh            what the shipped weights do, the study included: about a day on two cores
-#   bash experiments/reproduce.sh weights    the weights of nano, into runs/: about three hours on two cores
+#   bash experiments/reproduce.sh weights    the weights of nano, into runs/: about three hours on two cores (a sum; not yet run whole)
 #   bash experiments/reproduce.sh policies   of these the base policies alone, and how often they succeed;
 #                                            "policies toy" or "policies drawer" for one scene
 #   bash experiments/reproduce.sh study      of this the study alone: every reward and learner, over several seeds
@@ -98,7 +98,7 @@ weights() {
   local clips=(--data $data/nano-train-{0..4} $data/nano-{large,validation}) more=(--language-data $data/nano-train-{5..14})
   unless runs/nano-tower/base/config.json reward_models.nano.train "${clips[@]}" --out runs/nano-tower --threads $workers \
     --stage tower --tower.steps 2500 --tower.other-sizes 0.08 --tower.colour-jitter 0.1
-  stage() { # NAME OPTIONS...: a stage of the language model; two processes take it in half the time
+  stage() { # NAME OPTIONS...: a stage of the language model; the processes share each batch
     unless runs/$1/model/config.json torch.distributed.run --standalone --nproc-per-node $workers \
       -m reward_models.nano.train "${clips[@]}" "${more[@]}" --out runs/$1 --threads 1 --stage language \
       --tower-from runs/nano-tower --language.batch-size $((32 / workers)) "${@:2}"

@@ -88,8 +88,8 @@ def runs_of(run: Path) -> list[dict[str, Any]]:
             "examples_per_step"
         ]
     model, tower = config["language_init"], config["tower_from"]
-    before = tower if model is None else Path(model).parent
-    return [config] if before is None else [*runs_of(Path(before)), config]
+    earlier_run = tower if model is None else Path(model).parent
+    return [config] if earlier_run is None else [*runs_of(Path(earlier_run)), config]
 
 
 def card(
