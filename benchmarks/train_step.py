@@ -2,21 +2,26 @@
 
 Random weights, the real vocabulary and width, but few layers, so that it fits a laptop: about 7 GB and some minutes on a CPU.
 Each method runs in a process of its own, of which the peak after loading is taken. `planned_gb` is the plan without its reserve for CUDA
-and libraries (`reserve_gb`). Written to `benchmarks/results/train_step.json`.
+and libraries (`reserve_gb`). Written to `benchmarks/results/train_step.json`. With all layers on a GPU:
+`--device cuda --layers 0 --batch-size 8 --steps 8 --out benchmarks/results/train_step_gpu.json`; the time of a step is the median of
+all but the first.
 """
 
+import itertools
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import torch
 import tyro
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from benchmarks.random_checkpoint import SHAPES, write_checkpoint
 from benchmarks.train_throughput import examples
@@ -40,9 +45,13 @@ class Config:
     size: str = "4b"
     """Shape: 4b or 8b; mid and tiny try the program itself."""
     layers: int = 2
-    """Layers of the language model and of the tower that are kept; deepstack features come from the first."""
+    """Layers of the language model and of the tower that are kept; deepstack features come from the first. 0 keeps all."""
     batch_size: int = 1
-    """Examples in the step."""
+    """Examples in a step."""
+    steps: int = 1
+    """Optimizer steps."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where."""
     threads: int = 1
     """CPU threads."""
     method: str = ""
@@ -55,28 +64,30 @@ class Config:
 
 def cut_shape(config: Config) -> Shape:
     """Return the shape with few layers."""
+    if not config.layers:
+        return SHAPES[config.size]
     return replace(SHAPES[config.size], depth=config.layers, vision_depth=config.layers, taps=(0,))
 
 
 def settings(config: Config, method: str) -> SftConfig:
-    """Return the authors' settings with one step; half precision, because float32 does not fit a laptop."""
+    """Return the authors' settings with few steps; half precision, because float32 does not fit a laptop."""
     return replace(
         NAMED["roboreward-8b" if config.size == "8b" else "roboreward-4b"].sft,
-        steps=1,
+        steps=config.steps,
         batch_size=config.batch_size,
         accumulation=1,
         precision="bfloat16",
-        device="cpu",
+        device="cpu" if config.device == "cpu" else "auto",
         lora=LoraSettings() if method == "LoRA" else None,
         log_every=1,
     )
 
 
 def step(config: Config) -> None:
-    """Take one step in this process and print what it needed."""
+    """Take the steps in this process and print what they needed."""
     torch.set_num_threads(config.threads)
     assert config.checkpoint is not None
-    before = taken_gb()
+    before = taken_gb(config)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=config.checkpoint.parent) as folder:
         out = Path(folder) / "run"
@@ -85,30 +96,68 @@ def step(config: Config) -> None:
         # The peak of the step: loading maps the files beside the model, and writing the model loads it a second time.
         peaks: list[float] = []
 
+        # One after each step, and one before the first.
+        moments: list[float] = []
+
         def forget_peak(*args: Any, **kwargs: Any) -> None:
-            FORGET_PEAK.write_text("5", encoding="ascii")
+            if config.device == "cpu":
+                FORGET_PEAK.write_text("5", encoding="ascii")
+            else:
+                torch.cuda.reset_peak_memory_stats()
             freeze(*args, **kwargs)
 
         def note_peak(*_: Path) -> None:
-            peaks.append(taken_gb())
+            peaks.append(taken_gb(config))
 
         with (
             mock.patch.object(run, "freeze", forget_peak),
             mock.patch.object(run, "export_best", note_peak),
+            mock.patch.object(run, "ValidateLast", return_value=Moments(moments)),
         ):
             run.fine_tune(config.checkpoint, sft, data, None, out)
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     result = {
         "peak_gb": round(peaks[0] - before, 2),
         "seconds": round(time.monotonic() - began, 1),
+        "step_seconds": [round(b - a, 3) for a, b in itertools.pairwise(moments)],
         "loss": next(row["loss"] for row in rows if "loss" in row),
         "gradient_norm": next(row["grad_norm"] for row in rows if "grad_norm" in row),
     }
     print(json.dumps(result))
 
 
-def taken_gb() -> float:
-    """The most main memory that this process has taken so far."""
+class Moments(TrainerCallback):
+    """Notes when each step ends, and saves nothing.
+
+    Args:
+        moments: Where to.
+    """
+
+    def __init__(self, moments: list[float]) -> None:
+        self._moments = moments
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Note the beginning."""
+        del args, state, control
+        self._moments.append(time.monotonic())
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Note the time when the device is done."""
+        del args, state
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        control.should_save = False
+        self._moments.append(time.monotonic())
+
+
+def taken_gb(config: Config) -> float:
+    """The most memory of the device that this process has taken so far."""
+    if config.device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
     taken = main_memory_mb()
     assert taken is not None
     return taken * 2**20 / 1e9
@@ -131,7 +180,8 @@ def main() -> None:
         "layers": config.layers,
         "batch_size": config.batch_size,
         "precision": "bfloat16",
-        "device": "cpu",
+        "device": torch.cuda.get_device_name() if config.device == "cuda" else "cpu",
+        "torch": torch.__version__,
         "reserve_gb": OVERHEAD_BYTES / 1e9,
     }
     with tempfile.TemporaryDirectory() as name:
@@ -141,6 +191,7 @@ def main() -> None:
         for method in METHODS:
             arguments = ["--method", method, "--checkpoint", str(folder), "--size", config.size,
                          "--layers", str(config.layers), "--batch-size", str(config.batch_size),
+                         "--steps", str(config.steps), "--device", config.device,
                          "--threads", str(config.threads)]  # fmt: skip
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.train_step", *arguments],
@@ -151,6 +202,12 @@ def main() -> None:
             measured = json.loads(done.stdout.splitlines()[-1])
             need = planned(config, method)
             plan = round((need.total - OVERHEAD_BYTES) / 1e9, 2)
+            times = measured.pop("step_seconds")
+            if later := times[1:]:
+                measured["seconds_a_step"] = round(statistics.median(later), 3)
+                measured["examples_a_second"] = round(
+                    config.batch_size / measured["seconds_a_step"], 2
+                )
             result[method] = {**measured, "planned_gb": plan}
             print(method, result[method])
     config.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@
 #   bash experiments/reproduce.sh comparisons  which loss, and which negatives, train best: about 3 hours on one core,
 #                                            with the tower of "weights"
 #
-# WORKERS=1 leaves a core to others; no result depends on it. A step whose output is there is skipped and a long one continues where it was stopped, so this can
+# WORKERS=1 leaves a core to others; no result depends on it. A GPU is used for training if there is one. A step whose output is there is skipped and a long one continues where it was stopped, so this can
 # be run again after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -88,35 +88,38 @@ robustness() { # MODEL METRICS
 }
 
 weights() {
-  local parts=({0..14}) part
-  for part in "${parts[@]}"; do # a part that was interrupted begins again
-    nano_data nano-train-$part --split train --episodes 500 --first $((500 * part))
+  local part
+  for part in 0 1; do # a part that was interrupted begins again
+    nano_data nano-train-$part --split train --episodes 4500 --first $((4500 * part)) --shifted 0.4 0.35
   done
   nano_data nano-large --split train --episodes 150 --first 50000 --size 288 384
   nano_data nano-validation --split validation --episodes 160
-  # With 2,500 episodes alone the language stage learns its episodes by heart: its validation loss rises from step 1,750 on.
-  local clips=(--data $data/nano-train-{0..4} $data/nano-{large,validation}) more=(--language-data $data/nano-train-{5..14})
-  unless runs/nano-tower/base/config.json reward_models.nano.train "${clips[@]}" --out runs/nano-tower --threads $workers \
-    --stage tower --tower.steps 2500 --tower.other-sizes 0.08 --tower.colour-jitter 0.1
+  local clips=(--data $data/nano-{train-{0,1},large,validation})
+  local train=(reward_models.nano.train "${clips[@]}") processes=$workers
+  local language=(torch.distributed.run --standalone --nproc-per-node $workers -m "${train[@]}" --threads 1)
+  if command -v nvidia-smi > /dev/null; then # one process trains on the GPU, others prepare its batches
+    train+=(--workers $workers) processes=1 language=("${train[@]}")
+  fi
+  unless runs/nano-tower/base/config.json "${train[@]}" --out runs/nano-tower --threads $workers \
+    --stage tower --tower.steps 3500 --tower.batch-size 48 --tower.other-sizes 0.08 --tower.colour-jitter 0.1
   stage() { # NAME OPTIONS...: a stage of the language model; the processes share each batch
-    unless runs/$1/model/config.json torch.distributed.run --standalone --nproc-per-node $workers \
-      -m reward_models.nano.train "${clips[@]}" "${more[@]}" --out runs/$1 --threads 1 --stage language \
-      --tower-from runs/nano-tower --language.batch-size $((32 / workers)) "${@:2}"
+    unless runs/$1/model/config.json "${language[@]}" --out runs/$1 --stage language --tower-from runs/nano-tower \
+      --language.batch-size $((48 / processes)) "${@:2}"
   }
-  stage nano-first --language.steps 4000 --language.learning-rate 1e-3 --validation-examples 400 \
+  stage nano-first --language.steps 3000 --language.learning-rate 1e-3 --validation-examples 400 \
     --questions.describe-share 0.25 0.03 --questions.locate-share 0.2 0.02
   # By then it sees how far a task is, but takes plate and towel for one another. It learns to name them when descriptions are
   # frequent and weigh more, and to tell tasks by them when it is asked in pairs whether a video shows the one or the other.
   local warm=(--language.warmup 50 --language.learning-rate 8e-4 --questions.contrast-words plate towel)
-  stage nano-descriptions --language-init runs/nano-first/model --seed 1 --language.steps 1000 "${warm[@]}" \
+  stage nano-descriptions --language-init runs/nano-first/model --seed 1 --language.steps 700 "${warm[@]}" \
     --questions.describe-share 0.95 0.4 --questions.locate-share 0.03 0.02 --language.loss.text 4
   stage nano-pairs --language-init runs/nano-descriptions/model --seed 1 --language.steps 400 --language.validate-every 400 \
     "${warm[@]}" --questions.contrast-share 1 --questions.describe-share 0.1 0.1 --questions.locate-share 0 0 --language.loss.text 4
-  stage nano --language-init runs/nano-pairs/model --seed 2 --language.steps 2000 --validation-examples 800 \
+  stage nano --language-init runs/nano-pairs/model --seed 2 --language.steps 1900 --validation-examples 800 \
     "${warm[@]}" --questions.contrast-share 0.3 --questions.describe-share 0.2 0.08 --questions.locate-share 0.02 0.01 --language.loss.text 3
   unless runs/nano/model/familiarity.safetensors reward_models.nano.familiarity --model runs/nano/model \
     "${clips[@]}"
-  unless runs/nano-no-negatives/model/config.json reward_models.nano.train "${clips[@]}" \
+  unless runs/nano-no-negatives/model/config.json "${train[@]}" \
     --out runs/nano-no-negatives --threads $workers --stage language --tower-from runs/nano-tower \
     --questions.no-negatives --language.steps 120 --language.learning-rate 1.5e-3
   test_data

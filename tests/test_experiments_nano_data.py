@@ -23,7 +23,7 @@ PLAN = EpisodePlan(Path(), "train", SEED_OFFSET["train"] + 1, other_envs=0.0)
 def test_clips_are_what_the_protocol_samples_of_the_published_recording(
     shifts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simreward_episode, "draw_shifts", lambda _: shifts)
+    monkeypatch.setattr(simreward_episode, "draw_shifts", lambda *_: shifts)
     monkeypatch.setattr(simreward_episode, "CUT", 1.0)
     clips = make_clips(PLAN)
     rng = np.random.default_rng([PLAN.seed, 3])
@@ -44,7 +44,7 @@ def test_clips_are_what_the_protocol_samples_of_the_published_recording(
 def test_landmarks_are_where_the_moved_camera_sees_them(monkeypatch: pytest.MonkeyPatch) -> None:
     dense = {}
     for shifts in ((), ("camera",)):
-        monkeypatch.setattr(simreward_episode, "draw_shifts", lambda _, shifts=shifts: shifts)
+        monkeypatch.setattr(simreward_episode, "draw_shifts", lambda *_, shifts=shifts: shifts)
         dense[shifts] = make_clips(PLAN)[0].dense
     moved, unmoved = dense["camera",], dense[()]
     both = (moved[..., 2] > 0) & (unmoved[..., 2] > 0)
@@ -53,7 +53,7 @@ def test_landmarks_are_where_the_moved_camera_sees_them(monkeypatch: pytest.Monk
 
 
 def test_landmarks_belong_to_the_later_frame_of_each_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simreward_episode, "draw_shifts", lambda _: ())
+    monkeypatch.setattr(simreward_episode, "draw_shifts", lambda *_: ())
     clip = make_clips(PLAN)[0]
     rng = np.random.default_rng([PLAN.seed, 3])
     rng.random()

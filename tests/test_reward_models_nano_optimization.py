@@ -30,7 +30,10 @@ class Scalars(nn.Module):
 
 
 def run(out: Path, schedule: TowerConfig, module: nn.Module, loss_at: Any, every: int = 1) -> None:
-    optimize(schedule, out, {"m": module}, loss_at, checkpoint_every=every)
+    def batches_from(step: int) -> range:
+        return range(step, schedule.steps)
+
+    optimize(schedule, out, {"m": module}, batches_from, loss_at, checkpoint_every=every)
 
 
 def rows(out: Path) -> list[dict[str, float]]:

@@ -20,7 +20,15 @@ from experiments.run_folder import new_folder
 from experiments.simulation.behaviours import LearnedPolicy
 from experiments.simulation.reward_data import FRAMES, LabelledClip, write_clips
 from experiments.simulation.simreward import SEED_OFFSET, SEEDS
-from experiments.simulation.simreward_episode import EpisodePlan, Question, ask_about, play, render
+from experiments.simulation.simreward_episode import (
+    SEVERAL,
+    SINGLE,
+    EpisodePlan,
+    Question,
+    ask_about,
+    play,
+    render,
+)
 from experiments.workers import prepare, worker_pool
 from roboreward_gym._cli import run_program
 from roboreward_gym.errors import InvalidSetting
@@ -58,6 +66,8 @@ class NanoDataConfig:
     """Share of the episodes that they play."""
     counterfactuals: int = 3
     """Other tasks that each clip is labelled for besides its own."""
+    shifted: tuple[float, float] = (SINGLE, SEVERAL)
+    """Shares of the episodes with one shift of the look, and with two to four; the others look as in the experiments."""
     size: tuple[int, int] | None = None
     """Height and width that frames are resized to, for recordings of other cameras; by default as they are rendered."""
     workers: int = 2
@@ -66,6 +76,10 @@ class NanoDataConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.on_policy <= 1:
             raise InvalidSetting(f"on_policy is {self.on_policy}. Choose a share in 0..1.")
+        if min(self.shifted) < 0 or sum(self.shifted) > 1:
+            raise InvalidSetting(
+                f"shifted is {self.shifted}. Choose two shares that are 0 or more, and 1 or less together."
+            )
         if not 0 <= self.first < self.first + self.episodes <= SEEDS:
             raise InvalidSetting(
                 f"Choose first >= 0, episodes >= 1 and first + episodes <= {SEEDS}, not {self.first} and {self.episodes}."
@@ -85,6 +99,7 @@ class NanoDataConfig:
                 on_policy=self.on_policy,
                 other_envs=0.0,
                 counterfactuals=self.counterfactuals,
+                shifted=self.shifted,
             )
             for seed in range(start, start + self.episodes)
         ]

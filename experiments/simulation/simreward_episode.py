@@ -54,6 +54,7 @@ class EpisodePlan:
     on_policy: float = 0.2
     other_envs: float = 0.04
     counterfactuals: int = 2
+    shifted: tuple[float, float] = (SINGLE, SEVERAL)
     video: VideoFormat = VideoFormat(256, 192, 0)  # noqa: RUF009 - frozen
 
     @property
@@ -123,7 +124,7 @@ def play(
 ) -> tuple[SceneName, tuple[LookShift | PictureShift, ...], Played, WidowXEnv]:
     """Play the episode of a plan that is of no other environment: its scene, its shifts, what happened, and where."""
     scene = str(rng.choice(list(ENV_IDS)))
-    shifts = draw_shifts(rng)
+    shifts = draw_shifts(rng, plan.shifted)
     return scene, shifts, *_play(plan, scene, rng)
 
 
@@ -151,13 +152,16 @@ def render(
     return list(zip(changed(np.stack(pictures), changes, rng), landmarks, strict=True))
 
 
-def draw_shifts(rng: np.random.Generator) -> tuple[LookShift | PictureShift, ...]:
-    """Names of the shifts of a recording, in the order in which they are laid on."""
+def draw_shifts(
+    rng: np.random.Generator, shares: tuple[float, float] = (SINGLE, SEVERAL)
+) -> tuple[LookShift | PictureShift, ...]:
+    """Names of the shifts of a recording, in the order in which they are laid on; `shares` have one, and two to four."""
+    single, several = shares
     names = [*LOOK_SHIFTS, *PICTURE_SHIFTS]
     chance = rng.random()
-    if chance >= SINGLE + SEVERAL:
+    if chance >= single + several:
         return ()
-    count = 1 if chance < SINGLE else int(rng.integers(2, 5))
+    count = 1 if chance < single else int(rng.integers(2, 5))
     chosen = set(rng.permutation(names)[:count])
     return tuple(name for name in names if name in chosen)
 

@@ -85,7 +85,6 @@ LANGUAGE = SftConfig(
     order="given",
     precision="float32",
     gradient_checkpointing=False,
-    device="cpu",
     validate_every=250,
     validation_batch_size=64,
 )
@@ -115,13 +114,17 @@ class TrainConfig:
     tower: TowerConfig = field(default_factory=TowerConfig)
     """First stage."""
     language: SftConfig = field(default_factory=lambda: LANGUAGE)
-    """Second stage, by the trainer of `roboreward train`; its seed, order and number of threads are those of the run."""
+    """Second stage, by the trainer of `roboreward train`; its seed, order, device and workers are those of the run."""
     questions: QuestionConfig = field(default_factory=QuestionConfig)
     """What the second stage asks."""
     seed: int = 0
     """Seed of weights and batches."""
+    device: Literal["auto", "cpu"] = "auto"
+    """Where to train; `auto` is a GPU of CUDA if there is one, else the CPU."""
     threads: int = 2
     """CPU threads."""
+    workers: int = 0
+    """Processes that prepare batches ahead; the weights do not depend on it."""
     checkpoint_every: int = 250
     """Steps of the first stage between checkpoints."""
     validation_examples: int = 600

@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ LOG_EVERY = 250
 STATE = "tower.safetensors"
 """The last checkpoint, with which the stage resumes."""
 METRICS = "metrics.jsonl"
+
+Batch = TypeVar("Batch")
 
 
 class Schedule(Protocol):
@@ -46,7 +48,8 @@ def optimize(
     schedule: Schedule,
     out: Path,
     modules: Mapping[str, nn.Module],
-    loss_at: Callable[[int], tuple[torch.Tensor, dict[str, float]]],
+    batches_from: Callable[[int], Iterable[Batch]],
+    loss_of: Callable[[Batch], tuple[torch.Tensor, dict[str, float]]],
     *,
     checkpoint_every: int,
 ) -> None:
@@ -58,7 +61,8 @@ def optimize(
         schedule: Its steps.
         out: Folder of the run.
         modules: What is trained, by name.
-        loss_at: Step to the loss and to numbers for the log; the same for the same step.
+        batches_from: The batches of all steps from a given one on; the same for the same step.
+        loss_of: The loss of a batch, and numbers for the log.
         checkpoint_every: Steps between checkpoints.
 
     Raises:
@@ -72,9 +76,10 @@ def optimize(
     scheduler = make_scheduler(optimizer, schedule, start)
     bar = tqdm(range(start, schedule.steps), desc="tower", initial=start, total=schedule.steps)
     began, averages = time.monotonic(), {}
-    for step in bar:
+    # The range comes first: zip then asks for no batch behind the last step.
+    for step, batch in zip(bar, batches_from(start), strict=True):
         rate = scheduler.get_last_lr()[0]
-        loss, parts = loss_at(step)
+        loss, parts = loss_of(batch)
         if not torch.isfinite(loss):
             raise TrainingFailure(
                 f"The loss of step {step} of the tower stage is {loss.item()}. Lower "

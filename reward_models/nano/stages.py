@@ -4,8 +4,8 @@ import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from reward_models.data.reward_data import InvalidData, RewardData
 from reward_models.nano.config import LANGUAGE_STAGE, TrainConfig
@@ -13,7 +13,7 @@ from reward_models.nano.model import build_config, build_model, build_processor,
 from reward_models.nano.optimization import optimize
 from reward_models.nano.questions import DESCRIBE, LOCATE, QuestionSampler, vocabulary
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.nano.tower import draw_batch, make_head, tower_loss
+from reward_models.nano.tower import TowerBatch, TowerBatches, make_head, tower_loss
 from reward_models.nano.training_state import load_state
 from reward_models.qwen3vl.patches import project_patches
 from reward_models.training.data import SimulatedClips, choose_validation, simulated_set
@@ -24,7 +24,9 @@ from roboreward_gym.errors import InvalidSetting
 
 NOT_OF_THE_TOWER = {
     "stage",
+    "device",
     "threads",
+    "workers",
     "language",
     "language_init",
     "language_data",
@@ -78,19 +80,25 @@ def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
     tokenizer = build_tokenizer(vocabulary(data), lines=(DESCRIBE, LOCATE))
     processor = build_processor(tokenizer)
     model = build_model(build_config(config.size, tokenizer), config.seed)
-    visual = project_patches(model.model.visual)
+    device = _device(config)
+    visual = project_patches(model.model.visual).to(device)
     if config.tower_init is not None:
         load_state(config.tower_init, {"visual": visual})
-    head = make_head(visual, len(data.landmarks), config.seed)
+    head = make_head(visual, len(data.landmarks), config.seed).to(device)
 
-    def loss_at(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        rng = np.random.default_rng((config.seed, step))
-        batch = draw_batch(data, config.tower, rng)
-        return tower_loss(visual, head, batch, config.tower.positive_weight)
+    def batches_from(step: int) -> DataLoader[TowerBatch]:
+        return DataLoader(
+            TowerBatches(data, config.tower, range(step, config.tower.steps), config.seed),
+            batch_size=None,
+            num_workers=config.workers,
+        )
+
+    def loss_of(batch: TowerBatch) -> tuple[torch.Tensor, dict[str, float]]:
+        return tower_loss(visual, head, batch.to(device), config.tower.positive_weight)
 
     modules = {"visual": visual, "head": head}
     every = config.checkpoint_every
-    optimize(config.tower, config.out, modules, loss_at, checkpoint_every=every)
+    optimize(config.tower, config.out, modules, batches_from, loss_of, checkpoint_every=every)
     save(model, processor, base)
 
 
@@ -102,7 +110,13 @@ def train_language(
     It is the model of the step with the lowest validation macro MAE, or of the last step without validation data. A finished stage
     is left alone.
     """
-    sft = replace(config.language, seed=config.seed, order="given")
+    sft = replace(
+        config.language,
+        seed=config.seed,
+        order="given",
+        device=config.device,
+        workers=config.workers,
+    )
     assert sft.steps is not None  # TrainConfig refuses it
     questions = QuestionSampler(
         data,
@@ -133,3 +147,9 @@ def _validation_set(data: RewardData | None, count: int) -> TrainingSet | None:
     everything = simulated_set(data)
     chosen = choose_validation(data.subsets, count)
     return TrainingSet(everything.clips, [everything.questions[i] for i in chosen])
+
+
+def _device(config: TrainConfig) -> torch.device:
+    """Where the tower is trained: as the second stage chooses it."""
+    cuda = config.device == "auto" and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")

@@ -7,12 +7,13 @@ score per clip is far too little signal to learn vision from: without this stage
 thousands of steps. Single pairs of frames are enough, since the tower never attends across pairs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 from reward_models.data.reward_data import RewardData
@@ -59,6 +60,36 @@ class TowerBatch:
     labels: torch.Tensor
     places: torch.Tensor
     scene: torch.Tensor
+
+    def to(self, device: torch.device) -> "TowerBatch":
+        """Return the same batch on a device."""
+        return TowerBatch(*(getattr(self, part.name).to(device) for part in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class TowerBatches(Dataset[TowerBatch]):
+    """The batches of some steps; what a step sees follows from the seed and its number.
+
+    Attributes:
+        data: Where pairs of frames come from.
+        config: How they are changed.
+        steps: Numbers of the steps.
+        seed: Seed of the run.
+    """
+
+    data: RewardData
+    config: TowerConfig
+    steps: range
+    seed: int
+
+    def __len__(self) -> int:
+        """How many steps there are."""
+        return len(self.steps)
+
+    def __getitem__(self, index: int) -> TowerBatch:
+        """Draw the batch of one of the steps."""
+        rng = np.random.default_rng((self.seed, self.steps[index]))
+        return draw_batch(self.data, self.config, rng)
 
 
 def draw_batch(data: RewardData, config: TowerConfig, rng: np.random.Generator) -> TowerBatch:
@@ -187,7 +218,7 @@ def tower_loss(
     predicted = per_token.view(batch.labels.shape)
     present = batch.labels[..., 0]
     presence_loss = F.binary_cross_entropy_with_logits(
-        predicted[..., 0], present, pos_weight=torch.tensor(positive_weight)
+        predicted[..., 0], present, pos_weight=present.new_tensor(positive_weight)
     )
     squared = (predicted[..., 1:] - batch.labels[..., 1:])[present > 0].square()
     count = max(len(squared), 1)
