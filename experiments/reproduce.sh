@@ -89,12 +89,12 @@ robustness() { # MODEL METRICS
 
 weights() {
   local part
-  for part in 0 1; do # a part that was interrupted begins again
-    nano_data nano-train-$part --split train --episodes 4500 --first $((4500 * part)) --shifted 0.4 0.35
+  for part in {0..5}; do # a part that was interrupted begins again
+    nano_data nano-train-$part --split train --episodes 1500 --first $((1500 * part)) --shifted 0.4 0.35
   done
   nano_data nano-large --split train --episodes 150 --first 50000 --size 288 384
   nano_data nano-validation --split validation --episodes 160
-  local clips=(--data $data/nano-{train-{0,1},large,validation})
+  local clips=(--data $data/nano-{train-{0..5},large,validation})
   local train=(reward_models.nano.train "${clips[@]}") processes=$workers
   local language=(torch.distributed.run --standalone --nproc-per-node $workers -m "${train[@]}" --threads 1)
   if command -v nvidia-smi > /dev/null; then # one process trains on the GPU, others prepare its batches
@@ -118,7 +118,7 @@ weights() {
   stage nano --language-init runs/nano-pairs/model --seed 2 --language.steps 1900 --validation-examples 800 \
     "${warm[@]}" --questions.contrast-share 0.3 --questions.describe-share 0.2 0.08 --questions.locate-share 0.02 0.01 --language.loss.text 3
   unless runs/nano/model/familiarity.safetensors reward_models.nano.familiarity --model runs/nano/model \
-    "${clips[@]}"
+    --data $data/nano-{train-0,large,validation}
   unless runs/nano-no-negatives/model/config.json "${train[@]}" \
     --out runs/nano-no-negatives --threads $workers --stage language --tower-from runs/nano-tower \
     --questions.no-negatives --language.steps 120 --language.learning-rate 1.5e-3

@@ -94,3 +94,17 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         NanoDataConfig(tmp_path, on_policy=1.5)
     with pytest.raises(InvalidSetting, match="episodes"):
         NanoDataConfig(tmp_path, episodes=0)
+    for shares in ((-0.1, 0.5), (0.6, 0.6)):
+        with pytest.raises(InvalidSetting, match="shifted"):
+            NanoDataConfig(tmp_path, shifted=shares)
+
+
+@pytest.mark.parametrize(
+    ("shares", "least", "most"), [((0, 0), 0, 0), ((1, 0), 1, 1), ((0, 1), 2, 4)]
+)
+def test_so_many_episodes_are_shifted(
+    tmp_path: Path, shares: tuple[float, float], least: int, most: int
+) -> None:
+    plans = NanoDataConfig(tmp_path, episodes=2, on_policy=0.0, shifted=shares).plans()
+    counts = [len(clip.meta["shifts"]) for plan in plans for clip in make_clips(plan)]
+    assert all(least <= count <= most for count in counts)

@@ -21,7 +21,7 @@ from reward_models.nano.model import build_config, build_model, build_processor,
 from reward_models.nano.questions import vocabulary
 from reward_models.nano.stages import train
 from reward_models.nano.tokenizer import build_tokenizer
-from reward_models.nano.tower import make_head
+from reward_models.nano.tower import TowerBatch, TowerBatches, make_head
 from reward_models.qwen3vl.loading import load_model
 from reward_models.qwen3vl.roboreward import RoboReward
 from reward_models.training.config import LossConfig, SftConfig
@@ -136,17 +136,33 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_rows(
     assert curve(tmp_path / "run") == curve(run)
 
 
-def test_the_language_stage_may_have_more_data(
+def test_a_stopped_tower_goes_on_to_the_same_weights(
+    run: Path, folders: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(folders, tmp_path / "run", stage="tower")
+    draw = TowerBatches.__getitem__
+
+    def interrupted(self: TowerBatches, index: int) -> TowerBatch:
+        if self.steps[index] == 3:
+            raise KeyboardInterrupt
+        return draw(self, index)
+
+    monkeypatch.setattr(TowerBatches, "__getitem__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.undo()
+    train(config)
+    stopped, whole = (f / "tower.safetensors" for f in (tmp_path / "run", run))
+    assert stopped.read_bytes() == whole.read_bytes()
+
+
+def test_batches_that_are_prepared_ahead_change_nothing(
     run: Path, folders: tuple[Path, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    train(config_for(folders, out, stage="tower"))
-    more = write_reward_folder(tmp_path / "more", 6, size=(32, 64), seed=90)
-    train(config_for(folders, out, language_data=(more,)))
+    train(config_for(folders, out, workers=2))
     assert (out / "tower.safetensors").read_bytes() == (run / "tower.safetensors").read_bytes()
-    assert curve(out) != curve(run)
-    with pytest.raises(WeightsError, match="data_sha256"):
-        train(config_for(folders, out))
+    assert curve(out) == curve(run)
 
 
 def test_another_run_can_lend_its_tower(

@@ -10,7 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 from reward_models.data.reward_data import InvalidData, RewardData
-from reward_models.nano.familiarity import FamiliarityConfig, fit_familiarity, fitted
+from reward_models.nano.familiarity import (
+    FamiliarityConfig,
+    chosen_clips,
+    fit_familiarity,
+    fitted,
+)
 from reward_models.qwen3vl.familiarity import FILE, Familiarity, describe, known_words
 from reward_models.qwen3vl.roboreward import Decode, RoboReward
 from roboreward_gym import Clip
@@ -172,6 +177,17 @@ def test_wordings_of_the_validation_split_set_the_limits_of_words(tmp_path: Path
     found = fit_familiarity(FamiliarityConfig(checkpoint, (train, held_out), clips=40, threads=1))
     assert found.words.refuses("place the red one on the towel") == ""
     assert found.words.refuses("leg die Ente auf das Handtuch")
+
+
+def test_clips_of_a_rare_size_are_looked_at_too(tmp_path: Path) -> None:
+    usual = write_reward_folder(tmp_path / "usual", 60, size=SIZE)
+    large = write_reward_folder(tmp_path / "large", 6, size=(96, 128), seed=500)
+    data = RewardData.open([usual, large], "train")
+    chosen = chosen_clips(data, len(data.clips) // 4, seed=0)
+    sizes = [data.stored(int(clip)).shape[1:3] for clip in chosen]
+    everywhere = [data.stored(clip).shape[1:3] for clip in range(len(data.clips))]
+    assert sizes.count((96, 128)) == everywhere.count((96, 128)) > 0
+    assert len(sizes) == len(data.clips) // 4
 
 
 def test_one_strange_video_of_home_does_not_set_the_limit() -> None:

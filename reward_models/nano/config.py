@@ -99,8 +99,6 @@ class TrainConfig:
     """Data folders; their splits are kept apart, and may not share the seed of an episode."""
     out: Path
     """Folder of the run."""
-    language_data: tuple[Path, ...] = ()
-    """More data folders, for the second stage only: it needs more videos than the first, and costs less for each."""
     stage: Literal["tower", "language", "all"] = "all"
     """Which part to train."""
     tower_from: Path | None = None

@@ -15,6 +15,7 @@ from sklearn.covariance import LedoitWolf
 from tqdm import tqdm
 
 from reward_models.data.reward_data import InvalidData, RewardData
+from reward_models.data.sampling import balanced_sample
 from reward_models.qwen3vl.familiarity import Familiarity, KnownWords, describe, known_words
 from reward_models.qwen3vl.roboreward import RoboReward
 from reward_models.training.data import SimulatedClips
@@ -72,21 +73,26 @@ def fit_familiarity(config: FamiliarityConfig) -> Familiarity:
             f"There is no clip of the split 'train' in {[str(f) for f in config.data]}. Name the folders of the training."
         )
     data, model = splits["train"], RoboReward(config.model, device="cpu", abstain=False)
-    rng = np.random.default_rng(config.seed)
-    chosen = rng.permutation(len(data.clips))[: config.clips]
+    chosen = chosen_clips(data, config.clips, config.seed)
     train = described(model, SimulatedClips(data), chosen, "train videos")
     validation = splits.get("validation")
     if validation is None:
         train, known = _hold_out(data, train)
         tasks: set[str] = set()
     else:
-        chosen = rng.permutation(len(validation.clips))[: config.clips]
+        chosen = chosen_clips(validation, config.clips, config.seed)
         known = described(model, SimulatedClips(validation), chosen, "validation videos")
         tasks = {example.task for example in validation.examples}
     words = _fit_words({example.task for example in data.examples}, tasks)
     found = fitted(words, list(train.values()), list(known.values()), config.kept)
     found.save(config.model)
     return found
+
+
+def chosen_clips(data: RewardData, count: int, seed: int) -> np.ndarray:
+    """Choose clips, as many of every frame size: of a rare one too few would come to know its look."""
+    sizes = [str(data.stored(clip).shape) for clip in range(len(data.clips))]
+    return balanced_sample(sizes, count, seed)
 
 
 def described(

@@ -29,7 +29,6 @@ NOT_OF_THE_TOWER = {
     "workers",
     "language",
     "language_init",
-    "language_data",
     "questions",
     "validation_examples",
 }
@@ -52,9 +51,6 @@ def train(config: TrainConfig) -> None:
             f"There is no clip of the split 'train' in {[str(f) for f in config.data]}. "
             "Collect some: python -m experiments.simulation.reward_data --split train"
         )
-    all_splits = splits
-    if config.language_data:
-        all_splits = RewardData.open_splits((*config.data, *config.language_data))
     if is_first():
         begin_or_continue(config.out, asdict(config), free=NOT_OF_THE_TOWER)
     base = config.out / "base"
@@ -63,7 +59,7 @@ def train(config: TrainConfig) -> None:
     if config.stage != "tower":
         if config.tower_from is not None:
             base = config.tower_from / "base"
-        train_language(config, all_splits["train"], all_splits.get("validation"), base)
+        train_language(config, splits["train"], splits.get("validation"), base)
         # The language stage may have other settings than were noted with the tower.
         if is_first():
             write_settings(config.out, asdict(config))
