@@ -2,15 +2,15 @@
 # Regenerates the numbers of the README from this checkout.
 #
 #   bash experiments/reproduce.sh            what the shipped weights do, the study included: about a day on two cores
-#   bash experiments/reproduce.sh weights    the weights of nano, into runs/: about three hours on two cores (a sum; not yet run whole)
+#   bash experiments/reproduce.sh weights    the weights of nano, into runs/: about four hours on two cores (a sum), 20 minutes with a GPU and 16 cores
 #   bash experiments/reproduce.sh policies   of these the base policies alone, and how often they succeed;
 #                                            "policies toy" or "policies drawer" for one scene
 #   bash experiments/reproduce.sh study      of this the study alone: every reward and learner, over several seeds
 #   bash experiments/reproduce.sh comparisons  which loss, and which negatives, train best: about 3 hours on one core,
 #                                            with the tower of "weights"
 #
-# WORKERS=1 leaves a core to others; no result depends on it. A GPU is used for training if there is one. A step whose output is there is skipped and a long one continues where it was stopped, so this can
-# be run again after an interruption.
+# WORKERS=1 leaves a core to others; no result depends on it. "weights" trains on a GPU if there is one. A step whose output is there
+# is skipped and a long one continues where it was stopped, so this can be run again after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -73,11 +73,9 @@ nano_data() { # NAME OPTIONS...: episodes of SimReward, as nano is trained on th
     --workers $workers "${@:2}"
 }
 
-simreward_test() { # episodes with looks and words that training never has, and of a fine-tuned policy if "study" has made one
-  local tuned=runs/study/toy-on-towel-oracle-seed0/training/noise_policy.safetensors
-  [[ -e $tuned ]] || tuned=None
+simreward_test() { # episodes with looks and words that training never has, and of the shipped fine-tuned policies
   unless $data/simreward-test/README.md experiments.simulation.simreward --train 0 --val 0 --test 400 \
-    --on-policy 0.3 --toy-noise-policy $tuned --drawer-noise-policy None --workers $workers --out $data/simreward-test
+    --on-policy 0.3 --workers $workers --out $data/simreward-test
 }
 
 robustness() { # MODEL METRICS
