@@ -11,11 +11,13 @@ from safetensors.torch import save_file
 
 from reward_models.data.reward_data import InvalidData, RewardData
 from reward_models.nano.familiarity import (
+    FILMS,
     FamiliarityConfig,
-    chosen_clips,
     fit_familiarity,
     fitted,
+    shown,
 )
+from reward_models.protocol.frames import sample_clip
 from reward_models.qwen3vl.familiarity import FILE, Familiarity, describe, known_words
 from reward_models.qwen3vl.roboreward import Decode, RoboReward
 from roboreward_gym import Clip
@@ -179,15 +181,16 @@ def test_wordings_of_the_validation_split_set_the_limits_of_words(tmp_path: Path
     assert found.words.refuses("leg die Ente auf das Handtuch")
 
 
-def test_clips_of_a_rare_size_are_looked_at_too(tmp_path: Path) -> None:
-    usual = write_reward_folder(tmp_path / "usual", 60, size=SIZE)
-    large = write_reward_folder(tmp_path / "large", 6, size=(96, 128), seed=500)
-    data = RewardData.open([usual, large], "train")
-    chosen = chosen_clips(data, len(data.clips) // 4, seed=0)
-    sizes = [data.stored(int(clip)).shape[1:3] for clip in chosen]
-    everywhere = [data.stored(clip).shape[1:3] for clip in range(len(data.clips))]
-    assert sizes.count((96, 128)) == everywhere.count((96, 128)) > 0
-    assert len(sizes) == len(data.clips) // 4
+@pytest.mark.parametrize(("frames", "factor"), FILMS[-4:])
+def test_short_small_and_large_recordings_of_its_own_world_are_answered(
+    model: RoboReward, tmp_path: Path, frames: int, factor: float
+) -> None:
+    folder = write_reward_folder(tmp_path / "test", 20, split="test", size=SIZE, seed=2000)
+    data = RewardData.open([folder], "test")
+    clips = [data.clip(e.clip, e.task) for e in data.examples]
+    changed = [shown(sample_clip(clip), frames, factor) for clip in clips]
+    scores = model.score([Clip(c.frames, c.task, c.fps) for c in changed])
+    assert sum(score.level is None for score in scores) <= len(scores) // 20
 
 
 def test_one_strange_video_of_home_does_not_set_the_limit() -> None:

@@ -6,16 +6,18 @@ from the finished weights and the training data alone; nothing of another world 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
+from PIL import Image
 from sklearn.covariance import LedoitWolf
 from tqdm import tqdm
 
 from reward_models.data.reward_data import InvalidData, RewardData
-from reward_models.data.sampling import balanced_sample
+from reward_models.protocol.frames import SampledClip
 from reward_models.qwen3vl.familiarity import Familiarity, KnownWords, describe, known_words
 from reward_models.qwen3vl.roboreward import RoboReward
 from reward_models.training.data import SimulatedClips
@@ -28,6 +30,9 @@ HELD_OUT = 0.25
 MARGIN = 1.3
 """The limit is this many times the distance that most known clips keep: looks of the same world vary more than its data. It lies in the
 middle between home and other worlds of `python -m benchmarks.abstention --part validation`, whose worlds no test has."""
+FILMS = (*[(8, 1.0)] * 8, (8, 0.5), (4, 1.0), (8, 2.0), (4, 2.0))
+"""Frames and size of the recordings that training clips are looked at as, in turn: those of its own world may be short, small or large.
+The limit is read off usual ones."""
 LEAST_PAIRS = 0.5
 """A task is known if at least this part of its neighbouring words stood together in training. New wordings of the simulated tasks have
 0.8 and more, known words in an order without sense at most 0.3."""
@@ -73,14 +78,15 @@ def fit_familiarity(config: FamiliarityConfig) -> Familiarity:
             f"There is no clip of the split 'train' in {[str(f) for f in config.data]}. Name the folders of the training."
         )
     data, model = splits["train"], RoboReward(config.model, device="cpu", abstain=False)
-    chosen = chosen_clips(data, config.clips, config.seed)
-    train = described(model, SimulatedClips(data), chosen, "train videos")
+    rng = np.random.default_rng(config.seed)
+    chosen = rng.permutation(len(data.clips))[: config.clips]
+    train = described(model, SimulatedClips(data), chosen, "train videos", FILMS)
     validation = splits.get("validation")
     if validation is None:
         train, known = _hold_out(data, train)
         tasks: set[str] = set()
     else:
-        chosen = chosen_clips(validation, config.clips, config.seed)
+        chosen = rng.permutation(len(validation.clips))[: config.clips]
         known = described(model, SimulatedClips(validation), chosen, "validation videos")
         tasks = {example.task for example in validation.examples}
     words = _fit_words({example.task for example in data.examples}, tasks)
@@ -89,19 +95,26 @@ def fit_familiarity(config: FamiliarityConfig) -> Familiarity:
     return found
 
 
-def chosen_clips(data: RewardData, count: int, seed: int) -> np.ndarray:
-    """Choose clips, as many of every frame size: of a rare one too few would come to know its look."""
-    sizes = [str(data.stored(clip).shape) for clip in range(len(data.clips))]
-    return balanced_sample(sizes, count, seed)
+def shown(clip: SampledClip, count: int, factor: float) -> SampledClip:
+    """Return the clip as a recording with this many frames, or with its own if it has fewer, and with frames of another size."""
+    at = np.linspace(0, len(clip.frames) - 1, min(count, len(clip.frames))).round().astype(int)
+    height, width = (round(factor * side) for side in clip.frames.shape[1:3])
+    pictures = [Image.fromarray(frame).resize((width, height)) for frame in clip.frames[at]]
+    frames = np.stack([np.asarray(picture) for picture in pictures])
+    return replace(clip, frames=frames, indices=clip.indices[at])
 
 
 def described(
-    model: RoboReward, clips: Clips, chosen: Sequence[int] | np.ndarray, what: str
+    model: RoboReward,
+    clips: Clips,
+    chosen: Sequence[int] | np.ndarray,
+    what: str,
+    films: Sequence[tuple[int, float]] = FILMS[:1],
 ) -> dict[int, np.ndarray]:
-    """`(2 * width,)` description of each chosen clip, by its number; `what` names them on the progress bar."""
+    """`(2 * width,)` description of each chosen clip, by its number, shown as `films` in turn; `what` is for the progress bar."""
     found = {}
-    for clip in tqdm(chosen, desc=what, unit="clip"):
-        sampled = clips.sampled(int(clip))
+    for clip, film in zip(tqdm(chosen, desc=what, unit="clip"), cycle(films), strict=False):
+        sampled = shown(clips.sampled(int(clip)), *film)
         found[int(clip)] = describe(model.video_tokens([sampled])[0]).numpy()
     return found
 
