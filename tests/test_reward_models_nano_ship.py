@@ -1,14 +1,16 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from reward_models.nano.ship import ShipConfig, ship
 from reward_models.qwen3vl.familiarity import FILE
 from reward_models.qwen3vl.roboreward import RoboReward
 from roboreward_gym.errors import WeightsError
-from tests.tiny_vlm import write_tiny_checkpoint
+from tests.tiny_vlm import TINY, write_tiny_checkpoint
 
 NUMBERS = {
     "split": "test",
@@ -35,6 +37,7 @@ def write_run(folder: Path, stage: str, seed: int, **begun_with: str) -> Path:
     run = {
         "stage": stage,
         "seed": seed,
+        "size": asdict(TINY),
         "tower": {"steps": 10 + seed, "batch_size": 4},
         "language": {"steps": 20 + seed, "batch_size": 8},
         "language_init": None,
@@ -62,6 +65,18 @@ def check_card(config: ShipConfig, *facts: str) -> str:
     card = (config.weights / "README.md").read_text()
     assert not [fact for fact in facts if fact not in card]
     return card
+
+
+def test_settings_are_those_of_the_installed_libraries(config: ShipConfig) -> None:
+    model = write_tiny_checkpoint(config.run / "model")
+    installed = (model / "config.json").read_text()
+    newer = json.loads(installed) | {"transformers_version": "99.0.0"}
+    newer["vision_config"]["rope_parameters"] = {"rope_type": "of_tomorrow"}
+    (model / "config.json").write_text(json.dumps(newer))
+    ship(config)
+    assert (config.weights / "config.json").read_text() == installed
+    shipped, trained = (load_file(f / "model.safetensors") for f in (config.weights, model))
+    assert all(torch.equal(shipped[name], trained[name]) for name in trained)
 
 
 def test_what_is_shipped_loads_and_says_what_was_measured(config: ShipConfig) -> None:

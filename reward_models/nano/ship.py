@@ -1,7 +1,8 @@
 """Put a trained nano where it is shipped from: `python -m reward_models.nano.ship --run DIR --metrics FILE.json`.
 
 Copies the checkpoint that the run selected to `nano/weights`, the measured numbers to `nano/metrics.json`, and writes the
-model card from what the run itself recorded, so that the card cannot say anything else.
+model card from what the run itself recorded, so that the card cannot say anything else. Settings are written as the installed
+libraries write them: the training may have run with newer ones, of whose settings older ones complain.
 """
 
 import json
@@ -11,12 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import tyro
+from transformers import Qwen2Tokenizer
 
 from reward_models.nano import NAME, WEIGHTS
-from reward_models.nano.config import LANGUAGE_STAGE
+from reward_models.nano.config import LANGUAGE_STAGE, NanoSize
+from reward_models.nano.model import build_config, build_model, build_processor, save
 from reward_models.nano.tasks import TASKS
 from reward_models.qwen3vl.familiarity import FILE as FAMILIARITY
+from reward_models.qwen3vl.loading import load_model
 from reward_models.qwen3vl.trained_tasks import FILE as TRAINED_TASKS
 from reward_models.training.run_folder import SELECTED
 from roboreward_gym._cli import run_program
@@ -61,14 +66,26 @@ def ship(config: ShipConfig) -> None:
             f"The model has {size} bytes, more than the limit of {LIMIT_BYTES}. Train a smaller one."
         )
     numbers = _read(config.metrics) | {"model": NAME}
-    text = card(config, runs_of(config.run), _read(selected), numbers)
+    runs = runs_of(config.run)
+    text = card(config, runs, _read(selected), numbers)
     shutil.rmtree(config.weights, ignore_errors=True)
-    shutil.copytree(model, config.weights)
+    _write_model(model, NanoSize(**runs[0]["size"]), config.weights)
     for path in config.weights.iterdir():
         path.chmod(0o644)
     (config.weights / "README.md").write_text(text, encoding="utf-8")
     _write(config.weights / TRAINED_TASKS, TASKS)
     _write(config.weights.parent / "metrics.json", numbers)
+
+
+def _write_model(model: Path, size: NanoSize, weights: Path) -> None:
+    tokenizer = Qwen2Tokenizer.from_pretrained(model)
+    same = build_model(build_config(size, tokenizer), seed=0)
+    same.load_state_dict(load_model(model, torch.float32).state_dict())
+    save(same, build_processor(tokenizer), weights)
+    # The tokenizer as it was made: the library notes in a copy from where it was read.
+    for name in ("tokenizer.json", "tokenizer_config.json", FAMILIARITY):
+        if (model / name).is_file():
+            shutil.copyfile(model / name, weights / name)
 
 
 def runs_of(run: Path) -> list[dict[str, Any]]:
