@@ -73,6 +73,10 @@ nano_data() { # NAME OPTIONS...: episodes of SimReward, as nano is trained on th
     --workers $workers "${@:2}"
 }
 
+nano_train_part() { # NUMBER; one that was interrupted begins again
+  nano_data nano-train-$1 --split train --episodes 1500 --first $((1500 * $1)) --shifted 0.4 0.35
+}
+
 simreward_test() { # episodes with looks and words that training never has, and of the shipped fine-tuned policies
   unless $data/simreward-test/README.md experiments.simulation.simreward --train 0 --val 0 --test 400 \
     --on-policy 0.3 --workers $workers --out $data/simreward-test
@@ -87,15 +91,14 @@ robustness() { # MODEL METRICS
 
 weights() {
   local part
-  for part in {0..5}; do # a part that was interrupted begins again
-    nano_data nano-train-$part --split train --episodes 1500 --first $((1500 * part)) --shifted 0.4 0.35
-  done
+  for part in {0..5}; do nano_train_part $part; done
   nano_data nano-large --split train --episodes 150 --first 50000 --size 288 384
   nano_data nano-validation --split validation --episodes 160
   local clips=(--data $data/nano-{train-{0..5},large,validation})
   local train=(reward_models.nano.train "${clips[@]}") processes=$workers
   local language=(torch.distributed.run --standalone --nproc-per-node $workers -m "${train[@]}" --threads 1)
-  if command -v nvidia-smi > /dev/null; then # one process trains on the GPU, others prepare its batches
+  if "$python" -c 'import torch; raise SystemExit(not torch.cuda.is_available())'; then
+    # One process trains on the GPU, others prepare its batches.
     train+=(--workers $workers) processes=1 language=("${train[@]}")
   fi
   unless runs/nano-tower/base/config.json "${train[@]}" --out runs/nano-tower --threads $workers \
@@ -154,7 +157,7 @@ results() {
 less_accurate() { # the shipped nano, trained on without failures: the longer, the less accurate
   local run=runs/successes-only steps=(10 20 30 45 60 80)
   test_data
-  nano_data nano-train-0 --split train --episodes 500
+  nano_train_part 0
   nano_data nano-validation --split validation --episodes 160
   if [[ ! -e $run/base ]]; then mkdir -p $run && cp -r reward_models/nano/weights $run/base; fi
   unless $run/model/config.json reward_models.nano.train --data $data/nano-{train-0,validation} --out $run \
