@@ -76,7 +76,6 @@ def optimize(
     scheduler = make_scheduler(optimizer, schedule, start)
     bar = tqdm(range(start, schedule.steps), desc="tower", initial=start, total=schedule.steps)
     began, averages = time.monotonic(), {}
-    # The range comes first: zip then asks for no batch behind the last step.
     for step, batch in zip(bar, batches_from(start), strict=True):
         rate = scheduler.get_last_lr()[0]
         loss, parts = loss_of(batch)
