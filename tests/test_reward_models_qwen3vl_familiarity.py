@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,11 @@ from safetensors.torch import save_file
 
 from reward_models.data.reward_data import InvalidData, RewardData
 from reward_models.nano.familiarity import (
-    FILMS,
     FamiliarityConfig,
     fit_familiarity,
     fitted,
-    shown,
 )
-from reward_models.protocol.frames import sample_clip
+from reward_models.protocol.frames import SampledClip
 from reward_models.qwen3vl.familiarity import FILE, Familiarity, describe, known_words
 from reward_models.qwen3vl.roboreward import Decode, RoboReward
 from roboreward_gym import Clip
@@ -181,16 +180,25 @@ def test_wordings_of_the_validation_split_set_the_limits_of_words(tmp_path: Path
     assert found.words.refuses("leg die Ente auf das Handtuch")
 
 
-@pytest.mark.parametrize(("frames", "factor"), FILMS[-4:])
-def test_short_small_and_large_recordings_of_its_own_world_are_answered(
-    model: RoboReward, tmp_path: Path, frames: int, factor: float
+def test_training_is_looked_at_in_all_sizes_and_lengths_and_the_limit_read_off_usual_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_reward_folder(tmp_path / "test", 20, split="test", size=SIZE, seed=2000)
-    data = RewardData.open([folder], "test")
-    clips = [data.clip(e.clip, e.task) for e in data.examples]
-    changed = [shown(sample_clip(clip), frames, factor) for clip in clips]
-    scores = model.score([Clip(c.frames, c.task, c.fps) for c in changed])
-    assert sum(score.level is None for score in scores) <= len(scores) // 20
+    train = write_reward_folder(tmp_path / "train", 12, size=SIZE)
+    held_out = write_reward_folder(tmp_path / "v", 6, split="validation", size=SIZE, seed=500)
+    checkpoint = write_tiny_checkpoint(tmp_path / "model")
+    seen: list[tuple[int, ...]] = []
+    look = RoboReward.video_tokens
+
+    def noted(self: RoboReward, clips: Sequence[SampledClip]) -> list[torch.Tensor]:
+        seen.extend(clip.frames.shape[:3] for clip in clips)
+        return look(self, clips)
+
+    monkeypatch.setattr(RoboReward, "video_tokens", noted)
+    fit_familiarity(FamiliarityConfig(checkpoint, (train, held_out), clips=12, threads=1))
+    usual = (8, *SIZE)
+    shown = [usual] * 8 + [(8, 32, 48), (4, 64, 96), (8, 128, 192), (4, 128, 192)]
+    assert seen[:12] == shown
+    assert set(seen[12:]) == {usual}
 
 
 def test_one_strange_video_of_home_does_not_set_the_limit() -> None:
