@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import tyro
-from PIL import Image
 
 from reward_models.bench.answers import AnswerLog, arrays
 from reward_models.bench.ask import ask
@@ -28,6 +27,7 @@ from reward_models.bench.metrics import (
 )
 from reward_models.bench.questions import Question, Questions, open_questions
 from reward_models.data.simulator import Note, read_notes
+from reward_models.nano.familiarity import resized
 from roboreward_gym._cli import keep_freed_memory, run_program
 from roboreward_gym.types import LEVELS, Clip, RewardModel
 
@@ -130,10 +130,7 @@ def _changed(questions: Questions) -> Mapping[str, Questions]:
 
 
 def _resized(clip: Clip, factor: float) -> Clip:
-    height, width = (round(factor * side) for side in clip.frames.shape[1:3])
-    resized = [Image.fromarray(frame).resize((width, height)) for frame in clip.frames]
-    frames = np.stack([np.asarray(frame) for frame in resized])
-    return Clip(frames, clip.task, clip.fps, clip.indices, clip.num_frames)
+    return Clip(resized(clip.frames, factor), clip.task, clip.fps, clip.indices, clip.num_frames)
 
 
 def _answers(

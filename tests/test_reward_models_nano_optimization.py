@@ -30,10 +30,7 @@ class Scalars(nn.Module):
 
 
 def run(out: Path, schedule: TowerConfig, module: nn.Module, loss_at: Any, every: int = 1) -> None:
-    def batches_from(step: int) -> range:
-        return range(step, schedule.steps)
-
-    optimize(schedule, out, {"m": module}, batches_from, loss_at, checkpoint_every=every)
+    optimize(schedule, out, {"m": module}, iter, loss_at, checkpoint_every=every)
 
 
 def rows(out: Path) -> list[dict[str, float]]:

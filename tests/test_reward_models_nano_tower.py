@@ -11,7 +11,7 @@ from reward_models.nano.config import TowerConfig
 from reward_models.nano.model import build_config, build_model, build_processor
 from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.nano.tower import (
-    OTHER_FILMS,
+    OTHER_RECORDINGS,
     TowerBatch,
     dense_labels,
     draw_batch,
@@ -68,7 +68,10 @@ def test_other_sizes_are_those_that_the_protocol_makes_of_other_films(
     rng = np.random.default_rng(0)
     batches = [draw_batch(mixed, config, rng) for _ in range(30)]
     grids = {tuple(row) for batch in batches for row in batch.grid.tolist()}
-    expected = {(64, 96), *(resized_size(n, round(s * 64), round(s * 96)) for n, s in OTHER_FILMS)}
+    expected = {
+        (64, 96),
+        *(resized_size(n, round(s * 64), round(s * 96)) for n, s in OTHER_RECORDINGS),
+    }
     assert grids == {(1, height // PATCH, width // PATCH) for height, width in expected}
     for batch in batches:
         assert len(batch.patches) == batch.grid.prod(-1).sum()

@@ -17,6 +17,7 @@ from sklearn.covariance import LedoitWolf
 from tqdm import tqdm
 
 from reward_models.data.reward_data import InvalidData, RewardData
+from reward_models.nano.tower import OTHER_RECORDINGS
 from reward_models.protocol.frames import SampledClip
 from reward_models.qwen3vl.familiarity import Familiarity, KnownWords, describe, known_words
 from reward_models.qwen3vl.roboreward import RoboReward
@@ -31,7 +32,8 @@ MARGIN = 1.3
 """The limit is this many times the distance that most known clips keep: looks of the same world vary more than its data. For an
 earlier nano it lay in the middle between home and other worlds of `python -m benchmarks.abstention --part validation`, whose worlds no
 test has; for the shipped one 1.47 does."""
-FILMS = (*[(8, 1.0)] * 8, (8, 0.5), (4, 1.0), (8, 2.0), (4, 2.0))
+USUAL = (8, 1.0)
+RECORDINGS = (*[USUAL] * 8, *OTHER_RECORDINGS, (4, 2.0))
 """Frames and size of the recordings that training clips are looked at as, in turn: those of its own world may be short, small or large.
 The limit is read off usual ones."""
 LEAST_PAIRS = 0.5
@@ -81,7 +83,7 @@ def fit_familiarity(config: FamiliarityConfig) -> Familiarity:
     data, model = splits["train"], RoboReward(config.model, device="cpu", abstain=False)
     rng = np.random.default_rng(config.seed)
     chosen = rng.permutation(len(data.clips))[: config.clips]
-    train = described(model, SimulatedClips(data), chosen, "train videos", FILMS)
+    train = described(model, SimulatedClips(data), chosen, "train videos", RECORDINGS)
     validation = splits.get("validation")
     if validation is None:
         train, known = _hold_out(data, train)
@@ -99,10 +101,14 @@ def fit_familiarity(config: FamiliarityConfig) -> Familiarity:
 def shown(clip: SampledClip, count: int, factor: float) -> SampledClip:
     """Return the clip as a recording with this many frames, or with its own if it has fewer, and with frames of another size."""
     at = np.linspace(0, len(clip.frames) - 1, min(count, len(clip.frames))).round().astype(int)
-    height, width = (round(factor * side) for side in clip.frames.shape[1:3])
-    pictures = [Image.fromarray(frame).resize((width, height)) for frame in clip.frames[at]]
-    frames = np.stack([np.asarray(picture) for picture in pictures])
-    return replace(clip, frames=frames, indices=clip.indices[at])
+    return replace(clip, frames=resized(clip.frames[at], factor), indices=clip.indices[at])
+
+
+def resized(frames: np.ndarray, factor: float) -> np.ndarray:
+    """Resize `(T, H, W, 3)` uint8 frames by a factor."""
+    height, width = (round(factor * side) for side in frames.shape[1:3])
+    pictures = [Image.fromarray(frame).resize((width, height)) for frame in frames]
+    return np.stack([np.asarray(picture) for picture in pictures])
 
 
 def described(
@@ -110,12 +116,13 @@ def described(
     clips: Clips,
     chosen: Sequence[int] | np.ndarray,
     what: str,
-    films: Sequence[tuple[int, float]] = FILMS[:1],
+    recordings: Sequence[tuple[int, float]] = (USUAL,),
 ) -> dict[int, np.ndarray]:
-    """`(2 * width,)` description of each chosen clip, by its number, shown as `films` in turn; `what` is for the progress bar."""
+    """`(2 * width,)` description of each chosen clip, by its number, shown as `recordings` in turn; `what` is for the progress bar."""
     found = {}
-    for clip, film in zip(tqdm(chosen, desc=what, unit="clip"), cycle(films), strict=False):
-        sampled = shown(clips.sampled(int(clip)), *film)
+    progress = tqdm(chosen, desc=what, unit="clip")
+    for clip, recording in zip(progress, cycle(recordings), strict=False):
+        sampled = shown(clips.sampled(int(clip)), *recording)
         found[int(clip)] = describe(model.video_tokens([sampled])[0]).numpy()
     return found
 

@@ -48,7 +48,7 @@ def optimize(
     schedule: Schedule,
     out: Path,
     modules: Mapping[str, nn.Module],
-    batches_from: Callable[[int], Iterable[Batch]],
+    batches_of: Callable[[range], Iterable[Batch]],
     loss_of: Callable[[Batch], tuple[torch.Tensor, dict[str, float]]],
     *,
     checkpoint_every: int,
@@ -61,7 +61,7 @@ def optimize(
         schedule: Its steps.
         out: Folder of the run.
         modules: What is trained, by name.
-        batches_from: The batches of all steps from a given one on; the same for the same step.
+        batches_of: Steps to their batches; the same for the same step.
         loss_of: The loss of a batch, and numbers for the log.
         checkpoint_every: Steps between checkpoints.
 
@@ -74,9 +74,10 @@ def optimize(
     start = load_state(state, modules, optimizer) if state.is_file() else 0
     _drop_rows_after(metrics, start)
     scheduler = make_scheduler(optimizer, schedule, start)
-    bar = tqdm(range(start, schedule.steps), desc="tower", initial=start, total=schedule.steps)
+    steps = range(start, schedule.steps)
+    bar = tqdm(steps, desc="tower", initial=start, total=schedule.steps)
     began, averages = time.monotonic(), {}
-    for step, batch in zip(bar, batches_from(start), strict=True):
+    for step, batch in zip(bar, batches_of(steps), strict=True):
         rate = scheduler.get_last_lr()[0]
         loss, parts = loss_of(batch)
         if not torch.isfinite(loss):

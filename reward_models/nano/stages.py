@@ -16,6 +16,7 @@ from reward_models.nano.tokenizer import build_tokenizer
 from reward_models.nano.tower import TowerBatch, TowerBatches, make_head, tower_loss
 from reward_models.nano.training_state import load_state
 from reward_models.qwen3vl.patches import project_patches
+from reward_models.training.arguments import training_device
 from reward_models.training.data import SimulatedClips, choose_validation, simulated_set
 from reward_models.training.questions import TrainingSet
 from reward_models.training.run import examples_per_step, fine_tune, is_first, processes
@@ -76,15 +77,15 @@ def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
     tokenizer = build_tokenizer(vocabulary(data), lines=(DESCRIBE, LOCATE))
     processor = build_processor(tokenizer)
     model = build_model(build_config(config.size, tokenizer), config.seed)
-    device = _device(config)
+    device = training_device(config.device)
     visual = project_patches(model.model.visual).to(device)
     if config.tower_init is not None:
         load_state(config.tower_init, {"visual": visual})
     head = make_head(visual, len(data.landmarks), config.seed).to(device)
 
-    def batches_from(step: int) -> DataLoader[TowerBatch]:
+    def batches_of(steps: range) -> DataLoader[TowerBatch]:
         return DataLoader(
-            TowerBatches(data, config.tower, range(step, config.tower.steps), config.seed),
+            TowerBatches(data, config.tower, steps, config.seed),
             batch_size=None,
             num_workers=config.workers,
         )
@@ -94,7 +95,7 @@ def train_tower(config: TrainConfig, data: RewardData, base: Path) -> None:
 
     modules = {"visual": visual, "head": head}
     every = config.checkpoint_every
-    optimize(config.tower, config.out, modules, batches_from, loss_of, checkpoint_every=every)
+    optimize(config.tower, config.out, modules, batches_of, loss_of, checkpoint_every=every)
     save(model, processor, base)
 
 
@@ -143,9 +144,3 @@ def _validation_set(data: RewardData | None, count: int) -> TrainingSet | None:
     everything = simulated_set(data)
     chosen = choose_validation(data.subsets, count)
     return TrainingSet(everything.clips, [everything.questions[i] for i in chosen])
-
-
-def _device(config: TrainConfig) -> torch.device:
-    """Where the tower is trained: as the second stage chooses it."""
-    cuda = config.device == "auto" and torch.cuda.is_available()
-    return torch.device("cuda" if cuda else "cpu")

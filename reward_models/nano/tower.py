@@ -39,7 +39,7 @@ PRESENCE_WEIGHT = 10.0
 """The presence loss is a mean over many tokens that are nearly all empty: this brings it level with the others."""
 SCENE_WEIGHT = 2.0
 
-OTHER_FILMS = ((8, 0.5), (4, 1.0), (8, 2.0))
+OTHER_RECORDINGS = ((8, 0.5), (4, 1.0), (8, 2.0))
 """Frames of a recording, and its size over that of the data, which the protocol's budget of pixels resizes."""
 
 
@@ -96,7 +96,7 @@ def draw_batch(data: RewardData, config: TowerConfig, rng: np.random.Generator) 
     """Draw random pairs from random clips, with augmentation; all of one size, as they share a grid."""
     height, width = data.frames[0].shape[2:4]
     if config.other_sizes and rng.random() < config.other_sizes:
-        n_frames, scale = OTHER_FILMS[int(rng.integers(len(OTHER_FILMS)))]
+        n_frames, scale = OTHER_RECORDINGS[int(rng.integers(len(OTHER_RECORDINGS)))]
         height, width = resized_size(n_frames, round(scale * height), round(scale * width))
     pairs, dense = [], []
     for clip in rng.integers(len(data.clips), size=config.batch_size):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import TrainingArguments
@@ -30,6 +30,12 @@ TEXT_LAYER, VISION_LAYER = "Qwen3VLTextDecoderLayer", "Qwen3VLVisionBlock"
 """What FSDP gathers at a time, by the names of their classes."""
 
 
+def training_device(device: Literal["auto", "cpu"]) -> torch.device:
+    """Where to train: on a GPU of CUDA if there is one, unless the CPU is asked for."""
+    cuda = device == "auto" and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")
+
+
 def training_arguments(
     config: SftConfig, out: Path, steps: int, *, validate: bool, tower: bool
 ) -> TrainingArguments:
@@ -42,7 +48,7 @@ def training_arguments(
         validate: Whether there is validation data.
         tower: Whether the model has its vision tower.
     """
-    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    on_cpu = training_device(config.device).type == "cpu"
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     os.environ.setdefault("WANDB_DIR", str(out))
     os.environ.setdefault("WANDB_PROJECT", "roboreward-gym")

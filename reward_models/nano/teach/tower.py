@@ -58,9 +58,6 @@ def teach_tower(config: TeachConfig, data: Path, base: Path) -> Path:
         torch.manual_seed(config.seed)
         head = nn.Linear(visual.config.out_hidden_size, len(tasks) * len(LEVELS))
 
-    def steps_from(step: int) -> range:
-        return range(step, config.tower.steps)
-
     def loss_at(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         rng = np.random.default_rng((config.seed, step))
         chosen = rng.integers(len(episodes), size=config.tower.batch_size)
@@ -72,7 +69,7 @@ def teach_tower(config: TeachConfig, data: Path, base: Path) -> Path:
     out = folder.parent
     out.mkdir(parents=True, exist_ok=True)
     modules = {"visual": visual, "head": head}
-    optimize(config.tower, out, modules, steps_from, loss_at, checkpoint_every=CHECKPOINT_EVERY)
+    optimize(config.tower, out, modules, iter, loss_at, checkpoint_every=CHECKPOINT_EVERY)
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.half().save_pretrained(partial)
