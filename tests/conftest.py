@@ -23,12 +23,18 @@ ROS_MODULES = ("rclpy", "interbotix_xs_msgs", "roboreward_sim_msgs")
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
-    """Every test starts from the same global seeds, whatever ran before it in its worker."""
+def _same_start() -> Iterator[None]:
+    """Every test starts from the same global seeds and threads of torch, whatever ran before it in its worker."""
     random.seed(0)
     np.random.seed(0)  # noqa: TID251 - libraries that draw from the global state start from it too
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
